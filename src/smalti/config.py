@@ -1,0 +1,183 @@
+"""Typed settings: YAML and key=value in, checked frozen dataclasses out, one-line errors."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_type_hints
+
+import yaml
+from annotated_types import Ge, Gt, Le
+
+from smalti.errors import UserError
+
+T = TypeVar("T")
+
+Positive = Annotated[int, Gt(0)]
+Count = Annotated[int, Ge(0)]
+Share = Annotated[float, Ge(0.0), Le(1.0)]  # a probability or a part of a whole
+Weight = Annotated[float, Ge(0.0)]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type[T]) -> type[T]:
+    """Make a class a settings class: a frozen keyword-only dataclass that refuses keys it does not have."""
+    cls.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+    return dataclass(frozen=True, kw_only=True)(cls)
+
+
+def read(recipe: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
+    """A recipe's mapping with overrides laid over it, not yet checked: give it to `parse`.
+
+    A recipe is the path of a YAML file, or the name of one that ships with the package. Overrides are
+    `key=value` words, values read as YAML, keys with dots for nested ones; or a mapping of the same.
+    """
+    mapping = load_yaml(find_recipe(recipe))
+    pairs = overrides.items() if isinstance(overrides, Mapping) else [_split(word) for word in overrides]
+    for key, value in pairs:
+        _put(mapping, key, value)
+    return mapping
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """The file of a recipe, given by path or by name."""
+    if Path(recipe).suffix in {".yaml", ".yml"} or Path(recipe).is_file():
+        if Path(recipe).is_file():
+            return Path(recipe)
+        raise UserError("a recipe file", f"{recipe}, which does not exist", "see `smalti recipes`")
+    known = recipes()
+    if str(recipe) not in known:
+        remedy = _did_you_mean(str(recipe), known) or "see `smalti recipes`"
+        raise UserError("the name or the file of a recipe", str(recipe), remedy)
+    return known[str(recipe)]
+
+
+def recipes() -> dict[str, Path]:
+    """Name -> file of every recipe that ships with the package."""
+    folder = Path(str(resources.files("smalti") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping. Names no class, runs nothing, refuses a key given twice."""
+    try:
+        mapping = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise UserError(f"YAML in {path}", " ".join(str(problem).split()), "mend the file") from None
+    if not isinstance(mapping, dict):
+        raise UserError(f"key: value lines in {path}", type(mapping).__name__, "mend the file")
+    return mapping
+
+
+def parse(mapping: Mapping[str, Any], into: Any, where: str = "") -> Any:
+    """Check a mapping against a settings class (or a union of them) and build it.
+
+    where: a name for the whole, put before the keys in errors. Raises UserError for the first unknown
+    key, missing key or wrong value, with the nearest name that exists.
+    """
+    from pydantic import ValidationError  # 0.1 s: only while settings are read
+
+    try:
+        return _adapter(into).validate_python(dict(mapping))
+    except ValidationError as problem:
+        raise _one_line(problem.errors(), into, where) from None
+
+
+def dump(values: Any) -> dict[str, Any]:
+    """Settings as a mapping of plain values, which `parse` reads back to equal settings."""
+    plain: dict[str, Any] = _adapter(type(values)).dump_python(values, mode="json")
+    return plain
+
+
+@cache
+def _adapter(into: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(into)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """A SafeLoader for which a key given twice is an error: plain YAML lets the last one win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key} is given twice")
+        return super().construct_mapping(node, deep=deep)
+
+
+def _split(word: str) -> tuple[str, Any]:
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise UserError("key=value", word, "write for example steps=2000")
+    try:
+        return key, yaml.load(value, Loader=_StrictLoader)
+    except yaml.YAMLError:
+        raise UserError(f"a value that YAML can read for {key}", value, "put it in quotes") from None
+
+
+def _put(mapping: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        mapping = mapping.setdefault(parent, {})
+        if not isinstance(mapping, dict):
+            raise UserError(f"a key with keys below it before .{last}", f"{key}, but {parent} is a value", "")
+    mapping[last] = value
+
+
+def _one_line(errors: list[Any], into: Any, where: str) -> UserError:
+    unknown = [
+        error for error in errors if error["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    ]
+    error = (unknown or errors)[0]
+    holder, path = _walk(error["loc"], into)
+    key = ".".join(filter(None, [where, *path]))
+    if unknown:
+        name = path[-1]
+        remedy = _did_you_mean(name, _keys(holder), key) or f"one of {', '.join(sorted(_keys(holder)))}"
+        parent = ".".join(filter(None, [where, *path[:-1]])) or "the recipe"
+        return UserError(f"a key that {parent} has", key, remedy)
+    if error["type"] in ("missing", "missing_argument"):
+        return UserError(f"a value for {key}", "none", f"give {key}=VALUE")
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    got = "a mapping" if isinstance(error["input"], Mapping) else repr(error["input"])
+    return UserError(f"a valid {key or 'recipe'}", got, message)
+
+
+def _walk(location: tuple[Any, ...], into: Any) -> tuple[Any, list[str]]:
+    """Follow an error's location: the class that holds the last key, and the path without union tags."""
+    holder, here, path = into, into, []
+    for step in location:
+        members = {_tag(member): member for member in get_args(_bare(here)) if is_dataclass(member)}
+        if step in members:  # pydantic names the union's member as an extra step
+            here = members[step]
+            continue
+        path.append(str(step))
+        holder = here
+        here = get_type_hints(here, include_extras=False).get(step) if is_dataclass(here) else None
+    return holder, path
+
+
+def _bare(hint: Any) -> Any:
+    return hint.__origin__ if hasattr(hint, "__metadata__") else hint
+
+
+def _tag(member: Any) -> Any:
+    kinds = [field.default for field in fields(member) if field.name == "kind"]
+    return kinds[0] if kinds else None
+
+
+def _keys(holder: Any) -> list[str]:
+    members = [holder] if is_dataclass(holder) else [m for m in get_args(_bare(holder)) if is_dataclass(m)]
+    return [field.name for member in members for field in fields(member)]
+
+
+def _did_you_mean(name: str, known: Iterable[str], full: str | None = None) -> str | None:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    if not near:
+        return None
+    return f"did you mean {(full or name).removesuffix(name)}{near[0]}?"

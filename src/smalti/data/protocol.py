@@ -1,0 +1,39 @@
+"""What every reader of a dataset keeps, and what passes from reader to training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture as the reader found it: neither cropped nor scaled."""
+
+    image: UInt8[Tensor, "c H W"]  # 0 .. 255, RGB
+    label: int | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a training step gets. Pictures or codes: one of the two is None."""
+
+    images: Float[Tensor, "b c H W"] | None = None  # in [-1, 1]
+    codes: Int64[Tensor, "b h w"] | None = None  # from token shards
+    labels: Int64[Tensor, " b"] | None = None
+
+
+class Reader(Protocol):
+    """A member of the shelf, built as `X(settings, split)` with split "train" or "val".
+
+    It opens files and nothing else: cropping and scaling to [-1, 1] are the transform's work.
+    """
+
+    classes: tuple[str, ...]  # names by label; empty where there are no labels
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...

@@ -1,0 +1,43 @@
+"""Mistakes of the user, and packages that belong to an extra."""
+
+import importlib
+from types import ModuleType
+
+
+class UserError(Exception):
+    """A mistake of the user. Commands print it as one line on stderr, without a traceback, and exit with 2."""
+
+    def __init__(self, expected: str, got: str, remedy: str) -> None:
+        super().__init__(expected, got, remedy)  # all three in args, so that it pickles
+
+    @property
+    def expected(self) -> str:
+        """What would have been right."""
+        return self.args[0]
+
+    @property
+    def got(self) -> str:
+        """What came."""
+        return self.args[1]
+
+    @property
+    def remedy(self) -> str:
+        """What to do, in words that can be typed."""
+        return self.args[2]
+
+    def __str__(self) -> str:
+        return "expected {}, got {}; {}".format(*self.args)
+
+
+class Interrupted(UserError):
+    """The user stopped a long piece of work; what had been done is kept."""
+
+
+def optional(module: str, *, extra: str) -> ModuleType:
+    """Import a package that belongs to an extra, at the place where it is used."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as problem:
+        if problem.name != module.partition(".")[0]:  # there but broken: its own traceback
+            raise
+        raise UserError(f"the package {module}", "none", f"pip install 'smalti[{extra}]'") from None

@@ -1,0 +1,36 @@
+"""The key/value cache: allocated once, written in place, never grown."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass
+class Cache:
+    """Keys and values of every layer for the places fed so far. Axes: b batch, k heads, t places, e a head's width."""
+
+    keys: tuple[Float[Tensor, "b k t e"], ...]  # one a layer
+    values: tuple[Float[Tensor, "b k t e"], ...]
+    length: int = 0  # places filled
+    shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where the prior takes it so
+
+    @classmethod
+    def empty(cls, *, layers: int, shape: tuple[int, int, int, int], like: Tensor) -> "Cache":
+        """An unfilled cache of (batch, heads, places, width) a layer, in the dtype and on the device of like."""
+        return cls(
+            keys=tuple(like.new_empty(shape) for _ in range(layers)),
+            values=tuple(like.new_empty(shape) for _ in range(layers)),
+        )
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the next places' keys and values (b k n e) after the filled ones; give all up to there.
+
+        The caller moves `length` on once all layers are written.
+        """
+        end = self.length + keys.shape[2]
+        assert end <= self.keys[layer].shape[2], f"cache holds {self.keys[layer].shape[2]} places, got {end}"
+        self.keys[layer][:, :, self.length : end] = keys
+        self.values[layer][:, :, self.length : end] = values
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]

@@ -1,0 +1,53 @@
+"""What every prior keeps: p(next code | codes so far, condition), over codes in the prior's own order.
+
+Built as `X(settings, scope)`; a Scope is what the neighbours determine. Axes: b batch, m prefix tokens,
+n codes, v codebook size.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from smalti.priors.cache import Cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What a prior's neighbours determine about it: tokenizer, condition, crop size and order."""
+
+    codebook_size: int  # of the tokenizer
+    prefix_vocabulary: int  # of the condition
+    prefix_length: int  # m, at least 1
+    cells: tuple[
+        tuple[int, int], ...
+    ]  # (row, column) of place 0 .. n-1, in the order in which cells are laid
+
+
+class Prior(Protocol):
+    """A member of the shelf.
+
+    Place i of n is scored given the prefix and the codes at places before i. `forward`, `next` and `step`
+    give the same scores up to rounding.
+    """
+
+    codebook_size: int  # v, codes that are scored
+
+    def __call__(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+        """Teacher forcing: row i scores code i."""
+        ...
+
+    def new_cache(self, batch: int) -> Cache:
+        """An empty key/value cache for a prefix and the codes of one window, on the prior's device."""
+        ...
+
+    def next(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code after the given ones (n may be 0), in one pass; fills the cache if given."""
+        ...
+
+    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
+        """Feed one more code a row, get the scores of the one after it."""
+        ...
