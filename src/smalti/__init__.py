@@ -1,0 +1,40 @@
+"""smalti: learn a codebook of visual parts from images, model how they are laid, draw new images.
+
+model = smalti.load("runs/photos-prior")
+images = model.sample(num=4, label="brick", seed=0)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from smalti.errors import UserError
+    from smalti.generator import Generator
+    from smalti.images import save_all
+    from smalti.library import load, save
+    from smalti.tokenizer import Tokenizer
+    from smalti.training.train import train
+
+_HOME = {  # public name -> module: imported when asked for: `import smalti` is light (PEP 562)
+    "Generator": "smalti.generator",
+    "Tokenizer": "smalti.tokenizer",
+    "UserError": "smalti.errors",
+    "load": "smalti.library",
+    "save": "smalti.library",
+    "save_all": "smalti.images",
+    "train": "smalti.training.train",
+}
+
+__all__ = ["Generator", "Tokenizer", "UserError", "load", "save", "save_all", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'smalti' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,17 @@
+"""smalti demo."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--out", type=Path, default=Path("demo-out"), show_default=True, help="A new folder.")
+def demo(out: Path) -> None:
+    """Train a tokenizer and a class-conditional prior on shipped photographs, draw, measure, report.
+
+    Example: smalti demo --out demo-out
+    """
+    from smalti.demo import run
+
+    click.echo(run(out))

@@ -1,0 +1,69 @@
+"""The one binary: finds a command, runs it, turns a user's mistake into one line and exit status 2."""
+
+import difflib
+import sys
+from importlib import import_module
+
+import click
+
+import smalti
+from smalti.errors import UserError
+
+COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when the command runs
+    "demo": "From photographs to new pictures in minutes, with a report.",
+    "train": "Train a tokenizer or a prior from a recipe.",
+    "encode": "Turn a dataset into token shards, which training a prior reads.",
+    "reconstruct": "Send pictures through a tokenizer and back.",
+    "sample": "Draw pictures.",
+    "complete": "Keep the top of a picture and draw the rest anew.",
+    "recipes": "List the recipes.",
+    "info": "Say what a model folder or a run folder is.",
+}
+
+
+class Commands(click.Group):
+    """Knows the commands by name and help; imports the module of the one that is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"smalti.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name for a misspelt command."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            remedy = f"did you mean {near[0]}?" if near else "see smalti --help"
+            raise UserError(f"one of {', '.join(COMMANDS)}", args[0], remedy)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(smalti.__version__, prog_name="smalti")
+def group() -> None:
+    """Learn a codebook of visual parts from images, model how they are laid, draw new images.
+
+    Example: smalti demo
+    """
+
+
+def main() -> None:
+    """Entry point of the command `smalti`."""
+    try:
+        group(prog_name="smalti")
+    except UserError as mistake:
+        click.echo(f"smalti: {' '.join(str(mistake).split())}", err=True)
+        sys.exit(2)

@@ -1,0 +1,22 @@
+"""smalti train."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("recipe")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--data", type=Path, help="A folder of pictures, or of token shards.")
+@click.option("--out", type=Path, help="The run folder; runs/RECIPE unless given.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in the run folder.")
+def train(recipe: str, settings: tuple[str, ...], data: Path | None, out: Path | None, resume: bool) -> None:
+    """Train a tokenizer or a prior. RECIPE is a name from `smalti recipes` or a YAML file.
+
+    Example: smalti train tokenizer_300 --data photos --out runs/tokenizer steps=2000
+    """
+    from smalti import config
+    from smalti.training.train import train as run
+
+    click.echo(run(recipe, data=data, out=out, resume=resume, **config.overrides(settings)))

@@ -1,0 +1,96 @@
+"""One page that a browser opens without a network: text, tables, pictures and curves, all inside the file."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem }
+table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .8rem; border-bottom: 1px solid #ddd }
+th { text-align: left } td.number { text-align: right; font-variant-numeric: tabular-nums }
+figure { margin: 1rem 0 } figure img { max-width: 100%; image-rendering: pixelated; border: 1px solid #ddd }
+figcaption, .note { color: #666; font-size: .9rem }
+svg { background: #fafafa; border: 1px solid #ddd; margin-right: 1rem } svg text { font-size: 11px; fill: #666 }
+"""
+_WIDTH, _HEIGHT, _MARGIN = 500, 220, 34  # of a chart, in CSS pixels
+
+
+class Report:
+    """A page, filled from top to bottom."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._parts = [f"<h1>{html.escape(title)}</h1>"]
+
+    def heading(self, text: str) -> None:
+        """Begin a section."""
+        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+
+    def text(self, text: str) -> None:
+        """A paragraph."""
+        self._parts.append(f"<p>{html.escape(text)}</p>")
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
+        """A table; numbers are given four digits."""
+        lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+        self._parts.append(f"<table><tr>{head}</tr>{lines}</table>")
+
+    def picture(self, image: Image.Image, caption: str, zoom: int = 1) -> None:
+        """A picture, inside the page; zoom enlarges each pixel to a square of that side."""
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG")
+        data = base64.b64encode(buffer.getvalue()).decode()
+        size = f'width="{image.width * zoom}"'
+        self._parts.append(
+            f'<figure><img {size} alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        )
+
+    def curve(self, curves: Mapping[str, Sequence[tuple[float, float]]], caption: str) -> None:
+        """A line chart of name -> [(x, y), ...]."""
+        points = [point for curve in curves.values() for point in curve]
+        if not points:
+            return
+        (left, right), (low, high) = (_range([point[axis] for point in points]) for axis in (0, 1))
+
+        def place(x: float, y: float) -> tuple[float, float]:
+            across = _MARGIN + (x - left) / (right - left) * (_WIDTH - 2 * _MARGIN)
+            return across, _HEIGHT - _MARGIN - (y - low) / (high - low) * (_HEIGHT - 2 * _MARGIN)
+
+        lines = []
+        for index, (name, curve) in enumerate(curves.items()):
+            colour = f"hsl({index * 137 % 360} 60% 42%)"  # 137 degrees apart: never two alike side by side
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in curve))
+            lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{path}"/>')
+            label = f'<text x="{_WIDTH - _MARGIN}" y="{14 + 13 * index}" text-anchor="end"'
+            lines.append(f'{label} style="fill:{colour}">{html.escape(name)}</text>')
+        lines.append(f'<text x="2" y="{_MARGIN}">{high:.3g}</text>')
+        lines.append(f'<text x="2" y="{_HEIGHT - _MARGIN}">{low:.3g}</text>')
+        lines.append(f'<text x="{_WIDTH - _MARGIN}" y="{_HEIGHT - 8}" text-anchor="end">{right:g}</text>')
+        chart = f'<svg width="{_WIDTH}" height="{_HEIGHT}">{"".join(lines)}</svg>'
+        self._parts.append(f"<figure>{chart}<figcaption>{html.escape(caption)}</figcaption></figure>")
+
+    def save(self, path: Path) -> Path:
+        """Write the page; gives its path."""
+        head = f'<meta charset="utf-8"><title>{html.escape(self.title)}</title><style>{_STYLE}</style>'
+        path.write_text(
+            f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(self._parts)}</body>"
+        )
+        return path
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return f"<td>{html.escape(value)}</td>"
+    return f'<td class="number">{value:.4g}</td>'
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low, low + 1.0)

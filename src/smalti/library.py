@@ -1,0 +1,156 @@
+"""Our own model folders: config.json + model.safetensors, and nothing pickled.
+
+folder/
+  config.json         format, kind, settings, fingerprint, provenance
+  model.safetensors   the weights
+  tokenizer/          of a generator: its tokenizer, a model folder by itself
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from smalti import config
+from smalti.errors import UserError
+from smalti.generator import Generator, GeneratorSettings
+from smalti.tokenizer import Tokenizer, TokenizerSettings
+
+FORMAT = 1
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Tokenizer | Generator:
+    """A model from its model folder, or from a run folder (its newest good model), ready to use.
+
+    Raises UserError where there is no such folder, or where it holds something else.
+    """
+    folder = find(Path(path))
+    facts = read_config(folder)
+    weights = _read_weights(folder / WEIGHTS)
+    if facts["kind"] == "tokenizer":
+        model: Tokenizer | Generator = Tokenizer(config.parse(facts["settings"], TokenizerSettings))
+    else:
+        tokenizer = load(folder / TOKENIZER)
+        assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
+        model = Generator(config.parse(facts["settings"], GeneratorSettings), tokenizer)
+    _fill(model if isinstance(model, Tokenizer) else model.prior, weights, folder)
+    if isinstance(model, Generator):
+        model.fingerprint = facts["fingerprint"]
+    return model.eval().to(device)
+
+
+def save(
+    model: Tokenizer | Generator, folder: str | Path, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model folder, whole or not at all; a folder that stands there is replaced.
+
+    provenance: what is worth knowing about where the model came from (recipe, steps, data, source file).
+    """
+    folder = Path(folder)
+    fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    _write(model, fresh, dict(provenance or {}))
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find(path: Path) -> Path:
+    """The model folder that a path means: itself, or the model inside a run folder."""
+    for folder in (path, path / "model"):
+        if (folder / CONFIG).is_file():
+            return folder
+    if path.is_file():
+        raise UserError("a model folder", f"the file {path}", f"smalti import {path} OUT")
+    if not path.exists():
+        raise UserError("a model folder or a run folder", f"{path}, which does not exist", "check the path")
+    if (path / "settings.yaml").is_file():
+        raise UserError("a run that has saved a model", f"{path} without model/", "let it train on: --resume")
+    raise UserError(f"a model folder (with {CONFIG})", str(path), "smalti train makes one, smalti import too")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What a model folder says about itself: format, kind, settings, fingerprint, provenance."""
+    try:
+        facts = json.loads((folder / CONFIG).read_text())
+        known = facts["format"], facts["kind"], facts["settings"], facts["fingerprint"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+        got = f"{folder / CONFIG} ({type(problem).__name__}: {problem})"
+        raise UserError("a model folder's config.json", got, "smalti import reads foreign files") from None
+    if known[0] != FORMAT or known[1] not in ("tokenizer", "generator"):
+        got = f"format {known[0]}, kind {known[1]} in {folder / CONFIG}"
+        raise UserError(f"format {FORMAT}, kind tokenizer or generator", got, "use a newer smalti")
+    return dict(facts)
+
+
+def fingerprint(model: Tokenizer | Generator) -> str:
+    """16 hex digits that change with any weight or setting: which model drew a picture or made codes."""
+    return _digest(_settings(model), _weights(model), _part_fingerprints(model))
+
+
+def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any]) -> None:
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _weights(model).items()}
+    facts = {
+        "format": FORMAT,
+        "kind": "generator" if isinstance(model, Generator) else "tokenizer",
+        "settings": _settings(model),
+        "fingerprint": _digest(_settings(model), weights, _part_fingerprints(model)),
+        "provenance": provenance,
+    }
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
+    if isinstance(model, Generator):
+        (folder / TOKENIZER).mkdir()
+        _write(model.tokenizer, folder / TOKENIZER, {})
+
+
+def _settings(model: Tokenizer | Generator) -> dict[str, Any]:
+    return config.dump(model.settings)
+
+
+def _weights(model: Tokenizer | Generator) -> dict[str, Tensor]:
+    module: nn.Module = model.prior if isinstance(model, Generator) else model
+    return module.state_dict()
+
+
+def _part_fingerprints(model: Tokenizer | Generator) -> list[str]:
+    return [fingerprint(model.tokenizer)] if isinstance(model, Generator) else []
+
+
+def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list[str]) -> str:
+    sha = hashlib.sha256(json.dumps([settings, parts], sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError) as problem:
+        raise UserError(
+            f"weights in {path}", str(problem), "the folder is incomplete: copy it again"
+        ) from None
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    """Strict both ways: every weight of the file used, every parameter filled, shapes equal."""
+    own = module.state_dict()
+    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    shapes = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    if missing or extra or shapes:
+        got = f"missing {missing[:3]}, unknown {extra[:3]}, other shapes {shapes[:3]}"
+        raise UserError(f"weights that fit {folder / CONFIG}", got, "the two files are not of one model")
+    module.load_state_dict(weights)

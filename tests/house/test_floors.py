@@ -1,0 +1,76 @@
+"""The house is as drawn: which room may import from which."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "smalti"
+
+# A room imports from groups before its own and from itself, never sideways or from a later one.
+FLOORS = [
+    {"errors"},
+    {"config", "images"},
+    {"quantizers", "conditions", "orders"},
+    {"losses", "priors"},
+    {"tokenizer", "sampling", "data"},
+    {"generator"},
+    {"library"},
+    {"evaluation", "formats"},
+    {"training"},
+    {"demo", "studio"},
+    {"cli"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def imported(tree: ast.AST) -> list[str]:
+    """Every module that a file imports, inside functions and under TYPE_CHECKING too."""
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import in line {node.lineno}"
+            module = node.module or ""
+            names += [f"{module}.{alias.name}" if module == "smalti" else module for alias in node.names]
+    return names
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_from_lower_floors(path):
+    room = room_of(path)
+    assert room in FLOOR, f"{room} has no floor: write it into FLOORS and docs/design.md"
+    for name in imported(ast.parse(path.read_text())):
+        parts = name.split(".")
+        if parts[0] != "smalti" or len(parts) == 1 or parts[1] not in FLOOR:
+            continue  # another package, or a public name of smalti itself
+        other = parts[1]
+        assert other == room or FLOOR[other] < FLOOR[room], f"{room} must not import {name}"
+
+
+def test_public_names_are_imported_by_commands_and_the_demo_only():
+    for path in FILES:
+        bare = "smalti" in imported(ast.parse(path.read_text()))
+        assert not bare or room_of(path) in {"cli", "demo"}, f"{path} imports the package's top"
+
+
+def test_modules_do_not_import_in_rings():
+    graph = {}
+    for path in SOURCE.rglob("*.py"):
+        name = ".".join(["smalti", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
+        graph[name] = imported(ast.parse(path.read_text()))
+    known = set(graph) - {"smalti"}  # the top imports lazily
+    reach = {name: {other for other in graph[name] if other in known} for name in known}
+    for _ in range(len(known)):
+        grown = {name: others.union(*(reach[other] for other in others)) for name, others in reach.items()}
+        if grown == reach:
+            break
+        reach = grown
+    rings = sorted(name for name, others in reach.items() if name in others)
+    assert not rings, f"modules that import one another: {rings}"

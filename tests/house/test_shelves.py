@@ -1,0 +1,27 @@
+"""A shelf's `__init__` names its members in one plain dict and holds nothing else."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "smalti"
+SHELVES = {"quantizers": "QUANTIZERS", "conditions": "CONDITIONS", "priors": "PRIORS", "data": "READERS"}
+
+
+@pytest.mark.parametrize("shelf", SHELVES)
+def test_init_holds_nothing_else(shelf):
+    tree = ast.parse((SOURCE / shelf / "__init__.py").read_text())
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Expr)
+    others = [type(node).__name__ for node in tree.body if not isinstance(node, allowed)]
+    assert not others
+
+
+@pytest.mark.parametrize("shelf", SHELVES)
+def test_members_are_filed_under_the_kind_of_their_settings(shelf):
+    members = getattr(import_module(f"smalti.{shelf}"), SHELVES[shelf])
+    assert members
+    for kind, (settings, member) in members.items():
+        assert settings.__dataclass_fields__["kind"].default == kind
+        assert settings.__module__ == member.__module__
