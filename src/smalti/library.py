@@ -94,6 +94,26 @@ def read_config(folder: Path) -> dict[str, Any]:
     return dict(facts)
 
 
+def describe(path: Path) -> str:
+    """A few lines on what a model folder or a run folder is, for people."""
+    folder = find(path)
+    facts, model = read_config(folder), load(folder)
+    tokenizer = model.tokenizer if isinstance(model, Generator) else model
+    lines = [
+        f"{folder}: {facts['kind']} {facts['fingerprint']}",
+        f"tokenizer: factor {tokenizer.factor}, {tokenizer.codebook_size} codes, "
+        f"{tokenizer.channels} channels, {_millions(tokenizer)} M parameters",
+    ]
+    if isinstance(model, Generator):
+        height, width = (side * tokenizer.factor for side in model.settings.grid)
+        kind, condition = model.settings.prior.kind, model.settings.condition
+        lines.append(f"prior: {kind}, {_millions(model.prior)} M parameters, crop {height} x {width} pixels")
+        names = getattr(condition, "names", ())
+        lines.append(f"condition: {condition.kind}{': ' * bool(names)}{', '.join(names)}")
+    lines += [f"{name}: {value}" for name, value in facts.get("provenance", {}).items()]
+    return "\n".join(lines)
+
+
 def fingerprint(model: Tokenizer | Generator) -> str:
     """16 hex digits that change with any weight or setting: which model drew a picture or made codes."""
     return _digest(_settings(model), _weights(model), _part_fingerprints(model))
@@ -113,6 +133,10 @@ def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any
     if isinstance(model, Generator):
         (folder / TOKENIZER).mkdir()
         _write(model.tokenizer, folder / TOKENIZER, {})
+
+
+def _millions(module: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"
 
 
 def _settings(model: Tokenizer | Generator) -> dict[str, Any]:

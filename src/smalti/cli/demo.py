@@ -12,6 +12,6 @@ def demo(out: Path) -> None:
 
     Example: smalti demo --out demo-out
     """
-    from smalti.demo import run
+    from smalti.demo.run import run
 
     click.echo(run(out))

@@ -14,5 +14,4 @@ def info(model_or_run: Path) -> None:
     """
     from smalti import library
 
-    folder = library.find(model_or_run)
-    click.echo(library.describe(folder))
+    click.echo(library.describe(model_or_run))

@@ -9,13 +9,14 @@ from pathlib import Path
 from PIL import Image
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; color: #222 }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .8rem; border-bottom: 1px solid #ddd }
-th { text-align: left } td.number { text-align: right; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: .25rem .8rem; border-bottom: 1px solid #ddd } th { text-align: left }
+td.number { text-align: right; font-variant-numeric: tabular-nums }
 figure { margin: 1rem 0 } figure img { max-width: 100%; image-rendering: pixelated; border: 1px solid #ddd }
 figcaption, .note { color: #666; font-size: .9rem }
-svg { background: #fafafa; border: 1px solid #ddd; margin-right: 1rem } svg text { font-size: 11px; fill: #666 }
+svg { background: #fafafa; border: 1px solid #ddd } svg text { font-size: 11px; fill: #666 }
 """
 _WIDTH, _HEIGHT, _MARGIN = 500, 220, 34  # of a chart, in CSS pixels
 

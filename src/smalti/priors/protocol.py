@@ -20,9 +20,7 @@ class Scope:
     codebook_size: int  # of the tokenizer
     prefix_vocabulary: int  # of the condition
     prefix_length: int  # m, at least 1
-    cells: tuple[
-        tuple[int, int], ...
-    ]  # (row, column) of place 0 .. n-1 in the order of laying
+    cells: tuple[tuple[int, int], ...]  # (row, column) of place 0 .. n-1 in the order of laying
 
 
 class Prior(Protocol):

@@ -1,0 +1,1 @@
+"""The main job on shipped pictures: train, draw, measure, show."""

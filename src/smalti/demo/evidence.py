@@ -1,0 +1,132 @@
+"""What the demo's model draws, and numbers about it: every number beside what to hold it against."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from smalti import images
+from smalti.demo.photographs import PHOTOGRAPHS
+from smalti.errors import optional
+from smalti.evaluation.distances import frechet
+from smalti.evaluation.likelihood import unigram_nats
+from smalti.evaluation.lite0 import Lite0
+from smalti.evaluation.reconstruction import psnr, ssim
+from smalti.generator import Generator
+from smalti.losses.hed import HED
+from smalti.quantizers.usage import perplexity, usage
+
+CLASSES = tuple(PHOTOGRAPHS)
+EACH = 30  # pictures of every class, real or drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crops:
+    """EACH pictures of every class, class by class."""
+
+    images: Float[Tensor, "b 3 H W"]  # in [-1, 1]
+    labels: Int64[Tensor, " b"]
+
+
+class Evidence:
+    """Opens, rebuilds, draws and measures, each once."""
+
+    def __init__(self, model: Generator, photos: Path) -> None:
+        self.model = model
+        self.crop = model.settings.grid[0] * model.tokenizer.factor  # pixels
+        self.real = self._open(photos / "train")
+        self.held_out = self._open(photos / "val")
+        self.rebuilt = model.tokenizer.reconstruct(self.held_out.images).clamp(-1, 1)
+        self._lite0, self._hed = Lite0(), HED()
+
+    @cached_property
+    def samples(self) -> Crops:
+        """Drawn pictures."""
+        labels = self.held_out.labels
+        drawn = self.model.sample(num=len(labels), label=labels, seed=1000, output="tensor")
+        return Crops(images=drawn.clamp(-1, 1), labels=labels)
+
+    def numbers(self) -> list[tuple[str, float, str]]:
+        """(what, value, what to hold it against)."""
+        return [*self._reconstruction(), *self._sets(), *self._likelihood(), *self._classes()]
+
+    def _reconstruction(self) -> list[tuple[str, float, str]]:
+        real, rebuilt = self.held_out.images, self.rebuilt
+        codes, size = self.model.tokenizer.encode(real), self.model.tokenizer.codebook_size
+        others = f"{self._hed_distance(real, real.roll(1, dims=0)):.2f} between different crops of a class"
+        return [
+            (
+                "reconstruction of held-out crops: PSNR, dB",
+                psnr(real, rebuilt).mean().item(),
+                "more is better",
+            ),
+            ("reconstruction of held-out crops: SSIM", ssim(real, rebuilt).mean().item(), "1 is equal"),
+            ("reconstruction of held-out crops: HED distance", self._hed_distance(real, rebuilt), others),
+            ("codebook used by held-out crops", usage(codes, size), f"share of {size} codes"),
+            ("codebook perplexity on held-out crops", perplexity(codes, size), f"at most {size}"),
+        ]
+
+    def _sets(self) -> list[tuple[str, float, str]]:
+        held_out = self._lite0.features(self.held_out.images)
+
+        def distance(pictures: Tensor) -> float:
+            return frechet(self._lite0.features(pictures), held_out)
+
+        beside = f"{distance(self.real.images):.1f} for real training crops; {len(held_out)} pictures a side"
+        return [
+            ("lite0-FD to held-out crops: their reconstructions", distance(self.rebuilt), beside),
+            ("lite0-FD to held-out crops: samples", distance(self.samples.images), beside),
+        ]
+
+    def _likelihood(self) -> list[tuple[str, float, str]]:
+        tokenizer = self.model.tokenizer
+        codes, seen = tokenizer.encode(self.held_out.images), tokenizer.encode(self.real.images)
+        nats = self.model.nats_per_token(codes, label=self.held_out.labels)
+        limit = f"ln V = {math.log(tokenizer.codebook_size):.3f}"
+        return [
+            ("prior: nats per token of held-out crops", nats, limit),
+            (
+                "unigram model: nats per token of the same",
+                unigram_nats(seen, codes, tokenizer.codebook_size),
+                limit,
+            ),
+        ]
+
+    def _classes(self) -> list[tuple[str, float, str]]:
+        chance = f"chance is {1 / len(CLASSES):.3f}"
+        name = "classifier trained on real training crops, accuracy on"
+        return [
+            (f"{name} held-out crops", self._accuracy(self.held_out), chance),
+            (f"{name} generated pictures", self._accuracy(self.samples), chance),
+        ]
+
+    def _open(self, folder: Path) -> Crops:
+        """Crops evenly over the tiles: the middle of those that are larger than a crop."""
+        found = []
+        for name in CLASSES:
+            paths = images.find_pictures(folder / name)
+            for index in range(EACH):
+                picture = images.open_rgb(paths[index * len(paths) // EACH])
+                top = (picture.shape[1] - self.crop) // 2
+                found.append(picture[:, top : top + self.crop, top : top + self.crop])
+        labels = torch.arange(len(CLASSES)).repeat_interleave(EACH)
+        return Crops(images=images.to_float(torch.stack(found)), labels=labels)
+
+    @torch.no_grad()
+    def _hed_distance(self, a: Float[Tensor, "b 3 H W"], b: Float[Tensor, "b 3 H W"]) -> float:
+        return self._hed(a, b).mean().item()
+
+    @cached_property
+    def _classifier(self) -> Any:
+        linear_model = optional("sklearn.linear_model", extra="demo")
+        features = self._lite0.features(self.real.images).numpy()
+        return linear_model.LogisticRegression(max_iter=1000).fit(features, self.real.labels.numpy())
+
+    def _accuracy(self, crops: Crops) -> float:
+        named = self._classifier.predict(self._lite0.features(crops.images).numpy())
+        return float((named == crops.labels.numpy()).mean())

@@ -1,0 +1,34 @@
+"""From shipped photographs to new pictures and one page of evidence."""
+
+import time
+from pathlib import Path
+
+from smalti import library
+from smalti.demo import photographs
+from smalti.demo.evidence import Evidence
+from smalti.demo.page import Page
+from smalti.errors import UserError
+from smalti.generator import Generator
+from smalti.training.precompute import encode
+from smalti.training.train import train
+
+CROP = 64  # pixels a side of a training crop
+CROPS = 8  # random crops of each training tile that the prior learns from
+
+
+def run(out: Path) -> Path:
+    """Train a tokenizer and a prior, draw, measure; gives the path of report.html.
+
+    out: a new or empty folder; gets photos/, tokenizer/, tokens/, prior/, pictures/, numbers.json, the page.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("a new or empty folder", f"{out}, which holds something", "choose another --out")
+    began = time.monotonic()
+    photographs.cut(out / "photos", CROP)
+    train("demo_tokenizer", data=out / "photos" / "train", out=out / "tokenizer")
+    tokenizer = library.load(out / "tokenizer")
+    encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=CROPS)
+    train("demo_prior", data=out / "tokens", out=out / "prior", tokenizer=str(out / "tokenizer"))
+    model = library.load(out / "prior")
+    assert isinstance(model, Generator), "a prior's run folder holds a generator"
+    return Page(Evidence(model, out / "photos"), out).write(time.monotonic() - began)

@@ -1,0 +1,316 @@
+"""Picture files <-> tensors, resizing, grids, and PNG files that carry the facts of their making."""
+
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import simplejpeg
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from smalti.errors import UserError
+
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"
+})  # fmt: skip
+FACTS = "smalti"  # the key of the facts in a PNG's text and in PIL's `info`
+
+Filter = Literal["bicubic", "bilinear", "nearest-exact"]
+Pixels = TypeVar("Pixels", bound=Tensor)
+
+# EXIF orientation -> (swap height and width first, then flip these axes of c H W)
+_TURNS: dict[Any, tuple[bool, tuple[int, ...]]] = {
+    2: (False, (2,)), 3: (False, (1, 2)), 4: (False, (1,)),
+    5: (True, ()), 6: (True, (2,)), 7: (True, (1, 2)), 8: (True, (1,)),
+}  # fmt: skip
+
+# what Pillow's readers raise on files that are cut off, damaged or too large: more than they document
+_BROKEN = (
+    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError,
+    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a picture file says about itself before its pixels are read."""
+
+    height: int  # as it is seen, EXIF orientation applied
+    width: int
+    mode: str  # Pillow's name: RGB, L, P, CMYK, I;16, ...
+    format: str  # JPEG, PNG, ...
+
+
+def is_picture(path: str | Path) -> bool:
+    """Whether a file's suffix is that of a picture."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def find_pictures(folder: str | Path) -> list[Path]:
+    """All pictures in a folder and the folders below it, sorted; or the one picture that a path names.
+
+    Hidden files and folders (a name with a leading dot) are left out; links are followed. Raises
+    UserError where there is no such folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if folder.is_file() and is_picture(folder):
+        return [folder]
+    try:
+        found = sorted(_walk(folder, above=()))
+    except OSError as problem:
+        raise UserError(
+            "a folder of pictures", f"{folder} ({problem.strerror})", "check the path and its permissions"
+        ) from None
+    if not found:
+        known = " ".join(sorted(SUFFIXES))
+        raise UserError(f"pictures in {folder}", "none", f"give a folder that holds some of {known}")
+    return found
+
+
+def open_rgb(path: str | Path) -> UInt8[Tensor, "3 H W"]:
+    """The pixels of a picture file, 0 .. 255, RGB, turned as EXIF says.
+
+    Gray becomes three equal channels, transparency is laid on white, 16-bit gray is divided by 257, CMYK and
+    palettes are converted, of a film the first frame is taken; colour profiles are ignored, as in the 2021
+    code. In memory channels may come last, which is what `resize` is fastest on. Raises UserError with the
+    path for what cannot be read.
+    """
+    with _readable(str(path)):
+        data = Path(path).read_bytes()
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
+                pixels = _decode_jpeg(data)
+                if pixels is not None:
+                    return _upright(pixels, picture)
+            return _pixels(picture)
+
+
+def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    """The pixels of a Pillow picture, of whatever mode, as `open_rgb` gives them."""
+    with _readable(getattr(picture, "filename", "") or "a picture in memory"):
+        return _pixels(picture)
+
+
+def read_header(path: str | Path) -> Header:
+    """Size, mode and format of a picture file, without decoding it; UserError with the path if it has none."""
+    with _readable(str(path)), Image.open(path) as picture:
+        swapped, _ = _turn(picture)
+        width, height = picture.size[::-1] if swapped else picture.size
+        return Header(height=height, width=width, mode=picture.mode, format=picture.format or "")
+
+
+def to_float(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """0 .. 255 -> [-1, 1] in fp32."""
+    return pixels.float() / 127.5 - 1
+
+
+def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+    """[-1, 1] -> 0 .. 255: clipped, then rounded."""
+    return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+
+
+def to_pil(images: Float[Tensor, "b c H W"] | UInt8[Tensor, "b c H W"]) -> list[Image.Image]:
+    """Pictures of one channel (gray) or three, in [-1, 1] or 0 .. 255, as Pillow's."""
+    assert images.shape[1] in (1, 3), f"{images.shape[1]} channels are no picture"
+    pixels = to_uint8(images.detach()) if images.is_floating_point() else images
+    arrays = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # b H W c
+    return [Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array) for array in arrays]
+
+
+def resize(
+    images: Pixels, size: tuple[int, int], filter: Filter = "bicubic", antialias: bool = True
+) -> Pixels:
+    """Pictures (.. c H W), uint8 on the CPU or float anywhere, at size (height, width).
+
+    On uint8 within one level of Pillow's. antialias=False lets bicubic and bilinear alias when reducing.
+    """
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    smooth = filter != "nearest-exact"
+    flat = images.reshape(-1, *images.shape[-3:])
+    resized = F.interpolate(
+        flat,
+        size=size,
+        mode=filter,
+        antialias=antialias and smooth,
+        align_corners=False if smooth else None,
+    )
+    return resized.reshape(*images.shape[:-2], *size)  # type: ignore[return-value]
+
+
+def crop_to_multiple(images: Pixels, factor: int) -> Pixels:
+    """Pictures (.. c H W) cut at the right and the bottom to sides that are multiples of factor.
+
+    Raises UserError for a picture that has not even one multiple.
+    """
+    height, width = (side // factor * factor for side in images.shape[-2:])
+    if height == 0 or width == 0:
+        got = f"{images.shape[-2]} x {images.shape[-1]}"
+        raise UserError(f"a picture of at least {factor} x {factor} pixels", got, "enlarge it")
+    return images[..., :height, :width]  # type: ignore[return-value]
+
+
+def grid(images: UInt8[Tensor, "b c H W"], columns: int) -> UInt8[Tensor, "c rows_H columns_W"]:
+    """Pictures side by side in rows of `columns`; places left over are white."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    sheet = images.new_full((rows * columns, channels, height, width), 255)
+    sheet[:count] = images
+    tiles = sheet.reshape(rows, columns, channels, height, width)
+    return tiles.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
+
+
+def save_png(
+    path: str | Path,
+    image: Image.Image | UInt8[Tensor, "c H W"],
+    facts: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a PNG, whole or not at all, with its facts (plain values) as JSON in the text chunk "smalti".
+
+    facts: None means those that a Pillow picture carries in `info["smalti"]`. Makes the folder. Raises
+    UserError for a file that exists, unless overwrite is set, and for another suffix than .png.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise UserError("a name that ends in .png", str(path), f"write {path.with_suffix('.png').name}")
+    picture = to_pil(image[None])[0] if isinstance(image, Tensor) else image
+    text = picture.info.get(FACTS) if facts is None else json.dumps(dict(facts))
+    chunks = PngImagePlugin.PngInfo()
+    if text is not None:
+        chunks.add_text(FACTS, text)
+    data = io.BytesIO()
+    picture.save(data, "PNG", pnginfo=chunks)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not overwrite:
+        _refuse_existing([path])
+    _write(path, data.getvalue())
+    return path
+
+
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """The facts in a PNG that `save_png` wrote; UserError where there are none."""
+    with _readable(str(path)), Image.open(path) as picture:
+        text = picture.info.get(FACTS)
+    try:
+        facts = json.loads(text or "")
+    except (TypeError, json.JSONDecodeError):
+        facts = None
+    if not isinstance(facts, dict):
+        raise UserError("a PNG written by smalti, with its facts", str(path), "give the file as it was saved")
+    return facts
+
+
+def save_all(
+    images: Sequence[Image.Image] | Float[Tensor, "b c H W"], folder: str | Path, first: int = 0
+) -> list[Path]:
+    """Write pictures as 00000.png, 00001.png, ..., counted from `first`, with the facts they carry.
+
+    images: Pillow pictures, or a tensor in [-1, 1]. Raises UserError before anything is written if a name is taken.
+    """
+    pictures = to_pil(images) if isinstance(images, Tensor) else list(images)
+    paths = [Path(folder) / f"{first + index:05}.png" for index in range(len(pictures))]
+    _refuse_existing(paths)
+    for path, picture in zip(paths, pictures, strict=True):
+        save_png(path, picture)
+    return paths
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:  # a link back to a folder we are in
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _walk(folder / entry.name, (*above, real))
+            elif is_picture(entry.name):
+                yield folder / entry.name
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as problem:
+        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        if isinstance(problem, Image.UnidentifiedImageError):
+            reason = "no format that Pillow knows"
+        got = f"{name} ({reason or type(problem).__name__})"
+        raise UserError("a picture that can be read", got, "mend the file or take it away") from None
+
+
+def _decode_jpeg(data: bytes) -> UInt8[Tensor, "3 H W"] | None:
+    """1.5 x as fast as Pillow. None for what simplejpeg finds odd: Pillow judges, it allows more."""
+    try:
+        return torch.from_numpy(simplejpeg.decode_jpeg(data, "RGB")).permute(2, 0, 1)
+    except ValueError:
+        return None
+
+
+def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    picture.load()  # before EXIF is asked for: a TIFF turns itself while it loads
+    if picture.mode == "F":
+        raise ValueError("mode F: floating point numbers have no known white")
+    if picture.mode.startswith("I"):
+        array = _from_16_bit(picture)
+    elif picture.has_transparency_data:
+        array = _on_white(np.asarray(picture.convert("RGBA")))
+    else:
+        array = np.array(picture.convert("RGB"))
+    return _upright(torch.from_numpy(array).permute(2, 0, 1), picture)
+
+
+def _from_16_bit(picture: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """65535 / 257 = 255: white stays white. Mode I has 32 bits, of which files use the same 16."""
+    values = np.asarray(picture).astype(np.int64).clip(0, 65535)
+    gray = ((values + 128) // 257).astype(np.uint8)
+    if "transparency" in picture.info:
+        gray[values == picture.info["transparency"]] = 255
+    return np.stack([gray] * 3, axis=-1)
+
+
+def _on_white(rgba: "np.ndarray[Any, np.dtype[np.uint8]]") -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    alpha = rgba[..., 3:].astype(np.uint16)
+    blended = rgba[..., :3] * alpha + 255 * (255 - alpha)  # at most 255 * 255: fits
+    return ((blended + 127) // 255).astype(np.uint8)
+
+
+def _turn(picture: Image.Image) -> tuple[bool, tuple[int, ...]]:
+    return _TURNS.get(picture.getexif().get(0x0112), (False, ()))
+
+
+def _upright(pixels: UInt8[Tensor, "3 _ _"], picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    swapped, flipped = _turn(picture)
+    if swapped:
+        pixels = pixels.transpose(1, 2)
+    return pixels.flip(flipped) if flipped else pixels
+
+
+def _refuse_existing(paths: Sequence[Path]) -> None:
+    taken = [path for path in paths if path.exists()]
+    if taken:
+        raise UserError("names that are free", f"{taken[0]}, which exists", "choose another folder or name")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """To a temporary name, then renamed: whoever looks sees a whole file or none."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(data)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

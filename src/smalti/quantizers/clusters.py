@@ -1,0 +1,54 @@
+"""Rows and the entries nearest to them: search, k-means, random draws."""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+SEARCH_ELEMENTS = 2**24  # scores held at a time: 64 MiB in fp32, however many rows are searched
+REPEAT_NOISE = 0.01  # of the rows' root mean square: parts equal rows, too little to move them
+
+
+@torch.no_grad()
+def nearest(
+    rows: Float[Tensor, "n d"], entries: Float[Tensor, "v d"], max_elements: int = SEARCH_ELEMENTS
+) -> Int64[Tensor, " n"]:
+    """For each row the entry at the smallest Euclidean distance, the first of equally near ones.
+
+    At most max_elements scores exist at a time. Matrix products must run in full fp32, as torch does
+    unless told otherwise: TF32 changes codes.
+    """
+    # argmin |z - e|^2 = argmax z.e - |e|^2 / 2: |z|^2 is the same for every entry, differences are never formed
+    halves = entries.square().sum(-1) / 2
+    chunk = max(1, max_elements // len(entries))
+    with torch.autocast(rows.device.type, enabled=False):
+        return torch.cat([(part @ entries.T - halves).argmax(-1) for part in torch.split(rows, chunk)])
+
+
+@torch.no_grad()
+def kmeans(
+    rows: Float[Tensor, "n d"], num: int, generator: torch.Generator, iterations: int = 10
+) -> Float[Tensor, "{num} d"]:
+    """Num centres of the rows by Lloyd's iterations from rows drawn at random.
+
+    A centre that no row is nearest to stays where it is.
+    """
+    centres = draw(rows, num, generator)
+    for _ in range(iterations):
+        codes = nearest(rows, centres)
+        counts = torch.bincount(codes, minlength=num)[:, None]  # v 1
+        sums = torch.zeros_like(centres).index_add_(0, codes, rows)
+        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
+    return centres
+
+
+@torch.no_grad()
+def draw(rows: Float[Tensor, "n d"], num: int, generator: torch.Generator) -> Float[Tensor, "{num} d"]:
+    """Num rows drawn at random: none twice while there are enough, later ones with a little noise."""
+    rounds = -(-num // len(rows))
+    device = generator.device  # may be the CPU's for rows on a GPU: the same draws on every machine
+    orders = [torch.randperm(len(rows), generator=generator, device=device) for _ in range(rounds)]
+    drawn = rows[torch.cat(orders)[:num].to(rows.device)] if rounds else rows[:0]
+    repeats = drawn[len(rows) :]
+    noise = torch.randn(repeats.shape, generator=generator, device=device).to(rows)
+    repeats += REPEAT_NOISE * rows.square().mean().sqrt() * noise
+    return drawn

@@ -1,0 +1,119 @@
+"""The parts that encoder and decoder are made of.
+
+Modules are named as in the 2021 code, so that its state dicts fit key by key. Axes: b batch, e width,
+h w grid of the level.
+"""
+
+from collections.abc import Iterable
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smalti.tokenizer.settings import NetworkSettings
+
+
+def norm(width: int, groups: int) -> nn.GroupNorm:
+    """Group norm with the 2021 code's epsilon, not torch's 1e-5, with which its models give other codes."""
+    return nn.GroupNorm(groups, width, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside the input, which a 1x1 convolution brings to another width if need be."""
+
+    def __init__(self, width_in: int, width: int, *, groups: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = norm(width_in, groups)
+        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1)
+        self.norm2 = norm(width, groups)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.nin_shortcut = nn.Identity() if width_in == width else nn.Conv2d(width_in, width, 1)
+
+    def forward(self, x: Float[Tensor, "b e_in h w"]) -> Float[Tensor, "b e h w"]:
+        """Input plus what the convolutions add."""
+        added = self.conv1(F.silu(self.norm1(x)))
+        added = self.conv2(self.dropout(F.silu(self.norm2(added))))
+        return self.nin_shortcut(x) + added
+
+
+class AttentionBlock(nn.Module):
+    """One head in which every place of the grid sees every place."""
+
+    def __init__(self, width: int, *, groups: int) -> None:
+        super().__init__()
+        self.norm = norm(width, groups)
+        self.q = nn.Conv2d(width, width, 1)
+        self.k = nn.Conv2d(width, width, 1)
+        self.v = nn.Conv2d(width, width, 1)
+        self.proj_out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
+        """Input plus the attended."""
+        normed = self.norm(x)
+        q, k, v = (conv(normed).flatten(2).mT[:, None] for conv in (self.q, self.k, self.v))  # b 1 n e
+        attended = F.scaled_dot_product_attention(q, k, v)  # b 1 n e; scaled by e ** -0.5
+        return x + self.proj_out(attended[:, 0].mT.reshape(x.shape))
+
+
+class Downsample(nn.Module):
+    """Half the sides."""
+
+    def __init__(self, width: int, *, with_conv: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2) if with_conv else None
+
+    def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e y x"]:
+        """Sides h // 2, w // 2."""
+        if self.conv is None:
+            return F.avg_pool2d(x, 2)
+        return self.conv(F.pad(x, (0, 1, 0, 1)))  # right and bottom only, as in the 2021 code
+
+
+class Upsample(nn.Module):
+    """Twice the sides."""
+
+    def __init__(self, width: int, *, with_conv: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1) if with_conv else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e y x"]:
+        """Sides 2 h, 2 w."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Middle(nn.Module):
+    """Two residual blocks, and attention between them, at the coarsest grid."""
+
+    def __init__(self, network: NetworkSettings) -> None:
+        super().__init__()
+        width, groups = network.widths[-1], network.groups
+        self.block_1 = ResidualBlock(width, width, groups=groups, dropout=network.dropout)
+        self.attn_1 = AttentionBlock(width, groups=groups) if network.mid_attention else nn.Identity()
+        self.block_2 = ResidualBlock(width, width, groups=groups, dropout=network.dropout)
+
+    def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
+        """Grid in, grid out."""
+        return self.block_2(self.attn_1(self.block_1(x)))
+
+
+def residual_blocks(network: NetworkSettings, num: int, width_in: int, width: int) -> nn.ModuleList:
+    """The residual blocks of a level; the first changes the width."""
+    widths = [width_in] + [width] * (num - 1)
+    groups, dropout = network.groups, network.dropout
+    return nn.ModuleList(ResidualBlock(old, width, groups=groups, dropout=dropout) for old in widths)
+
+
+def attention_blocks(network: NetworkSettings, num: int, level: int) -> nn.ModuleList:
+    """The attention after each residual block of a level: num blocks or, where there is none, none."""
+    num = num if level in network.attention_levels else 0
+    return nn.ModuleList(AttentionBlock(network.widths[level], groups=network.groups) for _ in range(num))
+
+
+def run_level(blocks: Iterable[nn.Module], attentions: nn.ModuleList, x: Tensor) -> Tensor:
+    """Residual blocks in turn, each followed by its attention where the level has any."""
+    for number, block in enumerate(blocks):
+        x = block(x)
+        if attentions:
+            x = attentions[number](x)
+    return x

@@ -1,0 +1,47 @@
+"""The encoder: pictures to a grid of latents."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smalti.tokenizer.blocks import Downsample, Middle, attention_blocks, norm, residual_blocks, run_level
+from smalti.tokenizer.settings import NetworkSettings
+
+
+class Encoder(nn.Module):
+    """Levels from fine to coarse, then the middle."""
+
+    def __init__(self, network: NetworkSettings) -> None:
+        super().__init__()
+        widths = network.widths
+        self.conv_in = nn.Conv2d(network.in_channels, network.width, 3, padding=1)
+        self.down = nn.ModuleList(EncoderLevel(network, level) for level in range(len(widths)))
+        self.mid = Middle(network)
+        self.norm_out = norm(widths[-1], network.groups)
+        self.conv_out = nn.Conv2d(widths[-1], network.latent_channels, 3, padding=1)
+
+    def forward(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b z h w"]:
+        """Latents of pictures in the range that the weights know; z is latent_channels."""
+        x = self.conv_in(images)
+        for level in self.down:
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+
+
+class EncoderLevel(nn.Module):
+    """Residual blocks, attention after each where wanted, and all but the coarsest level halve the sides."""
+
+    def __init__(self, network: NetworkSettings, level: int) -> None:
+        super().__init__()
+        width = network.widths[level]
+        width_in = network.widths[level - 1] if level else network.width
+        is_last = level == len(network.widths) - 1
+        self.block = residual_blocks(network, network.blocks, width_in, width)
+        self.attn = attention_blocks(network, network.blocks, level)
+        self.downsample = (
+            nn.Identity() if is_last else Downsample(width, with_conv=network.resample_with_conv)
+        )
+
+    def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e_out y x"]:
+        """Grid of this level to grid of the next."""
+        return self.downsample(run_level(self.block, self.attn, x))

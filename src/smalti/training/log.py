@@ -1,0 +1,66 @@
+"""The record of a run: one JSON object a line in log.jsonl, and TensorBoard where it is installed."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from smalti.errors import UserError, optional
+
+Kind = Literal["train", "validation", "alarm", "note"]
+
+
+class Log:
+    """Appends lines {"step": steps done, "kind": ..., name: value, ...}.
+
+    On resume the lines after the resumed step are dropped: they will be written again. A number that is
+    not finite is written as text ("nan", "inf"), since JSON has none.
+    """
+
+    def __init__(self, path: Path, *, resumed: int = 0) -> None:
+        self.path = path
+        lines = [line for line in read(path) if line["step"] <= resumed] if resumed else []
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        self.board = _board(path.parent / "tensorboard", resumed)
+        if self.board is None and not resumed:
+            self.write(0, "note", text="no TensorBoard files: pip install 'smalti[train]'")
+
+    def write(self, step: int, kind: Kind, **values: Any) -> None:
+        """Append one line; it is on disk when this returns."""
+        plain = {name: _plain(value) for name, value in values.items()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "kind": kind, **plain}, allow_nan=False) + "\n")
+        if self.board is not None:
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Write out what TensorBoard still holds."""
+        if self.board is not None:
+            self.board.close()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; a last line that a killed process left half written is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what no line end follows is half a line
+    return [json.loads(line) for line in lines]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _board(folder: Path, resumed: int) -> Any:
+    """A TensorBoard writer, or None where the package is not installed."""
+    try:
+        optional("tensorboard", extra="train")
+    except UserError:
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # seconds: only when training
+
+    return SummaryWriter(str(folder), purge_step=resumed + 1 if resumed else None)

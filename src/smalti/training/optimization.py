@@ -1,0 +1,121 @@
+"""One optimizer step for every network: precision, gradients, clipping, AdamW."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from smalti.training import checkpoints, schedule
+from smalti.training.settings import OptimizerSettings, Training
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DECAYED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a step."""
+
+    norms: Mapping[str, float]  # of each network's gradient, before clipping
+    wrong: Sequence[str]  # losses and gradients that are not finite, by name
+    moved: bool  # False: the step was skipped
+
+
+class Optimizers:
+    """An AdamW for each network that is trained, its schedule, clipping, and the scale of fp16 gradients."""
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        rates: Mapping[str, OptimizerSettings],
+        training: Training,
+        device: torch.device,
+    ) -> None:
+        self.networks, self.settings, self.training, self.device = networks, rates, training, device
+        self.optimizers = {name: build(network, rates[name]) for name, network in networks.items()}
+        self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
+
+    def autocast(self) -> torch.autocast:
+        """The context in which a task computes its losses."""
+        dtype = DTYPES.get(self.training.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def backward(self, losses: Mapping[str, Float[Tensor, ""]], share: float) -> None:
+        """Add the gradients of a part of a batch, weighted with the part's share of the batch.
+
+        No weight has a part in two losses, so that one pass serves all.
+        """
+        self.scaler.scale(torch.stack([*losses.values()]).sum() * share).backward()
+
+    def step(self, losses: Mapping[str, Float[Tensor, ""]], step: int) -> Outcome:
+        """Clip and step the networks that have a loss, and clear all gradients.
+
+        losses: of the whole batch, the same in all processes. Nothing moves where a loss or a gradient is
+        not finite. Waits for the device once.
+        """
+        outcome = self._judge(losses)
+        if outcome.moved:
+            for name in losses:
+                for group in self.optimizers[name].param_groups:
+                    group["lr"] = self.rate(name, step)
+                self.optimizers[name].step()
+        self.scaler.update()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        return outcome
+
+    def rate(self, name: str, step: int) -> float:
+        """The learning rate of a network at a step."""
+        settings = self.settings[name]
+        return settings.lr * schedule.share(step, self.training.steps, settings)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The moments of all optimizers, by path, for a checkpoint."""
+        flat = {name: checkpoints.flatten(optimizer) for name, optimizer in self.optimizers.items()}
+        return {f"{name}/{path}": tensor for name, of in flat.items() for path, tensor in of.items()}
+
+    def numbers(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside tensors: the scale of fp16 gradients."""
+        return self.scaler.state_dict()
+
+    def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        for name, optimizer in self.optimizers.items():
+            checkpoints.restore(optimizer, checkpoint.below(f"optimizer/{name}"))
+        self.scaler.load_state_dict(checkpoint.numbers["scaler"])
+
+    def _judge(self, losses: Mapping[str, Tensor]) -> Outcome:
+        for name in losses:
+            self.scaler.unscale_(self.optimizers[name])
+        norms = [self._clip(self.networks[name]) for name in losses]
+        values = torch.stack([*losses.values(), *norms]).tolist()
+        names = [f"{what}/{name}" for what in ("loss", "gradient") for name in losses]
+        wrong = [name for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
+        # a gradient too large for fp16 is how the scale is found: skipped, and nothing to complain of
+        reported = [name for name in wrong if name.startswith("loss/") or not self.scaler.is_enabled()]
+        measured = dict(zip(losses, values[len(losses) :], strict=True))
+        return Outcome(norms=measured, wrong=reported, moved=not wrong)
+
+    def _clip(self, network: nn.Module) -> Tensor:
+        """The norm of a network's gradient; then no longer than `clip`."""
+        clip = self.training.clip
+        norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf if clip is None else clip)
+        return norm.float()
+
+
+def build(network: nn.Module, settings: OptimizerSettings) -> AdamW:
+    """An AdamW (arXiv:1711.05101) that decays the weights of linear and convolutional layers only."""
+    modules = [module for module in network.modules() if isinstance(module, DECAYED)]
+    decayed = {id(module.weight) for module in modules}
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if id(p) in decayed], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if id(p) not in decayed], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)

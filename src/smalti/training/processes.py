@@ -1,0 +1,89 @@
+"""One process or several (torchrun): who am I, and what do we share. With one process all of this is nothing."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from smalti.errors import UserError
+
+
+def rank() -> int:
+    """The number of this process, 0 .. world() - 1."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def choose(device: str) -> torch.device:
+    """The device of this process: "cpu", "cuda" or "auto" (CUDA where there is one).
+
+    Raises UserError for "cuda" on a machine without.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("a CUDA device", "none that torch can use", "device=cpu, or a torch built for CUDA")
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Within, the processes that torchrun started can talk."""
+    if world() == 1:
+        yield
+        return
+    import torch.distributed as dist
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def distribute(module: nn.Module) -> nn.Module:
+    """The module with gradients averaged over the processes; the module itself where there is one process."""
+    if world() == 1:
+        return module
+    from torch.nn.parallel import DistributedDataParallel
+
+    return DistributedDataParallel(module, broadcast_buffers=False)
+
+
+@contextmanager
+def unsynchronised(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Within, gradients stay in their process: for all but the last part of an accumulated batch."""
+    with ExitStack() as stack:
+        for module in modules:
+            if hasattr(module, "no_sync"):
+                stack.enter_context(module.no_sync())
+        yield
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over all processes."""
+    if world() == 1:
+        return values
+    import torch.distributed as dist
+
+    total = values.clone()
+    dist.all_reduce(total)
+    return total / world()
+
+
+def share(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors with those of process 0."""
+    if world() == 1:
+        return
+    import torch.distributed as dist
+
+    for tensor in tensors:
+        dist.broadcast(tensor, 0)
