@@ -9,25 +9,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import simplejpeg
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
-from PIL import Image, PngImagePlugin
+from jaxtyping import Float, Shaped, UInt8
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from smalti.errors import UserError
 
 SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm"
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2",
+    ".ppm", ".pgm",
 })  # fmt: skip
 FACTS = "smalti"  # the key of the facts in a PNG's text and in PIL's `info`
 
 Filter = Literal["bicubic", "bilinear", "nearest-exact"]
-Pixels = TypeVar("Pixels", bound=Tensor)
 
 # EXIF orientation -> (swap height and width first, then flip these axes of c H W)
 _TURNS: dict[Any, tuple[bool, tuple[int, ...]]] = {
@@ -37,8 +37,8 @@ _TURNS: dict[Any, tuple[bool, tuple[int, ...]]] = {
 
 # what Pillow's readers raise on files that are cut off, damaged or too large: more than they document
 _BROKEN = (
-    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError,
-    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError,
+    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
 
 
 def read_header(path: str | Path) -> Header:
-    """Size, mode and format of a picture file, without decoding it; UserError with the path if it has none."""
+    """Size, mode and format of a picture file, undecoded; UserError with the path if it has none."""
     with _readable(str(path)), Image.open(path) as picture:
         swapped, _ = _turn(picture)
         width, height = picture.size[::-1] if swapped else picture.size
@@ -129,8 +129,11 @@ def to_pil(images: Float[Tensor, "b c H W"] | UInt8[Tensor, "b c H W"]) -> list[
 
 
 def resize(
-    images: Pixels, size: tuple[int, int], filter: Filter = "bicubic", antialias: bool = True
-) -> Pixels:
+    images: Shaped[Tensor, "*b c H W"],
+    size: tuple[int, int],
+    filter: Filter = "bicubic",
+    antialias: bool = True,
+) -> Shaped[Tensor, "*b c new_H new_W"]:
     """Pictures (.. c H W), uint8 on the CPU or float anywhere, at size (height, width).
 
     On uint8 within one level of Pillow's. antialias=False lets bicubic and bilinear alias when reducing.
@@ -146,10 +149,10 @@ def resize(
         antialias=antialias and smooth,
         align_corners=False if smooth else None,
     )
-    return resized.reshape(*images.shape[:-2], *size)  # type: ignore[return-value]
+    return resized.reshape(*images.shape[:-2], *size)
 
 
-def crop_to_multiple(images: Pixels, factor: int) -> Pixels:
+def crop_to_multiple(images: Shaped[Tensor, "*b c H W"], factor: int) -> Shaped[Tensor, "*b c new_H new_W"]:
     """Pictures (.. c H W) cut at the right and the bottom to sides that are multiples of factor.
 
     Raises UserError for a picture that has not even one multiple.
@@ -158,7 +161,7 @@ def crop_to_multiple(images: Pixels, factor: int) -> Pixels:
     if height == 0 or width == 0:
         got = f"{images.shape[-2]} x {images.shape[-1]}"
         raise UserError(f"a picture of at least {factor} x {factor} pixels", got, "enlarge it")
-    return images[..., :height, :width]  # type: ignore[return-value]
+    return images[..., :height, :width]
 
 
 def grid(images: UInt8[Tensor, "b c H W"], columns: int) -> UInt8[Tensor, "c rows_H columns_W"]:
@@ -217,7 +220,8 @@ def save_all(
 ) -> list[Path]:
     """Write pictures as 00000.png, 00001.png, ..., counted from `first`, with the facts they carry.
 
-    images: Pillow pictures, or a tensor in [-1, 1]. Raises UserError before anything is written if a name is taken.
+    images: Pillow pictures, or a tensor in [-1, 1]. Raises UserError, with
+    nothing written yet, if a name is taken.
     """
     pictures = to_pil(images) if isinstance(images, Tensor) else list(images)
     paths = [Path(folder) / f"{first + index:05}.png" for index in range(len(pictures))]
@@ -247,7 +251,7 @@ def _readable(name: str) -> Iterator[None]:
         yield
     except _BROKEN as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
-        if isinstance(problem, Image.UnidentifiedImageError):
+        if isinstance(problem, UnidentifiedImageError):
             reason = "no format that Pillow knows"
         got = f"{name} ({reason or type(problem).__name__})"
         raise UserError("a picture that can be read", got, "mend the file or take it away") from None
@@ -290,7 +294,11 @@ def _on_white(rgba: "np.ndarray[Any, np.dtype[np.uint8]]") -> "np.ndarray[Any, n
 
 
 def _turn(picture: Image.Image) -> tuple[bool, tuple[int, ...]]:
-    return _TURNS.get(picture.getexif().get(0x0112), (False, ()))
+    try:
+        exif = Image.Image.getexif(picture)  # the base class's: that of a PNG decodes the whole file to look
+    except _BROKEN:  # damaged EXIF in a sound picture: upright, as most viewers show it
+        return False, ()
+    return _TURNS.get(exif.get(0x0112), (False, ()))
 
 
 def _upright(pixels: UInt8[Tensor, "3 _ _"], picture: Image.Image) -> UInt8[Tensor, "3 H W"]:

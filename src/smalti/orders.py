@@ -1,6 +1,6 @@
 """In which order the cells of a grid are laid: a permutation of their row-major numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isqrt
 
 import numpy as np
@@ -46,26 +46,21 @@ def random(h: int, w: int) -> Int64[Tensor, " n"]:
 def z_curve(h: int, w: int) -> Int64[Tensor, " n"]:
     """By Morton code: quarters one after the other, each of them in quarters again."""
     if not (_is_power_of_two(h) and w in (h, 2 * h)):
-        raise _undefined("z_curve", "squares of side 1, 2, 4, 8, ... and two of them side by side", h, w)
-    rows, columns = _places(h, w)
-    bits = range(w.bit_length())
-    return sum(_bit(columns, at) * 4**at + _bit(rows, at) * 2 * 4**at for at in bits).argsort()
+        raise _undefined("z_curve", "squares of side 1, 2, 4, 8, ..., alone or two side by side", h, w)
+    return _interleaved(h, w, powers=range(w.bit_length())).argsort()
 
 
 def subsample(h: int, w: int) -> Int64[Tensor, " n"]:
     """From coarse to fine: every second cell both ways first, in this order again, then those between."""
     if not (_is_power_of_two(h) and h == w):
         raise _undefined("subsample", "squares of side 1, 2, 4, 8, ...", h, w)
-    rows, columns = _places(h, w)
-    depth = h.bit_length() - 1  # the lowest bits decide first
-    keys = [(2 * _bit(rows, at) + _bit(columns, at)) * 4 ** (depth - 1 - at) for at in range(depth)]
-    return sum(keys, torch.zeros(h * w, dtype=torch.int64)).argsort()
+    return _interleaved(h, w, powers=reversed(range(h.bit_length() - 1))).argsort()
 
 
 def spiral_out(h: int, w: int) -> Int64[Tensor, " n"]:
     """From the middle outwards: up, right, down, left in legs that grow."""
     if h != w or (h % 2 and h > 1):
-        raise _undefined("spiral_out and spiral_in", "squares of even side, and 1 x 1", h, w)
+        raise _undefined("spiral_out or spiral_in", "squares of even side or of side 1", h, w)
     i, j = h // 2, max(h // 2 - 1, 0)
     path = [(i, j)]
     legs = [direction for direction in range(2 * h) for _ in range(direction // 2 + 1)]
@@ -84,24 +79,19 @@ def _is_power_of_two(side: int) -> bool:
     return side > 0 and side & (side - 1) == 0
 
 
-def _places(h: int, w: int) -> tuple[Tensor, Tensor]:
-    return row(h, w) // w, row(h, w) % w
-
-
-def _bit(numbers: Tensor, at: int) -> Tensor:
-    return numbers >> at & 1
+def _interleaved(h: int, w: int, powers: Iterable[int]) -> Tensor:
+    """A key a cell: digits to base 4, each of one bit of the row and one of the column, bit 0 first."""
+    cells = row(h, w)
+    keys = torch.zeros_like(cells)
+    for bit, power in enumerate(powers):
+        keys += (2 * (cells // w >> bit & 1) + (cells % w >> bit & 1)) * 4**power
+    return keys
 
 
 def _undefined(name: str, grids: str, h: int, w: int) -> UserError:
-    remedy = f"choose order=row, or for example a grid of {_near(h, w)} x {_near(h, w)}"
-    return UserError(
-        f"for the order {name} a grid of cells that it is defined for: {grids}", f"{h} x {w}", remedy
-    )
-
-
-def _near(h: int, w: int) -> int:
-    """A power of two near the grid's side: every order is defined for its square."""
-    return 1 << max(isqrt(h * w).bit_length() - 1, 0)
+    side = 1 << max(isqrt(h * w).bit_length() - 1, 0)  # every order is defined for its square
+    remedy = f"choose order=row, or for example a grid of {side} x {side} cells"
+    return UserError(f"for the order {name} a grid that is one of the {grids}", f"{h} x {w} cells", remedy)
 
 
 ORDERS: dict[str, Callable[[int, int], Int64[Tensor, " n"]]] = {

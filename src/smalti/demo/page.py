@@ -75,9 +75,9 @@ class Page:
         rows = self.evidence.numbers()
         self.report.table(("what", "value", "beside"), rows)
         self.report.text(
-            "lite0-FD is the Frechet distance of pooled EfficientNet-Lite0 features. It is not FID, and with "
-            "so few pictures it is large even between real ones. The HED distance is a perceptual distance on "
-            "a VGG16 trunk that was tuned to find edges. It is not LPIPS."
+            "lite0-FD is the Frechet distance of pooled EfficientNet-Lite0 features. It is not FID; with so "
+            "few pictures it is large even between real ones. The HED distance is a distance on "
+            "a VGG16 trunk tuned to find edges. It is not LPIPS."
         )
         facts = {what: value for what, value, _ in rows}
         (self.out / "numbers.json").write_text(json.dumps(facts, indent=2) + "\n")

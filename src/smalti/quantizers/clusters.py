@@ -17,7 +17,7 @@ def nearest(
     At most max_elements scores exist at a time. Matrix products must run in full fp32, as torch does
     unless told otherwise: TF32 changes codes.
     """
-    # argmin |z - e|^2 = argmax z.e - |e|^2 / 2: |z|^2 is the same for every entry, differences are never formed
+    # argmin |z - e|^2 = argmax z.e - |e|^2 / 2: |z|^2 is the same for every entry, and no n v d array arises
     halves = entries.square().sum(-1) / 2
     chunk = max(1, max_elements // len(entries))
     with torch.autocast(rows.device.type, enabled=False):

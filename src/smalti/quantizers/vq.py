@@ -1,6 +1,6 @@
 """Nearest-entry vector quantizer: a learned codebook, Euclidean or cosine."""
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ class VectorQuantizerSettings:
     usage_decay: Share = 0.99  # of the running mean of use, a step; it forgets in 1 / (1 - usage_decay) steps
 
     @classmethod
-    def legacy(cls, *, codebook_size: int) -> Self:
+    def legacy(cls, *, codebook_size: int) -> "VectorQuantizerSettings":
         """The settings of every model of the 2021 code, which weighs the terms the other way round."""
         return cls(codebook_size=codebook_size, commitment=1.0, codebook=0.25)
 

@@ -18,8 +18,9 @@ from smalti.tokenizer.settings import TokenizerSettings
 class Tokenizer(nn.Module):
     """Pictures in [-1, 1] to a grid of codes, one a cell of factor x factor pixels, and back.
 
-    The networks are those of arXiv:2012.09841. `latents`, `quantize` and `decode_latents` are the steps of training and keep gradients; `encode`,
-    `decode` and `reconstruct` are for use: no gradients, and no dropout even in training mode.
+    The networks are those of arXiv:2012.09841. `latents`, `quantize` and `decode_latents` are the steps of
+    training and keep gradients; `encode`, `decode` and `reconstruct` are for use: no gradients, and no
+    dropout even in training mode.
     """
 
     quantizer: Quantizer

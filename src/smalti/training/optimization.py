@@ -102,10 +102,11 @@ class Optimizers:
         return Outcome(norms=measured, wrong=reported, moved=not wrong)
 
     def _clip(self, network: nn.Module) -> Tensor:
-        """The norm of a network's gradient; then no longer than `clip`."""
-        clip = self.training.clip
-        norm = nn.utils.clip_grad_norm_(network.parameters(), math.inf if clip is None else clip)
-        return norm.float()
+        """The norm of a network's gradient, which then is no longer than `clip`."""
+        norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+        if self.training.clip is not None:
+            nn.utils.clip_grads_with_norm_(network.parameters(), self.training.clip, norm)
+        return norm
 
 
 def build(network: nn.Module, settings: OptimizerSettings) -> AdamW:

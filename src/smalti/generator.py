@@ -1,0 +1,303 @@
+"""What a user holds: a tokenizer, a condition and a prior that lay new pictures together."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from smalti import images
+from smalti.conditions import CONDITIONS, ConditionSettings
+from smalti.conditions.protocol import Condition, Prompt
+from smalti.config import Positive, settings
+from smalti.errors import UserError
+from smalti.orders import order
+from smalti.priors import PRIORS, PriorSettings
+from smalti.priors.protocol import Prior, Scope
+from smalti.sampling.batches import Rows, split
+from smalti.sampling.canvas import Canvas
+from smalti.sampling.choice import Choice
+from smalti.sampling.draw import draw
+from smalti.sampling.guidance import Scorer
+from smalti.sampling.request import Request
+from smalti.sampling.wavefront import together
+from smalti.tokenizer import Tokenizer
+
+BATCH = 16  # pictures together unless micro_batch says otherwise: bounds the memory of caches
+PIXELS = 16 * 256 * 256  # decoded together, at least one picture: bounds the memory of the decoder
+
+
+@settings
+class GeneratorSettings:
+    """What a prior was trained for; all of it but `prior` is fixed by its data."""
+
+    prior: PriorSettings
+    condition: ConditionSettings
+    order: str = "row"  # in which cells are laid, a name in ORDERS
+    grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
+
+
+class Generator(nn.Module):
+    """Draws pictures, completes them, and says how likely they are.
+
+    All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
+    given by the name that the model was trained with (label=...), one value for all pictures or a sequence of
+    one for each; a missing or another name is a UserError.
+    """
+
+    prior: Prior
+    order: Tensor
+
+    def __init__(self, settings: GeneratorSettings, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.settings, self.tokenizer = settings, tokenizer
+        self.fingerprint = ""  # of the model folder it came from
+        self.condition: Condition = CONDITIONS[settings.condition.kind][1](settings.condition)
+        self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
+        scope = Scope(
+            codebook_size=tokenizer.codebook_size,
+            prefix_vocabulary=self.condition.vocabulary,
+            prefix_length=self.condition.length,
+            cells=tuple(divmod(cell, settings.grid[1]) for cell in self.order.tolist()),
+        )
+        self.prior = PRIORS[settings.prior.kind][1](settings.prior, scope)
+
+    def sequence(self, codes: Int64[Tensor, "b h w"]) -> Int64[Tensor, "b n"]:
+        """Codes of whole windows in the prior's order. UserError for another grid than the training crop's."""
+        if tuple(codes.shape[1:]) != self.settings.grid:
+            expected = "codes of {} x {} cells, a training crop".format(*self.settings.grid)
+            got = "{} x {}".format(*codes.shape[1:])
+            raise UserError(expected, got, "cut the codes or the pictures to the training crop")
+        return codes.flatten(1)[:, self.order]
+
+    def logits(self, codes: Int64[Tensor, "b h w"], **condition: Any) -> Float[Tensor, "b n v"]:
+        """Scores of the codes of training crops, n = h w places in the prior's own order (teacher forcing).
+
+        Row i scores code i given the codes before it in that order and the condition. v may be more than the
+        codebook holds, for models whose prefix and codes share one table.
+        """
+        prompt = self._prompt(condition, num=len(codes), grid=self.settings.grid)
+        codes = self.sequence(codes.to(self.order.device))
+        with _resting(self.prior):
+            return self.prior(codes, prompt.window(0, 0, *self.settings.grid))
+
+    def nats_per_token(
+        self, pictures: Float[Tensor, "b c H W"] | Int64[Tensor, "b h w"], **condition: Any
+    ) -> float:
+        """Mean of -ln p(code | condition, codes before it), over pictures in [-1, 1] or over their codes.
+
+        Pictures and codes are of the size of a training crop. ln(codebook_size) is what a model gives that has
+        learned nothing.
+        """
+        codes = self.tokenizer.encode(pictures.to(self.order.device)) if pictures.dim() == 4 else pictures
+        codes = self.sequence(codes.to(self.order.device))
+        prompt = self._prompt(condition, num=len(codes), grid=self.settings.grid)
+        total = 0.0
+        with _resting(self.prior):
+            for rows in split(len(codes), BATCH, codes.device, padded=False):
+                prefix = Rows(prompt, rows).window(0, 0, *self.settings.grid)
+                scores = self.prior(codes[rows], prefix).float()
+                total += F.cross_entropy(scores.mT, codes[rows], reduction="sum").item()
+        return total / codes.numel()
+
+    def sample(
+        self,
+        num: int = 1,
+        size: tuple[int, int] | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        guidance: float = 1.0,
+        output: str = "pil",
+        micro_batch: int | None = None,
+        progress: bool = False,
+        **condition: Any,
+    ) -> Any:
+        """Draw num new pictures; picture i uses seed + i and does not depend on the others.
+
+        size: (height, width) in pixels, multiples of the factor, from the training crop up; None: that crop.
+        temperature, top_k, top_p, min_p: see `Choice`; greedy is top_k=1. guidance: s in u + s (c - u), 1 is
+        off. output: "pil" (list of Pillow pictures that carry their facts), "tensor" (b c H W, around [-1, 1],
+        not clipped) or "codes" (b h w). micro_batch: pictures drawn together, 16 at most unless given; with it
+        the batches are all of this one size, and so picture i is equal to the last bit whatever num is
+        (without it, up to rounding). progress: show a bar.
+        """
+        grid = self._grid(self._crop if size is None else size)
+        request = Request(
+            num=num,
+            seed=seed,
+            choice=Choice(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
+            guidance=guidance,
+            micro_batch=micro_batch,
+            output=output,
+            progress=progress,
+        )
+        none = torch.zeros(grid, dtype=torch.bool)
+        return self._answer(request, self.order.new_zeros(1, *grid), none, condition)
+
+    def complete(
+        self,
+        image: Image.Image | str | Path | Float[Tensor, "*one c H W"],
+        keep: float = 0.5,
+        num: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        guidance: float = 1.0,
+        output: str = "pil",
+        micro_batch: int | None = None,
+        progress: bool = False,
+        **condition: Any,
+    ) -> Any:
+        """Keep the upper part of a picture and draw the rest num times; the other arguments are those of `sample`.
+
+        image: a file, a Pillow picture, or one picture as a tensor in [-1, 1]; its sides are multiples of the
+        factor, from the training crop up. keep: share of its rows of cells that stay as their codes tell them,
+        rounded to whole rows.
+        """
+        request = Request(
+            num=num,
+            seed=seed,
+            choice=Choice(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
+            guidance=guidance,
+            micro_batch=micro_batch,
+            output=output,
+            progress=progress,
+        )
+        if not 0 <= keep <= 1:
+            raise UserError("a share of rows in [0, 1] for keep", str(keep), "for example keep=0.5")
+        picture = _open(image).to(self.order.device)
+        grid = self._grid((picture.shape[2], picture.shape[3]))
+        known = torch.zeros(grid, dtype=torch.bool)
+        known[: round(keep * grid[0])] = True
+        return self._answer(request, self.tokenizer.encode(picture), known, condition)
+
+    @property
+    def _crop(self) -> tuple[int, int]:
+        """Height and width of a training crop in pixels."""
+        height, width = self.settings.grid
+        return height * self.tokenizer.factor, width * self.tokenizer.factor
+
+    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The cells of a size in pixels, if this model can draw it."""
+        (height, width), (rows, columns), factor = size, self._crop, self.tokenizer.factor
+        if height % factor or width % factor:
+            near = [max(1, round(side / factor)) * factor for side in size]
+            remedy = f"the next size is {near[0]} x {near[1]}"
+            raise UserError(f"sides that are multiples of {factor} pixels", f"{height} x {width}", remedy)
+        if height < rows or width < columns:
+            expected = f"a size from {rows} x {columns} pixels up, this model's training crop"
+            raise UserError(
+                expected, f"{height} x {width}", "draw larger and cut the picture, or train on smaller crops"
+            )
+        if self.settings.order != "row" and (height, width) != (rows, columns):
+            expected = f"{rows} x {columns} pixels: the order {self.settings.order} has no moving window"
+            raise UserError(
+                expected, f"{height} x {width}", "leave the size out, or use a model with order=row"
+            )
+        return height // factor, width // factor
+
+    def _prompt(self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int]) -> Prompt:
+        """The condition as the model was trained with it, encoded; a missing value is the condition's error."""
+        name = self.condition.argument
+        others = [f"{other}=" for other in condition if other != name]
+        if others:
+            takes = "no condition" if name is None else f"{name}= as its only condition"
+            raise UserError(f"options of this method; this model takes {takes}", others[0], "leave it out")
+        value = condition.get(name) if name else None
+        return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
+
+    def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
+        """Draw what is unknown of the canvas `start` (1 h w), num times, and hand it over in the form asked for."""
+        height, width = known.shape
+        codes = self._draw(request, start, known, condition)[: request.num]
+        if request.output == "codes":
+            return codes
+        facts = {"model": self.fingerprint, "rows_kept": int(known[:, 0].sum()), **condition}
+        size = {"height": height * self.tokenizer.factor, "width": width * self.tokenizer.factor}
+        shown = self._decode(request, codes)
+        if request.output == "tensor":
+            return torch.cat(list(shown))[: request.num]
+        pictures = [picture for part in shown for picture in images.to_pil(part)][: request.num]
+        for index, picture in enumerate(pictures):
+            picture.info[images.FACTS] = request.facts(index, {**size, **facts})
+        return pictures
+
+    def _draw(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Tensor:
+        """Codes of all canvases, batch by batch; more than num where the last batch is padded."""
+        grid = (known.shape[0], known.shape[1])
+        prompt = self._prompt(condition, num=request.num, grid=grid)
+        null = None
+        if request.guidance != 1:
+            null = self.condition.null(num=request.num, grid=grid, device=start.device)
+        batches = self._batches(request, BATCH // together(grid, self.settings.grid))
+        drawn = []
+        total = known.numel() * sum(map(len, batches))
+        with tqdm(total=total, disable=not request.progress, unit=" cells") as bar, _resting(self):
+            for rows in batches:
+                canvas = Canvas(
+                    codes=start.expand(len(rows), -1, -1),
+                    known=known,
+                    seeds=rows + request.seed,
+                    window=self.settings.grid,
+                    order=self.order,
+                    choice=request.choice,
+                    progress=bar.update,
+                )
+                scorer = Scorer(
+                    self.prior,
+                    Rows(prompt, rows),
+                    null=null and Rows(null, rows),
+                    scale=request.guidance,
+                    limit=self.tokenizer.codebook_size,
+                )
+                drawn.append(draw(scorer, canvas))
+        return torch.cat(drawn)
+
+    def _decode(self, request: Request, codes: Int64[Tensor, "b h w"]) -> Iterator[Float[Tensor, "r c H W"]]:
+        """Pictures, as many at a time as memory is planned for."""
+        for rows in self._batches(request, PIXELS // (codes[0].numel() * self.tokenizer.factor**2)):
+            yield self.tokenizer.decode(codes[rows])
+
+    def _batches(self, request: Request, most: int) -> list[Tensor]:
+        """Rows that go together: at most `most`; with micro_batch always so many, so that all is equal to the bit."""
+        fixed = request.micro_batch
+        size = max(1, most if fixed is None else fixed)
+        return split(request.num, size, self.order.device, padded=fixed is not None)
+
+
+def _open(image: Any) -> Float[Tensor, "1 c H W"]:
+    """One picture in [-1, 1], from a file, from Pillow or as a tensor."""
+    if isinstance(image, str | Path):
+        return images.to_float(images.open_rgb(image))[None]
+    if isinstance(image, Image.Image):
+        return images.to_float(images.from_pil(image))[None]
+    pixels = image if image.dim() == 4 else image[None]
+    if pixels.dim() != 4 or len(pixels) != 1:
+        remedy = "complete pictures one after the other"
+        raise UserError("one picture (c H W)", f"a tensor {tuple(image.shape)}", remedy)
+    return pixels
+
+
+@contextmanager
+def _resting(module: nn.Module) -> Iterator[None]:
+    """No gradients, no dropout; every part is afterwards in the mode it was in."""
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        with torch.no_grad():
+            yield
+    finally:
+        for part in training:
+            part.training = True

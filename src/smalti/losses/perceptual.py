@@ -1,0 +1,59 @@
+"""Which perceptual distance a training uses: what was asked for, or the best that is on this disk."""
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from smalti.config import Weight, settings
+from smalti.errors import UserError
+from smalti.losses import hed, lpips
+from smalti.losses.hed import HED
+from smalti.losses.lpips import LPIPS
+
+
+@settings
+class PerceptualSettings:
+    """The perceptual part of a tokenizer's loss."""
+
+    kind: Literal["auto", "lpips", "hed", "none"] = "auto"  # auto: LPIPS, else HED, else none
+    weight: Weight = 1.0  # times the distance, beside a mean absolute pixel error; 0: none
+    vgg: Path | None = None  # torchvision's VGG16; None: in torch's cache
+    heads: Path | None = None  # LPIPS v0.1's vgg.pth; None: inside torchmetrics
+
+    def __post_init__(self) -> None:
+        if (self.vgg or self.heads) and self.kind not in {"auto", "lpips"}:
+            got, remedy = f"them with perceptual.kind={self.kind}", "perceptual.kind=lpips"
+            raise UserError("perceptual.vgg and perceptual.heads with LPIPS", got, remedy)
+
+
+def find(settings: PerceptualSettings) -> tuple[str, nn.Module | None]:
+    """The distance to train with, `(a, b) -> "b"`, and its name for logs: lpips, hed or none.
+
+    Raises UserError where weights that were asked for are missing; "auto" without any weights warns.
+    """
+    kind = _choose(settings)
+    if kind == "lpips":
+        return kind, LPIPS.read(settings.vgg, settings.heads)
+    return kind, HED.read() if kind == "hed" else None
+
+
+def _choose(settings: PerceptualSettings) -> str:
+    if settings.weight == 0:
+        return "none"
+    if settings.kind != "auto":
+        return settings.kind
+    if settings.vgg or settings.heads:  # named, so wanted: missing ones are an error
+        return "lpips"
+    missing = []
+    for kind, find_weights in (("lpips", lpips.find_weights), ("hed", hed.find_weights)):
+        try:
+            find_weights()
+        except UserError as problem:
+            missing.append(str(problem))
+        else:
+            return kind
+    text = "training without a perceptual loss: pictures will be blurred. {}. {}".format(*missing)
+    warnings.warn(text, stacklevel=3)
+    return "none"

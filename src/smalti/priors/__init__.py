@@ -1,0 +1,17 @@
+"""Who knows how codes lie beside each other: the members by kind."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from smalti.priors.gpt import GPT, GPTSettings
+from smalti.priors.modern import Modern, ModernSettings
+
+PriorSettings = Annotated[GPTSettings | ModernSettings, Field(discriminator="kind")]
+
+PRIORS: dict[str, tuple[type[Any], type[Any]]] = {
+    "gpt": (GPTSettings, GPT),
+    "modern": (ModernSettings, Modern),
+}
+
+__all__ = ["PRIORS", "PriorSettings"]

@@ -1,0 +1,154 @@
+"""The transformer of 2021: learned positions, LayerNorm, GELU; condition and codes in one table."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from smalti.config import Count, Positive, Share, settings
+from smalti.errors import UserError
+from smalti.priors.attention import attend
+from smalti.priors.cache import Cache
+from smalti.priors.protocol import Scope
+
+
+@settings
+class GPTSettings:
+    """Size and dropouts; the last four only to carry models of the 2021 code."""
+
+    kind: Literal["gpt"] = "gpt"
+    layers: Positive = 12
+    heads: Positive = 8
+    width: Positive = 256  # a multiple of heads
+    embedding_dropout: Share = 0.0
+    residual_dropout: Share = 0.0  # of what attention and MLP add
+    attention_dropout: Share = 0.0  # of attention's weights
+    unmasked: Count = 0  # the first tokens of the prefix that see each other fully
+    vocabulary: Positive | None = None  # rows of the shared table; None: as many as needed
+    positions: Positive | None = None  # rows of the position table; None: as many as needed
+    shared_table: bool = True  # prefix token 7 and code 7 share a row, and the head scores all rows
+
+
+class GPT(nn.Module):
+    """p(next code) by a decoder-only transformer (arXiv:2012.09841, section 3.2; the 2021 code's GPT)."""
+
+    def __init__(self, settings: GPTSettings, scope: Scope) -> None:
+        super().__init__()
+        _check(settings, scope)
+        self.settings, width = settings, settings.width
+        self.places = scope.prefix_length + len(scope.cells) - 1  # the last code is never fed
+        self.codebook_size = scope.codebook_size
+        if settings.shared_table:
+            needed = max(scope.codebook_size, scope.prefix_vocabulary)
+            self.codebook_size = _at_least(needed, settings.vocabulary, "vocabulary")
+        self.table = nn.Embedding(self.codebook_size, width)
+        self.prefix_table = None if settings.shared_table else nn.Embedding(scope.prefix_vocabulary, width)
+        self.positions = nn.Parameter(
+            torch.zeros(_at_least(self.places, settings.positions, "positions"), width)
+        )
+        self.dropout = nn.Dropout(settings.embedding_dropout)
+        self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, self.codebook_size, bias=False)
+        self.apply(_start)
+
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+        """Teacher forcing: row i scores code i given the prefix and the codes before it."""
+        x = self._run(self._embed(codes[:, :-1], prefix))
+        return self.head(x[:, prefix.shape[1] - 1 :])
+
+    def new_cache(self, batch: int) -> Cache:
+        """An empty key/value cache for a prefix and the codes of one window."""
+        heads, width = self.settings.heads, self.settings.width
+        shape = (batch, heads, self.places, width // heads)
+        return Cache.empty(layers=self.settings.layers, shape=shape, like=self.positions)
+
+    def next(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
+        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
+        x = self._run(self._embed(codes, prefix), cache, last_alone=True)
+        return self.head(x[:, -1])
+
+    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
+        """Feed one more code a row, get the scores of the one after it."""
+        x = self.dropout(self.table(codes) + self.positions[cache.length])[:, None]  # b 1 e
+        return self.head(self._run(x, cache)[:, 0])
+
+    def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
+        prefix_table = self.table if self.prefix_table is None else self.prefix_table
+        tokens = torch.cat((prefix_table(prefix), self.table(codes)), 1)
+        count = tokens.shape[1]
+        assert count <= len(self.positions), f"{len(self.positions)} positions, {count} tokens"
+        return self.dropout(tokens + self.positions[:count])
+
+    def _run(self, x: Tensor, cache: Cache | None = None, last_alone: bool = False) -> Tensor:
+        """All blocks and the last norm; with last_alone only the last place comes out."""
+        fed, last = x.shape[1], self.settings.layers - 1
+        visible = self._visible(fed, x.device) if self.settings.unmasked and fed > 1 else None
+        for layer, block in enumerate(self.blocks):
+            x = block(x, visible, cache, last_alone and layer == last)
+        if cache is not None:
+            cache.length += fed
+        return self.norm(x)
+
+    def _visible(self, count: int, device: torch.device) -> Tensor:
+        visible = torch.ones(count, count, dtype=torch.bool, device=device).tril()
+        visible[: self.settings.unmasked, : self.settings.unmasked] = True
+        return visible
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each added to its input."""
+
+    def __init__(self, settings: GPTSettings, layer: int) -> None:
+        super().__init__()
+        width = settings.width
+        self.layer, self.heads, self.attention_dropout = layer, settings.heads, settings.attention_dropout
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)  # queries, keys, values one after the other
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.gelu = nn.GELU()
+        self.down = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(settings.residual_dropout)
+
+    def forward(self, x: Tensor, visible: Tensor | None, cache: Cache | None, last_alone: bool) -> Tensor:
+        """Places b t e in and out; with last_alone only the last one out."""
+        heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
+        queries, keys, values = heads.permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            keys, values = cache.write(self.layer, keys, values)
+        if last_alone:
+            x, queries = x[:, -1:], queries[:, :, -1:]
+        dropout = self.attention_dropout if self.training else 0.0
+        x = x + self.dropout(self.out(attend(queries, keys, values, visible=visible, dropout=dropout)))
+        return x + self.dropout(self.down(self.gelu(self.up(self.norm2(x)))))
+
+
+def _check(settings: GPTSettings, scope: Scope) -> None:
+    if settings.width % settings.heads:
+        got = f"{settings.width} and {settings.heads}"
+        raise UserError("prior.width that is a multiple of prior.heads", got, "change one of the two")
+    if settings.unmasked > scope.prefix_length:  # codes would see those they are to predict
+        got = f"{settings.unmasked} with a prefix of {scope.prefix_length}"
+        raise UserError("prior.unmasked of at most the prefix's length", got, "make it smaller")
+    if settings.vocabulary is not None and not settings.shared_table:
+        got = f"{settings.vocabulary} with prior.shared_table=false"
+        raise UserError("prior.vocabulary for a shared table only", got, "leave one of the two out")
+
+
+def _at_least(needed: int, given: int | None, name: str) -> int:
+    if given is not None and given < needed:
+        raise UserError(f"prior.{name} of at least {needed}", str(given), f"leave prior.{name} out")
+    return given or needed
+
+
+def _start(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,196 @@
+"""A transformer of today: RMSNorm, SwiGLU, normalised queries and keys, rotary positions on the grid."""
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from smalti.config import Positive, Share, settings
+from smalti.errors import UserError
+from smalti.priors.attention import attend
+from smalti.priors.cache import Cache
+from smalti.priors.protocol import Scope
+from smalti.priors.rotary import rotate, turns
+
+Tuning = tuple[Tensor, ...] | None  # b 1 e each: shift, scale, gate of attention, then of the network
+
+
+@settings
+class ModernSettings:
+    """Size, dropouts, and how the condition comes in."""
+
+    kind: Literal["modern"] = "modern"
+    layers: Positive = 12
+    heads: Positive = 8
+    width: Positive = 512  # a multiple of 4 * heads
+    token_dropout: Share = 0.0  # of the embedded prefix and codes
+    residual_dropout: Share = 0.0  # of what attention adds
+    ffn_dropout: Share = 0.0  # of what the feed-forward network adds
+    conditioning: Literal["prefix", "shift"] = "prefix"  # shift: one token tunes every layer (adaLN-zero)
+    rope_base: Annotated[float, Gt(0.0)] = 10000.0  # of the speeds of the rotary positions
+    qk_norm: bool = True  # queries and keys of one length in every head: bounds attention's logits
+
+
+class Modern(nn.Module):
+    """p(next code) by a decoder-only transformer, built much as in arXiv:2406.06525.
+
+    It lays cells in any order: a query stands at the cell that is asked for, a key at the cell whose code
+    it holds, so attention sees how far the two lie apart.
+    """
+
+    cosines: Tensor  # t 2 1 e
+    sines: Tensor
+
+    def __init__(self, settings: ModernSettings, scope: Scope) -> None:
+        super().__init__()
+        _check(settings, scope)
+        self.settings, self.codebook_size = settings, scope.codebook_size
+        width, layers = settings.width, settings.layers
+        self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
+        self.table = nn.Embedding(scope.codebook_size, width)
+        # added to the prefix's tokens; with "shift" it is itself the one token that stands before the codes
+        self.prefix_positions = nn.Parameter(torch.empty(scope.prefix_length, width))
+        self.dropout = nn.Dropout(settings.token_dropout)
+        self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(layers))
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.head = nn.Linear(width, scope.codebook_size, bias=False)
+        self.shift = None
+        if settings.conditioning == "shift":  # six vectors a layer, two for the last norm
+            self.shift = nn.Linear(width, (6 * layers + 2) * width)
+        cosines, sines = turns(
+            scope.cells,
+            prefix_length=scope.prefix_length,
+            width=width // settings.heads,
+            base=settings.rope_base,
+        )
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.register_buffer("sines", sines, persistent=False)
+        self._start()
+
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+        """Teacher forcing: row i scores code i given the prefix and the codes before it."""
+        x = self._run(self._embed(codes[:, :-1], prefix), self._shift(prefix))
+        return self.head(x[:, prefix.shape[1] - 1 :])
+
+    def new_cache(self, batch: int) -> Cache:
+        """An empty key/value cache for a prefix and the codes of one window."""
+        heads, width = self.settings.heads, self.settings.width
+        shape = (batch, heads, len(self.cosines), width // heads)
+        return Cache.empty(layers=self.settings.layers, shape=shape, like=self.table.weight)
+
+    def next(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
+        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
+        shift = self._shift(prefix)
+        if cache is not None:
+            cache.shift = shift
+        return self.head(self._run(self._embed(codes, prefix), shift, cache, last_alone=True)[:, -1])
+
+    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
+        """Feed one more code a row, get the scores of the one after it."""
+        x = self.dropout(self.table(codes))[:, None]  # b 1 e
+        return self.head(self._run(x, cache.shift, cache)[:, 0])
+
+    def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
+        first = self.prefix_positions.expand(len(prefix), -1, -1)  # b m e
+        if self.shift is None:
+            first = first + self.prefix_table(prefix)
+        return self.dropout(torch.cat((first, self.table(codes)), 1))
+
+    def _shift(self, prefix: Tensor) -> Tensor | None:
+        """The condition as a vector (b d) that tunes every layer, where it is not a prefix."""
+        return None if self.shift is None else self.shift(F.silu(self.prefix_table(prefix[:, 0])))
+
+    def _run(
+        self, x: Tensor, shift: Tensor | None, cache: Cache | None = None, last_alone: bool = False
+    ) -> Tensor:
+        """All blocks and the last norm; with last_alone only the last place comes out."""
+        begin = 0 if cache is None else cache.length
+        end, last = begin + x.shape[1], self.settings.layers - 1
+        assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
+        turn = self.cosines[begin:end], self.sines[begin:end]
+        tunings = self._tunings(shift)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, turn, tunings[layer], cache, last_alone and layer == last)
+        if cache is not None:
+            cache.length = end
+        return _tune(self.norm(x), tunings[-1])
+
+    def _tunings(self, shift: Tensor | None) -> list[Tuning]:
+        """What tunes each layer, and at the end the last norm."""
+        layers = self.settings.layers
+        if shift is None:
+            return [None] * (layers + 1)
+        vectors = shift.view(len(shift), -1, 1, self.settings.width).unbind(1)  # b 1 e each
+        return [vectors[6 * layer : 6 * layer + 6] for layer in range(layers + 1)]
+
+    def _start(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(self.prefix_positions, std=0.02)
+        nn.init.zeros_(self.head.weight)  # the first loss is log v
+        if self.shift is not None:  # every layer begins as the identity
+            nn.init.zeros_(self.shift.weight)
+            nn.init.zeros_(self.shift.bias)
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward network, each added to its input."""
+
+    def __init__(self, settings: ModernSettings, layer: int) -> None:
+        super().__init__()
+        width = settings.width
+        hidden = 32 * -(-width // 12)  # 2/3 of 4 * width, rounded up to a multiple of 32
+        self.layer, self.heads = layer, settings.heads
+        self.norm1 = nn.RMSNorm(width, eps=1e-5)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
+        self.gains = nn.Parameter(torch.ones(2, 1, width // settings.heads)) if settings.qk_norm else None
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm2 = nn.RMSNorm(width, eps=1e-5)
+        self.up = nn.Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
+        self.down = nn.Linear(hidden, width, bias=False)
+        self.residual_dropout = nn.Dropout(settings.residual_dropout)
+        self.ffn_dropout = nn.Dropout(settings.ffn_dropout)
+
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], tuning: Tuning, cache: Cache | None, last_alone: bool
+    ) -> Tensor:
+        """Places b t e in and out; with last_alone only the last one out."""
+        queries, keys, values = self._heads(_tune(self.norm1(x), tuning and tuning[:2]), turn)
+        if cache is not None:
+            keys, values = cache.write(self.layer, keys, values)
+        if last_alone:
+            x, queries = x[:, -1:], queries[:, :, -1:]
+        mixed = self.residual_dropout(self.out(attend(queries, keys, values)))
+        x = x + (mixed if tuning is None else tuning[2] * mixed)
+        gate, fed = self.up(_tune(self.norm2(x), tuning and tuning[3:5])).chunk(2, -1)
+        added = self.ffn_dropout(self.down(F.silu(gate) * fed))
+        return x + (added if tuning is None else tuning[5] * added)
+
+    def _heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        heads = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
+        asking, values = heads[:, :, :2], heads[:, :, 2]
+        if self.gains is not None:
+            asking = F.rms_norm(asking, asking.shape[-1:], eps=1e-5) * self.gains
+        queries, keys = rotate(asking, *turn).to(values.dtype).transpose(1, 3).unbind(2)
+        return queries, keys, values.transpose(1, 2)
+
+
+def _tune(x: Tensor, tuning: Tuning) -> Tensor:
+    """Shift and scale by the condition (arXiv:2212.09748, section 3.2, adaLN)."""
+    return x if tuning is None else x * (1 + tuning[1]) + tuning[0]
+
+
+def _check(settings: ModernSettings, scope: Scope) -> None:
+    if settings.width % (4 * settings.heads):
+        got = f"{settings.width} and {settings.heads}"
+        raise UserError("prior.width that is a multiple of 4 times prior.heads", got, "change one of the two")
+    if settings.conditioning == "shift" and scope.prefix_length > 1:
+        got = f"a condition of {scope.prefix_length} tokens"
+        raise UserError("a condition of one token, to shift by it", got, "set prior.conditioning=prefix")

@@ -1,0 +1,34 @@
+"""Rotary positions in two dimensions: attention sees how many rows and columns two cells lie apart."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def turns(
+    cells: tuple[tuple[int, int], ...], *, prefix_length: int, width: int, base: float
+) -> tuple[Float[Tensor, "t 2 1 e"], Float[Tensor, "t 2 1 e"]]:
+    """Cosines and signed sines for `rotate`, for every place of a prefix and the codes of cells.
+
+    A place's query (0 of the axis of 2) stands at the cell that is asked for there, its key (1) at the cell
+    whose code it holds; places of the prefix hold, and but for the last ask, nothing: no turn. The first
+    half of the pairs of channels turns by row, the second by column, pair i of a half of p by
+    base ** (-i / p) radians a cell (arXiv:2104.09864, once for each axis).
+
+    width: channels of a head, a multiple of 4.
+    """
+    nothing = ((0, 0),)
+    asked = torch.tensor(nothing * (prefix_length - 1) + cells)
+    held = torch.tensor(nothing * prefix_length + cells[:-1])
+    speeds = base ** -(torch.arange(width // 4) / (width // 4))
+    angles = torch.stack((asked, held), 1)[..., None] * speeds  # t 2 2 p: query or key, row or column
+    angles = angles.flatten(2).repeat_interleave(2, -1)[:, :, None]  # t 2 1 e
+    return angles.cos(), angles.sin() * torch.tensor((-1.0, 1.0)).repeat(width // 2)
+
+
+def rotate(
+    x: Float[Tensor, "b t 2 k e"], cosines: Float[Tensor, "t 2 1 e"], sines: Float[Tensor, "t 2 1 e"]
+) -> Float[Tensor, "b t 2 k e"]:
+    """Turn each pair (a, b) of adjacent channels to (a cos - b sin, b cos + a sin)."""
+    swapped = x.view(*x.shape[:-1], -1, 2).flip(-1).flatten(-2)
+    return x * cosines + swapped * sines

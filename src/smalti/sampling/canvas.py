@@ -1,0 +1,29 @@
+"""What a sampler is asked to lay: b canvases of one size, and the progress of the work on them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from smalti.sampling.choice import Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """b canvases of h x w cells, partly or not at all laid."""
+
+    codes: Int64[Tensor, "b h w"]  # where known; what stands elsewhere is never read
+    known: Bool[Tensor, "h w"]  # cells that keep their code; on the CPU
+    seeds: Int64[Tensor, " b"]  # of each picture
+    window: tuple[int, int]  # rows and columns that the prior looks through, at most h and w
+    order: Int64[Tensor, " n"]  # row-major cell of place 0 .. n - 1 of the window
+    choice: Choice
+    progress: Callable[[int], object] = lambda count: (
+        None
+    )  # told how many cells more are done, of all canvases
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.codes.shape[1], self.codes.shape[2]

@@ -1,0 +1,83 @@
+"""Which code is laid: temperature, filters, and the draw itself."""
+
+import math
+from dataclasses import fields
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from smalti.config import settings
+from smalti.errors import UserError
+from smalti.sampling import noise
+
+
+@settings
+class Choice:
+    """How a code is chosen from its scores. Each filter works on what the one before it left.
+
+    Raises UserError for a value out of its range. Greedy choice is top_k=1.
+    """
+
+    temperature: float = 1.0  # scores are divided by it first
+    top_k: int | None = None  # keep the k best codes
+    top_p: float | None = None  # keep the smallest set of best codes that holds this share of what is left
+    min_p: float | None = None  # keep codes with at least this share of the best one's probability
+
+    def __post_init__(self) -> None:
+        fit = {
+            "temperature": (0 < self.temperature < math.inf, "a number above 0", "temperature=1.0"),
+            "top_k": (self.top_k is None or self.top_k >= 1, "a number from 1", "top_k=1, the best code"),
+            "top_p": (self.top_p is None or 0 < self.top_p <= 1, "a share in (0, 1]", "top_p=0.9"),
+            "min_p": (self.min_p is None or 0 <= self.min_p <= 1, "a share in [0, 1]", "min_p=0.05"),
+        }
+        for name in (field.name for field in fields(self)):
+            fits, expected, example = fit[name]
+            if not fits:
+                raise UserError(f"{expected} for {name}", str(getattr(self, name)), f"for example {example}")
+
+
+def choose(
+    scores: Float[Tensor, "b v"], seeds: Int64[Tensor, " b"], cells: Int64[Tensor, " b"], how: Choice
+) -> Int64[Tensor, " b"]:
+    """Draw one code a row: argmax of log p + Gumbel noise is a draw from p. Never waits for the device.
+
+    scores: log p up to a constant. seeds: of the picture. cells: row-major number on the canvas. The noise belongs
+    to (seed, cell, code): a picture depends neither on its neighbours in the batch nor on the order of drawing.
+    """
+    kept, codes = keep(scores, how)
+    if kept.shape[1] == 1:
+        return codes[:, 0]
+    best = (kept + noise.gumbel(seeds, cells, codes)).argmax(-1, keepdim=True)
+    return codes.gather(-1, best)[:, 0]
+
+
+def keep(scores: Float[Tensor, "b v"], how: Choice) -> tuple[Float[Tensor, "b k"], Int64[Tensor, "b k"]]:
+    """The codes that may be drawn and their scores in fp32, over the temperature; -inf for those dropped after top-k.
+
+    Temperature, top-k, top-p, min-p, in this order as in the 2021 code. Unlike there, exactly k codes
+    survive top-k: of those that tie with the k-th some are dropped, and top_k=1 is argmax (the lowest code).
+    """
+    scores = scores.float() / how.temperature
+    scores, codes = _best(scores, how)
+    if how.top_p is not None and how.top_p < 1:  # 1 keeps all, whatever a sum of shares rounds to
+        shares = scores.softmax(-1)
+        before = shares.cumsum(-1) - shares  # the share of better codes: 0 for the best, which always stays
+        scores = scores.masked_fill(before >= how.top_p, -math.inf)
+    if how.min_p:
+        least = scores.amax(-1, keepdim=True) + math.log(how.min_p)
+        scores = scores.masked_fill(scores < least, -math.inf)
+    return scores, codes
+
+
+def _best(scores: Tensor, how: Choice) -> tuple[Tensor, Tensor]:
+    """Scores with their codes: the k best, from the best on; all in order if no filter needs the ranks."""
+    if how.top_k == 1:
+        best, codes = scores.max(-1, keepdim=True)
+    elif how.top_k is not None and how.top_k < scores.shape[1]:
+        best, codes = scores.topk(how.top_k)
+    elif how.top_p is not None:
+        best, codes = scores.sort(-1, descending=True, stable=True)
+    else:
+        best, codes = scores, torch.arange(scores.shape[1], device=scores.device).expand(scores.shape)
+    return best, codes

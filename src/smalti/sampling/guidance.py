@@ -1,0 +1,59 @@
+"""Classifier-free guidance, in one convention: u + s (c - u), where s = 1 is off (LlamaGen's; others call s 1 + w)."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from smalti.conditions.protocol import Prompt
+from smalti.priors.cache import Cache
+from smalti.priors.protocol import Prior
+
+
+class Scorer:
+    """Scores of the next code for b rows under their prompt, guided.
+
+    With guidance every row goes through the prior twice, with its own prompt and with the null one, both in
+    one batch: rows are doubled here and nowhere else. Prefixes and caches are doubled, codes and scores are not.
+    """
+
+    def __init__(
+        self, prior: Prior, prompt: Prompt, *, null: Prompt | None = None, scale: float = 1.0, limit: int
+    ) -> None:
+        """null: the prompt of "nothing was said"; must be there unless scale is 1.
+
+        limit: the codes that exist, 0 .. limit - 1; a prior may score more, for its prefix.
+        """
+        assert scale == 1 or null is not None, "guidance needs a null prompt"
+        self.prior, self.scale, self.limit = prior, scale, limit
+        self.prompts = [prompt] if scale == 1 or null is None else [prompt, null]
+
+    def prefix(self, windows: Sequence[tuple[int, int]], size: tuple[int, int]) -> Int64[Tensor, "b2 m"]:
+        """Prefix tokens for windows of one size (h, w), given by (top, left): all canvases of one window first."""
+        parts = [prompt.window(*window, *size) for prompt in self.prompts for window in windows]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def new_cache(self, batch: int) -> Cache:
+        """An empty cache for batch rows."""
+        return self.prior.new_cache(batch * len(self.prompts))
+
+    def next(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b2 m"], cache: Cache | None = None
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code after the given ones, in the prior's order; fills the cache if given."""
+        return self._guided(self.prior.next(self._doubled(codes), prefix, cache))
+
+    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
+        """Feed one more code a row, get the scores of the one after it."""
+        return self._guided(self.prior.step(self._doubled(codes), cache))
+
+    def _doubled(self, codes: Tensor) -> Tensor:
+        return codes if len(self.prompts) == 1 else torch.cat([codes, codes])
+
+    def _guided(self, scores: Tensor) -> Tensor:
+        scores = scores[:, : self.limit]
+        if len(self.prompts) == 1:
+            return scores
+        said, null = scores.float().chunk(2)
+        return null + self.scale * (said - null)

@@ -1,0 +1,55 @@
+"""What a caller asks of a generator, checked before any work begins, and what a picture says of its making."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from smalti.config import settings
+from smalti.errors import UserError
+from smalti.sampling.choice import Choice
+
+OUTPUTS = ("pil", "tensor", "codes")
+
+
+@settings
+class Request:
+    """How many pictures, how drawn, how handed over. Raises UserError for a value out of its range."""
+
+    num: int
+    seed: int  # of the first picture; picture i has seed + i
+    choice: Choice
+    guidance: float  # s in u + s (c - u)
+    micro_batch: int | None  # every batch has this size; None: up to the generator
+    output: str  # one of OUTPUTS
+    progress: bool
+
+    def __post_init__(self) -> None:
+        last = self.seed + self.num - 1
+        checks = (
+            (self.num >= 1, "num of 1 or more", self.num, "num=1"),
+            (-(2**63) <= self.seed <= last < 2**63, "seeds of 64 bits", f"{self.seed} to {last}", "seed=0"),
+            (
+                math.isfinite(self.guidance),
+                "a number for guidance",
+                self.guidance,
+                "guidance=1, which is off",
+            ),
+            (self.micro_batch is None or self.micro_batch >= 1, "micro_batch from 1", self.micro_batch, "16"),
+            (self.output in OUTPUTS, f"output as one of {', '.join(OUTPUTS)}", self.output, "output=pil"),
+        )
+        for fits, expected, got, example in checks:
+            if not fits:
+                raise UserError(expected, str(got), f"for example {example}")
+
+    def facts(self, index: int, more: Mapping[str, Any]) -> str:
+        """JSON of what it takes to draw picture `index` again; more: other facts, one value or one a picture."""
+        made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance}
+        chosen = {name: _of(value, index) for name, value in more.items()}
+        return json.dumps({**made, "micro_batch": self.micro_batch, **chosen}, default=str)
+
+
+def _of(value: Any, index: int) -> Any:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return value[index] if isinstance(value, Sequence) and not isinstance(value, str) else value

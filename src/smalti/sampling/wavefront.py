@@ -1,0 +1,46 @@
+"""Canvases larger than the window, in few steps: each lays all cells that do not see one another.
+
+Cell (i, j) sees columns left .. left + w0 - 1 of the rows above, and left <= j. So with
+t(i, j) = w0 i + j all that it sees has a smaller t, and cells of equal t can be laid together. A canvas takes
+w0 (h - 1) + w steps in place of h w; no schedule that waits for what it reads takes fewer.
+"""
+
+from collections.abc import Iterator
+
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from smalti.sampling.canvas import Canvas
+from smalti.sampling.guidance import Scorer
+from smalti.sampling.window import Cell, lay, locate
+
+
+def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
+    """Lay the unknown cells, the same codes as `window.draw`; the prior's order must be row-major."""
+    codes = canvas.codes.clone()
+    canvas.progress(int(canvas.known.sum()) * len(codes))
+    for cells in passes(canvas.known, canvas.window):
+        lay(scorer, canvas, codes, cells)
+        canvas.progress(len(cells) * len(codes))
+    return codes
+
+
+def passes(known: Bool[Tensor, "h w"], window: tuple[int, int]) -> Iterator[list[Cell]]:
+    """The unknown cells in an order in which they can be laid, those that can go through the prior together as one.
+
+    Cells of one step go together where their places are equal, so that their prefixes have one length.
+    """
+    height, width = known.shape
+    for step in range(window[1] * (height - 1) + width):
+        groups: dict[int, list[Cell]] = {}
+        for row in range(height):
+            column = step - window[1] * row
+            if 0 <= column < width and not known[row, column]:
+                cell = locate(row, column, (height, width), window)
+                groups.setdefault(cell.place, []).append(cell)
+        yield from groups.values()
+
+
+def together(grid: tuple[int, int], window: tuple[int, int]) -> int:
+    """The most cells of one canvas that go through the prior at once."""
+    return min(grid[0], -(-grid[1] // window[1]))

@@ -1,0 +1,60 @@
+"""Canvases larger than the window: the rule of arXiv:2012.09841, section 3.3, one cell after the other.
+
+`wavefront` draws the same codes with fewer passes; this is the rule in its plainest form.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from smalti.sampling.canvas import Canvas
+from smalti.sampling.choice import choose
+from smalti.sampling.guidance import Scorer
+
+
+class Cell(NamedTuple):
+    """A cell of a canvas and the window through which the prior sees it."""
+
+    row: int
+    column: int
+    top: int  # first row of the window
+    left: int  # its first column
+    place: int  # row-major number of the cell inside the window = codes that it sees
+
+
+def locate(row: int, column: int, grid: tuple[int, int], window: tuple[int, int]) -> Cell:
+    """A cell with its window: half a window before it, moved inside the canvas at the borders (2021 code)."""
+    top, left = (
+        min(max(at - side // 2, 0), size - side)
+        for at, size, side in zip((row, column), grid, window, strict=True)
+    )
+    return Cell(row, column, top, left, (row - top) * window[1] + column - left)
+
+
+def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
+    """Lay the unknown cells row by row; the prior's order must be row-major."""
+    codes = canvas.codes.clone()
+    for row in range(canvas.grid[0]):
+        for column in range(canvas.grid[1]):
+            if not canvas.known[row, column]:
+                lay(scorer, canvas, codes, [locate(row, column, canvas.grid, canvas.window)])
+            canvas.progress(len(codes))
+    return codes
+
+
+def lay(scorer: Scorer, canvas: Canvas, codes: Tensor, cells: list[Cell]) -> None:
+    """Draw cells of equal place, none of which sees another, on all canvases in one pass; write into codes."""
+    (place,) = {cell.place for cell in cells}
+    height, width = canvas.window
+    seen = [
+        codes[:, cell.top : cell.top + height, cell.left : cell.left + width].flatten(1)[:, :place]
+        for cell in cells
+    ]
+    prefix = scorer.prefix([(cell.top, cell.left) for cell in cells], canvas.window)
+    scores = scorer.next(torch.cat(seen), prefix)
+    numbers = [torch.full_like(canvas.seeds, cell.row * canvas.grid[1] + cell.column) for cell in cells]
+    drawn = choose(scores, canvas.seeds.repeat(len(cells)), torch.cat(numbers), canvas.choice)
+    for cell, new in zip(cells, drawn.chunk(len(cells)), strict=True):
+        codes[:, cell.row, cell.column] = new

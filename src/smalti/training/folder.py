@@ -1,0 +1,45 @@
+"""A run folder: where each file lies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from smalti.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """settings.yaml  log.jsonl  samples/  checkpoints/  model/"""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """The recipe as it was resolved: what a resumed run reads."""
+        return self.root / "settings.yaml"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line."""
+        return self.root / "log.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures, one file for each step at which some were drawn."""
+        return self.root / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run stands."""
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The newest model, a model folder."""
+        return self.root / "model"
+
+    def create(self) -> None:
+        """Make the folder; UserError where it holds something already."""
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            remedy = "choose another out, or resume it: --resume (resume=True)"
+            raise UserError("a new or empty run folder", f"{self.root}, which holds something", remedy)
+        self.root.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,221 @@
+"""The GPT gives the numbers of the 2021 code: scores, losses, greedy codes, training curves."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from smalti.orders import ORDERS, inverse, order
+from smalti.priors.corrupt import corrupt
+from smalti.priors.decay import parameter_groups
+from smalti.priors.gpt import GPT, GPTSettings
+from smalti.priors.protocol import Scope
+
+NAMES_2021 = {
+    "Subsample": "subsample",
+    "ZCurve": "z_curve",
+    "SpiralOut": "spiral_out",
+    "SpiralIn": "spiral_in",
+    "Random": "random",
+    "AlternateParsing": "alternate",
+}
+PARTS = {
+    "ln1": "norm1",
+    "attn.proj": "out",
+    "ln2": "norm2",
+    "mlp.0": "up",
+    "mlp.2": "down",
+}
+
+
+def ours(state):
+    """Tensors of the 2021 transformer under our names; queries, keys and values fused."""
+    found = {"positions": state["pos_emb"][0], "table.weight": state["tok_emb.weight"], "head.weight": state["head.weight"]}
+    found |= {f"norm.{end}": state[f"ln_f.{end}"] for end in ("weight", "bias")}
+    layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
+    for block in (f"blocks.{layer}." for layer in range(layers)):
+        for end in (".weight", ".bias"):
+            found |= {block + new + end: state[block + old + end] for old, new in PARTS.items()}
+            parts = [state[f"{block}attn.{part}{end}"] for part in ("query", "key", "value")]
+            found[f"{block}qkv{end}"] = torch.cat(parts)
+    return found
+
+
+def scope(codes, prefix, side):
+    cells = tuple((place // side, place % side) for place in range(codes))
+    return Scope(codebook_size=1, prefix_vocabulary=1, prefix_length=prefix, cells=cells)
+
+
+def gpt(state, scope, **changes):
+    sizes = {"layers": 2, "heads": 4, "width": 64, "vocabulary": len(state["tok_emb.weight"])}
+    prior = GPT(GPTSettings(**sizes, positions=state["pos_emb"].shape[1], **changes), scope)
+    prior.load_state_dict(ours(state))
+    return prior.eval()
+
+
+def close(case, key, found):
+    """As near as `measured` suggests; three times that for other kernels of the same arithmetic."""
+    torch.testing.assert_close(found, case.tensors[key], rtol=0, atol=3 * case.case["measured"][key][-1])
+
+
+@torch.inference_mode()
+def greedy(prior, codes, prefix, length, cached):
+    """Codes and what follows them, up to length: with a cache, or with everything fed anew each time."""
+    cache = prior.new_cache(len(prefix)) if cached else None
+    scores = prior.next(codes, prefix, cache)
+    while True:
+        codes = torch.cat((codes, scores.argmax(-1, keepdim=True)), 1)
+        if codes.shape[1] == length:
+            return codes
+        scores = prior.step(codes[:, -1], cache) if cached else prior.next(codes, prefix)
+
+
+@pytest.fixture(params=[0, 8], ids="unmasked{}".format)
+def transformer(request, golden):
+    """The transformer alone, given 10 tokens as prefix and up to 21 codes."""
+    case = golden("gpt")
+    state = {name[6:]: tensor for name, tensor in case.tensors.items() if name.startswith("state.")}
+    return case, f"unmasked{request.param}.", gpt(state, scope(21, 10, 7), unmasked=request.param)
+
+
+def test_transformer_scores(transformer):
+    case, key, prior = transformer
+    tokens = case.tensors["idx"]
+    fed = torch.cat((tokens[:, 10:], tokens[:, :1]), 1)  # the last code is scored, never fed
+    torch.testing.assert_close(prior(fed, tokens[:, :10]), case.tensors[f"{key}logits"][:, 9:], rtol=0, atol=6e-4)
+
+
+def test_transformer_loss(golden):
+    case = golden("gpt")
+    state = {name[6:]: tensor for name, tensor in case.tensors.items() if name.startswith("state.")}
+    tokens = case.tensors["idx"]
+    prior = gpt(state, scope(30, 1, 6))  # one token as prefix: every row is scored
+    logits = prior(torch.cat((tokens[:, 1:], tokens[:, :1]), 1), tokens[:, :1])
+    close(case, "unmasked0.logits", logits)
+    close(case, "unmasked0.loss", F.cross_entropy(logits.mT, case.tensors["targets"][:, :30]))
+
+
+def test_transformer_with_a_cache(transformer):
+    case, key, prior = transformer
+    tokens, cache = case.tensors["idx"], prior.new_cache(2)
+    rows = [prior.next(tokens[:, 10:10], tokens[:, :10], cache)]
+    rows += [prior.step(code, cache) for code in tokens[:, 10:].T]
+    torch.testing.assert_close(torch.stack(rows, 1), case.tensors[f"{key}cached_logits"][:, 9:], rtol=0, atol=6e-4)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_transformer_greedy(transformer, cached):
+    case, key, prior = transformer
+    prompt = case.tensors["idx"][:, :10]
+    found = greedy(prior, prompt[:, :0], prompt, 20, cached)
+    assert found.equal(case.tensors[f"{key}sample_with_past_greedy"])
+    assert found.equal(case.tensors[f"{key}mingpt_sample_greedy"][:, 10:])
+
+
+@pytest.mark.parametrize("name", ["transformer_class", "transformer_unconditional"])
+def test_prior_of_a_model(golden, name):
+    case = golden(name)
+    prior = gpt(case.state_dict("transformer."), scope(64, 1, 8))
+    codes, prefix = case.tensors["z_indices"], case.tensors["c_indices"]
+    logits = prior(codes, prefix)
+    close(case, "logits", logits)
+    close(case, "all_logits", logits)
+    close(case, "loss", F.cross_entropy(logits.mT, case.tensors["target"]))
+    for cached in (True, False):
+        assert greedy(prior, codes[:, :0], prefix, 64, cached).equal(case.tensors["greedy_codes"])
+        assert greedy(prior, codes[:, :32], prefix, 64, cached).equal(case.tensors["greedy_codes_from_half"])
+
+
+def test_order_tables(golden):
+    case = golden("sequence_orders")
+    tables = [key for key in case.tensors if key.endswith("forward_shuffle_idx")]
+    assert len(tables) == 33
+    for key in tables:
+        name, size, _ = key.split(".")
+        found = order(NAMES_2021[name], *map(int, size.split("x")))
+        assert found.equal(case.tensors[key]), key
+        assert inverse(found).equal(case.tensors[key.replace("forward", "backward")]), key
+
+
+def test_undefined_orders(golden):
+    from smalti.errors import UserError
+
+    for key in golden("sequence_orders").case["undefined"]:
+        name, size = key.split()
+        with pytest.raises(UserError, match=f"for the order .*{NAMES_2021[name]}.*got {size.replace('x', ' x ')}"):
+            order(NAMES_2021[name], *map(int, size.split("x")))
+
+
+@pytest.mark.parametrize("name", NAMES_2021)
+def test_prior_trained_in_an_order(golden, name):
+    case, key = golden("sequence_orders"), f"trained_order.{name}."
+    prior = gpt(golden("transformer_class").state_dict("transformer."), scope(64, 1, 8))
+    laid = order(NAMES_2021[name], 8, 8)
+    codes, prefix = case.tensors["trained_order.codes_row_major"][:, laid], case.tensors["trained_order.labels"][:, None]
+    assert codes.equal(case.tensors[f"{key}z_indices"])
+    logits = prior(codes, prefix)
+    close(case, f"{key}logits_rows_0_1_63", logits[:, [0, 1, 63]])
+    close(case, f"{key}loss", F.cross_entropy(logits.mT, codes))
+    drawn = greedy(prior, codes[:, :0], prefix, 64, cached=True)
+    assert drawn.equal(case.tensors[f"{key}greedy_codes"])
+    assert drawn[:, inverse(laid)].equal(case.tensors[f"{key}greedy_codes_row_major"])
+    assert greedy(prior, codes[:, :32], prefix, 64, cached=True).equal(case.tensors[f"{key}half_codes"])
+
+
+@pytest.mark.parametrize("pkeep", [1.0, 0.9])
+def test_training(golden, pkeep):
+    case, key = golden("training_transformer"), f"pkeep{pkeep}."
+    codes, labels = case.tensors["z_indices_of_pool"], case.tensors["labels"]
+    prior = gpt(golden("transformer_class").state_dict("transformer."), scope(64, 1, 8)).train()
+    groups = parameter_groups(prior, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(groups, lr=case.case["learning_rate"], betas=(0.9, 0.95), eps=1e-8)
+    losses = []
+    for step in range(30):
+        rows = [(4 * step + 3 * row) % 16 for row in range(4)]
+        loss = F.cross_entropy(prior(noisy(codes[rows], case, step, pkeep), labels[rows][:, None]).mT, codes[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        if step == 0:
+            compare_parameters(case, f"{key}after_step1.", prior)
+    close(case, f"{key}loss", torch.stack(losses))
+    compare_parameters(case, f"{key}final.", prior)
+    moments = optimizer.state[prior.blocks[1].qkv.weight]
+    for moment in ("exp_avg", "exp_avg_sq"):
+        close(case, f"{key}final.adam.{moment}", moments[moment][64:128])
+    close(case, f"{key}final.logits", prior.eval()(codes[:2], labels[:2][:, None]))
+
+
+def noisy(codes, case, step, pkeep):
+    """The recorded draws of the 2021 code, which our own draws from the same seed must equal."""
+    if pkeep == 1.0:
+        return codes
+    generator = torch.Generator().manual_seed(6000 + step)
+    drawn = corrupt(codes, pkeep=pkeep, codebook_size=64, generator=generator)
+    kept = case.tensors["pkeep0.9.mask"][step].bool()
+    assert drawn.equal(torch.where(kept, codes, case.tensors["pkeep0.9.random_indices"][step].long()))
+    return drawn
+
+
+def compare_parameters(case, key, prior):
+    close(case, f"{key}pos_emb", prior.positions[None])
+    close(case, f"{key}tok_emb.weight", prior.table.weight)
+    close(case, f"{key}blocks.0.ln1.weight", prior.blocks[0].norm1.weight)
+    close(case, f"{key}blocks.0.attn.query.bias", prior.blocks[0].qkv.bias[:64])
+    close(case, f"{key}blocks.1.attn.proj.weight", prior.blocks[1].out.weight)
+    close(case, f"{key}head.weight", prior.head.weight)
+
+
+def test_decayed_parameters(golden):
+    case = golden("training_transformer")
+    prior = gpt(golden("transformer_class").state_dict("transformer."), scope(64, 1, 8))
+    sizes = [sum(tensor.numel() for tensor in group["params"]) for group in parameter_groups(prior, 0.01)]
+    whole = {f"{part}.weight" for part in ("key", "query", "value", "proj")}
+    state = golden("transformer_class").state_dict("transformer.")
+    expected = [sum(state[name].numel() for name in group["parameters"]) for group in case.case["parameter_groups"]]
+    assert whole
+    assert sizes == expected
+
+
+def test_every_order_is_compared():
+    assert set(ORDERS) == {"row", *NAMES_2021.values()}
