@@ -69,7 +69,7 @@ class Generator(nn.Module):
         self.prior = PRIORS[settings.prior.kind][1](settings.prior, scope)
 
     def sequence(self, codes: Int64[Tensor, "b h w"]) -> Int64[Tensor, "b n"]:
-        """Codes of whole windows in the prior's order. UserError for another grid than the training crop's."""
+        """Codes of training crops in the prior's order. UserError for another grid than theirs."""
         if tuple(codes.shape[1:]) != self.settings.grid:
             expected = "codes of {} x {} cells, a training crop".format(*self.settings.grid)
             got = "{} x {}".format(*codes.shape[1:])
@@ -84,7 +84,7 @@ class Generator(nn.Module):
         """
         prompt = self._prompt(condition, num=len(codes), grid=self.settings.grid)
         codes = self.sequence(codes.to(self.order.device))
-        with _resting(self.prior):
+        with _resting(self):
             return self.prior(codes, prompt.window(0, 0, *self.settings.grid))
 
     def nats_per_token(
@@ -92,14 +92,14 @@ class Generator(nn.Module):
     ) -> float:
         """Mean of -ln p(code | condition, codes before it), over pictures in [-1, 1] or over their codes.
 
-        Pictures and codes are of the size of a training crop. ln(codebook_size) is what a model gives that has
-        learned nothing.
+        Pictures and codes are of the size of a training crop. A model that has learned nothing gives
+        ln(codebook_size).
         """
         codes = self.tokenizer.encode(pictures.to(self.order.device)) if pictures.dim() == 4 else pictures
         codes = self.sequence(codes.to(self.order.device))
         prompt = self._prompt(condition, num=len(codes), grid=self.settings.grid)
         total = 0.0
-        with _resting(self.prior):
+        with _resting(self):
             for rows in split(len(codes), BATCH, codes.device, padded=False):
                 prefix = Rows(prompt, rows).window(0, 0, *self.settings.grid)
                 scores = self.prior(codes[rows], prefix).float()
@@ -124,11 +124,14 @@ class Generator(nn.Module):
         """Draw num new pictures; picture i uses seed + i and does not depend on the others.
 
         size: (height, width) in pixels, multiples of the factor, from the training crop up; None: that crop.
-        temperature, top_k, top_p, min_p: see `Choice`; greedy is top_k=1. guidance: s in u + s (c - u), 1 is
-        off. output: "pil" (list of Pillow pictures that carry their facts), "tensor" (b c H W, around [-1, 1],
-        not clipped) or "codes" (b h w). micro_batch: pictures drawn together, 16 at most unless given; with it
-        the batches are all of this one size, and so picture i is equal to the last bit whatever num is
-        (without it, up to rounding). progress: show a bar.
+        temperature, top_k, top_p, min_p: see `Choice`; greedy is top_k=1.
+        guidance: s in u + s (c - u); 1 is off, above 1 keeps closer to the condition.
+        output: "pil", a list of Pillow pictures that carry the facts of their making in info["smalti"];
+        "tensor" (b c H W), around [-1, 1], not clipped; or "codes" (b h w).
+        micro_batch: pictures drawn together; all batches get this size, the last one filled up. So picture i
+        is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
+        codes are nearly equally likely, another batch size may choose the other one.
+        progress: show a bar with rate and time left, on stderr.
         """
         grid = self._grid(self._crop if size is None else size)
         request = Request(
@@ -159,11 +162,12 @@ class Generator(nn.Module):
         progress: bool = False,
         **condition: Any,
     ) -> Any:
-        """Keep the upper part of a picture and draw the rest num times; the other arguments are those of `sample`.
+        """Keep the upper part of a picture and draw the rest num times; other arguments as in `sample`.
 
         image: a file, a Pillow picture, or one picture as a tensor in [-1, 1]; its sides are multiples of the
-        factor, from the training crop up. keep: share of its rows of cells that stay as their codes tell them,
-        rounded to whole rows.
+        factor, from the training crop up.
+        keep: share of its rows of cells, rounded to whole ones, that keep the codes which the whole picture
+        has; they come back as their codes tell them.
         """
         request = Request(
             num=num,
@@ -208,7 +212,7 @@ class Generator(nn.Module):
         return height // factor, width // factor
 
     def _prompt(self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int]) -> Prompt:
-        """The condition as the model was trained with it, encoded; a missing value is the condition's error."""
+        """The condition, encoded; a missing or wrong value is an error of the condition itself."""
         name = self.condition.argument
         others = [f"{other}=" for other in condition if other != name]
         if others:
@@ -218,19 +222,19 @@ class Generator(nn.Module):
         return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
 
     def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
-        """Draw what is unknown of the canvas `start` (1 h w), num times, and hand it over in the form asked for."""
+        """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
         height, width = known.shape
         codes = self._draw(request, start, known, condition)[: request.num]
         if request.output == "codes":
             return codes
-        facts = {"model": self.fingerprint, "rows_kept": int(known[:, 0].sum()), **condition}
-        size = {"height": height * self.tokenizer.factor, "width": width * self.tokenizer.factor}
+        facts = {"model": self.fingerprint, "height": height * self.tokenizer.factor}
+        facts |= {"width": width * self.tokenizer.factor, "rows_kept": int(known[:, 0].sum())}
         shown = self._decode(request, codes)
         if request.output == "tensor":
             return torch.cat(list(shown))[: request.num]
         pictures = [picture for part in shown for picture in images.to_pil(part)][: request.num]
         for index, picture in enumerate(pictures):
-            picture.info[images.FACTS] = request.facts(index, {**size, **facts})
+            picture.info[images.FACTS] = request.facts(index, {**facts, **condition})
         return pictures
 
     def _draw(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Tensor:
@@ -240,7 +244,7 @@ class Generator(nn.Module):
         null = None
         if request.guidance != 1:
             null = self.condition.null(num=request.num, grid=grid, device=start.device)
-        batches = self._batches(request, BATCH // together(grid, self.settings.grid))
+        batches = self._batches(request, request.micro_batch or BATCH // together(grid, self.settings.grid))
         drawn = []
         total = known.numel() * sum(map(len, batches))
         with tqdm(total=total, disable=not request.progress, unit=" cells") as bar, _resting(self):
@@ -266,14 +270,13 @@ class Generator(nn.Module):
 
     def _decode(self, request: Request, codes: Int64[Tensor, "b h w"]) -> Iterator[Float[Tensor, "r c H W"]]:
         """Pictures, as many at a time as memory is planned for."""
-        for rows in self._batches(request, PIXELS // (codes[0].numel() * self.tokenizer.factor**2)):
+        most = PIXELS // (codes[0].numel() * self.tokenizer.factor**2)
+        for rows in self._batches(request, min(request.micro_batch or BATCH, most)):
             yield self.tokenizer.decode(codes[rows])
 
-    def _batches(self, request: Request, most: int) -> list[Tensor]:
-        """Rows that go together: at most `most`; with micro_batch always so many, so that all is equal to the bit."""
-        fixed = request.micro_batch
-        size = max(1, most if fixed is None else fixed)
-        return split(request.num, size, self.order.device, padded=fixed is not None)
+    def _batches(self, request: Request, size: int) -> list[Tensor]:
+        """Rows that go together. With micro_batch the last batch is as large as the others."""
+        return split(request.num, max(1, size), self.order.device, padded=request.micro_batch is not None)
 
 
 def _open(image: Any) -> Float[Tensor, "1 c H W"]:
@@ -282,7 +285,7 @@ def _open(image: Any) -> Float[Tensor, "1 c H W"]:
         return images.to_float(images.open_rgb(image))[None]
     if isinstance(image, Image.Image):
         return images.to_float(images.from_pil(image))[None]
-    pixels = image if image.dim() == 4 else image[None]
+    pixels: Tensor = image if image.dim() == 4 else image[None]
     if pixels.dim() != 4 or len(pixels) != 1:
         remedy = "complete pictures one after the other"
         raise UserError("one picture (c H W)", f"a tensor {tuple(image.shape)}", remedy)

@@ -10,20 +10,28 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture as the reader found it: neither cropped nor scaled."""
+    """One picture as the reader found it, neither cropped nor scaled; or its codes, from token shards."""
 
-    image: UInt8[Tensor, "c H W"]  # 0 .. 255, RGB
+    image: UInt8[Tensor, "3 H W"] | None = None  # 0 .. 255, RGB
+    codes: Int64[Tensor, "h w"] | None = None
     label: int | None = None
     path: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a training step gets. Pictures or codes: one of the two is None."""
+    """What a training step gets: pictures or codes, the other one is None."""
 
     images: Float[Tensor, "b c H W"] | None = None  # in [-1, 1]
-    codes: Int64[Tensor, "b h w"] | None = None  # from token shards
+    codes: Int64[Tensor, "b h w"] | None = None
     labels: Int64[Tensor, " b"] | None = None
+
+    @property
+    def size(self) -> int:
+        """b."""
+        held = self.images if self.images is not None else self.codes
+        assert held is not None, "a batch holds pictures or codes"
+        return len(held)
 
 
 class Reader(Protocol):

@@ -42,7 +42,7 @@ class Evidence:
         self.real = self._open(photos / "train")
         self.held_out = self._open(photos / "val")
         self.rebuilt = model.tokenizer.reconstruct(self.held_out.images).clamp(-1, 1)
-        self._lite0, self._hed = Lite0(), HED()
+        self._lite0, self._hed = Lite0(), HED.read()
 
     @cached_property
     def samples(self) -> Crops:

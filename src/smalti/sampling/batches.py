@@ -22,7 +22,7 @@ class Rows:
 
 
 def split(num: int, size: int, device: torch.device, *, padded: bool) -> list[Int64[Tensor, " r"]]:
-    """Row numbers 0 .. num - 1 in batches of size; padded: the last one is filled up by repeating its last row."""
+    """Row numbers 0 .. num - 1 in batches of size; padded: the last batch is filled up with the last row."""
     batches = [torch.arange(first, first + size, device=device) for first in range(0, num, size)]
     if padded:
         return [rows.clamp(max=num - 1) for rows in batches]

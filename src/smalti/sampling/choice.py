@@ -42,8 +42,9 @@ def choose(
 ) -> Int64[Tensor, " b"]:
     """Draw one code a row: argmax of log p + Gumbel noise is a draw from p. Never waits for the device.
 
-    scores: log p up to a constant. seeds: of the picture. cells: row-major number on the canvas. The noise belongs
-    to (seed, cell, code): a picture depends neither on its neighbours in the batch nor on the order of drawing.
+    scores: log p up to a constant. seeds: of the picture. cells: row-major number on the canvas. The noise
+    belongs to (seed, cell, code), so a picture depends neither on its neighbours in the batch nor on the
+    order in which cells are drawn.
     """
     kept, codes = keep(scores, how)
     if kept.shape[1] == 1:
@@ -53,7 +54,7 @@ def choose(
 
 
 def keep(scores: Float[Tensor, "b v"], how: Choice) -> tuple[Float[Tensor, "b k"], Int64[Tensor, "b k"]]:
-    """The codes that may be drawn and their scores in fp32, over the temperature; -inf for those dropped after top-k.
+    """The codes that may be drawn, and their scores over the temperature in fp32, -inf where not after all.
 
     Temperature, top-k, top-p, min-p, in this order as in the 2021 code. Unlike there, exactly k codes
     survive top-k: of those that tie with the k-th some are dropped, and top_k=1 is argmax (the lowest code).
@@ -77,7 +78,7 @@ def _best(scores: Tensor, how: Choice) -> tuple[Tensor, Tensor]:
     elif how.top_k is not None and how.top_k < scores.shape[1]:
         best, codes = scores.topk(how.top_k)
     elif how.top_p is not None:
-        best, codes = scores.sort(-1, descending=True, stable=True)
+        best, codes = scores.sort(dim=-1, descending=True, stable=True)
     else:
         best, codes = scores, torch.arange(scores.shape[1], device=scores.device).expand(scores.shape)
     return best, codes

@@ -16,8 +16,8 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """
     if canvas.grid == canvas.window:
         return plain.draw(scorer, canvas)
-    (height, width), (rows, columns) = canvas.grid, canvas.window
-    assert height >= rows and width >= columns, f"a canvas of {canvas.grid} for a window of {canvas.window}"
-    in_rows = torch.equal(canvas.order.cpu(), torch.arange(rows * columns))
+    sides = zip(canvas.grid, canvas.window, strict=True)
+    assert all(size >= side for size, side in sides), f"{canvas.grid} is smaller than {canvas.window}"
+    in_rows = torch.equal(canvas.order.cpu(), torch.arange(len(canvas.order)))
     assert in_rows, "a moving window needs codes in row-major order"
     return wavefront.draw(scorer, canvas)

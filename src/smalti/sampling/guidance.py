@@ -1,4 +1,7 @@
-"""Classifier-free guidance, in one convention: u + s (c - u), where s = 1 is off (LlamaGen's; others call s 1 + w)."""
+"""Classifier-free guidance, in one convention: u + s (c - u), where s = 1 is off.
+
+It is LlamaGen's; papers that write c + w (c - u) mean s = 1 + w.
+"""
 
 from collections.abc import Sequence
 
@@ -15,7 +18,7 @@ class Scorer:
     """Scores of the next code for b rows under their prompt, guided.
 
     With guidance every row goes through the prior twice, with its own prompt and with the null one, both in
-    one batch: rows are doubled here and nowhere else. Prefixes and caches are doubled, codes and scores are not.
+    one batch. Rows are doubled here and nowhere else: prefixes and caches are, codes and scores are not.
     """
 
     def __init__(
@@ -30,7 +33,7 @@ class Scorer:
         self.prompts = [prompt] if scale == 1 or null is None else [prompt, null]
 
     def prefix(self, windows: Sequence[tuple[int, int]], size: tuple[int, int]) -> Int64[Tensor, "b2 m"]:
-        """Prefix tokens for windows of one size (h, w), given by (top, left): all canvases of one window first."""
+        """Prefix tokens for windows of one size (h, w), given by (top, left); canvases change fastest."""
         parts = [prompt.window(*window, *size) for prompt in self.prompts for window in windows]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 

@@ -3,7 +3,7 @@
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-# splitmix64 (Steele, Lea, Flood, OOPSLA 2014), its constants as signed 64-bit integers: int64 arithmetic wraps
+# splitmix64 (Steele, Lea, Flood, OOPSLA 2014); its constants as signed integers, as int64 arithmetic wraps
 STRIDE = 0x9E3779B97F4A7C15 - 2**64
 FIRST = 0xBF58476D1CE4E5B9 - 2**64
 SECOND = 0x94D049BB133111EB - 2**64

@@ -1,4 +1,4 @@
-"""What a caller asks of a generator, checked before any work begins, and what a picture says of its making."""
+"""What a caller asks of a generator, checked before work begins, and what a picture says of its making."""
 
 import json
 import math
@@ -44,7 +44,10 @@ class Request:
                 raise UserError(expected, str(got), f"for example {example}")
 
     def facts(self, index: int, more: Mapping[str, Any]) -> str:
-        """JSON of what it takes to draw picture `index` again; more: other facts, one value or one a picture."""
+        """JSON of what it takes to draw picture `index` again.
+
+        more: other facts, one value or a sequence of one a picture.
+        """
         made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance}
         chosen = {name: _of(value, index) for name, value in more.items()}
         return json.dumps({**made, "micro_batch": self.micro_batch, **chosen}, default=str)

@@ -26,9 +26,9 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 
 
 def passes(known: Bool[Tensor, "h w"], window: tuple[int, int]) -> Iterator[list[Cell]]:
-    """The unknown cells in an order in which they can be laid, those that can go through the prior together as one.
+    """The unknown cells in an order in which they can be laid, in groups that go through the prior together.
 
-    Cells of one step go together where their places are equal, so that their prefixes have one length.
+    Cells of one step make a group where their places are equal, so that what they see has one length.
     """
     height, width = known.shape
     for step in range(window[1] * (height - 1) + width):

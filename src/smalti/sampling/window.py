@@ -45,7 +45,7 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 
 
 def lay(scorer: Scorer, canvas: Canvas, codes: Tensor, cells: list[Cell]) -> None:
-    """Draw cells of equal place, none of which sees another, on all canvases in one pass; write into codes."""
+    """Draw cells of equal place that do not see one another, on all canvases in one pass, into codes."""
     (place,) = {cell.place for cell in cells}
     height, width = canvas.window
     seen = [

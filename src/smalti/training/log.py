@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from smalti.errors import UserError, optional
 
-Kind = Literal["train", "validation", "alarm", "note"]
+Kind = Literal["train", "validation", "skipped", "alarm", "note"]
 
 
 class Log:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from smalti.errors import UserError
@@ -68,15 +69,15 @@ def unsynchronised(modules: Iterable[nn.Module]) -> Iterator[None]:
         yield
 
 
-def mean(values: Tensor) -> Tensor:
-    """The mean over all processes."""
+def gather(rows: Shaped[Tensor, "b *rest"]) -> Shaped[Tensor, "all_b *rest"]:
+    """The rows of all processes, in the same order everywhere. Every process has as many."""
     if world() == 1:
-        return values
+        return rows
     import torch.distributed as dist
 
-    total = values.clone()
-    dist.all_reduce(total)
-    return total / world()
+    parts = [torch.empty_like(rows) for _ in range(world())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
 
 
 def share(tensors: Iterable[Tensor]) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
@@ -24,9 +23,9 @@ class Losses:
 
 
 class Task(Protocol):
-    """A member, built from its settings. All that is random in it follows from (seed, step, process)."""
+    """A network, or two that learn from each other. Given its parts, on the device where they are to stay."""
 
-    networks: Mapping[str, nn.Module]  # what is trained, in the order of the optimizers
+    networks: Mapping[str, nn.Module]  # what is trained; each has its optimizer
     averaged: str  # the network whose weights are averaged, shown and saved
 
     def start(self, batch: Batch) -> None:
@@ -34,13 +33,13 @@ class Task(Protocol):
         ...
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
-        """Run the networks through wrap(...) from now on; gives what wrap gave."""
+        """From now on run the networks inside what wrap(...) gives; gives those."""
         ...
 
     def losses(self, batch: Batch, step: int) -> Losses:
-        """One forward pass. Changes nothing, writes nothing and does not wait for the device.
+        """One forward pass. Writes nothing and does not wait for the device.
 
-        (But for the running statistics of a critic with BatchNorm.)
+        Changes nothing either, but for the running statistics of a critic with BatchNorm.
         """
         ...
 
@@ -49,22 +48,17 @@ class Task(Protocol):
         ...
 
     def summary(self) -> dict[str, float]:
-        """Numbers over the last steps, for a log line: use of the codebook."""
+        """Numbers over the last steps, for a line of the log."""
         ...
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Numbers on held-out pictures."""
         ...
 
-    def samples(self, batch: Batch) -> UInt8[Tensor, "3 H W"]:
-        """One picture that shows what the model can do."""
+    def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
+        """One sheet that shows what the model can do."""
         ...
 
     def model(self) -> Tokenizer | Generator:
         """What a user loads."""
         ...
-
-
-def stream(device: torch.device, *numbers: int) -> torch.Generator:
-    """A generator for one purpose at one step: a function of the numbers alone, so that nothing need be saved."""
-    ...

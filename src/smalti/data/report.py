@@ -1,0 +1,70 @@
+"""What a folder of pictures holds, before anything is trained on it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from smalti import images
+from smalti.data.folder import Folder
+from smalti.errors import UserError
+from smalti.images import Header
+
+LOOKED_AT = 5000  # pictures whose headers are read: a second or two
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataReport:
+    """Counts, from file names and headers."""
+
+    pictures: int
+    classes: dict[str, int]  # name -> pictures; empty where there are no classes
+    headers: tuple[Header, ...]  # of the pictures looked at, evenly over all
+    unreadable: tuple[Path, ...]  # of those
+
+    def text(self) -> str:
+        """A few lines for a person."""
+        looked = len(self.headers) + len(self.unreadable)
+        lines = [
+            f"{self.pictures} pictures" + (f", {looked} of them looked at" if looked < self.pictures else "")
+        ]
+        if self.headers:
+            heights, widths = (
+                [getattr(header, side) for header in self.headers] for side in ("height", "width")
+            )
+            lines.append(f"height {_spread(heights)}, width {_spread(widths)} pixels")
+            lines.append("modes " + _counted(Counter(header.mode for header in self.headers)))
+        if self.classes:
+            lines.append(f"{len(self.classes)} classes: " + _counted(Counter(self.classes)))
+        lines += [f"unreadable: {path}" for path in self.unreadable[:20]]
+        if len(self.unreadable) > 20:
+            lines.append(f"unreadable: {len(self.unreadable) - 20} more")
+        return "\n".join(lines)
+
+
+def inspect(folder: Folder) -> DataReport:
+    """Read the headers of a folder's pictures, of 5,000 evenly chosen ones at most."""
+    labels = Counter(folder.label(index) for index in range(len(folder)))
+    chosen = folder.paths[:: -(-len(folder.paths) // LOOKED_AT) or 1]
+    headers, unreadable = [], []
+    for path in chosen:
+        try:
+            headers.append(images.read_header(path))
+        except UserError:
+            unreadable.append(path)
+    return DataReport(
+        pictures=len(folder),
+        classes={name: labels[number] for number, name in enumerate(folder.classes)},
+        headers=tuple(headers),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _spread(values: Sequence[int]) -> str:
+    return f"{min(values)} to {max(values)} (median {median(values):g})"
+
+
+def _counted(counter: Counter[str]) -> str:
+    shown = [f"{name} {count}" for name, count in counter.most_common(10)]
+    return ", ".join(shown) + (", ..." if len(counter) > 10 else "")

@@ -1,0 +1,113 @@
+"""What a recipe says: its keys, their units, their defaults."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Gt
+from pydantic import Field
+
+from smalti.conditions import ConditionSettings
+from smalti.conditions.none import NoConditionSettings
+from smalti.config import Count, Positive, Share, Weight, settings
+from smalti.data import ReaderSettings
+from smalti.data.transforms import CropSettings
+from smalti.errors import UserError
+from smalti.losses.adversarial import AdversarialSettings
+from smalti.losses.perceptual import PerceptualSettings
+from smalti.priors import PriorSettings
+from smalti.quantizers import QuantizerSettings
+from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.tokenizer import NetworkSettings
+
+Rate = Annotated[float, Gt(0.0)]
+
+
+@settings
+class OptimizerSettings:
+    """AdamW and how its learning rate moves."""
+
+    lr: Rate = 1.0e-4  # as written: never scaled by batch or number of devices
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    weight_decay: Weight = 0.0  # of the weights of linear and convolutional layers
+    warmup: Count = 0  # steps of linear rise
+    schedule: Literal["constant", "cosine"] = "constant"
+    final: Share = 0.0  # of lr at the last step of the cosine
+
+
+@settings
+class LossSettings:
+    """What makes a reconstruction good. Pixels are in [-1, 1]."""
+
+    l1: Weight = 1.0  # of the mean absolute error
+    l2: Weight = 0.0  # of the mean squared error
+    perceptual: PerceptualSettings = PerceptualSettings()
+    adversarial: AdversarialSettings | None = None
+
+
+@settings
+class Training:
+    """What every recipe has. A step is one batch and one move of every optimizer."""
+
+    data: ReaderSettings
+    size: Positive | tuple[Positive, Positive]  # pixels of a crop: a side, or height and width
+    crop: CropSettings = CropSettings()
+    batch: Positive  # pictures a step, all processes together
+    accumulate: Positive = 1  # parts into which each process cuts its share of a batch, to save memory
+    steps: Positive
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the networks; losses are always fp32
+    optimizer: OptimizerSettings = OptimizerSettings()
+    clip: Rate | None = None  # the longest gradient of a network
+    ema: Share = 0.999  # decay of the averaged weights, which are shown and saved; 0: the weights themselves
+    workers: Count = 0  # processes that open pictures
+    log_every: Positive = 50  # steps, as the three that follow
+    sample_every: Positive = 500
+    validate_every: Positive = 1000
+    checkpoint_every: Positive = 1000
+    keep: Positive = 2  # checkpoints
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of a crop in pixels."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+
+@settings
+class TokenizerTraining(Training):
+    """A recipe for a tokenizer."""
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    network: NetworkSettings = NetworkSettings()
+    quantizer: QuantizerSettings = VectorQuantizerSettings()
+    losses: LossSettings = LossSettings()
+    critic_optimizer: OptimizerSettings | None = None  # None: as optimizer
+
+    def __post_init__(self) -> None:
+        if self.critic_optimizer and not self.losses.adversarial:
+            remedy = "critic_optimizer=null, or set losses.adversarial"
+            raise UserError("no critic_optimizer without losses.adversarial", "one", remedy)
+        _check_sides(self.crop_size, self.network.factor)
+
+
+@settings
+class PriorTraining(Training):
+    """A recipe for a prior."""
+
+    kind: Literal["prior"] = "prior"
+    tokenizer: Path  # a model folder or a run folder
+    prior: PriorSettings
+    condition: ConditionSettings = NoConditionSettings()
+    order: str = "row"  # in which cells are laid, a name in ORDERS
+    pkeep: Share = 1.0  # each code the prior is shown is kept with this probability, else drawn at random
+
+
+TrainingSettings = Annotated[TokenizerTraining | PriorTraining, Field(discriminator="kind")]
+
+
+def _check_sides(size: tuple[int, int], factor: int) -> None:
+    if any(side % factor for side in size):
+        near = max(1, round(min(size) / factor)) * factor
+        raise UserError(
+            f"size as a multiple of {factor} (network.multipliers)", "{} x {}".format(*size), f"size={near}"
+        )

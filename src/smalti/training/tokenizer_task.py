@@ -1,0 +1,225 @@
+"""Learning a tokenizer: rebuild pictures, and deceive a critic that learns to tell them from real ones."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from smalti import images
+from smalti.data.protocol import Batch
+from smalti.evaluation.reconstruction import psnr, ssim
+from smalti.losses import OBJECTIVES, perceptual
+from smalti.losses.adaptive_weight import adaptive_weight
+from smalti.losses.patchgan import PatchGAN
+from smalti.quantizers.protocol import Quantized
+from smalti.quantizers.usage import RecentCodes, usage
+from smalti.tokenizer import Tokenizer, TokenizerSettings
+from smalti.training import processes
+from smalti.training.seeds import generator, seeded
+from smalti.training.settings import TokenizerTraining
+from smalti.training.task import Losses
+
+AUTOENCODER, CRITIC = "autoencoder", "critic"
+SHOWN = 8  # pictures on a sample sheet
+
+
+class TokenizerTask:
+    """One pass of the autoencoder a batch serves both networks (arXiv:2012.09841, section 3.1).
+
+    The autoencoder makes small: l1 + l2 + perceptual + quantizer + weight * factor(step) * lambda * adversarial,
+    the critic its own loss on the same reconstructions, detached. Before it trains the critic is not run;
+    before it is felt lambda is not computed.
+    """
+
+    averaged = AUTOENCODER
+
+    def __init__(
+        self,
+        training: TokenizerTraining,
+        tokenizer: Tokenizer,
+        critic: nn.Module | None,
+        distance: nn.Module | None,
+    ) -> None:
+        """distance: the perceptual one, (real, rebuilt) -> "b"; None where its weight is 0."""
+        assert (critic is None) == (training.losses.adversarial is None), "a critic goes with its settings"
+        self.training, self.tokenizer, self.critic, self.distance = training, tokenizer, critic, distance
+        self.networks: dict[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
+        self.autoencoder: nn.Module = Autoencoder(tokenizer)
+        self.judge: nn.Module | None = None
+        if critic is not None:
+            self.networks[CRITIC] = critic.train()
+            self.judge = Judge(critic)
+        self.recent = RecentCodes(codebook_size=tokenizer.codebook_size, device=tokenizer.last_layer.device)
+
+    @classmethod
+    def build(cls, training: TokenizerTraining, device: torch.device) -> "TokenizerTask":
+        """With new networks, whose first weights follow from the seed."""
+        weights = training.losses
+        with seeded(torch.device("cpu"), training.seed):
+            settings = TokenizerSettings(network=training.network, quantizer=training.quantizer)
+            tokenizer = Tokenizer(settings)
+        critic = None
+        if weights.adversarial is not None:
+            channels = training.network.out_channels
+            critic = PatchGAN(weights.adversarial.patchgan, channels, generator=generator(training.seed, 1))
+        _, distance = perceptual.find(weights.perceptual)
+        parts = [part if part is None else part.to(device) for part in (critic, distance)]
+        return cls(training, tokenizer.to(device), *parts)
+
+    def start(self, batch: Batch) -> None:
+        """Give the quantizer its start."""
+        with torch.no_grad():
+            latents = processes.gather(self.tokenizer.latents(_pictures(batch)))
+        self.tokenizer.quantizer.start(latents, generator(self.training.seed, 2))
+
+    def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
+        """See Task."""
+        self.autoencoder = wrap(self.autoencoder)
+        if self.judge is None:
+            return [self.autoencoder]
+        self.judge = wrap(self.judge)
+        return [self.autoencoder, self.judge]
+
+    def losses(self, batch: Batch, step: int) -> Losses:
+        """See Task. Statistics: every term unweighted, lambda, the critic's mean scores."""
+        real = _pictures(batch)
+        latents, quantized, rebuilt = self.autoencoder(real)
+        with torch.autocast(real.device.type, enabled=False):
+            reconstruction, statistics = self._reconstruction(real, rebuilt.float())
+        statistics["quantizer"] = quantized.loss
+        minimise = {AUTOENCODER: reconstruction + quantized.loss}
+        adversarial = self.training.losses.adversarial
+        if adversarial is not None and adversarial.factor(step) > 0:
+            felt, more = self._deceive(reconstruction, rebuilt, step)
+            minimise[AUTOENCODER] = minimise[AUTOENCODER] + felt
+            statistics |= more
+        if adversarial is not None and adversarial.critic_trains(step):
+            minimise[CRITIC], more = self._judge(real, rebuilt.detach())
+            statistics |= more
+        return Losses(
+            minimise=minimise,
+            statistics={name: value.detach() for name, value in statistics.items()},
+            codes=quantized.codes,
+            latents=latents.detach(),
+        )
+
+    def after_step(self, parts: Sequence[Losses], step: int) -> None:
+        """Let the quantizer look after its codebook."""
+        latents = torch.cat([part.latents for part in parts if part.latents is not None])
+        draws = generator(self.training.seed, 3, step)
+        self.tokenizer.quantizer.after_step(processes.gather(latents), draws)
+        for part in parts:
+            self.recent.add(part.codes)
+
+    def summary(self) -> dict[str, float]:
+        """Use of the codebook in the last 65,536 codes of this process."""
+        return {
+            "codebook_size": self.tokenizer.codebook_size,
+            "codebook_usage": self.recent.usage(),
+            "codebook_perplexity": self.recent.perplexity(),
+        }
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Means over pictures: l1 and perceptual distance, PSNR (dB), SSIM; and the share of the codebook in use."""
+        rows, codes = [], []
+        for batch in batches:
+            real = _pictures(batch)
+            codes.append(self.tokenizer.encode(real))
+            rebuilt = self.tokenizer.decode(codes[-1]).clamp(-1, 1)
+            measures = {
+                "l1": (real - rebuilt).abs().mean((1, 2, 3)),
+                "psnr": psnr(real, rebuilt),
+                "ssim": ssim(real, rebuilt),
+            }
+            if self.distance is not None:
+                measures["perceptual"] = self.distance(real, rebuilt)
+            rows.append(measures)
+        means = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
+        return {**means, "codebook_usage": usage(torch.cat(codes), self.tokenizer.codebook_size)}
+
+    def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
+        """Pictures above, what their codes give below."""
+        real = _pictures(batch)[:SHOWN]
+        both = torch.cat([real, self.tokenizer.reconstruct(real)])
+        return images.grid(images.to_uint8(both), columns=len(real))
+
+    def model(self) -> Tokenizer:
+        """See Task."""
+        return self.tokenizer
+
+    def _reconstruction(self, real: Tensor, rebuilt: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the pictures' difference costs, and its terms."""
+        weights = self.training.losses
+        error = rebuilt - real
+        terms = {"l1": error.abs().mean(), "l2": error.square().mean()}
+        total = weights.l1 * terms["l1"] + weights.l2 * terms["l2"]
+        if self.distance is not None:
+            terms["perceptual"] = self.distance(real, rebuilt).mean()
+            total = total + weights.perceptual.weight * terms["perceptual"]
+        return total, {**terms, "reconstruction": total}
+
+    def _deceive(
+        self, reconstruction: Tensor, rebuilt: Tensor, step: int
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """What the critic makes of the reconstructions, weighted; its weights are constants here."""
+        adversarial, critic = self.training.losses.adversarial, self.critic
+        assert adversarial is not None and critic is not None, "felt without being there"
+        constants = {name: parameter.detach() for name, parameter in critic.named_parameters()}
+        term = OBJECTIVES[adversarial.objective].generator(functional_call(critic, constants, (rebuilt,)))
+        balance = torch.ones_like(term)
+        if adversarial.adaptive:
+            balance = adaptive_weight(
+                reconstruction,
+                term,
+                self.tokenizer.last_layer,
+                delta=adversarial.delta,
+                clamp=adversarial.clamp,
+            )
+        felt = adversarial.weight * adversarial.factor(step) * balance * term
+        return felt, {"adversarial": term, "adaptive_weight": balance}
+
+    def _judge(self, real: Tensor, fake: Tensor) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """The critic's own loss."""
+        adversarial = self.training.losses.adversarial
+        assert adversarial is not None and self.judge is not None, "trains without being there"
+        of_real, of_fake = self.judge(real, fake)
+        loss = OBJECTIVES[adversarial.objective].critic(of_real, of_fake)
+        return loss, {"logits_real": of_real.float().mean(), "logits_fake": of_fake.float().mean()}
+
+
+class Autoencoder(nn.Module):
+    """The tokenizer's way in training, as one forward pass."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    def forward(
+        self, pictures: Float[Tensor, "b c H W"]
+    ) -> tuple[Float[Tensor, "b d h w"], Quantized, Float[Tensor, "b c H W"]]:
+        """Latents, what the quantizer makes of them, and the pictures rebuilt."""
+        latents = self.tokenizer.latents(pictures)
+        quantized = self.tokenizer.quantize(latents)
+        return latents, quantized, self.tokenizer.decode_latents(quantized.latents)
+
+
+class Judge(nn.Module):
+    """The critic on real and rebuilt pictures, in two batches: BatchNorm takes the statistics of each."""
+
+    def __init__(self, critic: nn.Module) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(
+        self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]
+    ) -> tuple[Float[Tensor, "b 1 y x"], Float[Tensor, "b 1 y x"]]:
+        """Scores of both."""
+        return self.critic(real), self.critic(fake)
+
+
+def _pictures(batch: Batch) -> Float[Tensor, "b c H W"]:
+    assert batch.images is not None, "a tokenizer is trained on pictures"
+    return batch.images
