@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -34,6 +34,7 @@ class Batch:
         return len(held)
 
 
+@runtime_checkable  # for the shape checker of the tests
 class Reader(Protocol):
     """A member of the shelf, built as `X(settings, split)` with split "train" or "val".
 

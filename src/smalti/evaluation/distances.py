@@ -8,9 +8,9 @@ from torch import Tensor
 def frechet(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
     """Frechet distance between Gaussians fitted to two sets of features (arXiv:1706.08500, eq. 6).
 
-    In float64. It is biased upwards for few pictures: compare only figures of equal n and m. The trace of the product's
-    root is the sum of the singular values of A B^T, where A and B are the centred features over
-    sqrt(n - 1): exact, and no matrix is larger than n x m.
+    In float64. It is biased upwards for few pictures: compare only figures of equal n and m. The trace of
+    the product's root is the sum of the singular values of A B^T, where A and B are the centred features
+    over sqrt(n - 1): exact, and no matrix is larger than n x m.
     """
     assert min(len(a), len(b)) > 1, "one picture has no spread"
     a, b = a.double(), b.double()

@@ -1,0 +1,123 @@
+"""Readers: what they find, how they split, what they refuse."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from smalti.data import READERS
+from smalti.data.folder import Folder, FolderSettings
+from smalti.data.report import inspect
+from smalti.data.shards import ShardFacts, ShardsSettings, ShardWriter, TokenShards
+from smalti.errors import UserError
+
+FACTS = ShardFacts(tokenizer="abc", codebook_size=300, factor=8, classes=("lying", "standing"))
+
+
+@pytest.fixture
+def shards(tmp_path):
+    writer = ShardWriter(tmp_path / "tokens", FACTS)
+    codes = torch.arange(7 * 6).view(7, 2, 3)
+    writer.add("train", codes[:3], torch.tensor([0, 1, 0]))
+    writer.add("train", codes[3:5], torch.tensor([1, 1]))
+    writer.add("val", codes[5:], torch.tensor([0, 1]))
+    return writer.close()
+
+
+def test_every_member_reads(photos, shards):
+    roots = {"folder": photos, "shards": shards}
+    assert roots.keys() == READERS.keys()
+    for kind, (settings, member) in READERS.items():
+        parts = [member(settings(root=roots[kind]), split) for split in ("train", "val")]
+        assert parts[0].classes == parts[1].classes == ("lying", "standing")
+        for reader in parts:
+            assert len(reader) > 0
+            sample = reader[len(reader) - 1]
+            assert (sample.image is None) != (sample.codes is None)
+            assert sample.label in (0, 1)
+
+
+def test_folder_splits_without_loss_and_for_ever(photos):
+    settings = FolderSettings(root=photos, val_share=0.4)
+    train, val = Folder(settings, "train"), Folder(settings, "val")
+    assert len(train) + len(val) == 16
+    assert not set(train.paths) & set(val.paths)
+    Image.new("RGB", (8, 8)).save(photos / "lying" / "new.png")
+    assert set(val.paths) <= set(Folder(settings, "val").paths), "a held-out picture moved"
+    assert set(train.paths) <= set(Folder(settings, "train").paths), "a training picture moved"
+
+
+def test_classes_only_where_all_pictures_have_one(photos):
+    assert Folder(FolderSettings(root=photos, classes="none"), "train").classes == ()
+    assert Folder(FolderSettings(root=photos / "lying"), "train").classes == ()
+    Image.new("RGB", (8, 8)).save(photos / "alone.png")
+    reader = Folder(FolderSettings(root=photos), "train")
+    assert reader.classes == ()
+    assert reader[0].label is None
+
+
+def test_a_folder_of_its_own_for_validation(photos, tmp_path):
+    (tmp_path / "more" / "standing").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "more" / "standing" / "a.png")
+    settings = FolderSettings(root=photos, val=tmp_path / "more")
+    assert len(Folder(settings, "train")) == 16
+    assert [Folder(settings, "val").label(0)] == [1]
+    (tmp_path / "more" / "standing").rename(tmp_path / "more" / "leaning")
+    with pytest.raises(UserError, match="leaning"):
+        Folder(settings, "val")
+
+
+def test_empty_and_missing_folders_are_told(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UserError, match=str(folder)):
+            Folder(FolderSettings(root=folder), "train")
+
+
+def test_shards_give_back_what_was_written(shards):
+    reader = TokenShards(ShardsSettings(root=shards), "train")
+    assert reader.grid == (2, 3)
+    assert [reader[index].label for index in range(5)] == [0, 1, 0, 1, 1]
+    rows = torch.stack([reader[index].codes for index in range(5)])
+    assert torch.equal(rows, torch.arange(30).view(5, 2, 3))
+
+
+def test_shards_of_many_codes_and_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("smalti.data.shards.ROWS", 2)
+    facts = ShardFacts(tokenizer="abc", codebook_size=2**18, factor=8, classes=())
+    writer = ShardWriter(tmp_path / "tokens", facts)
+    codes = torch.arange(2**18 - 5, 2**18).view(5, 1, 1)
+    for row in codes:
+        writer.add("train", row[None], None)
+    reader = TokenShards(ShardsSettings(root=writer.close()), "train")
+    assert len(list((tmp_path / "tokens").glob("train-*"))) == 3
+    assert [reader[index].codes.item() for index in range(5)] == codes.flatten().tolist()
+    assert reader[4].label is None
+
+
+def test_shards_of_another_tokenizer_are_refused(shards):
+    reader = TokenShards(ShardsSettings(root=shards), "train")
+    reader.check("abc")
+    with pytest.raises(UserError, match="xyz"):
+        reader.check("xyz")
+
+
+def test_shards_are_not_overwritten_and_damage_is_told(shards, tmp_path):
+    with pytest.raises(UserError, match="new or empty"):
+        ShardWriter(shards, FACTS)
+    (shards / "train-00000.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0not json at all")
+    with pytest.raises(UserError, match="train-00000"):
+        TokenShards(ShardsSettings(root=shards), "train")
+    (shards / "index.json").write_text(json.dumps({"format": 9}))
+    with pytest.raises(UserError, match="format"):
+        TokenShards(ShardsSettings(root=shards), "train")
+
+
+def test_report_names_what_cannot_be_read(photos):
+    (photos / "lying" / "broken.png").write_bytes(b"no picture")
+    report = inspect(Folder(FolderSettings(root=photos, val_share=0), "train"))
+    assert report.pictures == 17
+    assert report.classes == {"lying": 9, "standing": 8}
+    assert [path.name for path in report.unreadable] == ["broken.png"]
+    for word in ("17 pictures", "40 to 40", "RGB 16", "lying 9", "broken.png"):
+        assert word in report.text()

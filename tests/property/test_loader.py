@@ -1,0 +1,81 @@
+"""Batch n of a run depends on (seed, n) and on nothing else."""
+
+from itertools import islice
+
+import pytest
+import torch
+from PIL import Image
+
+from smalti.data.folder import Folder, FolderSettings
+from smalti.data.loader import Loader, in_order
+from smalti.data.transforms import CropSettings
+from smalti.errors import UserError
+
+SIZE = (24, 16)
+
+
+@pytest.fixture
+def reader(photos):
+    return Folder(FolderSettings(root=photos, val_share=0), "train")
+
+
+def loader(reader, **more):
+    settings = {"size": SIZE, "crop": CropSettings(scale=(1.0, 1.5)), "batch": 6, "seed": 3, **more}
+    return Loader(reader, **settings)
+
+
+def images_of(batches, count):
+    return torch.stack([batch.images for batch in islice(batches, count)])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_can_go_on_anywhere(reader, workers):
+    whole = images_of(loader(reader).batches(), 7)
+    later = images_of(loader(reader, workers=workers).batches(5), 2)
+    assert whole.shape[1:] == (6, 3, *SIZE)
+    assert torch.equal(later, whole[5:])
+
+
+def test_seeds_and_passes_differ(reader):
+    one = images_of(loader(reader).batches(), 1)
+    other = images_of(loader(reader, seed=4).batches(), 1)
+    assert not torch.equal(one, other)
+    every = images_of(loader(reader, batch=16).batches(), 2)
+    assert not torch.equal(every[0].sort(0).values, every[1].sort(0).values), "crops are alike in both passes"
+
+
+def test_a_pass_meets_every_sample_once(reader):
+    labels = torch.cat([batch.labels for batch in islice(loader(reader, batch=4).batches(), 8)])
+    for turn in labels.split(16):
+        assert turn.bincount().tolist() == [8, 8]
+
+
+def test_processes_share_a_batch(reader):
+    whole = images_of(loader(reader).batches(), 3)
+    shares = [images_of(loader(reader, share=(rank, 2)).batches(), 3) for rank in range(2)]
+    assert torch.equal(torch.cat(shares, dim=1), whole)
+    with pytest.raises(UserError, match="4 processes"):
+        loader(reader, share=(0, 4))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_picture_is_named(reader, workers):
+    reader.paths[5].write_bytes(b"no picture")
+    with pytest.raises(UserError, match=reader.paths[5].name):
+        images_of(loader(reader, workers=workers).batches(), 4)
+
+
+def test_validation_is_without_chance_and_complete(reader):
+    batches = list(in_order(reader, size=SIZE, crop=CropSettings(), batch=5))
+    assert [batch.size for batch in batches] == [5, 5, 5, 1]
+    again = list(in_order(reader, size=SIZE, crop=CropSettings(), batch=16))
+    assert torch.equal(torch.cat([batch.images for batch in batches]), again[0].images)
+
+
+def test_nothing_to_train_on_is_told(photos):
+    folder = photos / "one"
+    folder.mkdir()
+    Image.new("RGB", (30, 30)).save(folder / "a.png")
+    reader = Folder(FolderSettings(root=folder), "val")
+    with pytest.raises(UserError, match="pictures to train on"):
+        loader(reader)

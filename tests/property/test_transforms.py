@@ -1,0 +1,59 @@
+"""Crops have the size asked for, come from the picture, and follow from the generator."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smalti.data.transforms import CropSettings, crop
+from smalti.errors import UserError
+
+sides = st.integers(3, 40)
+
+
+@settings(deadline=None, max_examples=60)
+@given(picture=st.tuples(sides, sides), size=st.tuples(sides, sides), seed=st.integers(0, 1000))
+def test_any_picture_gives_a_crop_of_any_size(picture, size, seed):
+    pixels = torch.randint(
+        0, 256, (3, *picture), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+    how = CropSettings(scale=(1.0, 1.3))
+    crops = [crop(pixels, size, how, torch.Generator().manual_seed(seed)) for _ in range(2)]
+    assert crops[0].shape == (3, *size)
+    assert torch.equal(*crops)
+
+
+@settings(deadline=None, max_examples=60)
+@given(extra=st.tuples(st.integers(0, 6), st.integers(0, 6)), seed=st.integers(0, 1000))
+def test_a_crop_without_resizing_is_a_piece_of_the_picture(extra, seed):
+    height, width = 5 + extra[0], 7 + extra[1]
+    pixels = torch.arange(height * width).to(torch.uint8).view(1, height, width).expand(3, -1, -1)
+    cut = crop(pixels, (5, 7), CropSettings(resize="none", flip=0.5), torch.Generator().manual_seed(seed))
+    pieces = [
+        piece
+        for top in range(extra[0] + 1)
+        for left in range(extra[1] + 1)
+        for piece in [pixels[:, top : top + 5, left : left + 7]]
+    ]
+    assert any(torch.equal(cut, piece) or torch.equal(cut, piece.flip(2)) for piece in pieces)
+
+
+def test_validation_takes_the_middle():
+    pixels = torch.arange(25, dtype=torch.uint8).view(1, 5, 5).expand(3, -1, -1)
+    how = CropSettings(resize="none").for_validation()
+    for seed in range(5):
+        cut = crop(pixels, (3, 3), how, torch.Generator().manual_seed(seed))
+        assert torch.equal(cut, pixels[:, 1:4, 1:4])
+
+
+def test_flips_happen_as_often_as_asked():
+    pixels = torch.arange(3, dtype=torch.uint8).view(1, 1, 3).expand(3, -1, -1)
+    generator = torch.Generator().manual_seed(0)
+    how = CropSettings(resize="none", flip=0.25)
+    flipped = sum(crop(pixels, (1, 3), how, generator)[0, 0, 0].item() == 2 for _ in range(2000))
+    assert 420 < flipped < 580
+
+
+def test_too_small_a_picture_is_told():
+    with pytest.raises(UserError, match="8 x 8"):
+        crop(torch.zeros(3, 8, 5, dtype=torch.uint8), (8, 8), CropSettings(resize="none"), torch.Generator())
