@@ -105,7 +105,7 @@ def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
 def read_header(path: str | Path) -> Header:
     """Size, mode and format of a picture file, undecoded; UserError with the path if it has none."""
     with _readable(str(path)), Image.open(path) as picture:
-        swapped, _ = _turn(picture)
+        swapped = _turn(picture)[0] and picture.format != "TIFF"  # whose size Pillow has turned already
         width, height = picture.size[::-1] if swapped else picture.size
         return Header(height=height, width=width, mode=picture.mode, format=picture.format or "")
 
@@ -136,7 +136,8 @@ def resize(
 ) -> Shaped[Tensor, "*b c new_H new_W"]:
     """Pictures (.. c H W), uint8 on the CPU or float anywhere, at size (height, width).
 
-    On uint8 within one level of Pillow's. antialias=False lets bicubic and bilinear alias when reducing.
+    On uint8 within one level of Pillow's where the sides keep their ratio; on floats bicubic overshoots.
+    antialias=False lets bicubic and bilinear alias when reducing, as OpenCV's do.
     """
     if tuple(images.shape[-2:]) == tuple(size):
         return images

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 Convolution = tuple[Tensor, Tensor]  # weight (o i 3 3) and bias (o)
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # arXiv:1409.1556, D
-# Inside the root, for which the gradient of an all-zero column is finite (beside it, it is NaN). So small
-# that values are those of a / (|a| + 1e-10) for every column a network really gives.
+# Inside the root: beside it, as in the 2021 code, the gradient of an all-zero column is NaN. Columns of real
+# features are longer than 0.1, where it moves a value by less than 1e-8 of itself.
 _EPS = 1e-10
 
 

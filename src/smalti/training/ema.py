@@ -1,10 +1,10 @@
 """The exponential moving average of a network's weights: what is validated, shown and saved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -27,6 +27,13 @@ class Ema:
         average = get_ema_multi_avg_fn(decay)  # one kernel over all weights
         average(list(self.means.values()), list(self.weights.values()), None)
         self.updates += 1
+
+    @torch.no_grad()
+    def restore(self, means: Mapping[str, Tensor], updates: int) -> None:
+        """Go on from the means and the number of updates of a checkpoint."""
+        for name, mean in self.means.items():
+            mean.copy_(means[name])
+        self.updates = updates
 
     @contextmanager
     def applied(self) -> Iterator[None]:

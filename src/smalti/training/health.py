@@ -55,7 +55,7 @@ def critic_saturated(lines: Sequence[Line]) -> Alarm | None:
     if len(last) < 10:
         return None
     gap = min(line["logits_real"] - line["logits_fake"] for line in last)
-    loss = max(line["loss_critic"] for line in last)
+    loss = max(line["loss/critic"] for line in last)
     if gap < 8 and loss >= 0.02:  # the hinge is content at a gap of 2
         return None
     return Alarm(

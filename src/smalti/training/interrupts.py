@@ -42,7 +42,7 @@ class Interrupts:
 
 
 def stop(number: int) -> None:
-    """End as programs end that a signal stopped: KeyboardInterrupt for Ctrl-C, else exit status 128 + number."""
+    """End as a signal ends programs: KeyboardInterrupt for Ctrl-C, else exit status 128 + number."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from smalti import images
@@ -81,7 +81,7 @@ class PriorTask:
             self.recent.add(part.codes)
 
     def summary(self) -> dict[str, float]:
-        """What the loss is to be held against, nats a token: no knowledge; knowledge of the codes' frequencies.
+        """What to hold the loss against, in nats a token: no knowledge; the frequencies of the codes.
 
         The latter is the entropy of the last 1,048,576 codes of this process.
         """

@@ -1,4 +1,4 @@
-"""One process or several (torchrun): who am I, and what do we share. With one process all of this is nothing."""
+"""One process or several (torchrun): who am I, and what do we share. For one all of this is nothing."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -69,7 +69,7 @@ def unsynchronised(modules: Iterable[nn.Module]) -> Iterator[None]:
         yield
 
 
-def gather(rows: Shaped[Tensor, "b *rest"]) -> Shaped[Tensor, "all_b *rest"]:
+def gather(rows: Shaped[Tensor, "b ..."]) -> Shaped[Tensor, "all_b ..."]:
     """The rows of all processes, in the same order everywhere. Every process has as many."""
     if world() == 1:
         return rows

@@ -1,6 +1,5 @@
 """What a run says while it goes: log lines, alarms, the progress bar."""
 
-import math
 from collections.abc import Mapping
 
 import torch

@@ -1,15 +1,16 @@
-"""Randomness that is a function of numbers: of the recipe's seed, the step and the process. None of it is saved."""
+"""Randomness that is a function of numbers (seed, step, process): none of it has to be saved."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from smalti.data.loader import mix
+
 
 def generator(*numbers: int) -> torch.Generator:
     """A generator on the CPU for one purpose: the same numbers give the same draws on every machine."""
-    return torch.Generator().manual_seed(_mix(numbers))
+    return torch.Generator().manual_seed(mix(*numbers))
 
 
 @contextmanager
@@ -20,14 +21,8 @@ def seeded(device: torch.device, *numbers: int) -> Iterator[None]:
     """
     devices = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(_mix(numbers))
+        torch.default_generator.manual_seed(mix(*numbers))
         if device.type == "cuda":
             index = torch.cuda.current_device() if device.index is None else device.index
-            torch.cuda.default_generators[index].manual_seed(_mix(numbers))
+            torch.cuda.default_generators[index].manual_seed(mix(*numbers))
         yield
-
-
-def _mix(numbers: tuple[int, ...]) -> int:
-    """63 bits in which every number counts."""
-    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from smalti import images
 from smalti.data.protocol import Batch
-from smalti.evaluation.reconstruction import psnr, ssim
+from smalti.evaluation.reconstruction import psnr
 from smalti.losses import OBJECTIVES, perceptual
 from smalti.losses.adaptive_weight import adaptive_weight
 from smalti.losses.patchgan import PatchGAN
@@ -28,7 +28,7 @@ SHOWN = 8  # pictures on a sample sheet
 class TokenizerTask:
     """One pass of the autoencoder a batch serves both networks (arXiv:2012.09841, section 3.1).
 
-    The autoencoder makes small: l1 + l2 + perceptual + quantizer + weight * factor(step) * lambda * adversarial,
+    The autoencoder makes l1 + l2 + perceptual + quantizer + weight * factor(step) * lambda * adversarial small,
     the critic its own loss on the same reconstructions, detached. Before it trains the critic is not run;
     before it is felt lambda is not computed.
     """
@@ -123,7 +123,7 @@ class TokenizerTask:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over pictures: l1 and perceptual distance, PSNR (dB), SSIM; and the share of the codebook in use."""
+        """Means over pictures of l1, perceptual distance and PSNR (dB); the share of the codebook in use."""
         rows, codes = [], []
         for batch in batches:
             real = _pictures(batch)
@@ -132,7 +132,6 @@ class TokenizerTask:
             measures = {
                 "l1": (real - rebuilt).abs().mean((1, 2, 3)),
                 "psnr": psnr(real, rebuilt),
-                "ssim": ssim(real, rebuilt),
             }
             if self.distance is not None:
                 measures["perceptual"] = self.distance(real, rebuilt)

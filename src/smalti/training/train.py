@@ -1,0 +1,186 @@
+"""From a recipe to a run folder: what `smalti train` calls."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from tqdm import tqdm
+
+from smalti import config, library
+from smalti.conditions.label import LabelSettings
+from smalti.config import find_recipe
+from smalti.data import READERS
+from smalti.data.folder import Folder
+from smalti.data.loader import Loader, in_order
+from smalti.data.protocol import Batch, Reader
+from smalti.data.report import inspect
+from smalti.data.shards import TokenShards, is_shards
+from smalti.errors import UserError
+from smalti.generator import Generator
+from smalti.losses import perceptual
+from smalti.tokenizer import Tokenizer
+from smalti.training import processes
+from smalti.training.fit import Feed, Loop
+from smalti.training.folder import RunFolder
+from smalti.training.prior_task import PRIOR, PriorTask
+from smalti.training.settings import PriorTraining, TokenizerTraining, Training, TrainingSettings
+from smalti.training.tokenizer_task import AUTOENCODER, CRITIC, TokenizerTask
+
+VALIDATED = 256  # held-out pictures at most, so that a validation takes little beside the training
+
+# A resumed run may be longer, shown more often, or moved to another machine; all else must be as it was.
+CHANGEABLE = {
+    "steps",
+    "log_every",
+    "sample_every",
+    "validate_every",
+    "checkpoint_every",
+    "keep",
+    "workers",
+    "device",
+}
+
+
+def train(
+    recipe: str | Path,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    **overrides: Any,
+) -> Path:
+    """Train a tokenizer or a prior; gives the run folder, which `smalti.load` opens.
+
+    recipe: a name from `smalti recipes` or a YAML file. data: a folder of pictures or of token shards. out:
+    a new folder, runs/RECIPE unless given. overrides: settings in place of the recipe's, keys with dots for
+    nested ones (`**{"optimizer.lr": 1.0e-4}`). resume: go on from the newest checkpoint in `out`, with the
+    settings it was begun with; only how long, how often shown and where it runs may be changed then.
+    """
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / find_recipe(recipe).stem)
+    if resume:
+        training = _resumed(folder, overrides)
+    else:
+        training = _parse(config.read(recipe, {**overrides, **_place(data)}))
+    device = processes.choose(training.device)
+    readers = _open(training)
+    if isinstance(training, PriorTraining):
+        training = _with_classes(training, readers["train"])
+        tokenizer = _tokenizer(training, readers["train"], device)
+    if not resume and processes.rank() == 0:
+        folder.create()
+        folder.settings.write_text(yaml.safe_dump(config.dump(training), sort_keys=False), encoding="utf-8")
+    _tell(readers["train"])
+    with processes.joined(device):
+        if isinstance(training, PriorTraining):
+            task: PriorTask | TokenizerTask = PriorTask.build(training, tokenizer, device)
+            rates = {PRIOR: training.optimizer}
+        else:
+            task = TokenizerTask.build(training, device)
+            rates = {AUTOENCODER: training.optimizer, CRITIC: training.critic_optimizer or training.optimizer}
+        Loop(task, training, rates, folder, device).run(_feed(training, readers))
+    return folder.root
+
+
+def _parse(mapping: dict[str, Any]) -> Any:
+    training = config.parse(mapping, TrainingSettings)
+    if isinstance(training, TokenizerTraining):  # what "auto" means is settled once, and written down
+        wanted = training.losses.perceptual
+        kind, _ = perceptual.find(wanted)
+        training = replace(training, losses=replace(training.losses, perceptual=replace(wanted, kind=kind)))
+    return training
+
+
+def _resumed(folder: RunFolder, overrides: dict[str, Any]) -> Any:
+    if not folder.settings.is_file():
+        raise UserError(
+            "a run folder to resume", f"{folder.root} without settings.yaml", "leave out --resume"
+        )
+    fixed = sorted(overrides.keys() - CHANGEABLE)
+    if fixed:
+        got = f"{fixed[0]} with --resume"
+        raise UserError(f"changes of {', '.join(sorted(CHANGEABLE))} only", got, "begin a new run for it")
+    return config.parse({**config.load_yaml(folder.settings), **overrides}, TrainingSettings)
+
+
+def _place(data: str | Path | None) -> dict[str, Any]:
+    """What `data` says in a recipe's words."""
+    if data is None:
+        return {}
+    return {"data.root": str(data), "data.kind": "shards" if is_shards(Path(data)) else "folder"}
+
+
+def _open(training: Training) -> dict[str, Reader]:
+    member = READERS[training.data.kind][1]
+    return {split: member(training.data, split) for split in ("train", "val")}
+
+
+def _with_classes(training: PriorTraining, reader: Reader) -> PriorTraining:
+    """The condition's classes are the data's, unless the recipe names its own."""
+    condition = training.condition
+    if not isinstance(condition, LabelSettings):
+        return training
+    if not reader.classes:
+        got = f"none in {training.data.root}"
+        remedy = "put each class into a sub-folder of its own, or set condition={kind: none}"
+        raise UserError("pictures with classes for condition.kind=label", got, remedy)
+    found = replace(condition, classes=len(reader.classes), names=reader.classes)
+    return replace(training, condition=found)
+
+
+def _tokenizer(training: PriorTraining, reader: Reader, device: torch.device) -> Tokenizer:
+    """The tokenizer whose codes are learned; it must fit the crop, and shards if there are any."""
+    try:
+        model = library.load(training.tokenizer, device)
+    except UserError as mistake:
+        remedy = (
+            "train one first: smalti train tokenizer_300 --data PICTURES --out runs/tokenizer, then give "
+        )
+        remedy += "tokenizer=runs/tokenizer"
+        raise UserError("a trained tokenizer for the prior", mistake.got, remedy) from None
+    tokenizer = model.tokenizer if isinstance(model, Generator) else model
+    height, width = training.crop_size
+    if height % tokenizer.factor or width % tokenizer.factor:
+        remedy = f"size={max(1, round(height / tokenizer.factor)) * tokenizer.factor}"
+        raise UserError(f"size as a multiple of {tokenizer.factor}", f"{height} x {width}", remedy)
+    if isinstance(reader, TokenShards):
+        reader.check(library.fingerprint(tokenizer))
+        rows, columns = reader.grid
+        if (rows * tokenizer.factor, columns * tokenizer.factor) != (height, width):
+            crop = f"{rows * tokenizer.factor} x {columns * tokenizer.factor}"
+            raise UserError(f"size as the shards have it, {crop}", f"{height} x {width}", "change size")
+    return tokenizer
+
+
+def _feed(training: Training, readers: dict[str, Reader]) -> Feed:
+    size, crop = training.crop_size, training.crop
+    loader = Loader(
+        readers["train"],
+        size=size,
+        crop=crop,
+        batch=training.batch,
+        seed=training.seed,
+        workers=training.workers,
+        share=(processes.rank(), processes.world()),
+    )
+    if not len(readers["val"]):
+        return Feed(train=loader.batches, validation=None)
+    held_out = partial(in_order, readers["val"], size=size, crop=crop, batch=training.batch)
+    return Feed(train=loader.batches, validation=partial(_some, held_out, VALIDATED // training.batch + 1))
+
+
+def _some(batches: partial[Iterator[Batch]], count: int) -> Iterator[Batch]:
+    for batch, _ in zip(batches(), range(count), strict=False):
+        yield batch
+
+
+def _tell(reader: Reader) -> None:
+    """What the data holds, before the first step."""
+    if processes.rank() != 0:
+        return
+    if isinstance(reader, Folder):
+        tqdm.write(f"training on {inspect(reader).text()}")
+    else:
+        tqdm.write(f"training on {len(reader)} rows of codes")
