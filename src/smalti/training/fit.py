@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
-from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ from smalti import images, library
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.losses import ranks
-from smalti.training import batches as batching
 from smalti.training import checkpoints, processes
+from smalti.training.batches import cut, to
 from smalti.training.checkpoints import Checkpoint
 from smalti.training.ema import Ema
 from smalti.training.folder import RunFolder
@@ -34,14 +34,14 @@ PATIENCE = 100  # steps skipped in a row after which a run gives up
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """Where batches come from. Each process gets its own share of every batch."""
+    """Where batches come from; each process gets its own share of every batch."""
 
     train: Callable[[int], Iterator[Batch]]  # without end, beginning with the batch of a step
     validation: Callable[[], Iterable[Batch]] | None  # None: nothing is held out
 
 
 class Loop:
-    """A run: the task's networks, their optimizers and averages, and `step`, the number of steps done."""
+    """A run. Its state is `step` (steps done), the task's networks, their optimizers and the averages."""
 
     def __init__(
         self,
@@ -54,10 +54,11 @@ class Loop:
         """rates: the optimizer of each of the task's networks."""
         self.task, self.training, self.folder, self.device = task, training, folder, device
         self.optimizers = Optimizers(task.networks, rates, training, device)
-        self.modules: list[nn.Module] = []  # what runs the networks
+        self.ema = Ema(task.networks[task.averaged], training.ema) if training.ema else None
         self.step = 0
-        self.skipped = 0  # steps, for a loss or a gradient that was not finite
-        self.in_a_row = 0
+        self.skipped = 0  # steps, for a loss or gradient that was no number
+        self._in_a_row = 0
+        self._wrapped: list[nn.Module] = []  # the networks as several processes run them
 
     def run(self, feed: Feed) -> None:
         """Train to the last step, from the newest checkpoint in the run folder or from the beginning.
@@ -66,14 +67,173 @@ class Loop:
         have. UserError where a hundred steps in a row gave no number.
         """
         self._restore()
-        with Interrupts() as interrupts, self._recording() as recorder:
-            source = self._begin(feed)
-            reporter = Reporter(self, recorder, feed)
+        with Interrupts() as interrupts, self._recorder() as recorder:
+            batches = self._begin(feed)
+            pace = Pace(self.training.batch)
+            shown: Batch | None = None
             while self.step < self.training.steps:
-                self.advance(source, reporter)
-                received = interrupts.received
-                reporter.report()
+                with pace.waiting():
+                    batch = to(next(batches), self.device)
+                with pace.working():
+                    self._advance(batch, recorder)
+                recorder.bar.update()
+                shown = shown or self._shown(batch, feed)
+                self._report(recorder, pace, shown, feed)
+                if self._any(interrupts.received is not None):
+                    self._save()
+                    break
+        if interrupts.received is not None:
+            tqdm.write(f"stopped after step {self.step}; go on with --resume --out {self.folder.root}")
+            stop(interrupts.received)
+
+    def _restore(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        path = checkpoints.latest(self.folder.checkpoints)
+        if path is None:
+            return
+        found = checkpoints.read(path)
+        for name, network in self.task.networks.items():
+            network.load_state_dict(found.below(f"network/{name}"))
+        self.optimizers.restore(found)
+        if self.ema is not None:
+            self.ema.restore(found.below("ema"), found.numbers["ema_updates"])
+        self.step, self.skipped = found.step, found.numbers["skipped"]
+
+    @contextmanager
+    def _recorder(self) -> Iterator[Recorder]:
+        """The log and the bar of this run; only process 0 has them."""
+        first = processes.rank() == 0
+        log = Log(self.folder.log, resumed=self.step) if first else None
+        with tqdm(total=self.training.steps, initial=self.step, unit="step", disable=not first) as bar:
+            try:
+                yield Recorder(log, bar)
+            finally:
+                if log is not None:
+                    log.close()
+
+    def _begin(self, feed: Feed) -> Iterator[Batch]:
+        """Let the task start on the first batch of a new run; gives the batches from the next step on."""
+        batches = feed.train(self.step)
+        if self.step == 0:
+            first = next(batches)
+            self.task.start(to(first, self.device))
+            if self.ema is not None:  # the start may have moved weights
+                self.ema = Ema(self.task.networks[self.task.averaged], self.training.ema)
+            batches = chain([first], batches)
+        self._wrapped = list(self.task.distribute(processes.distribute))
+        return batches
+
+    def _advance(self, batch: Batch, recorder: Recorder) -> None:
+        """One step; skipped where a loss or a gradient is not finite."""
+        parts = cut(batch, self.training.accumulate)
+        shares = [part.size / batch.size for part in parts]
+        found = [self._forward_backward(number, parts) for number in range(len(parts))]
+        local = _mean([losses.minimise for losses in found], shares)
+        losses = {name: ranks.average(loss) for name, loss in local.items()}
+        outcome = self.optimizers.step(losses, self.step)
+        if outcome.moved:
+            if self.ema is not None:
+                self.ema.update()
+            self.task.after_step(found, self.step)
+        statistics = _mean([losses.statistics for losses in found], shares)
+        self.step += 1
+        recorder.collect({**{f"loss/{name}": loss for name, loss in losses.items()}, **statistics})
+        self._count(outcome, statistics, recorder)
+
+    def _forward_backward(self, number: int, parts: list[Batch]) -> Losses:
+        """What a part of a batch gives; its gradients are added, weighted with its share of the batch."""
+        part, share = parts[number], parts[number].size / sum(part.size for part in parts)
+        last = number == len(parts) - 1
+        chance = (self.training.seed, 5, self.step, processes.rank(), number)  # of dropout
+        wait: AbstractContextManager[None] = nullcontext()
+        if not last:  # processes exchange gradients once a step
+            wait = processes.unsynchronised(self._wrapped)
+        with seeded(self.device, *chance), wait:
+            with self.optimizers.autocast():
+                losses = self.task.losses(part, self.step)
+            self.optimizers.backward(losses.minimise, share)
+        return losses
+
+    def _count(self, outcome: Outcome, statistics: Mapping[str, Tensor], recorder: Recorder) -> None:
+        """Keep account of skipped steps; give up after PATIENCE in a row."""
+        self._in_a_row = 0 if outcome.moved else self._in_a_row + 1
+        if outcome.wrong:
+            self.skipped += 1
+            terms = [name for name, value in statistics.items() if not value.isfinite()]
+            recorder.write(self.step, "skipped", wrong=", ".join([*outcome.wrong, *terms]))
+        if self._in_a_row >= PATIENCE:
+            got = f"{PATIENCE} steps in a row without ({', '.join(outcome.wrong)})"
+            remedy = "halve optimizer.lr, set clip=1.0, use precision=fp32; the last checkpoint is good"
+            raise UserError("finite losses and gradients", got, remedy)
+
+    def _shown(self, batch: Batch, feed: Feed) -> Batch:
+        """The pictures that every sample sheet shows: held-out ones, if there are any."""
+        held_out = next(iter(feed.validation()), None) if feed.validation is not None else None
+        return batch if held_out is None else to(held_out, self.device)
+
+    def _report(self, recorder: Recorder, pace: Pace, shown: Batch, feed: Feed) -> None:
+        """What is due after this step: log line, sample sheet, numbers on held-out pictures, checkpoint."""
+        first = processes.rank() == 0
+        if self._is_due(self.training.log_every):
+            recorder.line(self.step, {**self._numbers(), **pace.take()})
+        if first and self._is_due(self.training.sample_every):
+            self.folder.samples.mkdir(exist_ok=True)
+            with self._averaged():
+                sheet = self.task.samples(shown)
+            images.save_png(self.folder.samples / f"step-{self.step:08d}.png", sheet, {}, overwrite=True)
+        if first and feed.validation is not None and self._is_due(self.training.validate_every):
+            with self._averaged():
+                numbers = self.task.validate(to(batch, self.device) for batch in feed.validation())
+            recorder.write(self.step, "validation", **numbers)
+        if self._is_due(self.training.checkpoint_every):
+            self._save()
+
+    def _is_due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.training.steps
+
+    def _numbers(self) -> dict[str, float]:
+        """What a log line holds beside losses and statistics."""
+        rates = {f"lr/{name}": self.optimizers.rate(name, self.step - 1) for name in self.task.networks}
+        more = {"memory_gib": memory_gib(self.device), "skipped": self.skipped}
+        return {**rates, **self.task.summary(), **more}
+
+    def _save(self) -> None:
+        """A checkpoint, and the model as it stands."""
+        if processes.rank() != 0:
+            return
+        networks = {
+            f"network/{name}/{key}": tensor
+            for name, network in self.task.networks.items()
+            for key, tensor in network.state_dict().items()
+        }
+        means = {f"ema/{name}": mean for name, mean in self.ema.means.items()} if self.ema else {}
+        moments = {f"optimizer/{path}": tensor for path, tensor in self.optimizers.tensors().items()}
+        numbers: dict[str, Any] = {
+            "skipped": self.skipped,
+            "scaler": self.optimizers.numbers(),
+            "ema_updates": self.ema.updates if self.ema else 0,
+        }
+        state = Checkpoint(step=self.step, tensors={**networks, **means, **moments}, numbers=numbers)
+        checkpoints.write(self.folder.checkpoints, state, keep=self.training.keep)
+        made = {"smalti": version("smalti"), "run": self.folder.root.name, "steps": self.step}
+        with self._averaged():
+            library.save(self.task.model(), self.folder.model, provenance=made)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Within, the averaged weights are in place, if there are any."""
+        return self.ema.applied() if self.ema is not None else nullcontext()
+
+    def _any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        if processes.world() == 1:
+            return flag
+        return bool(ranks.average(torch.tensor(float(flag), device=self.device)) > 0)
 
 
-"""
-"""
+def _mean(parts: list[Mapping[str, Tensor]], shares: list[float]) -> dict[str, Tensor]:
+    """The means over a batch of what its parts gave."""
+    weighted = [(part, share) for part, share in zip(parts, shares, strict=True)]
+    return {
+        name: torch.stack([part[name].detach() * share for part, share in weighted]).sum()
+        for name in parts[0]
+    }
