@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_type_hints
@@ -96,7 +95,6 @@ def dump(values: Any) -> dict[str, Any]:
     return plain
 
 
-@cache
 def _adapter(into: Any) -> Any:
     from pydantic import TypeAdapter
 

@@ -42,7 +42,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Tokenizer | Ge
         tokenizer = load(folder / TOKENIZER)
         assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
         model = Generator(config.parse(facts["settings"], GeneratorSettings), tokenizer)
-    _fill(model if isinstance(model, Tokenizer) else model.prior, weights, folder)
+    _fill(_network(model), weights, folder)
     if isinstance(model, Generator):
         model.fingerprint = facts["fingerprint"]
     return model.eval().to(device)
@@ -107,7 +107,9 @@ def describe(path: Path) -> str:
     if isinstance(model, Generator):
         height, width = (side * tokenizer.factor for side in model.settings.grid)
         kind, condition = model.settings.prior.kind, model.settings.condition
-        lines.append(f"prior: {kind}, {_millions(model.prior)} M parameters, crop {height} x {width} pixels")
+        lines.append(
+            f"prior: {kind}, {_millions(_network(model))} M parameters, crop {height} x {width} pixels"
+        )
         names = getattr(condition, "names", ())
         lines.append(f"condition: {condition.kind}{': ' * bool(names)}{', '.join(names)}")
     lines += [f"{name}: {value}" for name, value in facts.get("provenance", {}).items()]
@@ -144,8 +146,14 @@ def _settings(model: Tokenizer | Generator) -> dict[str, Any]:
 
 
 def _weights(model: Tokenizer | Generator) -> dict[str, Tensor]:
-    module: nn.Module = model.prior if isinstance(model, Generator) else model
-    return module.state_dict()
+    return _network(model).state_dict()
+
+
+def _network(model: Tokenizer | Generator) -> nn.Module:
+    """What model.safetensors holds: the tokenizer, or of a generator the prior."""
+    network = model.prior if isinstance(model, Generator) else model
+    assert isinstance(network, nn.Module), "a prior has weights"
+    return network
 
 
 def _part_fingerprints(model: Tokenizer | Generator) -> list[str]:

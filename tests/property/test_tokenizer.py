@@ -36,7 +36,7 @@ def networks(draw) -> dict:  # not yet settings: the shape checker draws random 
     return dict(
         in_channels=draw(st.integers(1, 4)),
         out_channels=draw(st.integers(1, 4)),
-        width=groups * draw(st.integers(1, 2)),
+        width=groups * draw(st.integers(2, 3)),  # torch wants a group of more than one number
         multipliers=multipliers,
         blocks=draw(st.integers(1, 2)),
         attention_levels=tuple(level for level in levels if draw(st.booleans())),

@@ -1,6 +1,7 @@
 """smalti encode."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ from smalti.cli.options import Size, device, load_tokenizer, new_folder
 @click.option("--workers", default=0, show_default=True, help="Processes that open pictures.")
 @click.option("--seed", default=0, show_default=True, help="Of the crops and flips.")
 @device
-def encode(model: Path, data: Path, out: Path, device: str, **options: object) -> None:
+def encode(model: Path, data: Path, out: Path, device: str, **options: Any) -> None:
     """Turn a folder of pictures into token shards in OUT, which `smalti train` reads for a prior.
 
     Example: smalti encode runs/tokenizer photos tokens --size 256 --crops 10

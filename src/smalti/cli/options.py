@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from smalti.tokenizer import Tokenizer
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[tuple[int, int]]):
     """HxW in pixels, or one number for a square."""
 
     name = "HxW"

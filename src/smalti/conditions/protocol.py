@@ -3,13 +3,14 @@
 Built as `X(settings)` (later ones are given a tokenizer too). Axes: b batch, m tokens of the prefix.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 
+@runtime_checkable  # for the shape checker of the tests
 class Prompt(Protocol):
     """A condition encoded for b canvases; a prior sees it cut to the window it looks through."""
 
@@ -18,6 +19,7 @@ class Prompt(Protocol):
         ...
 
 
+@runtime_checkable  # for the shape checker of the tests
 class Condition(Protocol):
     """A member of the shelf."""
 

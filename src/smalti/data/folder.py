@@ -1,8 +1,6 @@
-"""A folder of pictures, with or without classes: `smalti train RECIPE data.root=my_pictures`."""
+"""A folder of pictures: recursive, classes by sub-folder, a split that never moves."""
 
 import hashlib
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,116 +9,81 @@ from smalti.config import Share, settings
 from smalti.data.protocol import Sample
 from smalti.errors import UserError
 
-SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-
 
 @settings
 class FolderSettings:
-    """Where the pictures lie and which of them are kept for validation."""
+    """Where the pictures lie, what the classes are, which are held out."""
 
     kind: Literal["folder"] = "folder"
-    root: Path  # with all the folders below it
-    val: Path | None = None  # a folder of its own for validation; else val_share of root is taken
-    val_share: Share = 0.05  # chosen by a hash of each path below root
-    classes: Literal["auto", "none"] = (
-        "auto"  # auto: the folders directly below root, if all pictures lie in them
-    )
+    root: Path
+    val: Path | None = None  # a folder with the same classes, held out in place of a share of root
+    val_share: Share = 0.05  # of the pictures, by a hash of the path below root; 0: none
+    classes: Literal["auto", "none"] = "auto"  # auto: the sub-folders, if all pictures lie in two or more
 
 
 class Folder:
-    """Pictures below a folder, in the order of their paths.
+    """The pictures of a folder and those below it, sorted by path.
 
-    A picture is of the validation split when a hash of its path below root says so: files that are added
-    later, or another machine, do not move it. Of two pictures or more at least one is for validation (the one
-    with the smallest hash) and at least one for training, as long as val_share is neither 0 nor 1; one alone
-    is for training, and the validation split may then be empty.
-
-    Classes are the names of the folders directly below root, sorted, if every picture lies in one of at least
-    two; otherwise there are none. Raises UserError for a folder that is missing, empty or holds splits.
+    A picture is held out if the hash of its path below the root says so: it stays where it is when others
+    are added. Where the hash would leave one side of three or more pictures empty, one picture changes sides.
     """
 
     def __init__(self, settings: FolderSettings, split: Literal["train", "val"]) -> None:
-        root = _directory(settings.root)
-        paths = images.find_pictures(root)
-        self.classes = _class_names(root, paths) if settings.classes == "auto" else ()
-        if settings.val is not None:
-            val = _directory(settings.val)
-            _refuse_overlap(root, val)
-            root, paths = (root, paths) if split == "train" else (val, images.find_pictures(val))
-        elif 0 < settings.val_share < 1:
-            held_out = _held_out(root, paths, settings.val_share)
-            paths = [path for path in paths if (path in held_out) == (split == "val")]
-        else:
-            paths = paths if (split == "val") == (settings.val_share == 1) else []
-        self.paths = paths
-        self._labels = _labels(root, paths, self.classes)
+        assert split in ("train", "val"), f"no split {split}"
+        everything = images.find_pictures(settings.root)
+        self.classes = _classes(everything, settings.root) if settings.classes == "auto" else ()
+        self.root, self.paths = settings.root, everything
+        if settings.val is not None and split == "val":
+            self.root, self.paths = settings.val, images.find_pictures(settings.val)
+            _check_classes(self.classes, self.paths, settings.val)
+        elif settings.val is None:
+            held_out = _held_out(everything, settings.root, settings.val_share)
+            self.paths = [path for path in everything if (path in held_out) == (split == "val")]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
+        """The picture with its class. UserError with the path where a file is no readable picture."""
         path = self.paths[index]
         return Sample(image=images.open_rgb(path), label=self.label(index), path=path)
 
     def label(self, index: int) -> int | None:
         """The number of a picture's class, without opening it; None where there are no classes."""
-        return self._labels[index] if self.classes else None
+        return self.classes.index(_class(self.paths[index], self.root)) if self.classes else None
 
 
-def _directory(path: Path) -> Path:
-    path = path.expanduser()
-    if not path.is_dir():
-        got = f"the file {path}" if path.exists() else f"{path}, which does not exist"
-        raise UserError("a folder of pictures", got, "check data.root and data.val")
-    return path
+def _class(path: Path, root: Path) -> str:
+    """The sub-folder of root in which a picture lies; empty for one that lies in root itself."""
+    parts = path.relative_to(root).parts if path != root else ()
+    return parts[0] if len(parts) > 1 else ""
 
 
-def _class_names(root: Path, paths: Sequence[Path]) -> tuple[str, ...]:
-    parts = [path.relative_to(root).parts for path in paths]
-    names = sorted({part[0] for part in parts})
-    if len(names) < 2 or any(len(part) == 1 for part in parts):
-        return ()
-    if {name.lower() for name in names} <= SPLIT_NAMES:
-        raise UserError(
-            f"pictures or class folders in {root}",
-            f"the splits {', '.join(names)}",
-            f"data.root={root / names[-1]} data.val={root / names[0]}, or data.classes=none for one set of all",
-        )
-    return tuple(names)
+def _classes(paths: list[Path], root: Path) -> tuple[str, ...]:
+    names = sorted({_class(path, root) for path in paths})
+    return tuple(names) if len(names) > 1 and "" not in names else ()
 
 
-def _labels(root: Path, paths: Sequence[Path], classes: tuple[str, ...]) -> list[int]:
-    if not classes:
-        return []
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = []
-    for path in paths:
-        name = path.relative_to(root).parts[0]
-        if name not in numbers:
-            raise UserError(
-                f"{root} with the class folders of data.root", str(path), "move it, or data.classes=none"
-            )
-        labels.append(numbers[name])
-    return labels
+def _check_classes(classes: tuple[str, ...], paths: list[Path], root: Path) -> None:
+    strange = sorted({_class(path, root) for path in paths} - set(classes)) if classes else []
+    if strange:
+        got = f"{strange[0] or 'pictures without one'} in {root}"
+        raise UserError("the sub-folders of data.root in data.val", got, "name the sub-folders alike")
 
 
-def _refuse_overlap(root: Path, val: Path) -> None:
-    inner, outer = sorted([val.resolve(), root.resolve()], key=lambda path: -len(path.parts))
-    if inner.is_relative_to(outer):
-        raise UserError(
-            "two folders, none inside the other, as data.root and data.val",
-            f"{root} and {val}",
-            "move one: pictures for validation must not be trained on",
-        )
+def _held_out(paths: list[Path], root: Path, share: float) -> set[Path]:
+    if share == 0 or len(paths) < 3:
+        return set()
+    places = {path: _place(path, root) for path in paths}
+    held_out = {path for path, place in places.items() if place < share}
+    if not held_out:
+        held_out = {min(places, key=places.__getitem__)}
+    if len(held_out) == len(paths):
+        held_out.discard(max(places, key=places.__getitem__))
+    return held_out
 
 
-def _held_out(root: Path, paths: Sequence[Path], share: float) -> set[Path]:
-    """Pictures whose hash is below the share of all hashes; neither none nor all, if there are two."""
-    ranked = sorted((_hash(path.relative_to(root)), path) for path in paths)
-    below = sum(number < share * 2**64 for number, _ in ranked)
-    count = min(max(below, 1), len(ranked) - 1)
-    return {path for _, path in ranked[:count]}
-
-
-def _hash(path: Path) -> int:
-    return int.from_bytes(hashlib.sha256(os.fsencode(path.as_posix())).digest()[:8])
+def _place(path: Path, root: Path) -> float:
+    """A number in [0, 1) that belongs to the path below root, on every machine."""
+    name = path.relative_to(root).as_posix() if path != root else path.name
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) / 2**64

@@ -1,7 +1,8 @@
-"""From a picture of any size to a crop of one size, with all chance from a given generator."""
+"""From a picture of any size to a crop of the size that a training wants."""
 
+import math
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge
@@ -10,73 +11,69 @@ from torch import Tensor
 
 from smalti import images
 from smalti.config import Share, settings
-from smalti.data.protocol import Sample
 from smalti.errors import UserError
+from smalti.images import Filter
 
-Zoom = Annotated[float, Ge(1.0)]
+Scale = Annotated[float, Ge(1.0)]
 
 
 @settings
 class CropSettings:
-    """How a crop is taken from a picture."""
+    """How a crop is taken."""
 
     resize: Literal["short", "none"] = (
-        "short"  # so that the crop just fits in; none: pixels as they are in the file
+        "short"  # short: so that the crop just fits, times scale; none: as it is
     )
-    scale: tuple[Zoom, Zoom] = (
-        1.0,
-        1.0,
-    )  # with resize=short: how much larger than just fitting, drawn in between
-    filter: images.Filter = "bicubic"
-    antialias: bool = True  # false aliases when it reduces, as the 2021 code does
+    scale: tuple[Scale, Scale] = (1.0, 1.0)  # drawn evenly between the two: above 1 a crop shows a part
+    filter: Filter = "bicubic"  # with antialiasing
     position: Literal["random", "center"] = "random"
-    flip: Share = 0.5  # how often left and right change places
+    flip: Share = 0.5  # of the crops, left to right
 
     def __post_init__(self) -> None:
         if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale is [smallest, largest], not {list(self.scale)}")
-        if self.resize == "none" and self.scale != (1.0, 1.0):
-            raise ValueError("scale needs resize=short")
+            raise UserError("crop.scale as [least, most]", str(list(self.scale)), "crop.scale=[1.0, 1.25]")
 
-    def for_validation(self) -> Self:
-        """The same without chance: the centre, just fitting, never flipped."""
-        return replace(self, scale=(1.0, 1.0), position="center", flip=0.0)
+    def for_validation(self) -> "CropSettings":
+        """The same without chance: the middle, at the least scale, not flipped."""
+        return replace(self, position="center", flip=0.0, scale=(self.scale[0], self.scale[0]))
 
 
-def apply(
-    sample: Sample, size: int | tuple[int, int], settings: CropSettings, generator: torch.Generator
-) -> UInt8[Tensor, "3 H W"]:
-    """A crop of size (height, width), or of a square of that side.
+def crop(
+    picture: UInt8[Tensor, "c H W"],
+    size: tuple[int, int],
+    settings: CropSettings,
+    generator: torch.Generator,
+) -> UInt8[Tensor, "c h w"]:
+    """A crop of size (height, width) pixels. All chance comes from the generator, four draws a call.
 
-    A picture that is smaller is enlarged; with resize=none it is a UserError with its path. The generator
-    (on the CPU) gives four numbers a call, whatever the settings.
+    Raises UserError where the picture is too small and resize is "none".
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    zoom, down, right, turn = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-    picture = sample.image
+    scale, down, across, flip = torch.rand(4, generator=generator).tolist()
     if settings.resize == "short":
-        low, high = settings.scale
-        picture = _enlarge_or_reduce(picture, (height, width), low + zoom * (high - low), settings)
-    spare_height, spare_width = picture.shape[-2] - height, picture.shape[-1] - width
-    if spare_height < 0 or spare_width < 0:
-        raise UserError(
-            f"pictures of at least {height} x {width} pixels",
-            f"{sample.path or 'one'} of {picture.shape[-2]} x {picture.shape[-1]}",
-            "crop.resize=short enlarges it",
+        picture = _fit(
+            picture, size, settings.scale[0] + scale * (settings.scale[1] - settings.scale[0]), settings
         )
+    room = [have - want for have, want in zip(picture.shape[1:], size, strict=True)]
+    if min(room) < 0:
+        got = "{} x {}".format(*picture.shape[1:])
+        remedy = "leave crop.resize at short, or choose a smaller size"
+        raise UserError("a picture of at least {} x {} pixels".format(*size), got, remedy)
     if settings.position == "center":
-        top, left = spare_height // 2, spare_width // 2
+        top, left = (length // 2 for length in room)
     else:
-        top, left = int((spare_height + 1) * down), int((spare_width + 1) * right)
-    crop = picture[:, top : top + height, left : left + width]
-    return (crop.flip(-1) if turn < settings.flip else crop).contiguous()
+        top, left = int(down * (room[0] + 1)), int(across * (room[1] + 1))
+    cut = picture[:, top : top + size[0], left : left + size[1]]
+    return cut.flip(2) if flip < settings.flip else cut
 
 
-def _enlarge_or_reduce(
-    picture: UInt8[Tensor, "3 _ _"], crop: tuple[int, int], zoom: float, settings: CropSettings
-) -> UInt8[Tensor, "3 _ _"]:
-    sides = picture.shape[-2:]
-    ratio = zoom * max(wanted / side for wanted, side in zip(crop, sides, strict=True))
-    # rounded half to even, as the 2021 code's augmentation library; never below the crop by rounding
-    height, width = (max(wanted, round(side * ratio)) for wanted, side in zip(crop, sides, strict=True))
-    return images.resize(picture, (height, width), settings.filter, settings.antialias)
+def _fit(
+    picture: UInt8[Tensor, "c H W"], size: tuple[int, int], scale: float, settings: CropSettings
+) -> UInt8[Tensor, "c h w"]:
+    """Resize, keeping the shape, so that the crop fits `scale` times into the tighter side."""
+    ratio = scale * max(want / have for want, have in zip(size, picture.shape[1:], strict=True))
+    sides = [
+        max(want, math.floor(have * ratio + 0.5)) for want, have in zip(size, picture.shape[1:], strict=True)
+    ]
+    if tuple(sides) == tuple(picture.shape[1:]):
+        return picture
+    return images.resize(picture, (sides[0], sides[1]), filter=settings.filter)

@@ -9,6 +9,7 @@ from smalti.demo.evidence import Evidence
 from smalti.demo.page import Page
 from smalti.errors import UserError
 from smalti.generator import Generator
+from smalti.tokenizer import Tokenizer
 from smalti.training.precompute import encode
 from smalti.training.train import train
 
@@ -27,6 +28,7 @@ def run(out: Path) -> Path:
     photographs.cut(out / "photos", CROP)
     train("demo_tokenizer", data=out / "photos" / "train", out=out / "tokenizer")
     tokenizer = library.load(out / "tokenizer")
+    assert isinstance(tokenizer, Tokenizer), "a tokenizer's run folder holds a tokenizer"
     encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=CROPS)
     train("demo_prior", data=out / "tokens", out=out / "prior", tokenizer=str(out / "tokenizer"))
     model = library.load(out / "prior")

@@ -1,31 +1,27 @@
-"""How far two sets of pictures lie apart, by the features of each."""
+"""How far two sets of pictures lie apart, by their features."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smalti.errors import UserError
-
 
 def frechet(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
-    """Squared Frechet distance of the Gaussians fitted to two sets of features, in float64; 0 for equal sets.
+    """Frechet distance between Gaussians fitted to two sets of features (arXiv:1706.08500, eq. 6).
 
-    With Inception's features it is the FID (arXiv:1706.08500). Few pictures make it too large: compare only
-    values from equal numbers of them. Raises UserError for fewer than 2.
+    In float64. It is biased upwards for few pictures: compare only figures of equal n and m. The trace of
+    the product's root is the sum of the singular values of A B^T, where A and B are the centred features
+    over sqrt(n - 1): exact, and no matrix is larger than n x m.
     """
-    if min(len(a), len(b)) < 2:
-        raise UserError("at least 2 pictures in each set", f"{len(a)} and {len(b)}", "give more pictures")
-    means = (a.double().mean(0) - b.double().mean(0)).square().sum()
-    root_a, root_b = _root(a), _root(b)
-    # trace((Ca Cb)^(1/2)) with Ca = A'A, Cb = B'B is the sum of the singular values of A B': no matrix root,
-    # and exact where the covariances are singular, as those of few pictures are
-    cross = torch.linalg.svdvals(root_a @ root_b.T).sum()
-    total = means + root_a.square().sum() + root_b.square().sum() - 2 * cross
-    return max(float(total), 0.0)
+    assert min(len(a), len(b)) > 1, "one picture has no spread"
+    a, b = a.double(), b.double()
+    means = (a.mean(0) - b.mean(0)).square().sum()
+    spread_a, spread_b = (_spread(features) for features in (a, b))
+    roots = torch.linalg.svdvals(spread_a @ spread_b.mT).sum()
+    distance = means + spread_a.square().sum() + spread_b.square().sum() - 2 * roots
+    return max(distance.item(), 0.0)
 
 
-def _root(features: Tensor) -> Tensor:
-    """Some A with A'A = the covariance, and at most as many rows as features."""
-    centered = features.double() - features.double().mean(0)
-    rows = centered / (len(features) - 1) ** 0.5
-    return torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows
+def _spread(features: Tensor) -> Tensor:
+    """X with X^T X the covariance; no more rows than columns, so that large sets stay small."""
+    centred = (features - features.mean(0)) / (len(features) - 1) ** 0.5
+    return torch.linalg.qr(centred).R if len(centred) > centred.shape[1] else centred

@@ -1,34 +1,31 @@
-"""How near a copy is to its picture, pixel by pixel. Axes: b batch, c image channels, H W pixels.
+"""How near a picture's reconstruction is to it, one number a picture."""
 
-Both numbers are taken from pictures rounded to 8 bits, as they would be saved, one for each picture.
-"""
-
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smalti import errors
-from smalti.images import to_uint8
+from smalti import images
+from smalti.errors import optional
 
 
 def psnr(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
-    """Peak signal-to-noise ratio of pictures in [-1, 1], in decibels; infinite for equal pictures."""
-    errors_squared = (_rounded(a) - _rounded(b)).square().mean((1, 2, 3))
-    return -10 * errors_squared.log10()
+    """Peak signal-to-noise ratio in dB of pictures in [-1, 1], over their 8-bit values; 100 where equal.
+
+    A mean of these is a mean of PSNRs, not the PSNR of the mean error.
+    """
+    error = (_eight_bit(a) - _eight_bit(b)).square().mean((1, 2, 3))
+    return (-10 * error.clamp(min=1e-10).log10()).float()
 
 
 def ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
-    """Structural similarity of pictures in [-1, 1] of at least 11 x 11 pixels, at most 1.
-
-    Gaussian window of 11 with sigma 1.5, data range 1, mean over channels: the paper's settings (Wang et al.
-    2004), by torchmetrics.
-    """
-    functional = errors.optional("torchmetrics.functional.image", extra="eval")
-    values: Tensor = functional.structural_similarity_index_measure(
-        _rounded(a), _rounded(b), data_range=1.0, sigma=1.5, reduction="none"
+    """Structural similarity of pictures in [-1, 1], over 8-bit values; Gaussian window of 11, sigma 1.5."""
+    functional = optional("torchmetrics.functional.image", extra="eval")
+    values = functional.structural_similarity_index_measure(
+        _eight_bit(a).float(), _eight_bit(b).float(), data_range=1.0, reduction="none"
     )
-    return values
+    return torch.as_tensor(values).view(len(a))
 
 
-def _rounded(images: Tensor) -> Tensor:
-    """In [0, 1]."""
-    return to_uint8(images).float() / 255
+def _eight_bit(pictures: Tensor) -> Tensor:
+    """What a saved picture holds, in [0, 1]."""
+    return images.to_uint8(pictures).double() / 255

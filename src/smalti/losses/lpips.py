@@ -27,7 +27,7 @@ class LPIPS(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, trunk: VGG16, heads: Sequence[Float[Tensor, " e"]]) -> None:
+    def __init__(self, trunk: VGG16, heads: Sequence[Float[Tensor, " _"]]) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ParameterList(nn.Parameter(head, requires_grad=False) for head in heads)

@@ -1,6 +1,7 @@
 """Which perceptual distance a training uses: what was asked for, or the best that is on this disk."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +13,14 @@ from smalti.losses import hed, lpips
 from smalti.losses.hed import HED
 from smalti.losses.lpips import LPIPS
 
+Kind = Literal["auto", "lpips", "hed", "none"]
+
 
 @settings
 class PerceptualSettings:
     """The perceptual part of a tokenizer's loss."""
 
-    kind: Literal["auto", "lpips", "hed", "none"] = "auto"  # auto: LPIPS, else HED, else none
+    kind: Kind = "auto"  # auto: LPIPS, else HED, else none
     weight: Weight = 1.0  # times the distance, beside a mean absolute pixel error; 0: none
     vgg: Path | None = None  # torchvision's VGG16; None: in torch's cache
     heads: Path | None = None  # LPIPS v0.1's vgg.pth; None: inside torchmetrics
@@ -28,7 +31,7 @@ class PerceptualSettings:
             raise UserError("perceptual.vgg and perceptual.heads with LPIPS", got, remedy)
 
 
-def find(settings: PerceptualSettings) -> tuple[str, nn.Module | None]:
+def find(settings: PerceptualSettings) -> tuple[Kind, nn.Module | None]:
     """The distance to train with, `(a, b) -> "b"`, and its name for logs: lpips, hed or none.
 
     Raises UserError where weights that were asked for are missing; "auto" without any weights warns.
@@ -39,7 +42,7 @@ def find(settings: PerceptualSettings) -> tuple[str, nn.Module | None]:
     return kind, HED.read() if kind == "hed" else None
 
 
-def _choose(settings: PerceptualSettings) -> str:
+def _choose(settings: PerceptualSettings) -> Kind:
     if settings.weight == 0:
         return "none"
     if settings.kind != "auto":
@@ -47,7 +50,11 @@ def _choose(settings: PerceptualSettings) -> str:
     if settings.vgg or settings.heads:  # named, so wanted: missing ones are an error
         return "lpips"
     missing = []
-    for kind, find_weights in (("lpips", lpips.find_weights), ("hed", hed.find_weights)):
+    candidates: tuple[tuple[Kind, Callable[[], object]], ...] = (
+        ("lpips", lpips.find_weights),
+        ("hed", hed.find_weights),
+    )
+    for kind, find_weights in candidates:
         try:
             find_weights()
         except UserError as problem:

@@ -34,8 +34,8 @@ class VGG16(nn.Module):
         """Stay in eval mode: a distance is a measure, not something that learns."""
         return super().train(False)
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b e h w"]]:
-        """Features of pictures of at least 16 x 16, prepared as the weights expect them."""
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Features b e h w, a stage each, of pictures of at least 16 x 16 prepared as the weights want."""
         assert min(images.shape[-2:]) >= 16, f"VGG16 halves four times, got {tuple(images.shape[-2:])}"
         convolutions, x = iter(self.convolutions), images
         features: list[Tensor] = []
@@ -49,7 +49,9 @@ class VGG16(nn.Module):
 
 
 def distances(
-    a: Sequence[Float[Tensor, "b _ _ _"]], b: Sequence[Float[Tensor, "b _ _ _"]], heads: Sequence[Tensor]
+    a: Sequence[Float[Tensor, "b _ _ _"]],
+    b: Sequence[Float[Tensor, "b _ _ _"]],
+    heads: Sequence[Float[Tensor, " _"]],
 ) -> Float[Tensor, "s b"]:
     """Squared difference of unit-normalised features, weighted by a head (e) a stage, mean over positions.
 

@@ -5,7 +5,7 @@ n codes, v codebook size.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -23,6 +23,7 @@ class Scope:
     cells: tuple[tuple[int, int], ...]  # (row, column) of place 0 .. n-1 in the order of laying
 
 
+@runtime_checkable  # for the shape checker of the tests
 class Prior(Protocol):
     """A member of the shelf.
 

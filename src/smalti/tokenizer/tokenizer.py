@@ -94,7 +94,7 @@ class Tokenizer(nn.Module):
         with self._in_use():
             return self.decode_latents(self.quantizer.lookup(codes))
 
-    def reconstruct(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
+    def reconstruct(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c_out H W"]:
         """Pictures as their codes tell them: decode(encode(images))."""
         return self.decode(self.encode(images))
 

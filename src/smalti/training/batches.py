@@ -8,10 +8,10 @@ from smalti.data.protocol import Batch
 
 
 def to(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device."""
-    held = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    there = {name: tensor for name, tensor in held.items() if tensor is not None}
-    return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in there.items()})
+    """The batch on a device. Labels stay: conditions check them on the CPU, without waiting for a GPU."""
+    images = None if batch.images is None else batch.images.to(device, non_blocking=True)
+    codes = None if batch.codes is None else batch.codes.to(device, non_blocking=True)
+    return Batch(images=images, codes=codes, labels=batch.labels)
 
 
 def cut(batch: Batch, parts: int) -> list[Batch]:

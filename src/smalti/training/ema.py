@@ -24,7 +24,7 @@ class Ema:
     def update(self) -> None:
         """Take in the weights as they stand after a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        average = get_ema_multi_avg_fn(decay)  # one kernel over all weights
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # one kernel for all
         average(list(self.means.values()), list(self.weights.values()), None)
         self.updates += 1
 

@@ -137,7 +137,10 @@ class Loop:
             self.task.after_step(found, self.step)
         statistics = _mean([losses.statistics for losses in found], shares)
         self.step += 1
-        recorder.collect({**{f"loss/{name}": loss for name, loss in losses.items()}, **statistics})
+        if outcome.moved:  # what is not finite would hide the numbers of all other steps of the line
+            values = {f"loss/{name}": loss for name, loss in losses.items()}
+            lengths = {f"gradient/{name}": norm for name, norm in outcome.norms.items()}
+            recorder.collect({**values, **lengths, **statistics})
         self._count(outcome, statistics, recorder)
 
     def _forward_backward(self, number: int, parts: list[Batch]) -> Losses:

@@ -35,7 +35,7 @@ def non_finite(lines: Sequence[Line]) -> Alarm | None:
 
 def codebook_collapse(lines: Sequence[Line]) -> Alarm | None:
     """The last 3 lines all use few entries: under 5 % of them, or as if under 2 % were used equally often."""
-    last = [line for line in lines[-3:] if "codebook_usage" in line]
+    last = [line for line in lines[-3:] if "codebook_perplexity" in line]  # a tokenizer's
     if len(last) < 3:
         return None
     usage = max(line["codebook_usage"] for line in last)

@@ -21,7 +21,7 @@ DECAYED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 class Outcome:
     """What became of a step."""
 
-    norms: Mapping[str, float]  # of each network's gradient, before clipping
+    norms: Mapping[str, Float[Tensor, ""]]  # of each network's gradient, before clipping
     wrong: Sequence[str]  # losses and gradients that are not finite, by name
     moved: bool  # False: the step was skipped
 
@@ -50,7 +50,8 @@ class Optimizers:
 
         No weight has a part in two losses, so that one pass serves all.
         """
-        self.scaler.scale(torch.stack([*losses.values()]).sum() * share).backward()
+        total = torch.stack([*losses.values()]).sum() * share
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
 
     def step(self, losses: Mapping[str, Float[Tensor, ""]], step: int) -> Outcome:
         """Clip and step the networks that have a loss, and clear all gradients.
@@ -92,14 +93,13 @@ class Optimizers:
     def _judge(self, losses: Mapping[str, Tensor]) -> Outcome:
         for name in losses:
             self.scaler.unscale_(self.optimizers[name])
-        norms = [self._clip(self.networks[name]) for name in losses]
-        values = torch.stack([*losses.values(), *norms]).tolist()
+        norms = {name: self._clip(self.networks[name]) for name in losses}
+        values = torch.stack([*losses.values(), *norms.values()]).tolist()
         names = [f"{what}/{name}" for what in ("loss", "gradient") for name in losses]
         wrong = [name for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
         # a gradient too large for fp16 is how the scale is found: skipped, and nothing to complain of
         reported = [name for name in wrong if name.startswith("loss/") or not self.scaler.is_enabled()]
-        measured = dict(zip(losses, values[len(losses) :], strict=True))
-        return Outcome(norms=measured, wrong=reported, moved=not wrong)
+        return Outcome(norms=norms, wrong=reported, moved=not wrong)
 
     def _clip(self, network: nn.Module) -> Tensor:
         """The norm of a network's gradient, which then is no longer than `clip`."""

@@ -1,7 +1,7 @@
 """Learning a prior: which code comes next, given the codes before it and the condition."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ class PriorTask:
     def __init__(self, training: PriorTraining, model: Generator) -> None:
         assert isinstance(model.prior, nn.Module), "a prior has weights"
         self.training, self.generator = training, model
-        self.networks: dict[str, nn.Module] = {PRIOR: model.prior.train()}
+        self.networks: Mapping[str, nn.Module] = {PRIOR: model.prior.train()}
         self.prior: nn.Module = model.prior
         model.tokenizer.requires_grad_(False).eval()
         size, device = model.prior.codebook_size, model.order.device

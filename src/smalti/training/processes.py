@@ -64,8 +64,9 @@ def unsynchronised(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Within, gradients stay in their process: for all but the last part of an accumulated batch."""
     with ExitStack() as stack:
         for module in modules:
-            if hasattr(module, "no_sync"):
-                stack.enter_context(module.no_sync())
+            no_sync = getattr(module, "no_sync", None)
+            if no_sync is not None:
+                stack.enter_context(no_sync())
         yield
 
 

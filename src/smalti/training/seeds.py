@@ -8,9 +8,12 @@ import torch
 from smalti.data.loader import mix
 
 
+_TRAINING = -1  # sets these draws apart from the loader's, which mix seed, pass and index
+
+
 def generator(*numbers: int) -> torch.Generator:
     """A generator on the CPU for one purpose: the same numbers give the same draws on every machine."""
-    return torch.Generator().manual_seed(mix(*numbers))
+    return torch.Generator().manual_seed(mix(_TRAINING, *numbers))
 
 
 @contextmanager
@@ -21,8 +24,8 @@ def seeded(device: torch.device, *numbers: int) -> Iterator[None]:
     """
     devices = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(mix(*numbers))
+        torch.default_generator.manual_seed(mix(_TRAINING, *numbers))
         if device.type == "cuda":
             index = torch.cuda.current_device() if device.index is None else device.index
-            torch.cuda.default_generators[index].manual_seed(mix(*numbers))
+            torch.cuda.default_generators[index].manual_seed(mix(_TRAINING, *numbers))
         yield

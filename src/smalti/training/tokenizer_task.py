@@ -1,6 +1,6 @@
 """Learning a tokenizer: rebuild pictures, and deceive a critic that learns to tell them from real ones."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, UInt8
@@ -28,7 +28,7 @@ SHOWN = 8  # pictures on a sample sheet
 class TokenizerTask:
     """One pass of the autoencoder a batch serves both networks (arXiv:2012.09841, section 3.1).
 
-    The autoencoder makes l1 + l2 + perceptual + quantizer + weight * factor(step) * lambda * adversarial small,
+    The autoencoder lessens l1 + l2 + perceptual + quantizer + weight * factor(step) * lambda * adversarial,
     the critic its own loss on the same reconstructions, detached. Before it trains the critic is not run;
     before it is felt lambda is not computed.
     """
@@ -45,11 +45,11 @@ class TokenizerTask:
         """distance: the perceptual one, (real, rebuilt) -> "b"; None where its weight is 0."""
         assert (critic is None) == (training.losses.adversarial is None), "a critic goes with its settings"
         self.training, self.tokenizer, self.critic, self.distance = training, tokenizer, critic, distance
-        self.networks: dict[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
+        self.networks: Mapping[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
         self.autoencoder: nn.Module = Autoencoder(tokenizer)
         self.judge: nn.Module | None = None
         if critic is not None:
-            self.networks[CRITIC] = critic.train()
+            self.networks = {**self.networks, CRITIC: critic.train()}
             self.judge = Judge(critic)
         self.recent = RecentCodes(codebook_size=tokenizer.codebook_size, device=tokenizer.last_layer.device)
 
@@ -165,7 +165,8 @@ class TokenizerTask:
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """What the critic makes of the reconstructions, weighted; its weights are constants here."""
         adversarial, critic = self.training.losses.adversarial, self.critic
-        assert adversarial is not None and critic is not None, "felt without being there"
+        assert adversarial is not None, "felt without settings"
+        assert critic is not None, "felt without being there"
         constants = {name: parameter.detach() for name, parameter in critic.named_parameters()}
         term = OBJECTIVES[adversarial.objective].generator(functional_call(critic, constants, (rebuilt,)))
         balance = torch.ones_like(term)
@@ -183,7 +184,8 @@ class TokenizerTask:
     def _judge(self, real: Tensor, fake: Tensor) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The critic's own loss."""
         adversarial = self.training.losses.adversarial
-        assert adversarial is not None and self.judge is not None, "trains without being there"
+        assert adversarial is not None, "trains without settings"
+        assert self.judge is not None, "trains without being there"
         of_real, of_fake = self.judge(real, fake)
         loss = OBJECTIVES[adversarial.objective].critic(of_real, of_fake)
         return loss, {"logits_real": of_real.float().mean(), "logits_fake": of_fake.float().mean()}

@@ -11,9 +11,8 @@ import yaml
 from tqdm import tqdm
 
 from smalti import config, library
-from smalti.conditions.label import LabelSettings
 from smalti.config import find_recipe
-from smalti.data import READERS
+from smalti.data import READERS, ReaderSettings
 from smalti.data.folder import Folder
 from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Batch, Reader
@@ -63,11 +62,10 @@ def train(
     if resume:
         training = _resumed(folder, overrides)
     else:
-        training = _parse(config.read(recipe, {**overrides, **_place(data)}))
+        training = _parse(config.read(recipe, {**_place(recipe, data), **overrides}))
     device = processes.choose(training.device)
-    readers = _open(training)
+    readers = _open(training.data)
     if isinstance(training, PriorTraining):
-        training = _with_classes(training, readers["train"])
         tokenizer = _tokenizer(training, readers["train"], device)
     if not resume and processes.rank() == 0:
         folder.create()
@@ -85,7 +83,7 @@ def train(
 
 
 def _parse(mapping: dict[str, Any]) -> Any:
-    training = config.parse(mapping, TrainingSettings)
+    training = config.parse(_with_classes(mapping), TrainingSettings)
     if isinstance(training, TokenizerTraining):  # what "auto" means is settled once, and written down
         wanted = training.losses.perceptual
         kind, _ = perceptual.find(wanted)
@@ -105,29 +103,33 @@ def _resumed(folder: RunFolder, overrides: dict[str, Any]) -> Any:
     return config.parse({**config.load_yaml(folder.settings), **overrides}, TrainingSettings)
 
 
-def _place(data: str | Path | None) -> dict[str, Any]:
-    """What `data` says in a recipe's words."""
+def _place(recipe: str | Path, data: str | Path | None) -> dict[str, Any]:
+    """What `data` says in a recipe's words; keys that the recipe has for data of another kind go."""
     if data is None:
         return {}
-    return {"data.root": str(data), "data.kind": "shards" if is_shards(Path(data)) else "folder"}
+    place = {"kind": "shards" if is_shards(Path(data)) else "folder", "root": str(data)}
+    given = config.read(recipe).get("data")
+    if isinstance(given, dict) and given.get("kind") == place["kind"]:
+        place = {**given, **place}
+    return {"data": place}
 
 
-def _open(training: Training) -> dict[str, Reader]:
-    member = READERS[training.data.kind][1]
-    return {split: member(training.data, split) for split in ("train", "val")}
+def _open(data: Any) -> dict[str, Reader]:
+    member = READERS[data.kind][1]
+    return {split: member(data, split) for split in ("train", "val")}
 
 
-def _with_classes(training: PriorTraining, reader: Reader) -> PriorTraining:
-    """The condition's classes are the data's, unless the recipe names its own."""
-    condition = training.condition
-    if not isinstance(condition, LabelSettings):
-        return training
-    if not reader.classes:
-        got = f"none in {training.data.root}"
-        remedy = "put each class into a sub-folder of its own, or set condition={kind: none}"
-        raise UserError("pictures with classes for condition.kind=label", got, remedy)
-    found = replace(condition, classes=len(reader.classes), names=reader.classes)
-    return replace(training, condition=found)
+def _with_classes(mapping: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's mapping in which a label condition has classes: the data's, unless it names its own."""
+    condition = mapping.get("condition")
+    if not isinstance(condition, dict) or condition.get("kind") != "label" or "classes" in condition:
+        return mapping
+    data = config.parse(mapping.get("data", {}), ReaderSettings, where="data")
+    classes = list(_open(data)["train"].classes)
+    if not classes:
+        remedy = "put each class into a sub-folder of its own, or set condition.kind=none"
+        raise UserError("pictures with classes for condition.kind=label", f"none in {data.root}", remedy)
+    return {**mapping, "condition": {**condition, "classes": len(classes), "names": classes}}
 
 
 def _tokenizer(training: PriorTraining, reader: Reader, device: torch.device) -> Tokenizer:

@@ -1,0 +1,5 @@
+"""`python -m smalti`, and what torchrun starts: the command `smalti`."""
+
+from smalti.cli.main import main
+
+main()

@@ -1,0 +1,146 @@
+"""The losses give the numbers of the 2021 code: LPIPS, nll, lambda, both losses and their gradients.
+
+Tolerances are those that came with the tensors, five times as wide: ours normalises features otherwise.
+"""
+
+import math
+import zlib
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from smalti.losses import OBJECTIVES
+from smalti.losses.adaptive_weight import adaptive_weight
+from smalti.losses.adversarial import AdversarialSettings
+from smalti.losses.lpips import LPIPS
+from smalti.losses.patchgan import PatchGAN, PatchGANSettings
+from smalti.losses.vgg import VGG16
+
+VARIANTS = ["hinge", "vanilla", "weights", "no_perceptual", "actnorm"]
+
+
+def draw(name, shape):
+    """The recipe of case.json by which VGG16 and the heads were drawn."""
+    numbers = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    if name.startswith("lin"):
+        return numbers.abs() / shape[1]
+    return numbers * (math.sqrt(2 / (shape[1] * 9)) if name.endswith(".weight") else 0.1)
+
+
+@pytest.fixture(scope="module")
+def lpips(golden):
+    facts = golden("lpips").case["weights"]["parameters_in_order_with_checks"]
+    weights = {name: draw(name, fact["shape"]) for name, fact in facts.items()}
+    for name, fact in facts.items():
+        assert weights[name].double().sum().item() == pytest.approx(fact["sum"], abs=1e-3)
+    trunk = [value for name, value in weights.items() if name.startswith("net.")]
+    heads = [value.flatten() for name, value in weights.items() if name.startswith("lin")]
+    return LPIPS(VGG16(list(zip(trunk[::2], trunk[1::2], strict=True))), heads)
+
+
+def close(case, name, value):
+    atol = case.case["measured"][name][3]
+    torch.testing.assert_close(
+        value.detach().reshape(case.tensors[name].shape), case.tensors[name], atol=atol, rtol=0
+    )
+
+
+@pytest.mark.parametrize("shape", ["", "_rect", "_gray"])
+def test_lpips(golden, lpips, shape):
+    case = golden("lpips")
+    a, b = case.tensors["a" + shape], case.tensors["b" + shape].clone().requires_grad_()
+    terms = lpips.terms(a, b)
+    for stage, term in enumerate(terms):
+        close(case, f"layer{stage}{shape}", term)
+    total = lpips(a, b)
+    close(case, f"total{shape}", total)
+    total.sum().backward()
+    close(case, f"grad_b{shape}", b.grad)
+    assert lpips(a, a).abs().max() == 0
+
+
+class Run:
+    """One variant of the 2021 loss, said in our terms."""
+
+    def __init__(self, case, variant, lpips):
+        self.case, self.variant, self.distance = case, variant, lpips
+        self.params = case.case["variants"][variant]["params"]
+        params = self.params
+        self.settings = AdversarialSettings(
+            objective=params.get("disc_loss", "hinge"),
+            start=params["disc_start"],
+            weight=params.get("disc_weight", 1.0) * params.get("disc_factor", 1.0),
+            patchgan=PatchGANSettings(
+                width=params["disc_ndf"],
+                layers=params["disc_num_layers"],
+                norm="act" if params.get("use_actnorm") else "batch",
+            ),
+        )
+        self.objective = OBJECTIVES[self.settings.objective]
+        self.image = case.tensors["image"]
+        self.layer = case.tensors["last_layer"].clone().requires_grad_()
+        self.rebuilt = F.conv2d(case.tensors["features"], self.layer, case.tensors["last_bias"], padding=1)
+
+    def critic(self):
+        weights = self.case.case["variants"][self.variant].get("discriminator_weights", self.variant)
+        prefix = f"{weights.removeprefix('same as ')}.discriminator."
+        critic = PatchGAN(self.settings.patchgan)
+        state = {k.removeprefix(prefix): v for k, v in self.case.tensors.items() if k.startswith(prefix)}
+        critic.load_state_dict(state)
+        return critic.train()
+
+    def nll(self):
+        pixels = (self.image - self.rebuilt).abs().mean()
+        weight = self.params.get("perceptual_weight", 1.0)
+        return pixels + weight * self.distance(self.image, self.rebuilt).mean() if weight else pixels
+
+    def close(self, name, value):
+        close(self.case, f"{self.variant}.{name}", value)
+
+
+@pytest.fixture(params=VARIANTS)
+def run(request, golden, lpips):
+    return Run(golden("losses"), request.param, lpips)
+
+
+@pytest.mark.parametrize("step", [0, 9, 10, 11])
+def test_generator(run, step):
+    nll, felt = run.nll(), run.objective.generator(run.critic()(run.rebuilt))
+    balance = adaptive_weight(nll, felt, run.layer)
+    quantizer = run.case.tensors["codebook_loss"] * run.params.get("codebook_weight", 1.0)
+    loss = nll + run.settings.weight * run.settings.factor(step) * balance * felt + quantizer
+    run.close(f"step{step}.log.nll_loss", nll)
+    run.close(f"step{step}.log.g_loss", felt)
+    run.close("lambda_before_clamp_and_weight", balance)
+    run.close(f"step{step}.log.d_weight", balance * run.params.get("disc_weight", 1.0))
+    run.close(f"step{step}.generator_loss", loss)
+    loss.backward()
+    run.close(f"step{step}.grad_last_layer", run.layer.grad)
+
+
+def test_lambda_is_clamped(run):
+    nll, felt = run.nll(), run.objective.generator(run.critic()(run.rebuilt))
+    limit = 0.5 * run.case.tensors[f"{run.variant}.lambda_before_clamp_and_weight"].item()
+    assert adaptive_weight(nll, felt, run.layer, clamp=limit).item() == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("step", [9, 10, 11])
+def test_critic(run, step):
+    name = f"step{step}.discriminator_loss"
+    if not run.settings.critic_trains(step):
+        assert run.case.tensors[f"{run.variant}.{name}"] == 0
+        return
+    critic, share = run.critic(), run.params.get("disc_factor", 1.0)
+    real, fake = critic(run.image), critic(run.rebuilt.detach())
+    loss = share * run.objective.critic(real, fake)
+    run.close(name, loss)
+    run.close(f"step{step}.log.logits_real", real.mean())
+    run.close(f"step{step}.log.logits_fake", fake.mean())
+    loss.backward()
+    if step == 10:
+        for weight, value in critic.named_parameters():
+            run.close(f"step10.grad.discriminator.{weight}", value.grad)
+        for after in [key for key in run.case.tensors if key.startswith(f"{run.variant}.step10.after.")]:
+            weight = after.partition(".discriminator.")[2]
+            run.close(after.partition(".")[2], critic.state_dict()[weight])

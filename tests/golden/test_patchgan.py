@@ -1,0 +1,86 @@
+"""The critic gives the numbers of the 2021 code: logits, gradients, statistics, and how weights start."""
+
+import pytest
+import torch
+
+from smalti.losses.patchgan import ActNorm, PatchGAN, PatchGANSettings
+
+
+def close(case, name, value):
+    measured = case.case["measured"].get(name, (0, 0, 0, 1e-5))
+    atol = 0 if measured[0] == "exact" else measured[3]
+    torch.testing.assert_close(value.detach(), case.tensors[name], atol=atol, rtol=0)
+
+
+@pytest.fixture(params=["bn3", "bn2_in6", "bn1", "act3"])
+def variant(request, golden):
+    """The critic of a variant, filled key by key, the case, and the variant's name."""
+    case, name = golden("patchgan"), request.param
+    params = case.case["variants"][name]
+    norm = "act" if params.get("use_actnorm") else "batch"
+    settings = PatchGANSettings(width=params["ndf"], layers=params["n_layers"], norm=norm)
+    critic = PatchGAN(settings, params["input_nc"])
+    prefix = f"{name}.state."
+    critic.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in case.tensors.items() if key.startswith(prefix)}
+    )
+    return critic, case, name
+
+
+def states_agree(critic, case, name, moment):
+    for key in [key for key in case.tensors if key.startswith(f"{name}.{moment}.")]:
+        close(case, key, critic.state_dict()[key.removeprefix(f"{name}.{moment}.")])
+
+
+def gradients_agree(critic, case, name):
+    seen = 0
+    for weight, parameter in critic.named_parameters():
+        for key, value in (("grad", parameter.grad), ("grad_norm", parameter.grad.norm())):
+            if f"{name}.{key}.{weight}" in case.tensors:
+                close(case, f"{name}.{key}.{weight}", value)
+                seen += 1
+    assert seen == len(list(critic.parameters()))
+
+
+def test_logits_gradients_and_statistics(variant):
+    critic, case, name = variant
+    a, b = (case.tensors[f"{name}.{batch}"] for batch in ("a", "b"))
+    close(case, f"{name}.eval_logits_a_before", critic.eval()(a))
+    a = a.clone().requires_grad_()
+    logits = critic.train()(a)
+    close(case, f"{name}.train_logits_a", logits)
+    (logits.mean() + logits.square().mean()).backward()
+    close(case, f"{name}.grad_input_a", a.grad)
+    gradients_agree(critic, case, name)
+    states_agree(critic, case, name, "after_a")
+    close(case, f"{name}.train_logits_b", critic(b))
+    states_agree(critic, case, name, "after_b")
+    close(case, f"{name}.eval_logits_a", critic.eval()(a))
+    close(case, f"{name}.eval_logits_b", critic(b))
+
+
+def test_weights_start_as_in_2021(golden):
+    facts = golden("patchgan").case["init"]["statistics_of_a_default_discriminator"]
+    state = PatchGAN(PatchGANSettings(), generator=torch.Generator().manual_seed(0)).state_dict()
+    assert {key: list(value.shape) for key, value in state.items()} == {
+        k: v["shape"] for k, v in facts.items()
+    }
+    for name, fact in facts.items():
+        if state[name].numel() < 64 or not fact["std"]:
+            assert state[name].numel() == 1 or state[name].float().mean() == fact["mean"]
+            continue
+        error = 5 / state[name].numel() ** 0.5  # five standard errors
+        assert state[name].mean().item() == pytest.approx(fact["mean"], abs=1.5 * error * fact["std"])
+        assert state[name].std().item() == pytest.approx(fact["std"], rel=error)
+
+
+def test_act_norm_whitens_its_first_batch_only(golden):
+    case = golden("patchgan")
+    x = case.tensors["actnorm.x"]
+    layer = ActNorm(x.shape[1])
+    assert layer.eval()(x).equal(x)
+    first = layer.train()(x)
+    close(case, "actnorm.h", first)
+    close(case, "actnorm.loc", layer.loc)
+    close(case, "actnorm.scale", layer.scale)
+    torch.testing.assert_close(layer(x + 1), first + layer.scale)

@@ -1,0 +1,211 @@
+"""Greedy sampling lays the codes and pictures of the 2021 code, on whole windows and on larger canvases."""
+
+import pytest
+import torch
+
+from smalti.conditions.label import LabelSettings
+from smalti.conditions.none import NoConditionSettings
+from smalti.generator import Generator, GeneratorSettings
+from smalti.orders import order
+from smalti.priors.gpt import GPTSettings
+from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.sampling import plain, wavefront, window
+from smalti.sampling.canvas import Canvas
+from smalti.sampling.choice import Choice, keep
+from smalti.sampling.guidance import Scorer
+from smalti.sampling.window import locate
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+
+GREEDY = Choice(top_k=1)
+MODELS = ["transformer_class", "transformer_unconditional"]
+CANVASES = {"class_3": "transformer_class", "unconditional": "transformer_unconditional"}
+CONDITIONS = {
+    "transformer_class": LabelSettings(classes=10),
+    "transformer_unconditional": NoConditionSettings(token=5),
+}
+PARTS = {"ln1": "norm1", "attn.proj": "out", "ln2": "norm2", "mlp.0": "up", "mlp.2": "down"}
+ORDERS_2021 = {"Subsample": "subsample", "SpiralOut": "spiral_out", "AlternateParsing": "alternate"}
+
+
+def tokenizer_of(case) -> Tokenizer:
+    stage = case.config["first_stage_config"]["params"]
+    ddconfig = stage["ddconfig"]
+    levels = range(len(ddconfig["ch_mult"]))
+    network = NetworkSettings(
+        width=ddconfig["ch"],
+        multipliers=tuple(ddconfig["ch_mult"]),
+        blocks=ddconfig["num_res_blocks"],
+        attention_levels=tuple(
+            n for n in levels if ddconfig["resolution"] >> n in ddconfig["attn_resolutions"]
+        ),
+        latent_channels=ddconfig["z_channels"],
+        code_dim=stage["embed_dim"],
+    )
+    quantizer = VectorQuantizerSettings.legacy(codebook_size=stage["n_embed"])
+    tokenizer = Tokenizer(TokenizerSettings(network=network, quantizer=quantizer))
+    state = case.state_dict("first_stage_model.")
+    tokenizer.load_state_dict(
+        {k.replace("quantize.embedding", "quantizer.codebook"): v for k, v in state.items()}
+    )
+    return tokenizer
+
+
+def transformer_of(case) -> dict[str, torch.Tensor]:
+    """The transformer's tensors under our names."""
+    state = case.state_dict("transformer.")
+    found = {"table.weight": state["tok_emb.weight"], "head.weight": state["head.weight"]}
+    found |= {
+        "positions": state["pos_emb"][0],
+        "norm.weight": state["ln_f.weight"],
+        "norm.bias": state["ln_f.bias"],
+    }
+    for block in ("blocks.0.", "blocks.1."):
+        for end in (".weight", ".bias"):
+            found |= {block + new + end: state[block + old + end] for old, new in PARTS.items()}
+            qkv = [state[f"{block}attn.{part}{end}"] for part in ("query", "key", "value")]
+            found[f"{block}qkv{end}"] = torch.cat(qkv)
+    return found
+
+
+def generator_of(case, name: str, laid: str = "row") -> Generator:
+    prior = GPTSettings(layers=2, heads=4, width=64, vocabulary=64, attention_dropout=0.1)
+    settings = GeneratorSettings(prior=prior, condition=CONDITIONS[name], order=laid, grid=(8, 8))
+    model = Generator(settings, tokenizer_of(case))
+    model.prior.load_state_dict(transformer_of(case))
+    return model  # in training mode, with dropout: what is drawn must not depend on it
+
+
+def condition(case, name: str) -> dict:
+    return {"label": case.tensors["cond"]} if name == "transformer_class" else {}
+
+
+def close(got: torch.Tensor, case, name: str) -> None:
+    atol = case.case["measured"][name][-1]
+    torch.testing.assert_close(got, case.tensors[name], rtol=0, atol=atol)
+
+
+@pytest.fixture(params=MODELS)
+def model(request, golden):
+    case = golden(request.param)
+    return generator_of(case, request.param), case, condition(case, request.param)
+
+
+def test_greedy_codes_and_pictures(model):
+    generator, case, given = model
+    codes = generator.sample(num=2, top_k=1, output="codes", **given)
+    assert codes.flatten(1).equal(case.tensors["greedy_codes"])
+    assert codes.flatten(1).equal(case.tensors["top_k_1_codes"])
+    close(generator.sample(num=2, top_k=1, output="tensor", **given), case, "greedy_image")
+
+
+def test_greedy_completion(model):
+    generator, case, given = model
+    label = [{"label": int(label)} for label in given["label"]] if given else [{}, {}]
+    for row, image in enumerate(case.tensors["image"]):
+        codes = generator.complete(image, keep=0.5, top_k=1, output="codes", **label[row])
+        assert codes.flatten().equal(case.tensors["greedy_codes_from_half"][row])
+        shown = generator.complete(image, keep=0.5, top_k=1, output="tensor", **label[row])
+        atol = case.case["measured"]["half_image"][-1]
+        torch.testing.assert_close(shown[0], case.tensors["half_image"][row], rtol=0, atol=atol)
+
+
+def test_scores_and_likelihood(model):
+    generator, case, given = model
+    codes = case.tensors["z_indices"].view(-1, 8, 8)
+    close(generator.logits(codes, **given), case, "logits")
+    atol = case.case["measured"]["loss"][-1]
+    expected = pytest.approx(case.tensors["loss"].item(), abs=atol)
+    assert generator.nats_per_token(codes, **given) == expected
+    assert generator.nats_per_token(case.tensors["image"], **given) == expected
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_larger_canvases(golden, name):
+    case, source = golden("sliding_window"), CANVASES[name]
+    generator = generator_of(golden(source), source)
+    _, height, width = case.tensors[f"{name}.codes"].shape
+    factor = generator.tokenizer.factor
+    options = {"size": (height * factor, width * factor), "top_k": 1, "output": "codes"}
+    options |= {"label": 3} if name == "class_3" else {}
+    codes = generator.sample(**options)
+    assert codes.equal(case.tensors[f"{name}.codes"])
+    close(generator.tokenizer.decode(codes), case, f"{name}.image")
+
+
+@pytest.mark.parametrize("sampler", [window, wavefront], ids=["window", "wavefront"])
+def test_each_sampler_on_a_larger_canvas(golden, sampler):
+    case = golden("sliding_window")
+    generator = generator_of(golden("transformer_class"), "transformer_class").eval()
+    grid = tuple(case.tensors["class_3.codes"].shape[1:])
+    prompt = generator.condition.encode(3, num=1, grid=grid, device=torch.device("cpu"))
+    canvas = Canvas(
+        codes=torch.zeros(1, *grid, dtype=torch.int64),
+        known=torch.zeros(grid, dtype=torch.bool),
+        seeds=torch.zeros(1, dtype=torch.int64),
+        window=(8, 8),
+        order=generator.order,
+        choice=GREEDY,
+    )
+    codes = sampler.draw(Scorer(generator.prior, prompt, limit=64), canvas)
+    assert codes.equal(case.tensors["class_3.codes"])
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("unconditional", 8),
+        ("class_3", 8),
+        ("depth", 8),
+        ("coord", 8),
+        ("depth_exact_window", 8),
+        ("coord_window16", 16),
+    ],
+)
+def test_windows(golden, name, side):
+    case = golden("sliding_window")
+    grid = tuple(case.tensors[f"{name}.codes"].shape[1:])
+    for row, column, top, left, inner_row, inner_column in case.tensors[f"{name}.trace"].tolist():
+        cell = locate(row, column, grid, (side, side))
+        assert (cell.top, cell.left) == (top, left)
+        assert cell.place == inner_row * side + inner_column
+
+
+@pytest.mark.parametrize("name", ORDERS_2021)
+def test_other_orders(golden, name):
+    case, key = golden("sequence_orders"), f"trained_order.{name}."
+    labels = case.tensors["trained_order.labels"]
+    generator = generator_of(golden("transformer_class"), "transformer_class", ORDERS_2021[name])
+    codes = generator.sample(num=2, label=labels, top_k=1, output="codes")
+    assert codes.flatten(1).equal(case.tensors[f"{key}greedy_codes_row_major"])
+    close(generator.tokenizer.decode(codes), case, f"{key}greedy_image")
+
+
+@pytest.mark.parametrize("name", ORDERS_2021)
+def test_first_half_of_another_order(golden, name):
+    case, key = golden("sequence_orders"), f"trained_order.{name}."
+    generator = generator_of(golden("transformer_class"), "transformer_class").eval()
+    laid = order(ORDERS_2021[name], 8, 8)
+    known = torch.zeros(64, dtype=torch.bool)
+    known[laid[:32]] = True
+    labels = case.tensors["trained_order.labels"]
+    prompt = generator.condition.encode(labels, num=2, grid=(8, 8), device=torch.device("cpu"))
+    canvas = Canvas(
+        codes=case.tensors["trained_order.codes_row_major"].view(2, 8, 8),
+        known=known.view(8, 8),
+        seeds=torch.zeros(2, dtype=torch.int64),
+        window=(8, 8),
+        order=laid,
+        choice=GREEDY,
+    )
+    codes = plain.draw(Scorer(generator.prior, prompt, limit=64), canvas)
+    assert codes.flatten(1)[:, laid].equal(case.tensors[f"{key}half_codes"])
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 0.3), (10, 0.8), (1, 1.0), (200, 0.9), (50, 0.5), (5, 1.0)])
+def test_filters(golden, top_k, top_p):
+    """The codes that survive are those of the 2021 code (the stored rows have no ties at the k-th)."""
+    case = golden("gpt")
+    scores, expected = case.tensors["filter.logits"], case.tensors[f"filter.hf_top_k_{top_k}_top_p_{top_p}"]
+    kept, codes = keep(scores, Choice(top_k=top_k or None, top_p=top_p))
+    found = torch.full_like(scores, -1e30).scatter(1, codes, kept.clamp(min=-1e30))
+    assert found.equal(expected)
