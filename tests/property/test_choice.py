@@ -1,4 +1,4 @@
-"""The choice of a code: filters keep what a naive implementation keeps, draws come as often as their share."""
+"""The choice of a code: filters keep what a naive version keeps, draws come as often as their share."""
 
 import math
 

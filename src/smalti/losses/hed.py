@@ -6,6 +6,7 @@ LPIPS: it has a name of its own in every log and report.
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -90,6 +91,6 @@ def _read(path: Path) -> list[Convolution]:
         ) from None
 
 
-def _convolution(variables: dict[str, Tensor]) -> Convolution:
+def _convolution(variables: Any) -> Convolution:
     weight, bias = (torch.from_numpy(variables[name][()]) for name in ("0", "1"))
     return weight.permute(3, 2, 0, 1).contiguous(), bias  # H W i o -> o i H W

