@@ -1,4 +1,4 @@
-"""Every sampler lays the same codes: with a cache or without, one canvas or many, cell by cell or in wavefronts."""
+"""All samplers lay the same codes: cached or not, one canvas or many, cell by cell or in wavefronts."""
 
 import itertools
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from smalti.sampling.window import locate
 SAMPLERS = {"window": window.draw, "wavefront": wavefront.draw}
 WINDOWS = [(4, 4), (3, 5), (2, 2), (5, 4), (1, 3)]
 PRIME = 1_000_003
+POWERS = torch.tensor([pow(31, place, PRIME) for place in range(64)])
 
 
 class HashPrior:
@@ -35,27 +36,33 @@ class HashPrior:
         self.calls = 0
 
     def __call__(self, codes, prefix):
-        return torch.stack([self.next(codes[:, :n], prefix) for n in range(codes.shape[1])], 1)
+        self.calls += 1
+        states = self._states(torch.cat([prefix, codes[:, :-1]], 1))
+        return self._scores(states[:, prefix.shape[1] - 1 :])
 
     def new_cache(self, batch):
         return Cache(keys=(), values=(), shift=torch.zeros(batch, 1, dtype=torch.float64))
 
     def next(self, codes, prefix, cache=None):
         self.calls += 1
-        state = torch.zeros(len(codes), dtype=torch.int64)
-        for token in torch.cat([prefix, codes], 1).T:
-            state = (state * 31 + token + 1) % PRIME
-        return self._scores(state, cache)
+        tokens = torch.cat([prefix, codes], 1)
+        state = self._states(tokens)[:, -1]
+        if cache is not None:
+            cache.shift, cache.length = state[:, None].double(), tokens.shape[1]
+        return self._scores(state)
 
     def step(self, codes, cache):
         self.calls += 1
-        return self._scores((cache.shift[:, 0].long() * 31 + codes + 1) % PRIME, cache)
+        cache.shift += ((codes + 1) * POWERS[cache.length])[:, None].double()
+        cache.length += 1
+        return self._scores(cache.shift[:, 0].long())
 
-    def _scores(self, state, cache):
-        if cache is not None:
-            cache.shift = state[:, None].double()
+    def _states(self, tokens):
+        return ((tokens + 1) * POWERS[: tokens.shape[1]]).cumsum(1)
+
+    def _scores(self, state):
         codes = torch.arange(1, self.codebook_size + 1)
-        return ((state[:, None] * codes * 7919) % PRIME / PRIME * 6 - 3).float()
+        return ((state[..., None] % PRIME * codes * 7919) % PRIME / PRIME * 6 - 3).float()
 
 
 @dataclass
@@ -130,7 +137,7 @@ def test_the_rule(sampler, grid):
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_wavefront_equals_window(side, scale):
     """On canvases that are none to nine cells larger than the window, either way."""
-    for more in [(0, 0), (0, 1), (1, 0), (0, 9), (9, 0), (1, 2), (3, 4), (6, 5), (9, 9)]:
+    for more in [(0, 0), (0, 1), (1, 0), (0, 9), (9, 0), (3, 4), (6, 7)]:
         grid = side[0] + more[0], side[1] + more[1]
         canvas = blank(grid, side, choice=Choice(top_k=9, temperature=0.8))
         expected = window.draw(scorer_of(HashPrior(), 3, scale), canvas)
@@ -166,7 +173,7 @@ def real_prior(kind: str):
     torch.manual_seed(0)
     settings, member = PRIORS[kind]
     cells = tuple(itertools.product(range(4), range(4)))
-    scope = Scope(codebook_size=17, prefix_vocabulary=200, prefix_length=5, cells=cells)
+    scope = Scope(codebook_size=17, prefix_vocabulary=600, prefix_length=5, cells=cells)
     prior = member(settings(layers=2, heads=2, width=16), scope).eval()
     with torch.no_grad():
         for parameter in prior.parameters():
@@ -274,17 +281,14 @@ def test_wavefronts_wait_for_what_they_see(side, more):
             seen = set(itertools.islice(inside, cell.place))
             assert seen <= laid, f"{cell} is laid before what it sees"
             assert cell == locate(cell.row, cell.column, grid, side)
-        assert len({cell.place for cell in group}) == 1
         assert len(group) <= together(grid, side)
         laid |= {(cell.row, cell.column) for cell in group}
     assert len(laid) == sum(map(len, groups)) == grid[0] * grid[1]
 
 
 def test_wavefronts_are_few():
-    """Depth w0 (h - 1) + w; the few cells at the borders whose places differ go in passes of their own."""
     groups = list(passes(torch.zeros(64, 64, dtype=torch.bool), (16, 16)))
-    steps = 16 * 63 + 64
-    assert steps <= len(groups) < 2 * steps
+    assert len(groups) == 16 * (64 - 1) + 64
     assert max(map(len, groups)) == together((64, 64), (16, 16)) == 4
 
 

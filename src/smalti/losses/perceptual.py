@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from smalti.config import Weight, settings
+from smalti.config import Positive, Weight, settings
 from smalti.errors import UserError
 from smalti.losses import hed, lpips
 from smalti.losses.hed import HED
@@ -22,6 +22,7 @@ class PerceptualSettings:
 
     kind: Kind = "auto"  # auto: LPIPS, else HED, else none
     weight: Weight = 1.0  # times the distance, beside a mean absolute pixel error; 0: none
+    pictures: Positive | None = None  # of a batch that the distance looks at, the first ones; None: all
     vgg: Path | None = None  # torchvision's VGG16; None: in torch's cache
     heads: Path | None = None  # LPIPS v0.1's vgg.pth; None: inside torchmetrics
 

@@ -26,19 +26,13 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 
 
 def passes(known: Bool[Tensor, "h w"], window: tuple[int, int]) -> Iterator[list[Cell]]:
-    """The unknown cells in an order in which they can be laid, in groups that go through the prior together.
-
-    Cells of one step make a group where their places are equal, so that what they see has one length.
-    """
+    """The unknown cells in an order in which they can be laid; those of one list do not see one another."""
     height, width = known.shape
     for step in range(window[1] * (height - 1) + width):
-        groups: dict[int, list[Cell]] = {}
-        for row in range(height):
-            column = step - window[1] * row
-            if 0 <= column < width and not known[row, column]:
-                cell = locate(row, column, (height, width), window)
-                groups.setdefault(cell.place, []).append(cell)
-        yield from groups.values()
+        places = ((row, step - window[1] * row) for row in range(height))
+        inside = [(row, column) for row, column in places if 0 <= column < width and not known[row, column]]
+        if inside:
+            yield [locate(row, column, (height, width), window) for row, column in inside]
 
 
 def together(grid: tuple[int, int], window: tuple[int, int]) -> int:

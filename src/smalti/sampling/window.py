@@ -45,16 +45,22 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 
 
 def lay(scorer: Scorer, canvas: Canvas, codes: Tensor, cells: list[Cell]) -> None:
-    """Draw cells of equal place that do not see one another, on all canvases in one pass, into codes."""
-    (place,) = {cell.place for cell in cells}
+    """Draw cells that do not see one another, on all canvases in one pass, and write them into codes (b h w)."""
+    longest = max(cell.place for cell in cells)
     height, width = canvas.window
-    seen = [
-        codes[:, cell.top : cell.top + height, cell.left : cell.left + width].flatten(1)[:, :place]
-        for cell in cells
-    ]
+    windows = [codes[:, cell.top : cell.top + height, cell.left : cell.left + width] for cell in cells]
+    seen = torch.cat([window.flatten(1)[:, : longest + 1] for window in windows])
     prefix = scorer.prefix([(cell.top, cell.left) for cell in cells], canvas.window)
-    scores = scorer.next(torch.cat(seen), prefix)
-    numbers = [torch.full_like(canvas.seeds, cell.row * canvas.grid[1] + cell.column) for cell in cells]
-    drawn = choose(scores, canvas.seeds.repeat(len(cells)), torch.cat(numbers), canvas.choice)
+    if all(cell.place == longest for cell in cells):
+        scores = scorer.next(seen[:, :longest], prefix)
+    else:  # shorter ones are filled up with what stands there: no prior looks past the place it scores
+        scores = scorer.at(seen, prefix, _each(canvas, [cell.place for cell in cells]))
+    numbers = _each(canvas, [cell.row * canvas.grid[1] + cell.column for cell in cells])
+    drawn = choose(scores, canvas.seeds.repeat(len(cells)), numbers, canvas.choice)
     for cell, new in zip(cells, drawn.chunk(len(cells)), strict=True):
         codes[:, cell.row, cell.column] = new
+
+
+def _each(canvas: Canvas, numbers: list[int]) -> Int64[Tensor, " r"]:
+    """A number of each cell, repeated for all canvases; made on the device, which need not be waited for."""
+    return torch.cat([torch.full_like(canvas.seeds, number) for number in numbers])
