@@ -4,14 +4,17 @@ import io
 import json
 import random
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from smalti import images
 from smalti.errors import UserError
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def noise(height=13, width=17, channels=3, seed=0, kind=np.uint8):
@@ -227,6 +230,18 @@ def test_exif_of_a_picture_in_memory():
     assert images.from_pil(picture).shape == (3, 64, 48)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "gif"])
+def test_a_header_is_read_without_the_pixels(tmp_path, suffix, monkeypatch):
+    Image.fromarray(smooth()).save(tmp_path / f"a.{suffix}")
+
+    def decode(picture):
+        raise AssertionError("the pixels were decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    header = images.read_header(tmp_path / f"a.{suffix}")
+    assert (header.height, header.width) == (48, 64)
+
+
 def test_damaged_exif_does_not_cost_the_picture(tmp_path):
     Image.fromarray(smooth()).save(tmp_path / "a.png", exif=b"Exif\0\0no exif at all")
     assert images.open_rgb(tmp_path / "a.png").shape == (3, 48, 64)
@@ -271,6 +286,30 @@ def test_damage_gives_a_picture_or_a_user_error(tmp_path, suffix):
         path.write_bytes(damaged)
         with suppress(UserError):
             assert images.open_rgb(path).shape[0] == 3
+
+
+# ---- pictures from the world
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("open_images_annotations_100/train/000b1b3b85edd850.jpg", "CMYK"),
+        ("open_images_annotations_100/train/000adcdd7244ce4a.jpg", "L"),
+        ("coco_annotations_100/train2017/000000010125.jpg", "L"),
+        ("ade20k_images/ADE_val_00000289.jpg", "RGB"),
+        ("sflckr_images/geysir/14996762478_a9bdbf959a_b.jpg", "RGB"),
+    ],
+)
+def test_real_pictures_equal_pillow(name, mode):
+    if not (SHARED / name).is_file():
+        pytest.skip("the real pictures are not beside this checkout")
+    header, found = images.read_header(SHARED / name), images.open_rgb(SHARED / name)
+    with Image.open(SHARED / name) as picture:
+        expected = rows(picture.convert("RGB"))
+    assert header.mode == mode
+    assert found.shape == (3, header.height, header.width)
+    assert (found.int() - expected.int()).abs().max() <= 2
 
 
 # ---- finding

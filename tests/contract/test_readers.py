@@ -68,6 +68,15 @@ def test_a_folder_of_its_own_for_validation(photos, tmp_path):
         Folder(settings, "val")
 
 
+def test_held_out_pictures_inside_the_root_are_not_trained_on(photos):
+    reader = Folder(FolderSettings(root=photos, val=photos / "lying", classes="none"), "train")
+    assert {path.parent.name for path in reader.paths} == {"standing"}
+    (photos / "lying").rename(photos / "train")
+    (photos / "standing").rename(photos / "val")
+    with pytest.raises(UserError, match="classes=none"):
+        Folder(FolderSettings(root=photos), "train")
+
+
 def test_empty_and_missing_folders_are_told(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(UserError, match=str(folder)):

@@ -115,7 +115,7 @@ def by_hand(prior, prompt, canvas: Canvas) -> torch.Tensor:
         prefix = prompt.window(top, left, rows, columns)
         for one in range(len(codes)):
             seen = codes[one : one + 1, top : top + rows, left : left + columns].flatten(1)
-            scores = prior(seen, prefix[one : one + 1])[:, place]
+            scores = prior(seen, prefix[one : one + 1])[:, place, :17]
             number = torch.tensor([row * width + column])
             codes[one, row, column] = choose(scores, canvas.seeds[one : one + 1], number, canvas.choice)
     return codes

@@ -65,6 +65,18 @@ def test_an_unreadable_picture_is_named(reader, workers):
         images_of(loader(reader, workers=workers).batches(), 4)
 
 
+def test_a_picture_too_small_is_named(reader):
+    Image.new("RGB", (9, 9)).save(reader.paths[5])
+    with pytest.raises(UserError, match=reader.paths[5].name):
+        images_of(loader(reader, crop=CropSettings(resize="none")).batches(), 4)
+
+
+def test_the_global_generator_is_left_alone(reader):
+    before = torch.get_rng_state()
+    images_of(loader(reader, workers=1).batches(), 2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_validation_is_without_chance_and_complete(reader):
     batches = list(in_order(reader, size=SIZE, crop=CropSettings(), batch=5))
     assert [batch.size for batch in batches] == [5, 5, 5, 1]

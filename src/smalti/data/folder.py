@@ -9,6 +9,8 @@ from smalti.config import Share, settings
 from smalti.data.protocol import Sample
 from smalti.errors import UserError
 
+_SPLITS = {"train", "val", "valid", "validation", "test"}  # names of folders that are no classes
+
 
 @settings
 class FolderSettings:
@@ -31,6 +33,8 @@ class Folder:
     def __init__(self, settings: FolderSettings, split: Literal["train", "val"]) -> None:
         assert split in ("train", "val"), f"no split {split}"
         everything = images.find_pictures(settings.root)
+        if settings.val is not None:  # which may lie inside root: what is held out is not trained on
+            everything = [path for path in everything if not path.is_relative_to(settings.val)]
         self.classes = _classes(everything, settings.root) if settings.classes == "auto" else ()
         self.root, self.paths = settings.root, everything
         if settings.val is not None and split == "val":
@@ -61,6 +65,9 @@ def _class(path: Path, root: Path) -> str:
 
 def _classes(paths: list[Path], root: Path) -> tuple[str, ...]:
     names = sorted({_class(path, root) for path in paths})
+    if set(names) <= _SPLITS:
+        remedy = f"data.root={root / names[-1]} data.val={root / names[0]}, or data.classes=none"
+        raise UserError(f"pictures or folders of classes in {root}", f"the splits {names}", remedy)
     return tuple(names) if len(names) > 1 and "" not in names else ()
 
 

@@ -56,6 +56,7 @@ class Loader:
             self._crops,
             batch_sampler=self._places(start),  # endless
             num_workers=self._workers,
+            generator=torch.Generator(),  # workers' seeds: not from the global one, and not used
             collate_fn=list,
             pin_memory=torch.cuda.is_available(),
         )
@@ -85,12 +86,15 @@ class Crops(Dataset[Sample | UserError]):
         turn, index = place
         try:
             sample = self.reader[index]
-            if sample.image is None:
-                return sample
-            chance = torch.Generator().manual_seed(mix(self.seed, turn, index))
-            return Sample(image=crop(sample.image, self.size, self.crop, chance), label=sample.label)
         except UserError as mistake:
             return mistake
+        if sample.image is None:
+            return sample
+        chance = torch.Generator().manual_seed(mix(self.seed, turn, index))
+        try:
+            return Sample(image=crop(sample.image, self.size, self.crop, chance), label=sample.label)
+        except UserError as mistake:
+            return UserError(mistake.expected, f"{mistake.got} in {sample.path}", mistake.remedy)
 
 
 def in_order(reader: Reader, *, size: tuple[int, int], crop: CropSettings, batch: int) -> Iterator[Batch]:

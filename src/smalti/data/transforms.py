@@ -25,7 +25,8 @@ class CropSettings:
         "short"  # short: so that the crop just fits, times scale; none: as it is
     )
     scale: tuple[Scale, Scale] = (1.0, 1.0)  # drawn evenly between the two: above 1 a crop shows a part
-    filter: Filter = "bicubic"  # with antialiasing
+    filter: Filter = "bicubic"
+    antialias: bool = True  # average what a smaller picture cannot show; the 2021 code did not
     position: Literal["random", "center"] = "random"
     flip: Share = 0.5  # of the crops, left to right
 
@@ -76,4 +77,4 @@ def _fit(
     ]
     if tuple(sides) == tuple(picture.shape[1:]):
         return picture
-    return images.resize(picture, (sides[0], sides[1]), filter=settings.filter)
+    return images.resize(picture, (sides[0], sides[1]), settings.filter, antialias=settings.antialias)

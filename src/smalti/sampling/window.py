@@ -45,7 +45,7 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 
 
 def lay(scorer: Scorer, canvas: Canvas, codes: Tensor, cells: list[Cell]) -> None:
-    """Draw cells that do not see one another, on all canvases in one pass, and write them into codes (b h w)."""
+    """Draw cells that do not see one another, on all canvases in one pass, into codes (b h w)."""
     longest = max(cell.place for cell in cells)
     height, width = canvas.window
     windows = [codes[:, cell.top : cell.top + height, cell.left : cell.left + width] for cell in cells]

@@ -1,0 +1,392 @@
+"""What a step is: one pass a batch, each network its own gradients, nothing computed before it counts."""
+
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from smalti.data.folder import FolderSettings
+from smalti.data.protocol import Batch
+from smalti.errors import UserError
+from smalti.generator import Generator
+from smalti.losses.adversarial import AdversarialSettings
+from smalti.losses.patchgan import PatchGANSettings
+from smalti.losses.perceptual import PerceptualSettings
+from smalti.priors.modern import ModernSettings
+from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.training import fit, log, tokenizer_task
+from smalti.training.ema import Ema
+from smalti.training.fit import Feed, Loop
+from smalti.training.folder import RunFolder
+from smalti.training.optimization import Optimizers, build
+from smalti.training.prior_task import PriorTask
+from smalti.training.settings import LossSettings, OptimizerSettings, PriorTraining, TokenizerTraining
+from smalti.training.tokenizer_task import TokenizerTask
+
+CPU = torch.device("cpu")
+NETWORK = NetworkSettings(
+    width=8,
+    multipliers=(1, 2),
+    blocks=1,
+    attention_levels=(),
+    mid_attention=False,
+    latent_channels=8,
+    code_dim=4,
+    groups=4,
+)
+CRITIC = AdversarialSettings(start=4, critic_start=2, ramp=4, patchgan=PatchGANSettings(width=8, layers=1))
+RATE = OptimizerSettings(lr=3.0e-3, betas=(0.5, 0.9))
+COMMON = {
+    "data": FolderSettings(root=Path("unused")),
+    "size": 16,
+    "batch": 4,
+    "steps": 8,
+    "optimizer": RATE,
+    "log_every": 1,
+    "validate_every": 4,
+}
+
+
+def tokenizer_training(adversarial: AdversarialSettings | None = CRITIC, **more) -> TokenizerTraining:
+    losses = LossSettings(perceptual=PerceptualSettings(kind="none"), adversarial=adversarial)
+    quantizer = VectorQuantizerSettings(codebook_size=8)
+    return TokenizerTraining(
+        **{**COMMON, "network": NETWORK, "quantizer": quantizer, "losses": losses, **more}
+    )
+
+
+def prior_task(**more) -> PriorTask:
+    prior = ModernSettings(layers=1, heads=2, width=16)
+    training = PriorTraining(**{**COMMON, "tokenizer": Path("unused"), "prior": prior, **more})
+    torch.manual_seed(0)
+    settings = TokenizerSettings(network=NETWORK, quantizer=VectorQuantizerSettings(codebook_size=8))
+    return PriorTask.build(training, Tokenizer(settings), CPU)
+
+
+def batch(seed: int = 0, size: int = 4) -> Batch:
+    """Pictures of one colour each, so that there is something to learn."""
+    colours = torch.rand(size, 3, 1, 1, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return Batch(images=colours.expand(size, 3, 16, 16).contiguous())
+
+
+def endless(start: int):
+    while True:
+        yield batch(start)
+        start += 1
+
+
+def gradients(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+
+
+class Calls:
+    """Counts the forward passes of a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.count = 0
+        module.register_forward_hook(self._add)
+
+    def _add(self, *_) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize(("step", "critic"), [(1, 0), (2, 2), (3, 2), (4, 3)])
+def test_one_pass_a_batch(step, critic):
+    """The critic sees real and rebuilt pictures once it trains, and rebuilt ones again once it is felt."""
+    task = TokenizerTask.build(tokenizer_training(), CPU)
+    encoder, decoder = Calls(task.tokenizer.encoder), Calls(task.tokenizer.decoder)
+    judged = Calls(task.networks["critic"])
+    losses = task.losses(batch(), step)
+    assert (encoder.count, decoder.count, judged.count) == (1, 1, critic)
+    assert ("critic" in losses.minimise) == (step >= 2)
+    assert ("adaptive_weight" in losses.statistics) == (step >= 4)
+
+
+def test_each_network_learns_from_its_own_loss_alone():
+    task = TokenizerTask.build(tokenizer_training(), CPU)
+    critic, tokenizer = task.networks["critic"], task.tokenizer
+    task.losses(batch(), 7).minimise["autoencoder"].backward()
+    assert gradients(tokenizer).keys() == dict(tokenizer.named_parameters()).keys()
+    assert not gradients(critic)
+    tokenizer.zero_grad()
+    task.losses(batch(), 7).minimise["critic"].backward()
+    assert not gradients(tokenizer)
+    assert gradients(critic).keys() == dict(critic.named_parameters()).keys()
+
+
+def test_one_backward_pass_gives_both_networks_what_two_give():
+    def after(together: bool) -> dict[str, torch.Tensor]:
+        task = TokenizerTask.build(tokenizer_training(), CPU)
+        losses = task.losses(batch(), 7).minimise
+        optimizers = Optimizers(task.networks, dict.fromkeys(task.networks, RATE), task.training, CPU)
+        for part in [losses] if together else [{name: loss} for name, loss in losses.items()]:
+            optimizers.backward(part, 1.0)
+        return {**gradients(task.tokenizer), **gradients(task.networks["critic"])}
+
+    one, two = after(together=True), after(together=False)
+    assert one.keys() == two.keys()
+    for name, gradient in one.items():
+        assert torch.equal(gradient, two[name]), name
+
+
+def test_lambda_is_not_computed_before_it_counts(monkeypatch):
+    asked = []
+
+    def weight(*arguments, **options):
+        asked.append(arguments)
+        return torch.tensor(1.0)
+
+    monkeypatch.setattr(tokenizer_task, "adaptive_weight", weight)
+    task = TokenizerTask.build(tokenizer_training(), CPU)
+    for step in range(4):
+        task.losses(batch(), step)
+    assert not asked
+    task.losses(batch(), 4)
+    assert len(asked) == 1
+
+
+def test_the_critic_is_felt_as_much_as_the_ramp_says(monkeypatch):
+    monkeypatch.setattr(tokenizer_task, "adaptive_weight", lambda *_, **__: torch.tensor(3.0))
+    task = TokenizerTask.build(tokenizer_training(), CPU)
+    for step, factor in ((3, 0.0), (4, 0.25), (6, 0.75), (7, 1.0), (9, 1.0)):
+        losses = task.losses(batch(), step)
+        own = losses.statistics["reconstruction"] + losses.statistics["quantizer"]
+        felt = losses.minimise["autoencoder"].detach() - own
+        expected = 0.8 * factor * 3.0 * losses.statistics.get("adversarial", torch.tensor(0.0))
+        torch.testing.assert_close(felt, expected, atol=1e-6, rtol=0.0)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_losses_are_fp32_whatever_the_networks_compute_in(precision):
+    task = TokenizerTask.build(tokenizer_training(precision=precision), CPU)
+    rates = dict.fromkeys(task.networks, RATE)
+    optimizers = Optimizers(task.networks, rates, task.training, CPU)
+    seen = []
+    task.tokenizer.decoder.conv_out.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    with optimizers.autocast():
+        losses = task.losses(batch(), 7)
+    assert seen == [{"bf16": torch.bfloat16, "fp16": torch.float16}[precision]]
+    for name, value in {**losses.minimise, **losses.statistics}.items():
+        assert value.dtype == torch.float32, name
+    optimizers.backward(losses.minimise, 1.0)
+    outcome = optimizers.step({name: loss.detach() for name, loss in losses.minimise.items()}, 7)
+    assert not outcome.wrong
+    assert all(weight.dtype == torch.float32 for weight in task.tokenizer.parameters())
+
+
+def test_a_gradient_too_large_for_fp16_is_skipped_without_complaint():
+    task = TokenizerTask.build(tokenizer_training(precision="fp16", adversarial=None), CPU)
+    optimizers = Optimizers(task.networks, {"autoencoder": RATE}, task.training, CPU)
+    before = [weight.clone() for weight in task.tokenizer.parameters()]
+    scale = optimizers.numbers()["scale"]
+    task.tokenizer.last_layer.grad = torch.full_like(task.tokenizer.last_layer, torch.inf)
+    optimizers.scaler.scale(torch.zeros(()))  # as backward would
+    outcome = optimizers.step({"autoencoder": torch.tensor(1.0)}, 0)
+    assert (outcome.moved, list(outcome.wrong)) == (False, [])
+    assert all(torch.equal(old, new) for old, new in zip(before, task.tokenizer.parameters(), strict=True))
+    assert optimizers.numbers()["scale"] == scale / 2
+
+
+def test_only_weights_of_linear_and_convolutional_layers_decay():
+    task = prior_task()
+    prior = task.networks["prior"]
+    named = {id(parameter): name for name, parameter in prior.named_parameters()}
+    decayed, kept = build(prior, replace(RATE, weight_decay=0.1)).param_groups
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
+    names = {named[id(parameter)] for parameter in decayed["params"]}
+    assert names == {
+        name
+        for name, parameter in prior.named_parameters()
+        if name.endswith(".weight") and parameter.dim() == 2 and "table" not in name
+    }
+    assert len(names) + len(kept["params"]) == len(named)
+
+
+def test_clipping_and_the_learning_rate():
+    network = nn.Linear(3, 1, bias=False)
+    rate = OptimizerSettings(lr=0.1, warmup=4)
+    training = tokenizer_training(clip=0.5, steps=10)
+    optimizers = Optimizers({"one": network}, {"one": rate}, training, CPU)
+    optimizers.backward({"one": (network.weight * torch.tensor([3.0, 0.0, 4.0])).sum()}, 1.0)
+    before = network.weight.detach().clone()
+    outcome = optimizers.step({"one": torch.tensor(1.0)}, 1)
+    assert outcome.norms["one"] == pytest.approx(5.0)  # before clipping
+    assert network.weight.grad is None
+    # Adam's first step is lr * sign(gradient), here lr = 0.1 * 2 / 4
+    torch.testing.assert_close(before - network.weight.detach(), torch.tensor([[0.05, 0.0, 0.05]]))
+    (group,) = optimizers.optimizers["one"].param_groups
+    assert group["lr"] == pytest.approx(0.05)
+    first_moment = optimizers.optimizers["one"].state[network.weight]["exp_avg"]
+    torch.testing.assert_close(first_moment, 0.1 * torch.tensor([[0.3, 0.0, 0.4]]))  # of the clipped one
+
+
+def test_the_average_of_weights():
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 2.0)
+    ema = Ema(network, decay=0.2)
+    mean = 2.0
+    for number, weight in enumerate([3.0, 5.0, -1.0, 4.0]):
+        nn.init.constant_(network.weight, weight)
+        ema.update()
+        decay = min(0.2, (1 + number) / (10 + number))
+        mean = decay * mean + (1 - decay) * weight
+        assert ema.means["weight"].item() == pytest.approx(mean)
+    assert decay == 0.2  # the last ones were not warm-up any more
+    with ema.applied():
+        assert network.weight.item() == pytest.approx(mean)
+    assert network.weight.item() == 4.0
+
+
+def loop(folder: Path, training: TokenizerTraining) -> Loop:
+    task = TokenizerTask.build(training, CPU)
+    return Loop(task, training, dict.fromkeys(task.networks, RATE), RunFolder(folder), CPU)
+
+
+def test_losses_fall_and_are_written_down(tmp_path):
+    quantizer = VectorQuantizerSettings(codebook_size=8, kmeans_start=True)
+    training = tokenizer_training(adversarial=None, steps=30, quantizer=quantizer)
+    feed = Feed(train=lambda start: repeat(batch()), validation=lambda: iter([batch()]))
+    loop(tmp_path, training).run(feed)
+    lines = log.read(tmp_path / "log.jsonl")
+    losses = [line["loss/autoencoder"] for line in lines if line["kind"] == "train"]
+    assert len(losses) == 30
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    measured = [line for line in lines if line["kind"] == "validation"]
+    assert [line["step"] for line in measured] == [4, 8, 12, 16, 20, 24, 28, 30]
+    assert measured[-1]["psnr"] > measured[0]["psnr"]
+
+
+def test_what_is_measured_and_saved_are_the_averaged_weights(tmp_path):
+    run = loop(tmp_path, tokenizer_training(adversarial=None, ema=0.9))
+    run.run(Feed(train=endless, validation=None))
+    from smalti import library
+
+    saved = library.load(tmp_path).state_dict()
+    own = run.task.networks["autoencoder"].state_dict()
+    assert run.ema is not None
+    for name, mean in run.ema.means.items():
+        assert torch.equal(saved[name], mean)
+    assert any(not torch.equal(saved[name], own[name]) for name in own)
+
+
+def test_accumulation_changes_memory_not_results(tmp_path):
+    ends = []
+    for parts in (1, 2):
+        run = loop(tmp_path / str(parts), tokenizer_training(adversarial=None, steps=3, accumulate=parts))
+        run.folder.create()
+        run.run(Feed(train=endless, validation=None))
+        ends.append(run.task.networks["autoencoder"].state_dict())
+    for name, tensor in ends[0].items():
+        torch.testing.assert_close(tensor, ends[1][name], atol=1e-5, rtol=1e-4)
+
+
+def spoiled(steps: set[int]):
+    """Batches, some of which hold a number that is none."""
+
+    def batches(start: int):
+        for step, found in enumerate(endless(start), start):
+            assert found.images is not None
+            if step in steps:
+                found.images[0, 0, 0, 0] = torch.nan
+            yield found
+
+    return batches
+
+
+def test_a_step_without_a_finite_loss_moves_nothing(tmp_path):
+    run = loop(tmp_path, tokenizer_training(steps=4))
+    states = []
+
+    def watched(start: int):
+        for found in spoiled({2})(start):
+            moments = run.optimizers.tensors()
+            weights = {
+                f"{name}.{key}": tensor.clone()
+                for name, network in run.task.networks.items()
+                for key, tensor in network.named_parameters()
+            }
+            states.append({**weights, **{name: t.clone() for name, t in moments.items()}})
+            yield found
+
+    run.run(Feed(train=watched, validation=None))
+    # states: before the start, then before steps 0 .. 3; step 2 is the bad one
+    before, after = states[2], states[3]
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert any(not torch.equal(states[1][name], before[name]) for name in states[1])
+    lines = log.read(tmp_path / "log.jsonl")
+    (skipped,) = [line for line in lines if line["kind"] == "skipped"]
+    assert skipped["step"] == 3
+    assert {"loss/autoencoder", "loss/critic", "gradient/autoencoder", "l1"} <= set(
+        skipped["wrong"].split(", ")
+    )
+    train_lines = [line for line in lines if line["kind"] == "train"]
+    assert [line["skipped"] for line in train_lines] == [0, 0, 1, 1]
+    assert all(
+        not isinstance(value, str) for line in train_lines for value in line.values() if value != "train"
+    )
+
+
+def test_a_run_that_gives_no_numbers_gives_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "PATIENCE", 3)
+    run = loop(tmp_path, tokenizer_training(steps=50))
+    with pytest.raises(UserError, match="3 steps in a row") as caught:
+        run.run(Feed(train=spoiled(set(range(1, 50))), validation=None))
+    assert run.step == 4
+    assert "optimizer.lr" in caught.value.remedy
+
+
+def test_a_prior_scores_clean_codes_and_only_them():
+    task = prior_task()
+    codes = torch.arange(64).view(1, 8, 8) % 8
+    seen = {}
+
+    class Told(nn.Module):
+        def forward(self, shown, prefix):
+            seen.update(shown=shown, prefix=prefix)
+            scores = torch.zeros(1, 64, 8)
+            scores[0, torch.arange(64), codes.flatten()] = 5.0
+            return scores
+
+    task.distribute(lambda _: Told())
+    losses = task.losses(Batch(codes=codes), 0)
+    assert torch.equal(seen["shown"], codes.flatten(1))
+    assert seen["prefix"].shape == (1, 1)
+    expected = -torch.log_softmax(torch.tensor([5.0] + [0.0] * 7), 0)[0]  # nats a token
+    torch.testing.assert_close(losses.minimise["prior"], expected)
+
+
+def test_what_a_prior_is_shown_is_corrupted_by_seed_and_step():
+    def shown(seed: int, step: int) -> torch.Tensor:
+        task = prior_task(pkeep=0.5, seed=seed)
+        seen = []
+        task.networks["prior"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        task.losses(Batch(codes=torch.zeros(2, 8, 8, dtype=torch.int64)), step)
+        return seen[0]
+
+    first = shown(0, 3)
+    assert 0.3 < (first != 0).float().mean() < 0.6  # half of them drawn anew, 7 of 8 of those another code
+    assert torch.equal(first, shown(0, 3))
+    assert not torch.equal(first, shown(0, 4))
+    assert not torch.equal(first, shown(1, 3))
+
+
+def test_a_prior_trains_on_pictures_as_on_their_codes_and_leaves_the_tokenizer_alone():
+    task = prior_task()
+    pictures = batch(3)
+    codes = task.generator.tokenizer.encode(pictures.images)
+    from_pictures = task.losses(pictures, 0)
+    assert torch.equal(from_pictures.codes, codes)
+    torch.testing.assert_close(
+        from_pictures.minimise["prior"], task.losses(Batch(codes=codes), 0).minimise["prior"]
+    )
+    from_pictures.minimise["prior"].backward()
+    assert not gradients(task.generator.tokenizer)
+    assert isinstance(task.model(), Generator)
+    assert task.validate([pictures])["nats_per_token"] == pytest.approx(
+        from_pictures.minimise["prior"].item(), abs=1e-5
+    )
