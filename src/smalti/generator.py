@@ -72,7 +72,7 @@ class Generator(nn.Module):
         """Codes of training crops in the prior's order. UserError for another grid than theirs."""
         if tuple(codes.shape[1:]) != self.settings.grid:
             expected = "codes of {} x {} cells, a training crop".format(*self.settings.grid)
-            got = "{} x {}".format(*codes.shape[1:])
+            got = " x ".join(map(str, codes.shape[1:]))
             raise UserError(expected, got, "cut the codes or the pictures to the training crop")
         return codes.flatten(1)[:, self.order]
 
@@ -83,9 +83,8 @@ class Generator(nn.Module):
         codebook holds, for models whose prefix and codes share one table.
         """
         prompt = self._prompt(condition, num=len(codes), grid=self.settings.grid)
-        codes = self.sequence(codes.to(self.order.device))
         with _resting(self):
-            return self.prior(codes, prompt.window(0, 0, *self.settings.grid))
+            return self._score(codes, prompt)[1]
 
     def nats_per_token(
         self, pictures: Float[Tensor, "b c H W"] | Int64[Tensor, "b h w"], **condition: Any
@@ -95,16 +94,15 @@ class Generator(nn.Module):
         Pictures and codes are of the size of a training crop. A model that has learned nothing gives
         ln(codebook_size).
         """
-        codes = self.tokenizer.encode(pictures.to(self.order.device)) if pictures.dim() == 4 else pictures
-        codes = self.sequence(codes.to(self.order.device))
-        prompt = self._prompt(condition, num=len(codes), grid=self.settings.grid)
-        total = 0.0
+        prompt = self._prompt(condition, num=len(pictures), grid=self.settings.grid)
+        total, tokens = 0.0, len(pictures) * len(self.order)
         with _resting(self):
-            for rows in split(len(codes), BATCH, codes.device, padded=False):
-                prefix = Rows(prompt, rows).window(0, 0, *self.settings.grid)
-                scores = self.prior(codes[rows], prefix).float()
-                total += F.cross_entropy(scores.mT, codes[rows], reduction="sum").item()
-        return total / codes.numel()
+            for rows in split(len(pictures), BATCH, self.order.device, padded=False):
+                part = pictures[rows.to(pictures.device)]
+                codes = self.tokenizer.encode(part.to(rows.device)) if part.is_floating_point() else part
+                sequence, scores = self._score(codes, Rows(prompt, rows))
+                total += F.cross_entropy(scores.float().mT, sequence, reduction="sum").item()
+        return total / tokens
 
     def sample(
         self,
@@ -185,6 +183,15 @@ class Generator(nn.Module):
         known = torch.zeros(grid, dtype=torch.bool)
         known[: round(keep * grid[0])] = True
         return self._answer(request, self.tokenizer.encode(picture), known, condition)
+
+    def _score(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """Codes of training crops in the prior's order, and scores at each place; UserError for no codes."""
+        codes, size = codes.to(self.order.device), self.tokenizer.codebook_size
+        if ((codes < 0) | (codes >= size)).any():
+            got = f"{codes.min().item()} to {codes.max().item()}"
+            raise UserError(f"codes from 0 to {size - 1}", got, "encode with this model's tokenizer")
+        sequence = self.sequence(codes)
+        return sequence, self.prior(sequence, prompt.window(0, 0, *self.settings.grid))
 
     @property
     def _crop(self) -> tuple[int, int]:

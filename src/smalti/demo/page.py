@@ -11,7 +11,7 @@ from smalti import images
 from smalti.demo.evidence import CLASSES, EACH, Evidence
 from smalti.evaluation.report import Report
 
-CANVAS = (128, 1024)  # pixels of the large canvases: 16 times wider than the training crop
+CANVAS = (64, 512)  # pixels of the large canvases: 16 times wider than the training crop
 COLUMNS = 12  # pictures a row
 
 

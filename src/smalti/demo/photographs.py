@@ -12,14 +12,14 @@ from smalti import images
 from smalti.errors import optional
 
 PHOTOGRAPHS = {  # class -> package, file below it, scale
-    "brick": ("skimage", "data/brick.png", 1.0),
-    "coffee": ("skimage", "data/coffee.png", 1.0),
-    "coins": ("skimage", "data/coins.png", 1.0),
-    "grass": ("skimage", "data/grass.png", 1.0),
-    "gravel": ("skimage", "data/gravel.png", 1.0),
-    "retina": ("skimage", "data/retina.jpg", 0.4),
-    "stars": ("skimage", "data/hubble_deep_field.jpg", 0.5),
-    "tissue": ("skimage", "data/ihc.png", 1.0),
+    "brick": ("skimage", "data/brick.png", 0.5),
+    "coffee": ("skimage", "data/coffee.png", 0.5),
+    "coins": ("skimage", "data/coins.png", 0.5),
+    "grass": ("skimage", "data/grass.png", 0.5),
+    "gravel": ("skimage", "data/gravel.png", 0.5),
+    "retina": ("skimage", "data/retina.jpg", 0.2),
+    "stars": ("skimage", "data/hubble_deep_field.jpg", 0.25),
+    "tissue": ("skimage", "data/ihc.png", 0.5),
 }
 
 

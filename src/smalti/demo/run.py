@@ -13,7 +13,7 @@ from smalti.tokenizer import Tokenizer
 from smalti.training.precompute import encode
 from smalti.training.train import train
 
-CROP = 64  # pixels a side of a training crop
+CROP = 32  # pixels a side of a training crop
 CROPS = 8  # random crops of each training tile that the prior learns from
 
 

@@ -43,7 +43,7 @@ class Lite0(nn.Module):
 
     def features(self, pictures: Float[Tensor, "b 3 H W"], batch: int = 64) -> Float[Tensor, "b 1280"]:
         """Pooled features of pictures in [-1, 1] of any size, resized to 128 x 128 (bicubic, antialiased)."""
-        parts = [self._features(part) for part in pictures.split(batch)]
+        parts = [self._features(part) for part in torch.split(pictures, batch)]
         return torch.cat(parts)
 
     def logits(self, pictures: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1000"]:

@@ -1,7 +1,6 @@
 """Which code is laid: temperature, filters, and the draw itself."""
 
 import math
-from dataclasses import fields
 
 import torch
 from jaxtyping import Float, Int64
@@ -25,16 +24,16 @@ class Choice:
     min_p: float | None = None  # keep codes with at least this share of the best one's probability
 
     def __post_init__(self) -> None:
-        fit = {
-            "temperature": (0 < self.temperature < math.inf, "a number above 0", "temperature=1.0"),
-            "top_k": (self.top_k is None or self.top_k >= 1, "a number from 1", "top_k=1, the best code"),
-            "top_p": (self.top_p is None or 0 < self.top_p <= 1, "a share in (0, 1]", "top_p=0.9"),
-            "min_p": (self.min_p is None or 0 <= self.min_p <= 1, "a share in [0, 1]", "min_p=0.05"),
-        }
-        for name in (field.name for field in fields(self)):
-            fits, expected, example = fit[name]
+        checks = (
+            (0 < self.temperature < math.inf, "temperature", "a number above 0", "1.0"),
+            (self.top_k is None or self.top_k >= 1, "top_k", "a number from 1", "1, the best code"),
+            (self.top_p is None or 0 < self.top_p <= 1, "top_p", "a share in (0, 1]", "0.9"),
+            (self.min_p is None or 0 <= self.min_p <= 1, "min_p", "a share in [0, 1]", "0.05"),
+        )
+        for fits, name, expected, example in checks:
             if not fits:
-                raise UserError(f"{expected} for {name}", str(getattr(self, name)), f"for example {example}")
+                got = str(getattr(self, name))
+                raise UserError(f"{expected} for {name}", got, f"for example {name}={example}")
 
 
 def choose(

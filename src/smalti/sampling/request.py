@@ -26,22 +26,18 @@ class Request:
     progress: bool
 
     def __post_init__(self) -> None:
-        last = self.seed + self.num - 1
+        last, micro = self.seed + self.num - 1, self.micro_batch
         checks = (
-            (self.num >= 1, "num of 1 or more", self.num, "num=1"),
-            (-(2**63) <= self.seed <= last < 2**63, "seeds of 64 bits", f"{self.seed} to {last}", "seed=0"),
-            (
-                math.isfinite(self.guidance),
-                "a number for guidance",
-                self.guidance,
-                "guidance=1, which is off",
-            ),
-            (self.micro_batch is None or self.micro_batch >= 1, "micro_batch from 1", self.micro_batch, "16"),
-            (self.output in OUTPUTS, f"output as one of {', '.join(OUTPUTS)}", self.output, "output=pil"),
+            (self.num >= 1, "num", "a number from 1", "1"),
+            (-(2**63) <= self.seed <= last < 2**63, "seed", "64 bits, also for the last picture's,", "0"),
+            (math.isfinite(self.guidance), "guidance", "a number", "1, which is off"),
+            (micro is None or micro >= 1, "micro_batch", "a number from 1", "16"),
+            (self.output in OUTPUTS, "output", f"one of {', '.join(OUTPUTS)}", "pil"),
         )
-        for fits, expected, got, example in checks:
+        for fits, name, expected, example in checks:
             if not fits:
-                raise UserError(expected, str(got), f"for example {example}")
+                got = str(getattr(self, name))
+                raise UserError(f"{expected} for {name}", got, f"for example {name}={example}")
 
     def facts(self, index: int, more: Mapping[str, Any]) -> str:
         """JSON of what it takes to draw picture `index` again.

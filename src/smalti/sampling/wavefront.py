@@ -2,7 +2,8 @@
 
 Cell (i, j) sees columns left .. left + w0 - 1 of the rows above, and left <= j. So with
 t(i, j) = w0 i + j all that it sees has a smaller t, and cells of equal t can be laid together. A canvas takes
-w0 (h - 1) + w steps in place of h w; no schedule that waits for what it reads takes fewer.
+w0 (h - 1) + w steps in place of h w. For square windows of side 2 or more no schedule that waits for what it
+reads takes fewer.
 """
 
 from collections.abc import Iterator

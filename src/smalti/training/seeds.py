@@ -7,7 +7,6 @@ import torch
 
 from smalti.data.loader import mix
 
-
 _TRAINING = -1  # sets these draws apart from the loader's, which mix seed, pass and index
 
 

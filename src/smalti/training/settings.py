@@ -80,6 +80,7 @@ class TokenizerTraining(Training):
     kind: Literal["tokenizer"] = "tokenizer"
     network: NetworkSettings = NetworkSettings()
     quantizer: QuantizerSettings = VectorQuantizerSettings()
+    quantize_from: Count = 0  # the step from which pictures pass the codebook, which is started anew there
     losses: LossSettings = LossSettings()
     critic_optimizer: OptimizerSettings | None = None  # None: as optimizer
 

@@ -56,22 +56,21 @@ class TokenizerTask:
     @classmethod
     def build(cls, training: TokenizerTraining, device: torch.device) -> "TokenizerTask":
         """With new networks, whose first weights follow from the seed."""
-        weights = training.losses
+        weights, critic = training.losses, None
         with seeded(torch.device("cpu"), training.seed):
             settings = TokenizerSettings(network=training.network, quantizer=training.quantizer)
             tokenizer = Tokenizer(settings)
-        critic = None
-        if weights.adversarial is not None:
-            channels = training.network.out_channels
-            critic = PatchGAN(weights.adversarial.patchgan, channels, generator=generator(training.seed, 1))
+            if weights.adversarial is not None:
+                critic = PatchGAN(weights.adversarial.patchgan, training.network.out_channels)
         _, distance = perceptual.find(weights.perceptual)
         parts = [part if part is None else part.to(device) for part in (critic, distance)]
         return cls(training, tokenizer.to(device), *parts)
 
     def start(self, batch: Batch) -> None:
-        """Give the quantizer its start."""
+        """Give the quantizer its start, by latents without dropout."""
         with torch.no_grad():
-            latents = processes.gather(self.tokenizer.latents(_pictures(batch)))
+            latents = processes.gather(self.tokenizer.eval().latents(_pictures(batch)))
+        self.tokenizer.train()
         self.tokenizer.quantizer.start(latents, generator(self.training.seed, 2))
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
@@ -85,11 +84,13 @@ class TokenizerTask:
     def losses(self, batch: Batch, step: int) -> Losses:
         """See Task. Statistics: every term unweighted, lambda, the critic's mean scores."""
         real = _pictures(batch)
-        latents, quantized, rebuilt = self.autoencoder(real)
+        bypass = step < self.training.quantize_from
+        latents, quantized, rebuilt = self.autoencoder(real, bypass)
         with torch.autocast(real.device.type, enabled=False):
             reconstruction, statistics = self._reconstruction(real, rebuilt.float())
         statistics["quantizer"] = quantized.loss
-        minimise = {AUTOENCODER: reconstruction + quantized.loss}
+        # times 0: several processes want a gradient, if only of zeros, for every weight
+        minimise = {AUTOENCODER: reconstruction + quantized.loss * (0.0 if bypass else 1.0)}
         adversarial = self.training.losses.adversarial
         if adversarial is not None and adversarial.factor(step) > 0:
             felt, more = self._deceive(reconstruction, rebuilt, step)
@@ -109,12 +110,18 @@ class TokenizerTask:
         """Let the quantizer look after its codebook."""
         latents = torch.cat([part.latents for part in parts if part.latents is not None])
         draws = generator(self.training.seed, 3, step)
+        if step + 1 == self.training.quantize_from:
+            self.tokenizer.quantizer.start(processes.gather(latents), draws)
+        if step < self.training.quantize_from:
+            return
         self.tokenizer.quantizer.after_step(processes.gather(latents), draws)
         for part in parts:
             self.recent.add(part.codes)
 
     def summary(self) -> dict[str, float]:
-        """Use of the codebook in the last 65,536 codes of this process."""
+        """Use of the codebook in the last 65,536 codes of this process, once there are any."""
+        if not len(self.recent.codes()):
+            return {}
         return {
             "codebook_size": self.tokenizer.codebook_size,
             "codebook_usage": self.recent.usage(),
@@ -200,12 +207,12 @@ class Autoencoder(nn.Module):
         self.tokenizer = tokenizer
 
     def forward(
-        self, pictures: Float[Tensor, "b c H W"]
+        self, pictures: Float[Tensor, "b c H W"], bypass: bool
     ) -> tuple[Float[Tensor, "b d h w"], Quantized, Float[Tensor, "b c H W"]]:
-        """Latents, what the quantizer makes of them, and the pictures rebuilt."""
+        """Latents, what the quantizer makes of them, and pictures rebuilt: with bypass from the former."""
         latents = self.tokenizer.latents(pictures)
         quantized = self.tokenizer.quantize(latents)
-        return latents, quantized, self.tokenizer.decode_latents(quantized.latents)
+        return latents, quantized, self.tokenizer.decode_latents(latents if bypass else quantized.latents)
 
 
 class Judge(nn.Module):

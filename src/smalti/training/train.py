@@ -56,11 +56,12 @@ def train(
     recipe: a name from `smalti recipes` or a YAML file. data: a folder of pictures or of token shards. out:
     a new folder, runs/RECIPE unless given. overrides: settings in place of the recipe's, keys with dots for
     nested ones (`**{"optimizer.lr": 1.0e-4}`). resume: go on from the newest checkpoint in `out`, with the
-    settings it was begun with; only how long, how often shown and where it runs may be changed then.
+    settings it was begun with; only how long, how often shown, where it runs and where the same data lie may
+    be changed then.
     """
     folder = RunFolder(Path(out) if out is not None else Path("runs") / find_recipe(recipe).stem)
     if resume:
-        training = _resumed(folder, overrides)
+        training = _resumed(folder, data, overrides)
     else:
         training = _parse(config.read(recipe, {**_place(recipe, data), **overrides}))
     device = processes.choose(training.device)
@@ -91,7 +92,7 @@ def _parse(mapping: dict[str, Any]) -> Any:
     return training
 
 
-def _resumed(folder: RunFolder, overrides: dict[str, Any]) -> Any:
+def _resumed(folder: RunFolder, data: str | Path | None, overrides: dict[str, Any]) -> Any:
     if not folder.settings.is_file():
         raise UserError(
             "a run folder to resume", f"{folder.root} without settings.yaml", "leave out --resume"
@@ -100,7 +101,10 @@ def _resumed(folder: RunFolder, overrides: dict[str, Any]) -> Any:
     if fixed:
         got = f"{fixed[0]} with --resume"
         raise UserError(f"changes of {', '.join(sorted(CHANGEABLE))} only", got, "begin a new run for it")
-    return config.parse({**config.load_yaml(folder.settings), **overrides}, TrainingSettings)
+    mapping = {**config.load_yaml(folder.settings), **overrides}
+    if data is not None:
+        mapping["data"] = {**mapping["data"], "root": str(data)}
+    return config.parse(mapping, TrainingSettings)
 
 
 def _place(recipe: str | Path, data: str | Path | None) -> dict[str, Any]:

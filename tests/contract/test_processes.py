@@ -1,0 +1,80 @@
+"""Two processes that share each batch train what one process trains."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import smalti
+from smalti.training import log, processes
+
+RECIPE = {
+    "kind": "tokenizer",
+    "data": {"kind": "folder", "val_share": 0.2},
+    "size": 16,
+    "crop": {"resize": "none"},
+    "batch": 8,
+    "steps": 4,
+    "device": "cpu",
+    "network": {
+        "width": 8,
+        "multipliers": [1, 2],
+        "blocks": 1,
+        "attention_levels": [],
+        "mid_attention": False,
+        "latent_channels": 8,
+        "code_dim": 4,
+        "groups": 4,
+    },
+    "quantizer": {"codebook_size": 8, "kmeans_start": True, "revive_below": 0.2},
+    "losses": {
+        "perceptual": {"kind": "none"},
+        # ActNorm: BatchNorm would take the statistics of each process's own pictures
+        "adversarial": {"start": 2, "critic_start": 1, "patchgan": {"width": 8, "layers": 2, "norm": "act"}},
+    },
+    "optimizer": {"lr": 1.0e-3, "betas": [0.9, 0.95]},
+    "log_every": 1,
+}
+SCRIPT = """
+import sys, torch, smalti
+torch.set_num_threads(1)
+smalti.train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], accumulate=int(sys.argv[4]))
+"""
+
+
+def test_one_process_talks_to_nobody():
+    module, rows = torch.nn.Linear(2, 2), torch.ones(3)
+    assert (processes.rank(), processes.world()) == (0, 1)
+    assert processes.distribute(module) is module
+    assert processes.gather(rows) is rows
+    with processes.joined(torch.device("cpu")), processes.unsynchronised([module]):
+        assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_train_what_one_does(photos, tmp_path, accumulate):
+    recipe, script = tmp_path / "recipe.yaml", tmp_path / "script.py"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    script.write_text(SCRIPT)
+    smalti.train(recipe, data=photos, out=tmp_path / "one")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = [script, recipe, photos, tmp_path / "two", accumulate]
+    done = subprocess.run([*launch, *map(str, words)], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    one, two = (smalti.load(tmp_path / name).state_dict() for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(
+            tensor, two[name], atol=2e-4, rtol=1e-3, msg=lambda text, n=name: f"{n}: {text}"
+        )
+    curves = [losses(tmp_path / name) for name in ("one", "two")]
+    assert len(curves[0]) == 4
+    torch.testing.assert_close(torch.tensor(curves[0]), torch.tensor(curves[1]), atol=2e-3, rtol=0.0)
+
+
+def losses(run: Path) -> list[list[float]]:
+    lines = [line for line in log.read(run / "log.jsonl") if line["kind"] == "train"]
+    return [[line["loss/autoencoder"], line.get("loss/critic", 0.0)] for line in lines]
