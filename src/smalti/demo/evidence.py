@@ -72,15 +72,12 @@ class Evidence:
         ]
 
     def _sets(self) -> list[tuple[str, float, str]]:
-        held_out = self._lite0.features(self.held_out.images)
-
-        def distance(pictures: Tensor) -> float:
-            return frechet(self._lite0.features(pictures), held_out)
-
-        beside = f"{distance(self.real.images):.1f} for real training crops; {len(held_out)} pictures a side"
+        features, held_out = self._features, self._features["held_out"]
+        real = f"{frechet(features['real'], held_out):.1f} for real training crops"
+        beside = f"{real}; {len(held_out)} pictures a side"
         return [
-            ("lite0-FD to held-out crops: their reconstructions", distance(self.rebuilt), beside),
-            ("lite0-FD to held-out crops: samples", distance(self.samples.images), beside),
+            (f"lite0-FD to held-out crops: {name}", frechet(features[which], held_out), beside)
+            for name, which in (("their reconstructions", "rebuilt"), ("samples", "samples"))
         ]
 
     def _likelihood(self) -> list[tuple[str, float, str]]:
@@ -101,8 +98,8 @@ class Evidence:
         chance = f"chance is {1 / len(CLASSES):.3f}"
         name = "classifier trained on real training crops, accuracy on"
         return [
-            (f"{name} held-out crops", self._accuracy(self.held_out), chance),
-            (f"{name} generated pictures", self._accuracy(self.samples), chance),
+            (f"{name} held-out crops", self._accuracy("held_out"), chance),
+            (f"{name} generated pictures", self._accuracy("samples"), chance),
         ]
 
     def _open(self, folder: Path) -> Crops:
@@ -122,11 +119,23 @@ class Evidence:
         return self._hed(a, b).mean().item()
 
     @cached_property
+    def _features(self) -> dict[str, Float[Tensor, "b f"]]:
+        sets = {
+            "real": self.real.images,
+            "held_out": self.held_out.images,
+            "rebuilt": self.rebuilt,
+            "samples": self.samples.images,
+        }
+        return {name: self._lite0.features(pictures) for name, pictures in sets.items()}
+
+    @cached_property
     def _classifier(self) -> Any:
         linear_model = optional("sklearn.linear_model", extra="demo")
-        features = self._lite0.features(self.real.images).numpy()
-        return linear_model.LogisticRegression(max_iter=1000).fit(features, self.real.labels.numpy())
+        classifier = linear_model.LogisticRegression(max_iter=1000)
+        return classifier.fit(self._features["real"].numpy(), self.real.labels.numpy())
 
-    def _accuracy(self, crops: Crops) -> float:
-        named = self._classifier.predict(self._lite0.features(crops.images).numpy())
-        return float((named == crops.labels.numpy()).mean())
+    def _accuracy(self, which: str) -> float:
+        named = self._classifier.predict(self._features[which].numpy())
+        return float(
+            (named == self.held_out.labels.numpy()).mean()
+        )  # all sets have the classes in this order

@@ -47,10 +47,11 @@ class Page:
 
     def _canvases(self) -> None:
         self.report.heading("Larger than any training crop")
-        for name in ("brick", "gravel", "tissue"):
-            drawn = self.evidence.model.sample(size=CANVAS, label=name, seed=7, output="tensor")
+        names = ("brick", "gravel", "tissue")
+        drawn = self.evidence.model.sample(num=3, size=CANVAS, label=names, seed=7, output="tensor")
+        for name, canvas in zip(names, drawn, strict=True):
             caption = f"{name}, {CANVAS[1]} x {CANVAS[0]} pixels, laid by the sliding window"
-            self._picture(f"canvas-{name}", drawn, caption, columns=1)
+            self._picture(f"canvas-{name}", canvas[None], caption, columns=1)
 
     def _completions(self) -> None:
         self.report.heading("Completions")
@@ -95,4 +96,4 @@ class Page:
     ) -> None:
         sheet = images.grid(images.to_uint8(pictures.clamp(-1, 1)), columns=columns)
         images.save_png(self.out / "pictures" / f"{name}.png", sheet, {})
-        self.report.picture(images.to_pil(images.to_float(sheet)[None])[0], caption)
+        self.report.picture(images.to_pil(sheet[None])[0], caption, zoom=2)
