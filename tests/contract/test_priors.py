@@ -10,9 +10,10 @@ from smalti import config
 from smalti.errors import UserError
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.corrupt import corrupt
-from smalti.priors.decay import parameter_groups
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns
+from smalti.training.optimization import build
+from smalti.training.settings import OptimizerSettings
 
 SMALL = {"layers": 2, "heads": 2, "width": 16}
 VARIANTS = {
@@ -241,7 +242,7 @@ def test_corrupted_codes():
 @pytest.mark.parametrize("kind", PRIORS)
 def test_linear_weights_alone_are_decayed(kind):
     prior = build(kind, scope())
-    decayed, others = parameter_groups(prior, weight_decay=0.1)
+    decayed, others = build(prior, OptimizerSettings(weight_decay=0.1)).param_groups
     names = {id(tensor): name for name, tensor in prior.named_parameters()}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert {names[id(tensor)].split(".")[-2] for tensor in decayed["params"]} == {

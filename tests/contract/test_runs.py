@@ -121,9 +121,10 @@ def stop_after(step: int, task: type, monkeypatch) -> None:
     real = task.after_step
 
     def after_step(self, parts, number):
-        real(self, parts, number)
+        begun = real(self, parts, number)
         if number == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
+        return begun
 
     monkeypatch.setattr(task, "after_step", after_step)
 

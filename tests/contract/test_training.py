@@ -273,6 +273,31 @@ def test_what_is_measured_and_saved_are_the_averaged_weights(tmp_path):
     assert any(not torch.equal(saved[name], own[name]) for name in own)
 
 
+def test_pictures_pass_the_codebook_from_a_step_on(tmp_path):
+    """Before, it is neither trained nor counted; then it starts at the latents, and the averages with it."""
+    quantizer = VectorQuantizerSettings(codebook_size=8, kmeans_start=True)
+    training = tokenizer_training(adversarial=None, quantizer=quantizer, quantize_from=3, steps=4)
+    run = loop(tmp_path, training)
+    codebook = run.task.networks["autoencoder"].quantizer.codebook.weight
+    seen = []
+
+    def watched(start: int):
+        for found in endless(start):
+            seen.append(codebook.detach().clone())
+            yield found
+
+    run.run(Feed(train=watched, validation=None))
+    # before the start, then before steps 1, 2, 3
+    assert torch.equal(seen[1], seen[2])
+    assert not torch.equal(seen[2], seen[3])
+    assert run.ema is not None
+    assert run.ema.updates == 1
+    lines = [line for line in log.read(tmp_path / "log.jsonl") if line["kind"] == "train"]
+    assert ["codebook_usage" in line for line in lines] == [False, False, False, True]
+    assert lines[1]["loss/autoencoder"] == pytest.approx(lines[1]["reconstruction"])
+    assert lines[3]["loss/autoencoder"] > lines[3]["reconstruction"]
+
+
 def test_accumulation_changes_memory_not_results(tmp_path):
     ends = []
     for parts in (1, 2):
@@ -313,7 +338,7 @@ def test_a_step_without_a_finite_loss_moves_nothing(tmp_path):
             yield found
 
     run.run(Feed(train=watched, validation=None))
-    # states: before the start, then before steps 0 .. 3; step 2 is the bad one
+    # before the start, then before steps 1, 2, 3; step 2 is the bad one
     before, after = states[2], states[3]
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from smalti.errors import UserError
 from smalti.orders import ORDERS, inverse, order
 from smalti.priors.corrupt import corrupt
-from smalti.priors.decay import parameter_groups
 from smalti.priors.gpt import GPT, GPTSettings
 from smalti.priors.protocol import Scope
+from smalti.training.optimization import build
+from smalti.training.settings import OptimizerSettings
 
 NAMES_2021 = {
     "Subsample": "subsample",
@@ -168,8 +169,8 @@ def test_training(golden, pkeep):
     case, key = golden("training_transformer"), f"pkeep{pkeep}."
     codes, labels = case.tensors["z_indices_of_pool"], case.tensors["labels"]
     prior = gpt(golden("transformer_class").state_dict("transformer."), scope(64, 1, 8)).train()
-    groups = parameter_groups(prior, weight_decay=0.01)
-    optimizer = torch.optim.AdamW(groups, lr=case.case["learning_rate"], betas=(0.9, 0.95), eps=1e-8)
+    settings = OptimizerSettings(lr=case.case["learning_rate"], betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = build(prior, settings)
     losses = []
     for step in range(30):
         rows = [(4 * step + 3 * row) % 16 for row in range(4)]
@@ -212,7 +213,7 @@ def compare_parameters(case, key, prior):
 def test_decayed_parameters(golden):
     case = golden("training_transformer")
     prior = gpt(golden("transformer_class").state_dict("transformer."), scope(64, 1, 8))
-    groups = parameter_groups(prior, weight_decay=0.01)
+    groups = build(prior, OptimizerSettings(weight_decay=0.01)).param_groups
     sizes = [sum(tensor.numel() for tensor in group["params"]) for group in groups]
     state = golden("transformer_class").state_dict("transformer.")
     expected = case.case["parameter_groups"]

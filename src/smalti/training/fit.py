@@ -117,11 +117,14 @@ class Loop:
         if self.step == 0:
             first = next(batches)
             self.task.start(to(first, self.device))
-            if self.ema is not None:  # the start may have moved weights
-                self.ema = Ema(self.task.networks[self.task.averaged], self.training.ema)
+            self._begin_average()  # the start may have moved weights
             batches = chain([first], batches)
         self._wrapped = list(self.task.distribute(processes.distribute))
         return batches
+
+    def _begin_average(self) -> None:
+        if self.ema is not None:
+            self.ema = Ema(self.task.networks[self.task.averaged], self.training.ema)
 
     def _advance(self, batch: Batch, recorder: Recorder) -> None:
         """One step; skipped where a loss or a gradient is not finite."""
@@ -134,7 +137,8 @@ class Loop:
         if outcome.moved:
             if self.ema is not None:
                 self.ema.update()
-            self.task.after_step(found, self.step)
+            if self.task.after_step(found, self.step):
+                self._begin_average()
         statistics = _mean([losses.statistics for losses in found], shares)
         self.step += 1
         if outcome.moved:  # what is not finite would hide the numbers of all other steps of the line

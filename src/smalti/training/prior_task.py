@@ -75,10 +75,11 @@ class PriorTask:
         loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten())
         return Losses(minimise={PRIOR: loss}, statistics={}, codes=codes)
 
-    def after_step(self, parts: Sequence[Losses], step: int) -> None:
+    def after_step(self, parts: Sequence[Losses], step: int) -> bool:
         """Remember the codes."""
         for part in parts:
             self.recent.add(part.codes)
+        return False
 
     def summary(self) -> dict[str, float]:
         """What to hold the loss against, in nats a token: no knowledge; the frequencies of the codes.

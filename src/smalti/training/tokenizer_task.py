@@ -106,17 +106,19 @@ class TokenizerTask:
             latents=latents.detach(),
         )
 
-    def after_step(self, parts: Sequence[Losses], step: int) -> None:
-        """Let the quantizer look after its codebook."""
-        latents = torch.cat([part.latents for part in parts if part.latents is not None])
+    def after_step(self, parts: Sequence[Losses], step: int) -> bool:
+        """Let the quantizer look after its codebook; it begins anew before step `quantize_from`."""
+        latents = processes.gather(torch.cat([part.latents for part in parts if part.latents is not None]))
         draws = generator(self.training.seed, 3, step)
-        if step + 1 == self.training.quantize_from:
-            self.tokenizer.quantizer.start(processes.gather(latents), draws)
         if step < self.training.quantize_from:
-            return
-        self.tokenizer.quantizer.after_step(processes.gather(latents), draws)
+            begins = step + 1 == self.training.quantize_from
+            if begins:
+                self.tokenizer.quantizer.start(latents, draws)
+            return begins
+        self.tokenizer.quantizer.after_step(latents, draws)
         for part in parts:
             self.recent.add(part.codes)
+        return False
 
     def summary(self) -> dict[str, float]:
         """Use of the codebook in the last 65,536 codes of this process, once there are any."""
