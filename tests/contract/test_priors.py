@@ -12,7 +12,7 @@ from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.corrupt import corrupt
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns
-from smalti.training.optimization import build
+from smalti.training import optimization
 from smalti.training.settings import OptimizerSettings
 
 SMALL = {"layers": 2, "heads": 2, "width": 16}
@@ -135,7 +135,7 @@ def test_gradients_reach_all_parameters(case):
 def test_it_learns_from_where_it_starts(case):
     prior, codes, prefix = case
     fresh = type(prior)(prior.settings, scope(prefix.shape[1]))
-    optimizer = torch.optim.AdamW(parameter_groups(fresh, 0.0), lr=1e-2)
+    optimizer = torch.optim.AdamW(fresh.parameters(), lr=1e-2, weight_decay=0.0)
     losses = []
     for _ in range(40):
         loss = F.cross_entropy(fresh(codes, prefix).mT, codes)
@@ -242,7 +242,7 @@ def test_corrupted_codes():
 @pytest.mark.parametrize("kind", PRIORS)
 def test_linear_weights_alone_are_decayed(kind):
     prior = build(kind, scope())
-    decayed, others = build(prior, OptimizerSettings(weight_decay=0.1)).param_groups
+    decayed, others = optimization.build(prior, OptimizerSettings(weight_decay=0.1)).param_groups
     names = {id(tensor): name for name, tensor in prior.named_parameters()}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert {names[id(tensor)].split(".")[-2] for tensor in decayed["params"]} == {
