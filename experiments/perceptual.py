@@ -1,6 +1,8 @@
-"""What does the perceptual distance buy? The demo's tokenizer twice: same pictures, steps, seed; with and without.
+"""What does the perceptual distance buy? The demo's tokenizer twice: with it and without.
 
-python experiments/perceptual.py OUT
+Same pictures, steps and seed.
+
+    python experiments/perceptual.py OUT
 """
 
 import json
@@ -19,6 +21,7 @@ from smalti.losses.hed import HED
 from smalti.training.train import train
 
 KINDS = ("hed", "none")
+STEPS = 200
 
 
 def sharpness(pictures: torch.Tensor) -> float:
@@ -34,12 +37,8 @@ def main(out: Path) -> None:
     features, hed, rows, shown = Lite0(), HED.read(), {}, [real[::8]]
     rows["real"] = {"sharpness": sharpness(real)}
     for kind in KINDS:
-        run = train(
-            "demo_tokenizer",
-            data=out / "photos" / "train",
-            out=out / kind,
-            **{"losses.perceptual.kind": kind},
-        )
+        changes = {"losses.perceptual.kind": kind, "steps": STEPS}
+        run = train("demo_tokenizer", data=out / "photos" / "train", out=out / kind, **changes)
         rebuilt = library.load(run).reconstruct(real).clamp(-1, 1)
         with torch.no_grad():
             distance = hed(real, rebuilt).mean().item()
