@@ -1,5 +1,6 @@
 """Two processes that share each batch train what one process trains."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -39,9 +40,9 @@ RECIPE = {
     "log_every": 1,
 }
 SCRIPT = """
-import sys, torch, smalti
+import json, sys, torch, smalti
 torch.set_num_threads(1)
-smalti.train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], accumulate=int(sys.argv[4]))
+smalti.train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], **json.loads(sys.argv[4]))
 """
 
 
@@ -55,14 +56,15 @@ def test_one_process_talks_to_nobody():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_train_what_one_does(photos, tmp_path, accumulate):
+@pytest.mark.parametrize("parts", [1, 2])
+def test_two_processes_train_what_one_does(photos, tmp_path, parts):
+    changes = {} if parts == 1 else {"losses.adversarial": None}  # lambda is that of a part, not of the batch
     recipe, script = tmp_path / "recipe.yaml", tmp_path / "script.py"
     recipe.write_text(yaml.safe_dump(RECIPE))
     script.write_text(SCRIPT)
-    smalti.train(recipe, data=photos, out=tmp_path / "one")
+    smalti.train(recipe, data=photos, out=tmp_path / "one", **changes)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    words = [script, recipe, photos, tmp_path / "two", accumulate]
+    words = [script, recipe, photos, tmp_path / "two", json.dumps({**changes, "accumulate": parts})]
     done = subprocess.run([*launch, *map(str, words)], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     one, two = (smalti.load(tmp_path / name).state_dict() for name in ("one", "two"))

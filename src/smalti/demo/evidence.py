@@ -99,6 +99,7 @@ class Evidence:
         name = "classifier trained on real training crops, accuracy on"
         return [
             (f"{name} held-out crops", self._accuracy("held_out"), chance),
+            (f"{name} their reconstructions", self._accuracy("rebuilt"), chance),
             (f"{name} generated pictures", self._accuracy("samples"), chance),
         ]
 

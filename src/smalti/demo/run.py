@@ -14,7 +14,7 @@ from smalti.training.precompute import encode
 from smalti.training.train import train
 
 CROP = 32  # pixels a side of a training crop
-CROPS = 8  # random crops of each training tile that the prior learns from
+CROPS = 4  # random crops of each training tile that the prior learns from
 
 
 def run(out: Path) -> Path:
