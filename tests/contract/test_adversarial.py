@@ -131,7 +131,7 @@ def lambda_of(batch):
 
 
 def one_process(rank, folder):
-    meet, patience = f"file://{folder}/meet", timedelta(minutes=2)
+    meet, patience = f"file://{folder}/meet", timedelta(minutes=4)
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=patience)
     batch, norm = halves()[rank], ActNorm(2)
     norm.train()(batch)
@@ -140,7 +140,7 @@ def one_process(rank, folder):
 
 
 def test_processes_agree_on_lambda_and_on_the_start_of_act_norm(tmp_path):
-    other = mp.get_context("spawn").Process(target=one_process, args=(1, str(tmp_path)))
+    other = mp.get_context("spawn").Process(target=one_process, args=(1, str(tmp_path)), daemon=True)
     other.start()
     one_process(0, str(tmp_path))
     other.join()
