@@ -87,13 +87,14 @@ class Generator(nn.Module):
             return self._score(codes, prompt)[1]
 
     def nats_per_token(
-        self, pictures: Float[Tensor, "b c H W"] | Int64[Tensor, "b h w"], **condition: Any
+        self, images_or_codes: Float[Tensor, "b c H W"] | Int64[Tensor, "b h w"], **condition: Any
     ) -> float:
         """Mean of -ln p(code | condition, codes before it), over pictures in [-1, 1] or over their codes.
 
         Pictures and codes are of the size of a training crop. A model that has learned nothing gives
         ln(codebook_size).
         """
+        pictures = images_or_codes
         prompt = self._prompt(condition, num=len(pictures), grid=self.settings.grid)
         total, tokens = 0.0, len(pictures) * len(self.order)
         with _resting(self):
@@ -112,9 +113,9 @@ class Generator(nn.Module):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        min_p: float | None = None,
         guidance: float = 1.0,
         output: str = "pil",
+        min_p: float | None = None,
         micro_batch: int | None = None,
         progress: bool = False,
         **condition: Any,
@@ -153,9 +154,9 @@ class Generator(nn.Module):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        min_p: float | None = None,
         guidance: float = 1.0,
         output: str = "pil",
+        min_p: float | None = None,
         micro_batch: int | None = None,
         progress: bool = False,
         **condition: Any,

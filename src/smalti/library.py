@@ -116,6 +116,15 @@ def describe(path: Path) -> str:
     return "\n".join(lines)
 
 
+def trained_size(path: Path) -> tuple[int, int]:
+    """Height and width in pixels of the crops that a model was trained on; UserError if it does not say."""
+    folder = find(path)
+    size = read_config(folder).get("provenance", {}).get("size")
+    if size is None:
+        raise UserError("a size", f"none, and {folder} does not say its own", "give --size")
+    return int(size[0]), int(size[1])
+
+
 def fingerprint(model: Tokenizer | Generator) -> str:
     """16 hex digits that change with any weight or setting: which model drew a picture or made codes."""
     return _digest(_settings(model), _weights(model), _part_fingerprints(model))

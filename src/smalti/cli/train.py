@@ -17,6 +17,10 @@ def train(recipe: str, settings: tuple[str, ...], data: Path | None, out: Path |
     Example: smalti train tokenizer_300 --data photos --out runs/tokenizer steps=2000
     """
     from smalti import config
+    from smalti.errors import UserError
     from smalti.training.train import train as run
 
-    click.echo(run(recipe, data=data, out=out, resume=resume, **config.overrides(settings)))
+    changes = config.overrides(settings)
+    for name in {"data", "out", "resume", "recipe"} & changes.keys():
+        raise UserError("settings of the recipe as key=value", f"{name}=", f"give it as --{name}")
+    click.echo(run(recipe, data=data, out=out, resume=resume, **changes))

@@ -34,7 +34,11 @@ class Folder:
         assert split in ("train", "val"), f"no split {split}"
         everything = images.find_pictures(settings.root)
         if settings.val is not None:  # which may lie inside root: what is held out is not trained on
-            everything = [path for path in everything if not path.is_relative_to(settings.val)]
+            held_out_root = settings.val.resolve()
+            everything = [p for p in everything if not p.resolve().is_relative_to(held_out_root)]
+            if not everything:
+                got = f"{settings.val}, in which all of {settings.root} lies"
+                raise UserError("a data.val that leaves pictures to train on", got, "choose another data.val")
         self.classes = _classes(everything, settings.root) if settings.classes == "auto" else ()
         self.root, self.paths = settings.root, everything
         if settings.val is not None and split == "val":
@@ -66,7 +70,9 @@ def _class(path: Path, root: Path) -> str:
 def _classes(paths: list[Path], root: Path) -> tuple[str, ...]:
     names = sorted({_class(path, root) for path in paths})
     if set(names) <= _SPLITS:
-        remedy = f"data.root={root / names[-1]} data.val={root / names[0]}, or data.classes=none"
+        train = next((name for name in names if name.startswith("train")), names[0])
+        other = next((name for name in names if name != train), train)
+        remedy = f"data.root={root / train} data.val={root / other}, or data.classes=none"
         raise UserError(f"pictures or folders of classes in {root}", f"the splits {names}", remedy)
     return tuple(names) if len(names) > 1 and "" not in names else ()
 

@@ -97,11 +97,18 @@ class Crops(Dataset[Sample | UserError]):
             return UserError(mistake.expected, f"{mistake.got} in {sample.path}", mistake.remedy)
 
 
-def in_order(reader: Reader, *, size: tuple[int, int], crop: CropSettings, batch: int) -> Iterator[Batch]:
-    """Every sample once, in the reader's order and without chance; the last batch may be short."""
+def in_order(
+    reader: Reader, *, size: tuple[int, int], crop: CropSettings, batch: int, most: int | None = None
+) -> Iterator[Batch]:
+    """Every sample once, in the reader's order and without chance; the last batch may be short.
+
+    most: at most so many samples, evenly over the reader, so that all classes are among them.
+    """
     crops = Crops(reader, size, crop.for_validation(), seed=0)
-    for first in range(0, len(reader), batch):
-        yield collate([crops[0, index] for index in range(first, min(first + batch, len(reader)))])
+    count = len(reader) if most is None else min(len(reader), most)
+    indices = [number * len(reader) // count for number in range(count)]
+    for first in range(0, count, batch):
+        yield collate([crops[0, index] for index in indices[first : first + batch]])
 
 
 def collate(samples: list[Sample | UserError]) -> Batch:

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from smalti import library
+from smalti.data.transforms import CropSettings
 from smalti.demo import photographs
 from smalti.demo.evidence import Evidence
 from smalti.demo.page import Page
@@ -29,7 +30,8 @@ def run(out: Path) -> Path:
     train("demo_tokenizer", data=out / "photos" / "train", out=out / "tokenizer")
     tokenizer = library.load(out / "tokenizer")
     assert isinstance(tokenizer, Tokenizer), "a tokenizer's run folder holds a tokenizer"
-    encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=CROPS)
+    crop = CropSettings(resize="none")  # as the tokenizer saw the tiles, at their own scale
+    encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=CROPS, crop=crop)
     train("demo_prior", data=out / "tokens", out=out / "prior", tokenizer=str(out / "tokenizer"))
     model = library.load(out / "prior")
     assert isinstance(model, Generator), "a prior's run folder holds a generator"

@@ -157,7 +157,7 @@ class Loop:
             wait = processes.unsynchronised(self._wrapped)
         with seeded(self.device, *chance), wait:
             with self.optimizers.autocast():
-                losses = self.task.losses(part, self.step)
+                losses = self.task.losses(part, self.step, number)
             self.optimizers.backward(losses.minimise, share)
         return losses
 
@@ -183,6 +183,8 @@ class Loop:
         first = processes.rank() == 0
         if self._is_due(self.training.log_every):
             recorder.line(self.step, {**self._numbers(), **pace.take()})
+        if self._is_due(self.training.checkpoint_every):
+            self._save()
         if first and self._is_due(self.training.sample_every):
             self.folder.samples.mkdir(exist_ok=True)
             with self._averaged():
@@ -192,8 +194,6 @@ class Loop:
             with self._averaged():
                 numbers = self.task.validate(to(batch, self.device) for batch in feed.validation())
             recorder.write(self.step, "validation", **numbers)
-        if self._is_due(self.training.checkpoint_every):
-            self._save()
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.training.steps
@@ -223,6 +223,7 @@ class Loop:
         state = Checkpoint(step=self.step, tensors={**networks, **means, **moments}, numbers=numbers)
         checkpoints.write(self.folder.checkpoints, state, keep=self.training.keep)
         made = {"smalti": version("smalti"), "run": self.folder.root.name, "steps": self.step}
+        made["size"] = list(self.training.crop_size)
         with self._averaged():
             library.save(self.task.model(), self.folder.model, provenance=made)
 

@@ -15,6 +15,8 @@ from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
 
+AS_IT_FITS = CropSettings()
+
 
 def encode(
     tokenizer: Tokenizer,
@@ -26,12 +28,15 @@ def encode(
     batch: int = 16,
     workers: int = 0,
     seed: int = 0,
+    crop: CropSettings = AS_IT_FITS,
 ) -> Path:
     """Encode a folder of pictures into token shards; gives their folder.
 
-    size: of a crop in pixels, multiples of the factor. crops: random ones of every training picture, flipped
-    half the time; held-out pictures give one, the middle. The shards carry the tokenizer's fingerprint, and
-    the classes by number. UserError for an `out` that holds something, and for an unreadable picture.
+    size: of a crop in pixels, multiples of the factor. crops: random ones of every training picture; held-out
+    pictures give one, the middle. crop: how they are taken, best as the tokenizer was trained, above all in
+    scale: at 1.0 the crops of a square picture differ by their flip alone. The shards carry the tokenizer's
+    fingerprint, and the classes by number. UserError for an `out` that holds something, and for an
+    unreadable picture.
     """
     size = size if isinstance(size, tuple) else (size, size)
     if crops < 1 or any(side % tokenizer.factor for side in size):
@@ -45,8 +50,7 @@ def encode(
         classes=readers["train"].classes,
     )
     writer = ShardWriter(Path(out), facts)
-    how = CropSettings()
-    loader = Loader(readers["train"], size=size, crop=how, batch=batch, seed=seed, workers=workers)
+    loader = Loader(readers["train"], size=size, crop=crop, batch=batch, seed=seed, workers=workers)
     rows = len(readers["train"]) * crops
     with tqdm(total=rows + len(readers["val"]), unit="crop", desc="encoding") as bar:
         for number, found in enumerate(loader.batches()):
@@ -55,7 +59,7 @@ def encode(
             bar.update(min(left, batch))
             if left <= batch:
                 break
-        held_out = Crops(readers["val"], size, how.for_validation(), seed)
+        held_out = Crops(readers["val"], size, crop.for_validation(), seed)
         for index in range(len(readers["val"])):
             _add(writer, "val", tokenizer, collate([held_out[0, index]]), 1)
             bar.update()

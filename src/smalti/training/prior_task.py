@@ -61,10 +61,10 @@ class PriorTask:
         self.prior = wrap(self.prior)
         return [self.prior]
 
-    def losses(self, batch: Batch, step: int) -> Losses:
+    def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Only codes are scored, not the prefix; they are clean, also where those shown are not."""
         codes = self._codes(batch)
-        draws = generator(self.training.seed, 4, step, processes.rank())
+        draws = generator(self.training.seed, 4, step, processes.rank(), part)
         targets = self.generator.sequence(codes)
         prefix = self.generator.condition.drop(self._prefix(batch, codes), draws)
         shown = targets

@@ -37,8 +37,8 @@ class Task(Protocol):
         """From now on run the networks inside what wrap(...) gives; gives those."""
         ...
 
-    def losses(self, batch: Batch, step: int) -> Losses:
-        """One forward pass. Writes nothing and does not wait for the device.
+    def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
+        """One forward pass of part number `part` of a batch. Writes nothing and does not wait for the device.
 
         Changes nothing either, but for the running statistics of a critic with BatchNorm.
         """

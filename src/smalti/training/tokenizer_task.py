@@ -14,7 +14,7 @@ from smalti.losses import OBJECTIVES, perceptual
 from smalti.losses.adaptive_weight import adaptive_weight
 from smalti.losses.patchgan import PatchGAN
 from smalti.quantizers.protocol import Quantized
-from smalti.quantizers.usage import RecentCodes, usage
+from smalti.quantizers.usage import RecentCodes, perplexity, usage
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.training import processes
 from smalti.training.seeds import generator, seeded
@@ -81,7 +81,7 @@ class TokenizerTask:
         self.judge = wrap(self.judge)
         return [self.autoencoder, self.judge]
 
-    def losses(self, batch: Batch, step: int) -> Losses:
+    def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Statistics: every term unweighted, lambda, the critic's mean scores."""
         real = _pictures(batch)
         bypass = step < self.training.quantize_from
@@ -132,7 +132,7 @@ class TokenizerTask:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over pictures of l1, perceptual distance and PSNR (dB); the share of the codebook in use."""
+        """Means over pictures of l1, perceptual distance and PSNR (dB); use of the codebook."""
         rows, codes = [], []
         for batch in batches:
             real = _pictures(batch)
@@ -146,7 +146,12 @@ class TokenizerTask:
                 measures["perceptual"] = self.distance(real, rebuilt)
             rows.append(measures)
         means = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
-        return {**means, "codebook_usage": usage(torch.cat(codes), self.tokenizer.codebook_size)}
+        size = self.tokenizer.codebook_size
+        used = {
+            "codebook_usage": usage(torch.cat(codes), size),
+            "codebook_perplexity": perplexity(torch.cat(codes), size),
+        }
+        return {**means, **used}
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """Pictures above, what their codes give below."""

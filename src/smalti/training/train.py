@@ -1,6 +1,5 @@
 """From a recipe to a run folder: what `smalti train` calls."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from smalti.config import find_recipe
 from smalti.data import READERS, ReaderSettings
 from smalti.data.folder import Folder
 from smalti.data.loader import Loader, in_order
-from smalti.data.protocol import Batch, Reader
+from smalti.data.protocol import Reader
 from smalti.data.report import inspect
 from smalti.data.shards import TokenShards, is_shards
 from smalti.errors import UserError
@@ -131,7 +130,7 @@ def _with_classes(mapping: dict[str, Any]) -> dict[str, Any]:
     data = config.parse(mapping.get("data", {}), ReaderSettings, where="data")
     classes = list(_open(data)["train"].classes)
     if not classes:
-        remedy = "put each class into a sub-folder of its own, or set condition.kind=none"
+        remedy = "put each class into a sub-folder of its own, or give 'condition={kind: none}'"
         raise UserError("pictures with classes for condition.kind=label", f"none in {data.root}", remedy)
     return {**mapping, "condition": {**condition, "classes": len(classes), "names": classes}}
 
@@ -173,13 +172,8 @@ def _feed(training: Training, readers: dict[str, Reader]) -> Feed:
     )
     if not len(readers["val"]):
         return Feed(train=loader.batches, validation=None)
-    held_out = partial(in_order, readers["val"], size=size, crop=crop, batch=training.batch)
-    return Feed(train=loader.batches, validation=partial(_some, held_out, VALIDATED // training.batch + 1))
-
-
-def _some(batches: partial[Iterator[Batch]], count: int) -> Iterator[Batch]:
-    for batch, _ in zip(batches(), range(count), strict=False):
-        yield batch
+    held_out = partial(in_order, readers["val"], size=size, crop=crop, batch=training.batch, most=VALIDATED)
+    return Feed(train=loader.batches, validation=held_out)
 
 
 def _tell(reader: Reader) -> None:
