@@ -1,12 +1,13 @@
 # The commands of the house. Everything is installed into .venv with the pinned constraints.
 PYTHON ?= python3
 BIN := .venv/bin
+OUT ?= demo-$(shell date +%Y%m%d-%H%M%S)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test test-slow check format clean
 
 demo: .venv/.demo  ## train on shipped photographs, draw, measure, report: about six minutes
-	$(BIN)/smalti demo
+	$(BIN)/smalti demo --out $(OUT)
 
 test: .venv/.dev  ## the tests
 	$(BIN)/pytest -m "not slow"

@@ -132,7 +132,7 @@ class Generator(nn.Module):
         codes are nearly equally likely, another batch size may choose the other one.
         progress: show a bar with rate and time left, on stderr.
         """
-        grid = self._grid(self._crop if size is None else size)
+        grid = self._grid(self.crop_size if size is None else size)
         request = Request(
             num=num,
             seed=seed,
@@ -195,14 +195,14 @@ class Generator(nn.Module):
         return sequence, self.prior(sequence, prompt.window(0, 0, *self.settings.grid))
 
     @property
-    def _crop(self) -> tuple[int, int]:
+    def crop_size(self) -> tuple[int, int]:
         """Height and width of a training crop in pixels."""
         height, width = self.settings.grid
         return height * self.tokenizer.factor, width * self.tokenizer.factor
 
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The cells of a size in pixels, if this model can draw it."""
-        (height, width), (rows, columns), factor = size, self._crop, self.tokenizer.factor
+        (height, width), (rows, columns), factor = size, self.crop_size, self.tokenizer.factor
         if height % factor or width % factor:
             near = [max(1, round(side / factor)) * factor for side in size]
             remedy = f"the next size is {near[0]} x {near[1]}"

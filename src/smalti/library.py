@@ -33,6 +33,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Tokenizer | Ge
 
     Raises UserError where there is no such folder, or where it holds something else.
     """
+    _check_device(device)
     folder = find(Path(path))
     facts = read_config(folder)
     weights = _read_weights(folder / WEIGHTS)
@@ -144,6 +145,14 @@ def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any
     if isinstance(model, Generator):
         (folder / TOKENIZER).mkdir()
         _write(model.tokenizer, folder / TOKENIZER, {})
+
+
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as problem:  # torch raises one or the other
+        got = f"{device} ({str(problem).splitlines()[0]})"
+        raise UserError("a device that torch can use on this machine", got, "device=cpu") from None
 
 
 def _millions(module: nn.Module) -> str:

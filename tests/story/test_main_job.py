@@ -89,10 +89,11 @@ def test_from_a_folder_of_images_to_new_images(home, photos, smalti_command):
     assert facts["label"] == "standing"
     assert facts["model"] in succeed(run("info", "runs/prior"))
 
-    crop = photos / "crop.png"
-    Image.open(photos / "lying" / "0.png").crop((0, 0, 32, 32)).save(crop)
-    made = succeed(run("complete", "runs/prior", crop, "made", "--label", "lying", "--num", 2)).split()
-    assert len(made) == 2
+    Image.open(photos / "lying" / "0.png").resize((57, 43)).save("odd.png")
+    made = succeed(run("complete", "runs/prior", "odd.png", "made", "--label", "lying", "--num", 2)).split()
+    assert [images.open_rgb(path).shape for path in made] == [(3, 32, 32)] * 2
+    status, _, err = run("sample", "runs/prior", "elsewhere", "--label", "lying", "--device", "gpu")
+    assert (status, "device=cpu" in err) == (2, True)
 
 
 def test_python_and_resume(home, photos):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import device, drawing, load_generator, new_folder, sampling
+from smalti.cli.options import Size, device, drawing, load_generator, new_folder, sampling
 
 
 @click.command()
@@ -13,16 +13,26 @@ from smalti.cli.options import device, drawing, load_generator, new_folder, samp
 @click.argument("image", type=Path)
 @click.argument("out", type=Path)
 @click.option("--keep", default=0.5, show_default=True, help="Share of rows kept from the top.")
+@click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @sampling
 @device
 def complete(model: Path, image: Path, out: Path, device: str, **options: Any) -> None:
     """Keep the top of a picture and draw the rest anew, into the folder OUT.
 
+    The picture is scaled until it just covers the size, and its middle is taken.
+
     Example: smalti complete runs/photos-prior photo.jpg completed --keep 0.5 --num 3
     """
+    import torch
+
     import smalti
+    from smalti import images
+    from smalti.data.transforms import CropSettings, crop
 
     new_folder(out)
     generator = load_generator(model, device)
-    for path in smalti.save_all(generator.complete(image, **drawing(options), progress=True), out):
+    size = options.pop("size") or generator.crop_size
+    middle = CropSettings().for_validation()
+    picture = images.to_float(crop(images.open_rgb(image), size, middle, torch.Generator()))
+    for path in smalti.save_all(generator.complete(picture, **drawing(options), progress=True), out):
         click.echo(path)
