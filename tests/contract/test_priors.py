@@ -179,6 +179,28 @@ def test_weights_are_its_parameters_each_once(case):
     assert len({tensor.data_ptr() for tensor in state.values()}) == len(state)
 
 
+def test_every_shift_scale_and_gate_is_in_use():
+    prior = build("modern", scope(), conditioning="shift")
+    codes, prefix = tokens(1)
+    prior(codes, prefix).square().mean().backward()
+    gradients = prior.shift.bias.grad.view(-1, SMALL["width"])
+    assert len(gradients) == 6 * SMALL["layers"] + 2
+    assert gradients.any(1).all()
+
+
+@torch.no_grad()
+def test_shifted_layers_begin_as_the_identity():
+    settings, member = PRIORS["modern"]
+    torch.manual_seed(0)
+    prior = member(settings(**SMALL, conditioning="shift"), scope())
+    torch.nn.init.normal_(prior.head.weight)  # which begins at zero
+    codes, prefix = tokens(1)
+    other = codes.clone()
+    other[:, 3] = (codes[:, 3] + 1) % CODES
+    moved = (prior(other, prefix) - prior(codes, prefix)).abs().amax((0, 2)) > 0
+    assert moved.nonzero().flatten().tolist() == [4]
+
+
 @torch.no_grad()
 def test_modern_knows_which_cell_is_asked_for():
     codes, prefix = tokens(1)

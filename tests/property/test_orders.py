@@ -9,6 +9,15 @@ from smalti.errors import UserError
 from smalti.orders import ORDERS, inverse, order
 
 SIDES = st.integers(1, 17)
+KNOWN = {  # on 4 x 4 cells, as in the 2021 code
+    "row": "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15",
+    "subsample": "0 2 8 10 1 3 9 11 4 6 12 14 5 7 13 15",
+    "z_curve": "0 1 4 5 2 3 6 7 8 9 12 13 10 11 14 15",
+    "spiral_out": "9 5 6 10 14 13 12 8 4 0 1 2 3 7 11 15",
+    "spiral_in": "15 11 7 3 2 1 0 4 8 12 13 14 10 6 5 9",
+    "random": "3 13 7 2 6 10 4 1 14 0 15 9 8 12 11 5",
+    "alternate": "0 1 2 3 7 6 5 4 8 9 10 11 15 14 13 12",
+}
 
 
 def is_defined(name, height, width):
@@ -56,6 +65,11 @@ def test_subsample_begins_with_every_second_cell(depth):
     first = order("subsample", side, side)[: side * side // 4]
     assert not (first // side % 2).any()
     assert not (first % side % 2).any()
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_known_orders(name):
+    assert order(name, 4, 4).tolist() == [int(word) for word in KNOWN[name].split()]
 
 
 def test_unknown_order():
