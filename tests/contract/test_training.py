@@ -365,8 +365,9 @@ def test_a_run_that_gives_no_numbers_gives_up(tmp_path, monkeypatch):
     assert "optimizer.lr" in caught.value.remedy
 
 
-def test_a_prior_scores_clean_codes_and_only_them():
-    task = prior_task()
+@pytest.mark.parametrize("pkeep", [1.0, 0.5])
+def test_a_prior_scores_clean_codes_and_only_them(pkeep):
+    task = prior_task(pkeep=pkeep)
     codes = torch.arange(64).view(1, 8, 8) % 8
     seen = {}
 
@@ -379,7 +380,7 @@ def test_a_prior_scores_clean_codes_and_only_them():
 
     task.distribute(lambda _: Told())
     losses = task.losses(Batch(codes=codes), 0)
-    assert torch.equal(seen["shown"], codes.flatten(1))
+    assert torch.equal(seen["shown"], codes.flatten(1)) == (pkeep == 1)
     assert seen["prefix"].shape == (1, 1)
     expected = -torch.log_softmax(torch.tensor([5.0] + [0.0] * 7), 0)[0]  # nats a token
     torch.testing.assert_close(losses.minimise["prior"], expected)
