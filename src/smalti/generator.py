@@ -1,7 +1,6 @@
 """What a user holds: a tokenizer, a condition and a prior that lay new pictures together."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from smalti.sampling.guidance import Scorer
 from smalti.sampling.request import Request
 from smalti.sampling.wavefront import together
 from smalti.tokenizer import Tokenizer
+from smalti.tokenizer.use import in_use
 
 BATCH = 16  # pictures together unless micro_batch says otherwise: bounds the memory of caches
 PIXELS = 16 * 256 * 256  # decoded together, at least one picture: bounds the memory of the decoder
@@ -83,7 +83,7 @@ class Generator(nn.Module):
         codebook holds, for models whose prefix and codes share one table.
         """
         prompt = self._prompt(condition, num=len(codes), grid=self.settings.grid)
-        with _resting(self):
+        with in_use(self):
             return self._score(codes, prompt)[1]
 
     def nats_per_token(
@@ -97,7 +97,7 @@ class Generator(nn.Module):
         pictures = images_or_codes
         prompt = self._prompt(condition, num=len(pictures), grid=self.settings.grid)
         total, tokens = 0.0, len(pictures) * len(self.order)
-        with _resting(self):
+        with in_use(self):
             for rows in split(len(pictures), BATCH, self.order.device, padded=False):
                 part = pictures[rows.to(pictures.device)]
                 codes = self.tokenizer.encode(part.to(rows.device)) if part.is_floating_point() else part
@@ -255,7 +255,7 @@ class Generator(nn.Module):
         batches = self._batches(request, request.micro_batch or BATCH // together(grid, self.settings.grid))
         drawn = []
         total = known.numel() * sum(map(len, batches))
-        with tqdm(total=total, disable=not request.progress, unit=" cells") as bar, _resting(self):
+        with tqdm(total=total, disable=not request.progress, unit=" cells") as bar, in_use(self):
             for rows in batches:
                 canvas = Canvas(
                     codes=start.expand(len(rows), -1, -1),
@@ -298,17 +298,3 @@ def _open(image: Any) -> Float[Tensor, "1 c H W"]:
         remedy = "complete pictures one after the other"
         raise UserError("one picture (c H W)", f"a tensor {tuple(image.shape)}", remedy)
     return pixels
-
-
-@contextmanager
-def _resting(module: nn.Module) -> Iterator[None]:
-    """No gradients, no dropout; every part is afterwards in the mode it was in."""
-    training = [part for part in module.modules() if part.training]
-    try:
-        for part in training:
-            part.training = False
-        with torch.no_grad():
-            yield
-    finally:
-        for part in training:
-            part.training = True

@@ -73,12 +73,16 @@ def find(path: Path) -> Path:
         if (folder / CONFIG).is_file():
             return folder
     if path.is_file():
-        raise UserError("a model folder", f"the file {path}", f"smalti import {path} OUT")
+        raise UserError(
+            "a model folder",
+            f"the file {path}",
+            f"smalti import {path} OUT, which this version does not have yet",
+        )
     if not path.exists():
         raise UserError("a model folder or a run folder", f"{path}, which does not exist", "check the path")
     if (path / "settings.yaml").is_file():
         raise UserError("a run that has saved a model", f"{path} without model/", "let it train on: --resume")
-    raise UserError(f"a model folder (with {CONFIG})", str(path), "smalti train makes one, smalti import too")
+    raise UserError(f"a model folder (with {CONFIG})", str(path), "smalti train makes one")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         known = facts["format"], facts["kind"], facts["settings"], facts["fingerprint"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
         got = f"{folder / CONFIG} ({type(problem).__name__}: {problem})"
-        raise UserError("a model folder's config.json", got, "smalti import reads foreign files") from None
+        raise UserError("a model folder's config.json", got, "copy the folder again, whole") from None
     if known[0] != FORMAT or known[1] not in ("tokenizer", "generator"):
         got = f"format {known[0]}, kind {known[1]} in {folder / CONFIG}"
         raise UserError(f"format {FORMAT}, kind tokenizer or generator", got, "use a newer smalti")

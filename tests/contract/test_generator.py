@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import NETWORK
 
 from smalti import config, images
 from smalti.conditions.label import LabelSettings
@@ -22,16 +23,7 @@ LABELS = LabelSettings(classes=3, names=("brick", "grass", "moon"), dropout=0.1)
 def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4)) -> Generator:
     """Factor 2, 12 codes, 8 x 8 pixels a crop; weights strong enough for every input to count."""
     torch.manual_seed(0)
-    network = NetworkSettings(
-        width=8,
-        multipliers=(1, 1),
-        blocks=1,
-        attention_levels=(),
-        mid_attention=False,
-        latent_channels=8,
-        code_dim=4,
-        groups=4,
-    )
+    network = NetworkSettings(**NETWORK, multipliers=(1, 1))
     tokenizer = Tokenizer(
         TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=12))
     )

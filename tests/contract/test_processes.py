@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tiny import NETWORK
 
 import smalti
 from smalti.training import log, processes
@@ -20,16 +21,7 @@ RECIPE = {
     "batch": 8,
     "steps": 4,
     "device": "cpu",
-    "network": {
-        "width": 8,
-        "multipliers": [1, 2],
-        "blocks": 1,
-        "attention_levels": [],
-        "mid_attention": False,
-        "latent_channels": 8,
-        "code_dim": 4,
-        "groups": 4,
-    },
+    "network": {**NETWORK, "multipliers": (1, 2)},
     "quantizer": {"codebook_size": 8, "kmeans_start": True, "revive_below": 0.2},
     "losses": {
         "perceptual": {"kind": "none"},

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tiny import NETWORK
 
 import smalti
 from smalti import images, library
@@ -27,17 +28,7 @@ TOKENIZER = {
     "crop": {"resize": "none"},
     "batch": 4,
     "steps": 8,
-    "network": {
-        "width": 8,
-        "multipliers": [1, 2, 2],
-        "blocks": 1,
-        "attention_levels": [],
-        "mid_attention": False,
-        "latent_channels": 8,
-        "code_dim": 4,
-        "groups": 4,
-        "dropout": 0.1,
-    },
+    "network": {**NETWORK, "multipliers": (1, 2, 2), "dropout": 0.1},
     "quantizer": {"codebook_size": 16, "kmeans_start": True, "revive_below": 0.3},
     "losses": {
         "perceptual": {"kind": "none"},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import NETWORK
 from torch import nn
 
 from smalti.data.folder import FolderSettings
@@ -28,16 +29,7 @@ from smalti.training.settings import LossSettings, OptimizerSettings, PriorTrain
 from smalti.training.tokenizer_task import TokenizerTask
 
 CPU = torch.device("cpu")
-NETWORK = NetworkSettings(
-    width=8,
-    multipliers=(1, 2),
-    blocks=1,
-    attention_levels=(),
-    mid_attention=False,
-    latent_channels=8,
-    code_dim=4,
-    groups=4,
-)
+NETWORK = NetworkSettings(**NETWORK, multipliers=(1, 2))
 CRITIC = AdversarialSettings(start=4, critic_start=2, ramp=4, patchgan=PatchGANSettings(width=8, layers=1))
 RATE = OptimizerSettings(lr=3.0e-3, betas=(0.5, 0.9))
 COMMON = {

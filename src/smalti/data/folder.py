@@ -72,7 +72,8 @@ def _classes(paths: list[Path], root: Path) -> tuple[str, ...]:
     if set(names) <= _SPLITS:
         train = next((name for name in names if name.startswith("train")), names[0])
         other = next((name for name in names if name != train), train)
-        remedy = f"data.root={root / train} data.val={root / other}, or data.classes=none"
+        held_out = f" data.val={root / other}" if other != train else ""
+        remedy = f"data.root={root / train}{held_out}, or data.classes=none"
         raise UserError(f"pictures or folders of classes in {root}", f"the splits {names}", remedy)
     return tuple(names) if len(names) > 1 and "" not in names else ()
 

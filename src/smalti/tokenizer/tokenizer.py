@@ -1,9 +1,5 @@
 """The tokenizer: pictures to codes and back."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -13,6 +9,7 @@ from smalti.quantizers.protocol import Quantized, Quantizer
 from smalti.tokenizer.decoder import Decoder
 from smalti.tokenizer.encoder import Encoder
 from smalti.tokenizer.settings import TokenizerSettings
+from smalti.tokenizer.use import in_use
 
 
 class Tokenizer(nn.Module):
@@ -80,7 +77,7 @@ class Tokenizer(nn.Module):
 
         Raises UserError as `latents` does.
         """
-        with self._in_use():
+        with in_use(self):
             return self.quantize(self.latents(images)).codes
 
     def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
@@ -91,7 +88,7 @@ class Tokenizer(nn.Module):
                 f"{codes.min().item()} to {codes.max().item()}",
                 "decode with the tokenizer that made the codes",
             )
-        with self._in_use():
+        with in_use(self):
             return self.decode_latents(self.quantizer.lookup(codes))
 
     def reconstruct(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c_out H W"]:
@@ -113,16 +110,3 @@ class Tokenizer(nn.Module):
                 f"{height} x {width} pixels",
                 f"crop or resize to {near[0]} x {near[1]}",
             )
-
-    @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        """No gradients, no dropout; every module is afterwards in the mode it was in."""
-        training = [module for module in self.modules() if module.training]
-        try:
-            for module in training:
-                module.training = False
-            with torch.no_grad():
-                yield
-        finally:
-            for module in training:
-                module.training = True

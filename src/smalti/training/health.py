@@ -45,7 +45,8 @@ def codebook_collapse(lines: Sequence[Line]) -> Alarm | None:
     return Alarm(
         name="codebook_collapse",
         finding=f"{100 * usage:.1f} % of the codebook is in use, evenness {100 * perplexity:.1f} %",
-        remedy="a smaller quantizer.codebook_size, more varied pictures, or a lower optimizer.lr",
+        remedy="quantizer.kmeans_start=true with quantize_from=500, quantizer.revive_below=0.1 with "
+        "quantizer.usage_decay=0.9, fewer codes, or a lower optimizer.lr",
     )
 
 
