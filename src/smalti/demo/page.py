@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smalti import images
-from smalti.demo.evidence import CLASSES, EACH, Evidence
+from smalti.demo.evidence import CLASSES, DRAW, EACH, Evidence
 from smalti.evaluation.report import Report
 
 CANVAS = (64, 512)  # pixels of the large canvases: 16 times wider than the training crop
@@ -42,13 +42,14 @@ class Page:
         half = COLUMNS // 2
         pick = torch.arange(half)[None] * (EACH // half) + EACH * torch.arange(len(CLASSES))[:, None]
         rows = torch.cat([self.evidence.real.images[pick], self.evidence.samples.images[pick]], dim=1)
-        caption = f"Left half: real training crops. Right half: drawn. Rows: {', '.join(CLASSES)}"
+        how = ", ".join(f"{name}={value}" for name, value in DRAW.items())
+        caption = f"Left half: real training crops. Right half: drawn ({how}). Rows: {', '.join(CLASSES)}"
         self._picture("samples", rows.flatten(0, 1), caption)
 
     def _canvases(self) -> None:
         self.report.heading("Larger than any training crop")
-        names = ("brick", "gravel", "tissue")
-        drawn = self.evidence.model.sample(num=3, size=CANVAS, label=names, seed=7, output="tensor")
+        names = ("brick", "stars", "tissue")
+        drawn = self.evidence.model.sample(num=3, size=CANVAS, label=names, seed=7, output="tensor", **DRAW)
         for name, canvas in zip(names, drawn, strict=True):
             caption = f"{name}, {CANVAS[1]} x {CANVAS[0]} pixels, laid by the sliding window"
             self._picture(f"canvas-{name}", canvas[None], caption, columns=1)
@@ -60,7 +61,9 @@ class Page:
             original = self.evidence.held_out.images[label * EACH + EACH // 2][None]
             kept = original.clone()
             kept[:, :, self.evidence.crop // 2 :] = -1
-            made = self.evidence.model.complete(original, num=4, seed=50, label=label, output="tensor")
+            made = self.evidence.model.complete(
+                original, num=4, seed=50, label=label, output="tensor", **DRAW
+            )
             rows.append(torch.cat([original, kept, made]))
         caption = "A held-out crop, the half of it that is kept, four ways to go on; two crops a row"
         self._picture("completions", torch.cat(rows), caption)

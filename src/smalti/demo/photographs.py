@@ -12,14 +12,14 @@ from smalti import images
 from smalti.errors import optional
 
 PHOTOGRAPHS = {  # class -> package, file below it, scale
-    "brick": ("skimage", "data/brick.png", 0.5),
-    "coffee": ("skimage", "data/coffee.png", 0.5),
-    "coins": ("skimage", "data/coins.png", 0.5),
-    "grass": ("skimage", "data/grass.png", 0.5),
-    "gravel": ("skimage", "data/gravel.png", 0.5),
-    "retina": ("skimage", "data/retina.jpg", 0.2),
-    "stars": ("skimage", "data/hubble_deep_field.jpg", 0.25),
-    "tissue": ("skimage", "data/ihc.png", 0.5),
+    "brick": ("skimage", "data/brick.png", 0.6),
+    "coins": ("skimage", "data/coins.png", 0.6),
+    "flower": ("sklearn", "datasets/images/flower.jpg", 0.5),
+    "palace": ("sklearn", "datasets/images/china.jpg", 0.5),
+    "retina": ("skimage", "data/retina.jpg", 0.25),
+    "rocket": ("skimage", "data/rocket.jpg", 0.5),
+    "stars": ("skimage", "data/hubble_deep_field.jpg", 0.4),
+    "tissue": ("skimage", "data/ihc.png", 0.75),
 }
 
 
