@@ -5,6 +5,10 @@ import torch
 
 from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.clusters import draw, kmeans, nearest
+from smalti.quantizers.ema import EmaQuantizer, EmaSettings
+from smalti.quantizers.gaussian import GaussianQuantizer
+from smalti.quantizers.gumbel import GumbelQuantizer, GumbelSettings
+from smalti.quantizers.remap import RemappedQuantizer, RemappedSettings
 from smalti.quantizers.usage import RecentCodes, perplexity, usage
 from smalti.quantizers.vq import VectorQuantizer, VectorQuantizerSettings
 
@@ -13,61 +17,125 @@ MEMBERS = {
     "vq-cosine": (VectorQuantizerSettings(cosine=True), VectorQuantizer),
     "vq-legacy": (VectorQuantizerSettings.legacy(codebook_size=64), VectorQuantizer),
     "vq-revival": (VectorQuantizerSettings(codebook_size=64, revive_below=0.1), VectorQuantizer),
+    "gumbel-soft": (GumbelSettings(codebook_size=64, straight_through=False), GumbelQuantizer),
+    "ema-kmeans": (EmaSettings(codebook_size=16, kmeans_start=True, revive_below=0.1), EmaQuantizer),
+    "remapped-gumbel": (
+        RemappedSettings(inner=GumbelSettings(codebook_size=64), used=40),
+        RemappedQuantizer,
+    ),
+    "remapped-ema": (
+        RemappedSettings(inner=EmaSettings(codebook_size=64), used=64, unknown="extra"),
+        RemappedQuantizer,
+    ),
 }
+WITH_CODES = {name: pair for name, pair in MEMBERS.items() if name != "gaussian"}
+
+
+def build(settings, member):
+    torch.manual_seed(0)
+    return member(settings, dim=4).eval()
 
 
 @pytest.fixture(params=MEMBERS.values(), ids=MEMBERS.keys())
 def quantizer(request):
-    torch.manual_seed(0)
-    settings, member = request.param
-    return member(settings, dim=4).eval()
+    return build(*request.param)
+
+
+@pytest.fixture(params=WITH_CODES.values(), ids=WITH_CODES.keys())
+def with_codes(request):
+    return build(*request.param)
+
+
+def latents_for(quantizer, *sides: int, seed: int = 1) -> torch.Tensor:
+    """What a member takes: two numbers a channel where it wants a mean and a log-variance."""
+    return torch.randn(2, 4 * quantizer.moments, *(sides or (3, 5)), generator=seeded(seed))
 
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_codes_carry_everything(quantizer):
-    quantized = quantizer(torch.randn(2, 4, 3, 5))
+def equal(one, other) -> bool:
+    """Whether two results are the same in every part."""
+    parts = [(one.latents, other.latents), (one.loss, other.loss)]
+    if one.codes is not None:
+        parts.append((one.codes, other.codes))
+    return all(torch.equal(*pair) for pair in parts)
+
+
+def test_codes_carry_everything(with_codes):
+    quantized = with_codes(latents_for(with_codes))
     assert quantized.codes.min() >= 0
-    assert quantized.codes.max() < quantizer.codebook_size
-    assert torch.equal(quantizer.lookup(quantized.codes), quantized.latents)
+    assert quantized.codes.max() < with_codes.codebook_size
+    assert len(quantized.codes.unique()) > 3
+    assert torch.equal(with_codes.lookup(quantized.codes), quantized.latents)
 
 
-def test_gradients_reach_the_encoder(quantizer):
-    latents = torch.randn(2, 4, 3, 5, requires_grad=True)
-    quantizer(latents).latents.square().sum().backward()
+def test_without_a_codebook_there_are_no_codes(quantizer):
+    quantized = quantizer(latents_for(quantizer))
+    assert (quantized.codes is None) == (quantizer.codebook_size == 0)
+    assert quantized.latents.shape == (2, 4, 3, 5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_reach_the_encoder(quantizer, training):
+    latents = latents_for(quantizer).requires_grad_()
+    quantizer.train(training)(latents).latents.square().sum().backward()
     assert latents.grad is not None
     assert latents.grad.abs().sum() > 0
 
 
 def test_the_loss_teaches_encoder_and_codebook(quantizer):
-    latents = torch.randn(2, 4, 3, 5, requires_grad=True)
-    loss = quantizer(latents).loss
-    loss.backward()
-    assert loss > 0
-    assert latents.grad.abs().sum() > 0
-    assert all(parameter.grad.abs().sum() > 0 for parameter in quantizer.parameters())
+    """A Gumbel codebook learns from the pictures instead, a running mean from the latents."""
+    latents = latents_for(quantizer).requires_grad_()
+    quantized = quantizer.train()(latents)
+    assert quantized.loss > 0
+    (from_loss,) = torch.autograd.grad(quantized.loss, [latents], retain_graph=True)
+    assert from_loss.abs().sum() > 0
+    (quantized.loss + quantized.latents.square().sum()).backward()
+    learned = [parameter for parameter in quantizer.parameters() if parameter.requires_grad]
+    assert all(parameter.grad.abs().sum() > 0 for parameter in learned)
 
 
-def test_autocast_changes_nothing(quantizer):
-    latents = torch.randn(2, 4, 8, 8)
+@pytest.mark.parametrize("training", [False, True])
+def test_autocast_changes_nothing(quantizer, training):
+    latents, quantizer = latents_for(quantizer, 8, 8), quantizer.train(training)
+    torch.manual_seed(3)
     plain = quantizer(latents)
+    torch.manual_seed(3)
     with torch.autocast("cpu", torch.bfloat16):
         inside = quantizer(latents)
-    assert torch.equal(plain.codes, inside.codes)
-    assert torch.equal(plain.latents, inside.latents)
-    assert torch.equal(plain.loss, inside.loss)
+    assert equal(plain, inside)
+
+
+def test_in_use_equal_latents_give_equal_results(quantizer):
+    latents = latents_for(quantizer)
+    assert equal(quantizer(latents), quantizer(latents))
+    alone = quantizer(latents[1:])
+    torch.testing.assert_close(alone.latents[0], quantizer(latents).latents[1])
+    if alone.codes is not None:
+        assert torch.equal(alone.codes[0], quantizer(latents).codes[1])
+
+
+def test_in_training_draws_follow_from_the_default_generator(quantizer):
+    """As dropout's do: that is what a resumed run sets."""
+    latents, results = latents_for(quantizer), []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        results.append(quantizer.train()(latents))
+    assert equal(results[0], results[1])
+    draws = isinstance(getattr(quantizer, "inner", quantizer), GumbelQuantizer | GaussianQuantizer)
+    assert torch.equal(results[0].latents, results[2].latents) != draws
 
 
 def test_forward_keeps_no_account(quantizer):
     before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
-    quantizer.train()(torch.randn(2, 4, 3, 5))
+    quantizer.train()(latents_for(quantizer))
     assert all(torch.equal(before[name], tensor) for name, tensor in quantizer.state_dict().items())
 
 
 def test_start_and_after_step_depend_on_their_generator_alone(quantizer):
-    latents = torch.randn(2, 4, 3, 5)
+    latents = latents_for(quantizer)
     weights = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
     ends = []
     for _ in range(2):

@@ -38,6 +38,7 @@ class VectorQuantizer(nn.Module):
     latents and entries are scaled to length 1 before all of it (arXiv:2110.04627, section 3.2).
     """
 
+    moments = 1
     usage: Tensor  # v; a latent's share counted so that 1.0 is even use; there only if codes are revived
 
     def __init__(self, settings: VectorQuantizerSettings, *, dim: int) -> None:
@@ -48,7 +49,7 @@ class VectorQuantizer(nn.Module):
         if settings.revive_below:  # in the state dict: a resumed run must revive what the whole one would
             self.register_buffer("usage", torch.ones(self.codebook_size))
 
-    def forward(self, latents: Float[Tensor, "b d h w"]) -> Quantized:
+    def forward(self, latents: Float[Tensor, "b d h w"], step: int = 0) -> Quantized:
         """Quantize, in fp32; latents of the result are entries exactly, their gradient goes to latents."""
         z = self._scaled(latents.float().movedim(1, -1))  # b h w d
         entries = self._entries()

@@ -1,6 +1,6 @@
 """Pictures to codes and back."""
 
-from smalti.tokenizer.settings import NetworkSettings, TokenizerSettings
+from smalti.tokenizer.settings import AnyNetworkSettings, MaskgitSettings, NetworkSettings, TokenizerSettings
 from smalti.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["NetworkSettings", "Tokenizer", "TokenizerSettings"]
+__all__ = ["AnyNetworkSettings", "MaskgitSettings", "NetworkSettings", "Tokenizer", "TokenizerSettings"]

@@ -4,7 +4,7 @@ Modules are named as in the 2021 code, so that its state dicts fit key by key. A
 h w grid of the level.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -110,10 +110,12 @@ def attention_blocks(network: NetworkSettings, num: int, level: int) -> nn.Modul
     return nn.ModuleList(AttentionBlock(network.widths[level], groups=network.groups) for _ in range(num))
 
 
-def run_level(blocks: Iterable[nn.Module], attentions: nn.ModuleList, x: Tensor) -> Tensor:
-    """Residual blocks in turn, each followed by its attention where the level has any."""
+def run_level(
+    blocks: Iterable[nn.Module], attentions: Sequence[nn.Module], x: Tensor, *, all_after_each: bool
+) -> Tensor:
+    """Residual blocks in turn, each followed by its attention, or by all of the level's, where it has any."""
     for number, block in enumerate(blocks):
         x = block(x)
-        if attentions:
-            x = attentions[number](x)
+        for attention in attentions if all_after_each else attentions[number : number + 1]:
+            x = attention(x)
     return x

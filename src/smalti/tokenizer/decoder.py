@@ -36,9 +36,10 @@ class DecoderLevel(nn.Module):
         width, blocks = network.widths[level], network.blocks + 1
         width_in = network.widths[min(level + 1, len(network.widths) - 1)]
         self.block = residual_blocks(network, blocks, width_in, width)
+        self.all_after_each = network.attention == "all_after_each"
         self.attn = attention_blocks(network, blocks, level)
         self.upsample = Upsample(width, with_conv=network.resample_with_conv) if level else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e_out y x"]:
         """Grid of the coarser level to grid of this one, doubled."""
-        return self.upsample(run_level(self.block, self.attn, x))
+        return self.upsample(run_level(self.block, list(self.attn), x, all_after_each=self.all_after_each))

@@ -1,7 +1,10 @@
 """What a user chooses about a tokenizer."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag
 
 from smalti.config import Count, Positive, Share, settings
 from smalti.errors import UserError
@@ -9,16 +12,32 @@ from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 
 
+def _check_widths(multipliers: tuple[int, ...], width: int, groups: int) -> None:
+    if not multipliers:
+        raise UserError("multipliers with one number a level", "none", "multipliers=[1,1,2,2,4]")
+    widths = [width * multiplier for multiplier in multipliers]
+    if any(one % groups for one in widths):
+        common = math.gcd(groups, *widths)
+        raise UserError(
+            f"widths that are multiples of groups={groups}",
+            f"{', '.join(map(str, widths))} (width={width} times multipliers)",
+            f"groups={common}, or another width",
+        )
+
+
 @settings
 class NetworkSettings:
-    """Encoder and decoder. Levels are counted from the picture down; each but the last halves the sides."""
+    """The networks of 2021. Levels are counted from the picture down; each but the last halves the sides."""
 
+    kind: Literal["vqgan"] = "vqgan"
     in_channels: Positive = 3
     out_channels: Positive = 3
     width: Positive = 128  # channels of a level: this times the level's multiplier
     multipliers: tuple[Positive, ...] = (1, 1, 2, 2, 4)  # one a level
     blocks: Positive = 2  # residual blocks a level; the decoder has one more
     attention_levels: tuple[Count, ...] = (4,)  # levels, from 0, each of whose blocks attention follows
+    # a level's attention blocks: one after each residual block, or all of them after each (dalle-mini's slip)
+    attention: Literal["after_each", "all_after_each"] = "after_each"
     mid_attention: bool = True  # attention between the two blocks at the coarsest grid
     latent_channels: Positive = 256  # what the encoder gives and the decoder takes
     code_dim: Positive = 256  # of an entry of the codebook
@@ -27,8 +46,7 @@ class NetworkSettings:
     groups: Positive = 32  # of each group norm; every width is a multiple of it
 
     def __post_init__(self) -> None:
-        if not self.multipliers:
-            raise UserError("multipliers with one number a level", "none", "multipliers=[1,1,2,2,4]")
+        _check_widths(self.multipliers, self.width, self.groups)
         far = [level for level in self.attention_levels if level >= len(self.multipliers)]
         if far:
             last = len(self.multipliers) - 1
@@ -36,13 +54,6 @@ class NetworkSettings:
                 f"attention_levels from 0 to {last}",
                 f"{far[0]}",
                 f"attention_levels=[{last}], or [] for none",
-            )
-        if any(width % self.groups for width in self.widths):
-            common = math.gcd(self.groups, *self.widths)
-            raise UserError(
-                f"widths that are multiples of groups={self.groups}",
-                f"{', '.join(map(str, self.widths))} (width={self.width} times multipliers)",
-                f"groups={common}, or another width",
             )
 
     @property
@@ -57,9 +68,60 @@ class NetworkSettings:
 
 
 @settings
+class MaskgitSettings:
+    """The networks of MaskGIT's tokenizer (arXiv:2202.04200): no attention, few biases, 2 x 2 means down."""
+
+    kind: Literal["maskgit"] = "maskgit"
+    in_channels: Positive = 3
+    out_channels: Positive = 3
+    width: Positive = 128  # channels of a level: this times the level's multiplier
+    multipliers: tuple[Positive, ...] = (1, 1, 2, 2, 4)  # one a level
+    blocks: Positive = 2  # residual blocks a level, and between encoder or decoder and the coarsest level
+    code_dim: Positive = 256  # of an entry of the codebook, and of what encoder and decoder give and take
+    dropout: Share = 0.0  # in residual blocks
+    groups: Positive = 32  # of each group norm; every width is a multiple of it
+
+    def __post_init__(self) -> None:
+        _check_widths(self.multipliers, self.width, self.groups)
+
+    @property
+    def latent_channels(self) -> int:
+        """What the encoder gives and the decoder takes: entries as they are."""
+        return self.code_dim
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.width * multiplier for multiplier in self.multipliers)
+
+    @property
+    def factor(self) -> int:
+        """Pixels a cell side."""
+        return 1 << (len(self.multipliers) - 1)
+
+
+def _kind(network: Any) -> str:
+    """Of settings or a mapping; model folders and recipes from before there was a choice do not say it."""
+    return network.get("kind", "vqgan") if isinstance(network, Mapping) else getattr(network, "kind", "vqgan")
+
+
+AnyNetworkSettings = Annotated[
+    Annotated[NetworkSettings, Tag("vqgan")] | Annotated[MaskgitSettings, Tag("maskgit")],
+    Discriminator(_kind),
+]
+
+
+@settings
 class TokenizerSettings:
     """A tokenizer: its networks, its quantizer, and the range of pictures that its weights know."""
 
-    network: NetworkSettings = NetworkSettings()
+    network: AnyNetworkSettings = NetworkSettings()
     quantizer: QuantizerSettings = VectorQuantizerSettings()
     image_range: Literal["-1..1", "0..1"] = "-1..1"  # inside; at the interface pictures are in [-1, 1]
+    # segmentation: a channel a class, 0 or 1, in; the classes' logits out
+    content: Literal["picture", "segmentation"] = "picture"
+
+    def __post_init__(self) -> None:
+        if self.content == "segmentation" and self.image_range != "-1..1":
+            expected = "image_range of pictures only (content=segmentation has none)"
+            raise UserError(expected, self.image_range, 'leave image_range at "-1..1"')

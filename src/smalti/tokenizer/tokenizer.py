@@ -1,5 +1,7 @@
 """The tokenizer: pictures to codes and back."""
 
+from typing import Any
+
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -8,16 +10,25 @@ from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.protocol import Quantized, Quantizer
 from smalti.tokenizer.decoder import Decoder
 from smalti.tokenizer.encoder import Encoder
+from smalti.tokenizer.maskgit import MaskgitDecoder, MaskgitEncoder
 from smalti.tokenizer.settings import TokenizerSettings
 from smalti.tokenizer.use import in_use
+
+# encoder, decoder, and the 1x1 convolutions between them and the codebook, where there are any
+NETWORKS: dict[str, tuple[type[Any], type[Any], type[Any]]] = {
+    "vqgan": (Encoder, Decoder, nn.Conv2d),
+    "maskgit": (MaskgitEncoder, MaskgitDecoder, nn.Identity),
+}
 
 
 class Tokenizer(nn.Module):
     """Pictures in [-1, 1] to a grid of codes, one a cell of factor x factor pixels, and back.
 
-    The networks are those of arXiv:2012.09841. `latents`, `quantize` and `decode_latents` are the steps of
-    training and keep gradients; `encode`, `decode` and `reconstruct` are for use: no gradients, and no
-    dropout even in training mode.
+    The networks are those of arXiv:2012.09841, or others of the same plan. `latents`, `quantize` and
+    `decode_latents` are the steps of training and keep gradients; `encode`, `decode` and `reconstruct` are
+    for use: no gradients, and neither dropout nor draws even in training mode. Without a codebook
+    (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise UserError. Of segmentations
+    (content) what goes in is a channel a class, 0 or 1, and what comes out are the classes' logits.
     """
 
     quantizer: Quantizer
@@ -27,11 +38,12 @@ class Tokenizer(nn.Module):
         network = settings.network
         _, member = QUANTIZERS[settings.quantizer.kind]
         self.settings = settings
-        self.encoder = Encoder(network)
-        self.decoder = Decoder(network)
+        encoder, decoder, conv = NETWORKS[network.kind]
+        self.encoder = encoder(network, member.moments)
+        self.decoder = decoder(network)
         self.quantizer = member(settings.quantizer, dim=network.code_dim)
-        self.quant_conv = nn.Conv2d(network.latent_channels, network.code_dim, 1)
-        self.post_quant_conv = nn.Conv2d(network.code_dim, network.latent_channels, 1)
+        self.quant_conv = conv(network.latent_channels * member.moments, network.code_dim * member.moments, 1)
+        self.post_quant_conv = conv(network.code_dim, network.latent_channels, 1)
 
     @property
     def factor(self) -> int:
@@ -40,7 +52,7 @@ class Tokenizer(nn.Module):
 
     @property
     def codebook_size(self) -> int:
-        """Entries of the codebook: codes are 0 .. codebook_size - 1."""
+        """Entries of the codebook: codes are 0 .. codebook_size - 1. Without a codebook 0."""
         return self.quantizer.codebook_size
 
     @property
@@ -53,8 +65,8 @@ class Tokenizer(nn.Module):
         """The weight where the gradients of two losses are compared for the adaptive weight."""
         return self.decoder.conv_out.weight
 
-    def latents(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d h w"]:
-        """What the quantizer takes, from pictures in [-1, 1].
+    def latents(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b m h w"]:
+        """What the quantizer takes, from pictures in [-1, 1]; m is code_dim, twice that without a codebook.
 
         Raises UserError for other channels than the model's, or sides that are no multiples of the factor.
         """
@@ -62,14 +74,17 @@ class Tokenizer(nn.Module):
         inner = (images + 1) / 2 if self.settings.image_range == "0..1" else images
         return self.quant_conv(self.encoder(inner))
 
-    def quantize(self, latents: Float[Tensor, "b d h w"]) -> Quantized:
-        """Entries, codes and the quantizer's loss, computed in fp32 whatever the autocast."""
-        return self.quantizer(latents)
+    def quantize(self, latents: Float[Tensor, "b m h w"], step: int = 0) -> Quantized:
+        """Entries, codes and the quantizer's loss, computed in fp32 whatever the autocast.
+
+        step: of training, for what changes in its course.
+        """
+        return self.quantizer(latents, step)
 
     def decode_latents(self, quantized: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c H W"]:
         """Pictures from quantized latents, around [-1, 1], not clipped."""
         # the quantizer gives fp32 also where the networks are kept in half precision
-        inner = self.decoder(self.post_quant_conv(quantized.to(self.post_quant_conv.weight.dtype)))
+        inner = self.decoder(self.post_quant_conv(quantized.to(self.last_layer.dtype)))
         return inner * 2 - 1 if self.settings.image_range == "0..1" else inner
 
     def encode(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
@@ -77,11 +92,15 @@ class Tokenizer(nn.Module):
 
         Raises UserError as `latents` does.
         """
+        self._need_codes()
         with in_use(self):
-            return self.quantize(self.latents(images)).codes
+            codes = self.quantize(self.latents(images)).codes
+        assert codes is not None, "a codebook gives codes"
+        return codes
 
     def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
         """Pictures of codes, around [-1, 1], not clipped. Raises UserError for codes the codebook lacks."""
+        self._need_codes()
         if ((codes < 0) | (codes >= self.codebook_size)).any():
             raise UserError(
                 f"codes from 0 to {self.codebook_size - 1}",
@@ -92,8 +111,17 @@ class Tokenizer(nn.Module):
             return self.decode_latents(self.quantizer.lookup(codes))
 
     def reconstruct(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c_out H W"]:
-        """Pictures as their codes tell them: decode(encode(images))."""
-        return self.decode(self.encode(images))
+        """Pictures as their codes tell them: decode(encode(images)); without a codebook as the means do."""
+        if self.codebook_size:
+            return self.decode(self.encode(images))
+        with in_use(self):
+            return self.decode_latents(self.quantize(self.latents(images)).latents)
+
+    def _need_codes(self) -> None:
+        if not self.codebook_size:
+            got = f"one of kind {self.settings.quantizer.kind}, which has no codes"
+            remedy = "use latents, quantize and decode_latents, or another tokenizer"
+            raise UserError("a tokenizer with a codebook", got, remedy)
 
     def _check(self, images: Tensor) -> None:
         if images.dim() != 4 or images.shape[1] != self.channels or not images.is_floating_point():
