@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from smalti import images
 from smalti.conditions import CONDITIONS, ConditionSettings
+from smalti.conditions.map import MapSettings
 from smalti.conditions.protocol import Condition, Prompt
 from smalti.config import Positive, settings
 from smalti.errors import UserError
@@ -54,16 +55,21 @@ class Generator(nn.Module):
     prior: Prior
     order: Tensor
 
-    def __init__(self, settings: GeneratorSettings, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, settings: GeneratorSettings, tokenizer: Tokenizer, condition_tokenizer: Tokenizer | None = None
+    ) -> None:
+        """condition_tokenizer: that of the maps, for a condition that has one of its own."""
         super().__init__()
-        self.settings, self.tokenizer = settings, tokenizer
+        check_tokenizers(settings.condition, tokenizer, condition_tokenizer)
+        self.settings, self.tokenizer, self.condition_tokenizer = settings, tokenizer, condition_tokenizer
         self.fingerprint = ""  # of the model folder it came from
-        self.condition: Condition = CONDITIONS[settings.condition.kind][1](settings.condition)
+        member = CONDITIONS[settings.condition.kind][1]
+        self.condition: Condition = member(settings.condition, condition_tokenizer or tokenizer)
         self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
         scope = Scope(
             codebook_size=tokenizer.codebook_size,
             prefix_vocabulary=self.condition.vocabulary,
-            prefix_length=self.condition.length,
+            prefix_length=self.condition.length(settings.grid),
             cells=tuple(divmod(cell, settings.grid[1]) for cell in self.order.tolist()),
         )
         self.prior = PRIORS[settings.prior.kind][1](settings.prior, scope)
@@ -126,7 +132,8 @@ class Generator(nn.Module):
         temperature, top_k, top_p, min_p: see `Choice`; greedy is top_k=1.
         guidance: s in u + s (c - u); 1 is off, above 1 keeps closer to the condition.
         output: "pil", a list of Pillow pictures that carry the facts of their making in info["smalti"];
-        "tensor" (b c H W), around [-1, 1], not clipped; or "codes" (b h w).
+        "stream", an iterator over the same pictures that gives each as soon as its batch is drawn, for work
+        of hours; "tensor" (b c H W), around [-1, 1], not clipped; or "codes" (b h w).
         micro_batch: pictures drawn together; all batches get this size, the last one filled up. So picture i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
@@ -231,38 +238,37 @@ class Generator(nn.Module):
 
     def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
-        height, width = known.shape
-        codes = self._draw(request, start, known, condition)[: request.num]
-        if request.output == "codes":
-            return codes
-        facts = {"model": self.fingerprint, "height": height * self.tokenizer.factor}
-        facts |= {"width": width * self.tokenizer.factor, "rows_kept": int(known[:, 0].sum())}
-        shown = self._decode(request, codes)
-        if request.output == "tensor":
-            return torch.cat(list(shown))[: request.num]
-        pictures = [picture for part in shown for picture in images.to_pil(part)][: request.num]
-        for index, picture in enumerate(pictures):
-            picture.info[images.FACTS] = request.facts(index, {**facts, **condition})
-        return pictures
-
-    def _draw(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Tensor:
-        """Codes of all canvases, batch by batch; more than num where the last batch is padded."""
         grid = (known.shape[0], known.shape[1])
-        prompt = self._prompt(condition, num=request.num, grid=grid)
-        null = None
+        prompt, null = self._prompt(condition, num=request.num, grid=grid), None
         if request.guidance != 1:
-            null = self.condition.null(num=request.num, grid=grid, device=start.device)
-        batches = self._batches(request, request.micro_batch or BATCH // together(grid, self.settings.grid))
-        drawn = []
+            null = self.condition.null(num=request.num, grid=self.settings.grid, device=start.device)
+        parts = self._parts(request, start, known, prompt, null)
+        if request.output in ("codes", "tensor"):
+            return torch.cat(list(parts))
+        height, width = (cells * self.tokenizer.factor for cells in grid)
+        facts = {"model": self.fingerprint, "height": height, "width": width}
+        facts["rows_kept"] = int(known[:, 0].sum())
+        told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
+        pictures = _with_facts(request, parts, {**facts, **told})
+        return pictures if request.output == "stream" else list(pictures)
+
+    def _parts(
+        self, request: Request, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
+    ) -> Iterator[Int64[Tensor, "r h w"] | Float[Tensor, "r c H W"]]:
+        """All canvases, batch by batch: their codes if those are asked for, else pictures."""
+        grid, window = (known.shape[0], known.shape[1]), self.settings.grid
+        size = request.micro_batch or max(1, BATCH // together(grid, window))
+        batches = _split(request, request.num, size, start.device)
         total = known.numel() * sum(map(len, batches))
-        with tqdm(total=total, disable=not request.progress, unit=" cells") as bar, in_use(self):
-            for rows in batches:
+        with tqdm(total=total, disable=not request.progress, unit=" cells") as bar:
+            for number, rows in enumerate(batches):
                 canvas = Canvas(
                     codes=start.expand(len(rows), -1, -1),
                     known=known,
                     seeds=rows + request.seed,
-                    window=self.settings.grid,
+                    window=window,
                     order=self.order,
+                    shift=self.condition.shift,
                     choice=request.choice,
                     progress=bar.update,
                 )
@@ -273,18 +279,41 @@ class Generator(nn.Module):
                     scale=request.guidance,
                     limit=self.tokenizer.codebook_size,
                 )
-                drawn.append(draw(scorer, canvas))
-        return torch.cat(drawn)
+                with in_use(self):  # left before a part is handed over: the caller's modes are the caller's
+                    codes = draw(scorer, canvas)
+                part = codes if request.output == "codes" else self._decode(request, codes)
+                yield part[: request.num - number * size]
 
-    def _decode(self, request: Request, codes: Int64[Tensor, "b h w"]) -> Iterator[Float[Tensor, "r c H W"]]:
+    def _decode(self, request: Request, codes: Int64[Tensor, "r h w"]) -> Float[Tensor, "r c H W"]:
         """Pictures, as many at a time as memory is planned for."""
-        most = PIXELS // (codes[0].numel() * self.tokenizer.factor**2)
-        for rows in self._batches(request, min(request.micro_batch or BATCH, most)):
-            yield self.tokenizer.decode(codes[rows])
+        most = max(1, PIXELS // (codes[0].numel() * self.tokenizer.factor**2))
+        batches = _split(request, len(codes), min(len(codes), most), codes.device)
+        return torch.cat([self.tokenizer.decode(codes[rows]) for rows in batches])[: len(codes)]
 
-    def _batches(self, request: Request, size: int) -> list[Tensor]:
-        """Rows that go together. With micro_batch the last batch is as large as the others."""
-        return split(request.num, max(1, size), self.order.device, padded=request.micro_batch is not None)
+
+def check_tokenizers(condition: Any, tokenizer: Tokenizer, other: Tokenizer | None) -> None:
+    """UserError unless there is a tokenizer of the maps where it is needed, and one that fits."""
+    wanted = isinstance(condition, MapSettings) and not condition.shared
+    if wanted != (other is not None):
+        remedy = "give condition_tokenizer=, or condition.shared=true" if wanted else "leave it out"
+        kind = "a tokenizer of the maps" if wanted else "no second tokenizer"
+        raise UserError(f"{kind} for {condition}", "none" if wanted else "one", remedy)
+    if other is not None and condition.size is None and other.factor != tokenizer.factor:
+        expected = f"a tokenizer of the maps with the pictures' factor, {tokenizer.factor}"
+        raise UserError(expected, str(other.factor), "use another one, or set condition.size")
+
+
+def _split(request: Request, num: int, size: int, device: torch.device) -> list[Int64[Tensor, " r"]]:
+    """Rows that go together. With micro_batch the last batch is as large as the others."""
+    return split(num, size, device, padded=request.micro_batch is not None)
+
+
+def _with_facts(request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any]) -> Iterator[Image.Image]:
+    """Pillow pictures, one by one, that carry how they were made."""
+    drawn = (picture for part in parts for picture in images.to_pil(part))
+    for index, picture in enumerate(drawn):
+        picture.info[images.FACTS] = request.facts(index, facts)
+        yield picture
 
 
 def _open(image: Any) -> Float[Tensor, "1 c H W"]:

@@ -4,14 +4,25 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from smalti.conditions.boxes import BoxesCondition, BoxesSettings
+from smalti.conditions.coordinates import CoordinatesCondition, CoordinatesSettings
 from smalti.conditions.label import LabelCondition, LabelSettings
+from smalti.conditions.map import MapCondition, MapSettings
 from smalti.conditions.none import NoCondition, NoConditionSettings
+from smalti.conditions.points import PointsCondition, PointsSettings
 
-ConditionSettings = Annotated[NoConditionSettings | LabelSettings, Field(discriminator="kind")]
+ConditionSettings = Annotated[
+    NoConditionSettings | LabelSettings | MapSettings | CoordinatesSettings | BoxesSettings | PointsSettings,
+    Field(discriminator="kind"),
+]
 
 CONDITIONS: dict[str, tuple[type[Any], type[Any]]] = {
     "none": (NoConditionSettings, NoCondition),
     "label": (LabelSettings, LabelCondition),
+    "map": (MapSettings, MapCondition),
+    "coordinates": (CoordinatesSettings, CoordinatesCondition),
+    "boxes": (BoxesSettings, BoxesCondition),
+    "points": (PointsSettings, PointsCondition),
 }
 
 __all__ = ["CONDITIONS", "ConditionSettings"]

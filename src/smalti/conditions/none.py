@@ -7,6 +7,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from smalti.conditions.prompt import SamePrompt
+from smalti.conditions.protocol import Codec
 from smalti.config import Count, settings
 from smalti.errors import UserError
 
@@ -23,11 +24,15 @@ class NoCondition:
     """Takes nothing, says nothing."""
 
     argument: str | None = None
+    shift = 0
 
-    def __init__(self, settings: NoConditionSettings) -> None:
+    def __init__(self, settings: NoConditionSettings, tokenizer: Codec | None = None) -> None:
         self.token = settings.token
         self.vocabulary = settings.token + 1
-        self.length = 1
+
+    def length(self, grid: tuple[int, int]) -> int:
+        """One token."""
+        return 1
 
     def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> SamePrompt:
         """The start token for each canvas; UserError if a value is given."""
@@ -41,6 +46,10 @@ class NoCondition:
         remedy = "leave guidance at 1, or use a model that was trained with a condition"
         raise UserError("a model with a condition, for guidance", "one without", remedy)
 
-    def drop(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
-        """The prefix itself: there is nothing to drop."""
+    def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
+        """The prefix itself: there is nothing to vary."""
         return prefix
+
+    def describe(self, value: Any, *, num: int) -> list[Any]:
+        """Nothing."""
+        return [None] * num

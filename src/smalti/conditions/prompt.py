@@ -1,4 +1,4 @@
-"""A prompt that is the same wherever on the canvas the prior looks."""
+"""Prompts that several conditions share: one for all windows, and a grid of tokens that windows cut."""
 
 from dataclasses import dataclass
 
@@ -15,3 +15,14 @@ class SamePrompt:
     def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
         """The prefix, whatever the window."""
         return self.prefix
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridPrompt:
+    """One token a cell of the canvas: a window's prefix is its cut, row by row (arXiv:2012.09841, 3.3)."""
+
+    tokens: Int64[Tensor, "b h w"]
+
+    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
+        """The tokens of the window's cells."""
+        return self.tokens[:, top : top + height, left : left + width].flatten(1)

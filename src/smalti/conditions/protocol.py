@@ -1,12 +1,12 @@
 """What every condition keeps: a user's wish becomes the tokens that stand before the codes.
 
-Built as `X(settings)` (later ones are given a tokenizer too). Axes: b batch, m tokens of the prefix.
+Built as `X(settings, tokenizer)`. Axes: b batch, m tokens of the prefix.
 """
 
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -20,12 +20,49 @@ class Prompt(Protocol):
 
 
 @runtime_checkable  # for the shape checker of the tests
+class Codec(Protocol):
+    """What a condition needs of the tokenizer that it is given."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels a cell side."""
+        ...
+
+    @property
+    def codebook_size(self) -> int:
+        """Codes are 0 .. codebook_size - 1."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Of the maps it takes; of a segmentation the number of classes."""
+        ...
+
+    @property
+    def settings(self) -> Any:
+        """Its settings: `content` says whether it takes pictures or segmentations."""
+        ...
+
+    def encode(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
+        """Codes of maps."""
+        ...
+
+    def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
+        """Maps of codes."""
+        ...
+
+
+@runtime_checkable  # for the shape checker of the tests
 class Condition(Protocol):
     """A member of the shelf."""
 
     argument: str | None  # the keyword by which a caller gives it (label, map, ...); None: takes nothing
     vocabulary: int  # prefix tokens are 0 .. vocabulary - 1
-    length: int  # m, tokens of a prefix
+    shift: int  # windows that move begin (side - shift) // 2 cells before the one that is drawn: 0 or 1
+
+    def length(self, grid: tuple[int, int]) -> int:
+        """m, the tokens of a prefix, for a window of grid (h, w) cells; at least 1."""
+        ...
 
     def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> Prompt:
         """Encode one value for all of num canvases of grid (h, w) cells, or a sequence of one for each.
@@ -35,9 +72,16 @@ class Condition(Protocol):
         ...
 
     def null(self, *, num: int, grid: tuple[int, int], device: torch.device) -> Prompt:
-        """The prompt of "nothing was said", for guidance; UserError if the model was not trained with it."""
+        """The prompt of "nothing was said" for windows of grid cells, for guidance.
+
+        UserError if the model was not trained with it.
+        """
         ...
 
-    def drop(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
-        """Training: replace the condition of some pictures by the null one, as often as the settings say."""
+    def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
+        """Training: what chance does to a prefix, such as to replace it by the null one at times."""
+        ...
+
+    def describe(self, value: Any, *, num: int) -> list[Any]:
+        """A value that `encode` took, for each of num canvases, as plain values that fit into a file."""
         ...

@@ -4,13 +4,24 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from smalti.data.coco import Coco, CocoSettings
 from smalti.data.folder import Folder, FolderSettings
+from smalti.data.maps import Maps, MapsSettings
+from smalti.data.open_images import OpenImages, OpenImagesSettings
+from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.shards import ShardsSettings, TokenShards
 
-ReaderSettings = Annotated[FolderSettings | ShardsSettings, Field(discriminator="kind")]
+ReaderSettings = Annotated[
+    FolderSettings | MapsSettings | PairsSettings | CocoSettings | OpenImagesSettings | ShardsSettings,
+    Field(discriminator="kind"),
+]
 
 READERS: dict[str, tuple[type[Any], type[Any]]] = {
     "folder": (FolderSettings, Folder),
+    "maps": (MapsSettings, Maps),
+    "pairs": (PairsSettings, Pairs),
+    "coco": (CocoSettings, Coco),
+    "open_images": (OpenImagesSettings, OpenImages),
     "shards": (ShardsSettings, TokenShards),
 }
 

@@ -1,6 +1,7 @@
 """A folder of pictures: recursive, classes by sub-folder, a split that never moves."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +56,11 @@ class Folder:
         """The picture with its class. UserError with the path where a file is no readable picture."""
         path = self.paths[index]
         return Sample(image=images.open_rgb(path), label=self.label(index), path=path)
+
+    def counts(self) -> dict[str, int]:
+        """How many pictures there are of each class; empty where there are no classes."""
+        labels = Counter(self.label(index) for index in range(len(self)))
+        return {name: labels[number] for number, name in enumerate(self.classes)}
 
     def label(self, index: int) -> int | None:
         """The number of a picture's class, without opening it; None where there are no classes."""

@@ -1,23 +1,31 @@
 """Batch n of a run as a function of (seed, n): order and chance need no state, so a run can go on anywhere.
 
 Sample p of the run (p = 0, 1, ...) is number p % N of pass p // N over the dataset of N samples; a pass is a
-permutation that belongs to (seed, pass), a sample's crop and flip belong to (seed, pass, index).
+permutation that belongs to (seed, pass), a sample's crop and flip belong to (seed, pass, index). So does the
+sample that stands in for one that cannot be used, among those that can: no other place of the run changes.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from smalti import images
+from smalti.data import transforms
 from smalti.data.protocol import Batch, Reader, Sample
-from smalti.data.transforms import CropSettings, crop
+from smalti.data.transforms import CropSettings, Placement
 from smalti.errors import UserError
 
+T = TypeVar("T")
 Place = tuple[int, int]  # pass over the dataset, index in the dataset
+Skipped = Callable[[UserError], None]  # is told why a sample cannot be used
+
+SUBSTITUTES = 1000  # tried for one sample: where hardly one in a hundred can be used, training is no use
 
 
 class Loader:
@@ -33,8 +41,12 @@ class Loader:
         seed: int,
         workers: int = 0,
         share: tuple[int, int] = (0, 1),
+        skipped: Skipped | None = None,
     ) -> None:
-        """size: of a crop in pixels. batch: samples a step of all processes. share: (rank, world)."""
+        """size: of a crop in pixels. batch: samples a step of all processes. share: (rank, world).
+
+        skipped: is told of a sample that cannot be used, and another one stands in; None: that is an error.
+        """
         rank, world = share
         if not len(reader):
             raise UserError("pictures to train on", "none", "give more pictures, or a smaller data.val_share")
@@ -43,16 +55,23 @@ class Loader:
         self._crops = Crops(reader, size, crop, seed)
         self._count, self._batch, self._seed = len(reader), batch, seed
         self._rank, self._share, self._workers = rank, batch // world, workers
+        self._skipped = skipped
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """This process's share of batch start, start + 1, ... without end.
 
-        Raises the UserError of a file that cannot be read when its turn comes, from workers too.
+        Raises the UserError of a sample that cannot be used when its turn comes, from workers too; with
+        `skipped` only where none of the samples tried in its place can be used either.
         """
+        for places, samples in zip(self._places(start), self._samples(start), strict=True):
+            yield collate([self._usable(*pair) for pair in zip(places, samples, strict=True)])
+
+    def _samples(self, start: int) -> Iterator[list[Sample | UserError]]:
+        """What lies at the places of batch start, start + 1, ..."""
         if not self._workers:
             for places in self._places(start):  # endless: nothing below is reached
-                yield collate([self._crops[place] for place in places])
-        loader = DataLoader(
+                yield [self._crops[place] for place in places]
+        yield from DataLoader(
             self._crops,
             batch_sampler=self._places(start),  # endless
             num_workers=self._workers,
@@ -60,8 +79,20 @@ class Loader:
             collate_fn=list,
             pin_memory=torch.cuda.is_available(),
         )
-        for samples in loader:
-            yield collate(samples)
+
+    def _usable(self, place: Place, sample: Sample | UserError) -> Sample | UserError:
+        """The sample, or if it is skipped the first usable one in a permutation that belongs to its place."""
+        if not isinstance(sample, UserError) or self._skipped is None:
+            return sample
+        self._skipped(sample)
+        turn, index = place
+        others = _permutation(self._count, mix(self._seed, turn, index))[:SUBSTITUTES].tolist()
+        for other in others:
+            found = self._crops[-1 - turn, other]  # no pass of the run: not the crop of its own turn
+            if not isinstance(found, UserError):
+                return found
+        got = f"{len(others)} in a row that cannot, among them {sample.got}"
+        return UserError("pictures that can be used", got, sample.remedy)
 
     def _places(self, start: int) -> Iterator[list[Place]]:
         number = start
@@ -88,27 +119,46 @@ class Crops(Dataset[Sample | UserError]):
             sample = self.reader[index]
         except UserError as mistake:
             return mistake
-        if sample.image is None:
+        whole = sample.image if sample.image is not None else sample.segmentation
+        if whole is None:
             return sample
         chance = torch.Generator().manual_seed(mix(self.seed, turn, index))
+        height, width = whole.shape[-2:]
         try:
-            return Sample(image=crop(sample.image, self.size, self.crop, chance), label=sample.label)
+            return _cropped(sample, transforms.place((height, width), self.size, self.crop, chance))
         except UserError as mistake:
             return UserError(mistake.expected, f"{mistake.got} in {sample.path}", mistake.remedy)
 
 
 def in_order(
-    reader: Reader, *, size: tuple[int, int], crop: CropSettings, batch: int, most: int | None = None
+    reader: Reader,
+    *,
+    size: tuple[int, int],
+    crop: CropSettings,
+    batch: int,
+    most: int | None = None,
+    skipped: Skipped | None = None,
 ) -> Iterator[Batch]:
     """Every sample once, in the reader's order and without chance; the last batch may be short.
 
-    most: at most so many samples, evenly over the reader, so that all classes are among them.
+    most: at most so many samples, evenly over the reader, so that all classes are among them. skipped: is
+    told of a sample that cannot be used, which is left out; None: that is a UserError.
     """
     crops = Crops(reader, size, crop.for_validation(), seed=0)
     count = len(reader) if most is None else min(len(reader), most)
     indices = [number * len(reader) // count for number in range(count)]
-    for first in range(0, count, batch):
-        yield collate([crops[0, index] for index in indices[first : first + batch]])
+    waiting: list[Sample | UserError] = []
+    for index in indices:
+        sample = crops[0, index]
+        if isinstance(sample, UserError) and skipped is not None:
+            skipped(sample)
+            continue
+        waiting.append(sample)
+        if len(waiting) == batch:
+            yield collate(waiting)
+            waiting = []
+    if waiting:
+        yield collate(waiting)
 
 
 def collate(samples: list[Sample | UserError]) -> Batch:
@@ -121,6 +171,10 @@ def collate(samples: list[Sample | UserError]) -> Batch:
     pixels = _stack([sample.image for sample in found])
     return Batch(
         images=None if pixels is None else images.to_float(pixels),
+        segmentations=_stack([sample.segmentation for sample in found]),
+        maps=_stack([sample.map for sample in found]),
+        scenes=_tuple([sample.scene for sample in found]),
+        parts=_tuple([sample.part for sample in found]),
         codes=_stack([sample.codes for sample in found]),
         labels=_labels([sample.label for sample in found]),
     )
@@ -132,14 +186,31 @@ def mix(*numbers: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
-@lru_cache(maxsize=2)  # a batch may lie across two passes
+@lru_cache(maxsize=3)  # a batch may lie across two passes; and one of a sample that cannot be used
 def _permutation(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def _cropped(sample: Sample, where: Placement) -> Sample:
+    """The picture of a sample and what belongs to it, cropped alike."""
+    image, labels, found, scene = sample.image, sample.segmentation, sample.map, sample.scene
+    return replace(
+        sample,
+        part=where.part,
+        map=None if found is None else where.map(found),
+        scene=None if scene is None else where.scene(scene),
+        image=None if image is None else where.picture(image),
+        segmentation=None if labels is None else where.labels(labels),
+    )
 
 
 def _stack(tensors: list[Tensor | None]) -> Tensor | None:
     there = [tensor for tensor in tensors if tensor is not None]
     return torch.stack(there) if there else None
+
+
+def _tuple(held: list[T | None]) -> tuple[T, ...] | None:
+    return tuple(one for one in held if one is not None) or None
 
 
 def _labels(labels: list[int | None]) -> Tensor | None:

@@ -7,12 +7,19 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from smalti.conditions.box_tokens import Scene
+from smalti.conditions.coordinates import Part
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture as the reader found it, neither cropped nor scaled; or its codes, from token shards."""
+    """One picture or label map as the reader found it, neither cropped nor scaled; or codes, from shards."""
 
     image: UInt8[Tensor, "3 H W"] | None = None  # 0 .. 255, RGB
+    segmentation: Int64[Tensor, "H W"] | None = None  # a class number each pixel
+    map: Float[Tensor, "m H W"] | None = None  # another map of the picture, in [-1, 1]
+    scene: Scene | None = None  # what stands where in the picture
+    part: Part | None = None  # of a crop: which part of the picture it is
     codes: Int64[Tensor, "h w"] | None = None
     label: int | None = None
     path: Path | None = None
@@ -20,18 +27,22 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a training step gets: pictures or codes, the other one is None."""
+    """What a training step gets: pictures, label maps or codes; what the data do not have is None."""
 
     images: Float[Tensor, "b c H W"] | None = None  # in [-1, 1]
+    segmentations: Int64[Tensor, "b H W"] | None = None
+    maps: Float[Tensor, "b m H W"] | None = None  # in [-1, 1]
+    scenes: tuple[Scene, ...] | None = None  # on the CPU, as the next and labels
+    parts: tuple[Part, ...] | None = None
     codes: Int64[Tensor, "b h w"] | None = None
     labels: Int64[Tensor, " b"] | None = None
 
     @property
     def size(self) -> int:
         """b."""
-        held = self.images if self.images is not None else self.codes
-        assert held is not None, "a batch holds pictures or codes"
-        return len(held)
+        held = [part for part in (self.images, self.segmentations, self.codes) if part is not None]
+        assert held, "a batch holds pictures, label maps or codes"
+        return len(held[0])
 
 
 @runtime_checkable  # for the shape checker of the tests

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from smalti import images
+from smalti.data.annotated import Annotated
 from smalti.data.folder import Folder
 from smalti.errors import UserError
 from smalti.images import Header
@@ -19,7 +20,7 @@ class DataReport:
     """Counts, from file names and headers."""
 
     pictures: int
-    classes: dict[str, int]  # name -> pictures; empty where there are no classes
+    classes: dict[str, int]  # name -> pictures, or things in them; empty where there are no classes
     headers: tuple[Header, ...]  # of the pictures looked at, evenly over all
     unreadable: tuple[Path, ...]  # of those
 
@@ -43,9 +44,11 @@ class DataReport:
         return "\n".join(lines)
 
 
-def inspect(folder: Folder) -> DataReport:
-    """Read the headers of a folder's pictures, of 5,000 evenly chosen ones at most."""
-    labels = Counter(folder.label(index) for index in range(len(folder)))
+def inspect(folder: Folder | Annotated) -> DataReport:
+    """Read the headers of a folder's pictures, of 5,000 evenly chosen ones at most.
+
+    A header says nothing of damage further on in the file: that shows when the picture is opened.
+    """
     chosen = folder.paths[:: -(-len(folder.paths) // LOOKED_AT) or 1]
     headers, unreadable = [], []
     for path in chosen:
@@ -55,7 +58,7 @@ def inspect(folder: Folder) -> DataReport:
             unreadable.append(path)
     return DataReport(
         pictures=len(folder),
-        classes={name: labels[number] for number, name in enumerate(folder.classes)},
+        classes=folder.counts(),
         headers=tuple(headers),
         unreadable=tuple(unreadable),
     )

@@ -1,23 +1,28 @@
 """Token shards: the codes of a dataset on disk, so that a prior trains without the tokenizer at work.
 
 folder/
-  index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, files of each split
+  index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, how the rows were
+                          made, files of each split, and whether they are complete
   train-00000.safetensors codes (n h w) uint16, or int32 above 65,536 entries; labels (n) int32 if any
   val-00000.safetensors
+  train-00001.partial     while it is written: rows that fill no shard yet
 """
 
 import json
-import shutil
+import time
 from bisect import bisect_right
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Int64
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from smalti.config import settings
@@ -27,6 +32,8 @@ from smalti.errors import UserError
 FORMAT = 1
 INDEX = "index.json"
 ROWS = 16384  # of a shard: some 8 MB at 256 codes
+KEPT_EVERY = 30.0  # seconds of work that a killed process may lose
+SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,7 @@ class ShardFacts:
     codebook_size: int
     factor: int  # pixels a cell side
     classes: tuple[str, ...]
+    made: Mapping[str, Any] = field(default_factory=dict)  # plain values: what decides which rows there are
 
 
 @settings
@@ -48,17 +56,36 @@ class ShardsSettings:
 
 
 class ShardWriter:
-    """Collects codes and writes them shard by shard; the folder appears, whole, on `close`."""
+    """Collects codes and writes them shard by shard; they count from `close` on.
 
-    def __init__(self, folder: Path, facts: ShardFacts) -> None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError("a new or empty folder for token shards", str(folder), "choose another")
+    What was added is kept, whatever ends the work: all of it where the writer is left as a context, and but
+    for the last half minute where the process is killed. With resume a writer goes on behind it, and what
+    comes out is what would have come out at one go.
+    """
+
+    def __init__(self, folder: Path, facts: ShardFacts, *, resume: bool = False) -> None:
+        """UserError for a folder that holds something; with resume, for one not begun with these facts."""
         self.folder, self.facts = folder, facts
-        self._fresh = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(self._fresh, ignore_errors=True)
-        self._fresh.mkdir(parents=True)
-        self._waiting: dict[str, list[dict[str, Tensor]]] = {"train": [], "val": []}
-        self._files: dict[str, list[str]] = {"train": [], "val": []}
+        self._waiting: dict[str, list[dict[str, Tensor]]] = {split: [] for split in SPLITS}
+        self._files: dict[str, list[str]] = {split: [] for split in SPLITS}
+        self._kept = time.monotonic()
+        self.rows = dict.fromkeys(SPLITS, 0)  # of each split, added so far
+        if resume:
+            self._go_on()
+            return
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            remedy = "choose another, or go on with --resume (resume=True) where it was interrupted"
+            raise UserError("a new or empty folder for token shards", str(folder), remedy)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._write_index(complete=False)
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._keep()
 
     def add(self, split: str, codes: Int64[Tensor, "b h w"], labels: Int64[Tensor, " b"] | None) -> None:
         """Rows more of a split, "train" or "val"; all of one grid."""
@@ -67,27 +94,66 @@ class ShardWriter:
         if labels is not None:
             rows["labels"] = labels.cpu().to(torch.int32)
         self._waiting[split].append(rows)
-        if sum(len(part["codes"]) for part in self._waiting[split]) >= ROWS:
+        self.rows[split] += len(codes)
+        if _count(self._waiting[split]) >= ROWS:
             self._flush(split)
+        elif time.monotonic() - self._kept > KEPT_EVERY:
+            self._keep()
 
     def close(self) -> Path:
-        """Write what is left and the index, and put the folder in its place; gives its path."""
-        for split in self._waiting:
+        """Write what is left, and the index that makes it count; gives the folder."""
+        for split in SPLITS:
             self._flush(split)
-        index = {"format": FORMAT, **asdict(self.facts), **self._files}
-        (self._fresh / INDEX).write_text(json.dumps(index, indent=2) + "\n")
-        if self.folder.exists():
-            self.folder.rmdir()
-        self._fresh.rename(self.folder)
+        self._write_index(complete=True)
+        for leftover in (*self.folder.glob("*.partial"), *self.folder.glob(".*.new")):
+            leftover.unlink()
         return self.folder
 
     def _flush(self, split: str) -> None:
-        parts = self._waiting[split]
-        if parts:
-            name = f"{split}-{len(self._files[split]):05}.safetensors"
-            save_file({key: torch.cat([part[key] for part in parts]) for key in parts[0]}, self._fresh / name)
+        """Make a shard of what waits. From the moment the index names it, its partial file is not read."""
+        if self._waiting[split]:
+            name = f"{self._next(split)}.safetensors"
+            _save(self._waiting[split], self.folder / name)
             self._files[split].append(name)
             self._waiting[split] = []
+            self._write_index(complete=False)
+
+    def _keep(self) -> None:
+        for split in SPLITS:
+            if self._waiting[split]:
+                _save(self._waiting[split], self.folder / f"{self._next(split)}.partial")
+        self._kept = time.monotonic()
+
+    def _go_on(self) -> None:
+        """Take up the rows of a writer before this one, which was given the same facts."""
+        if not is_shards(self.folder):
+            got = f"{self.folder} without {INDEX}"
+            raise UserError("a folder of token shards to go on with", got, "leave out --resume")
+        index = _read(self.folder)
+        begun, now = _facts(index), _facts(self._index(complete=False))
+        for name, value in now.items():
+            if begun.get(name) != value:
+                expected = f"{name} {begun.get(name)}, with which {self.folder} was begun"
+                remedy = "give what it was begun with, or choose another OUT"
+                raise UserError(expected, str(value), remedy)
+        for split in SPLITS:
+            self._files[split] = list(index[split])
+            self._waiting[split] = _partial(self.folder / f"{self._next(split)}.partial")
+            shards = [len(_map(self.folder / name)["codes"]) for name in self._files[split]]
+            self.rows[split] = sum(shards) + _count(self._waiting[split])
+
+    def _next(self, split: str) -> str:
+        return f"{split}-{len(self._files[split]):05}"
+
+    def _index(self, *, complete: bool) -> dict[str, Any]:
+        """What the index says, as JSON gives it back."""
+        index = {"format": FORMAT, **asdict(self.facts), **self._files, "complete": complete}
+        return dict(json.loads(json.dumps(index)))
+
+    def _write_index(self, *, complete: bool) -> None:
+        fresh = self.folder / f".{INDEX}.new"
+        fresh.write_text(json.dumps(self._index(complete=complete), indent=2) + "\n")
+        fresh.replace(self.folder / INDEX)
 
 
 class TokenShards:
@@ -133,7 +199,15 @@ def is_shards(folder: Path) -> bool:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """What a folder of shards says about itself. Raises UserError where it is none."""
+    """What a folder of shards says about itself. Raises UserError where it is none, or not complete."""
+    index = _read(folder)
+    if not index.get("complete", True):  # folders of before this was said are complete
+        got = f"{folder}, whose encoding was interrupted"
+        raise UserError("a complete folder of token shards", got, "the same smalti encode with --resume")
+    return index
+
+
+def _read(folder: Path) -> dict[str, Any]:
     try:
         index = dict(json.loads((folder / INDEX).read_text()))
     except (OSError, ValueError, TypeError) as problem:
@@ -144,6 +218,31 @@ def read_index(folder: Path) -> dict[str, Any]:
         got = f"format {index.get('format')} in {folder / INDEX}"
         raise UserError(f"token shards of format {FORMAT}", got, "encode the pictures again")
     return index
+
+
+def _facts(index: dict[str, Any]) -> dict[str, Any]:
+    """What makes the codes of an index mean something, and how they were made; without the files."""
+    others = {*SPLITS, "complete", "made"}
+    return {name: index[name] for name in index if name not in others} | index.get("made", {})
+
+
+def _count(parts: list[dict[str, Tensor]]) -> int:
+    return sum(len(part["codes"]) for part in parts)
+
+
+def _save(parts: list[dict[str, Tensor]], path: Path) -> None:
+    """To another name, then renamed: whoever looks sees a whole file or none."""
+    fresh = path.with_name(f".{path.name}.new")
+    save_file({key: torch.cat([part[key] for part in parts]) for key in parts[0]}, fresh)
+    fresh.replace(path)
+
+
+def _partial(path: Path) -> list[dict[str, Tensor]]:
+    """The rows of a partial file; none where there is no whole one: they will be made again."""
+    try:
+        return [load_file(path)]
+    except (FileNotFoundError, SafetensorError):
+        return []
 
 
 def _map(path: Path) -> dict[str, Any]:

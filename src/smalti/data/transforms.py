@@ -1,15 +1,17 @@
 """From a picture of any size to a crop of the size that a training wants."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge
-from jaxtyping import UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 from smalti import images
+from smalti.conditions.box_tokens import Scene
+from smalti.conditions.coordinates import Part
 from smalti.config import Share, settings
 from smalti.errors import UserError
 from smalti.images import Filter
@@ -39,42 +41,94 @@ class CropSettings:
         return replace(self, position="center", flip=0.0, scale=(self.scale[0], self.scale[0]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a crop lies, so that a picture and its maps are cropped alike."""
+
+    sides: tuple[int, int]  # height and width to which the whole is resized first
+    top: int  # pixels of the resized whole, as all that follow
+    left: int
+    size: tuple[int, int]
+    flipped: bool  # left to right, after the cut
+    settings: CropSettings
+
+    def picture(self, picture: UInt8[Tensor, "c H W"]) -> UInt8[Tensor, "c h w"]:
+        """The crop of a picture, resized by the settings' filter."""
+        how = self.settings
+        if tuple(picture.shape[1:]) != self.sides:
+            picture = images.resize(picture, self.sides, how.filter, antialias=how.antialias)
+        return self._cut(picture)
+
+    def map(self, found: Float[Tensor, "c H W"]) -> Float[Tensor, "c h w"]:
+        """The crop of a map, as that of the picture."""
+        how = self.settings
+        return self._cut(images.resize(found, self.sides, how.filter, antialias=how.antialias))
+
+    def scene(self, scene: Scene) -> Scene:
+        """What stands where, with the crop that is shown of it."""
+        height, width = self.sides
+        x, y = self.left / width, self.top / height
+        shown = scene.part((x, y, x + self.size[1] / width, y + self.size[0] / height))
+        return shown.flipped() if self.flipped else shown
+
+    @property
+    def part(self) -> Part:
+        """The crop's place in the whole, which is flipped where the crop is."""
+        height, width = self.sides
+        left = width - self.left - self.size[1] if self.flipped else self.left
+        return Part(self.top, left, height, width)
+
+    def labels(self, labels: Int64[Tensor, "H W"]) -> Int64[Tensor, "h w"]:
+        """The crop of a label map: the nearest label each, as between two classes there is none."""
+        whole = images.resize(labels[None].double(), self.sides, "nearest-exact")  # exact: below 2 ** 53
+        return self._cut(whole)[0].long()
+
+    def _cut(self, whole: Shaped[Tensor, "c H W"]) -> Shaped[Tensor, "c h w"]:
+        cut = whole[:, self.top : self.top + self.size[0], self.left : self.left + self.size[1]]
+        return cut.flip(2) if self.flipped else cut
+
+
+def place(
+    sides: tuple[int, int], size: tuple[int, int], settings: CropSettings, generator: torch.Generator
+) -> Placement:
+    """Where a crop of size (height, width) lies in a picture of sides (height, width), in pixels.
+
+    All chance comes from the generator, four draws a call. Raises UserError where the picture is too small
+    and resize is "none".
+    """
+    scale, down, across, flip = torch.rand(4, generator=generator).tolist()
+    if settings.resize == "short":
+        least, most = settings.scale
+        sides = _fit(sides, size, least + scale * (most - least))
+    room = [have - want for have, want in zip(sides, size, strict=True)]
+    if min(room) < 0:
+        remedy = "leave crop.resize at short, or choose a smaller size"
+        raise UserError(
+            "a picture of at least {} x {} pixels".format(*size), "{} x {}".format(*sides), remedy
+        )
+    if settings.position == "center":
+        top, left = (length // 2 for length in room)
+    else:
+        top, left = int(down * (room[0] + 1)), int(across * (room[1] + 1))
+    flipped = flip < settings.flip
+    return Placement(sides=sides, top=top, left=left, size=size, flipped=flipped, settings=settings)
+
+
 def crop(
     picture: UInt8[Tensor, "c H W"],
     size: tuple[int, int],
     settings: CropSettings,
     generator: torch.Generator,
 ) -> UInt8[Tensor, "c h w"]:
-    """A crop of size (height, width) pixels. All chance comes from the generator, four draws a call.
-
-    Raises UserError where the picture is too small and resize is "none".
-    """
-    scale, down, across, flip = torch.rand(4, generator=generator).tolist()
-    if settings.resize == "short":
-        picture = _fit(
-            picture, size, settings.scale[0] + scale * (settings.scale[1] - settings.scale[0]), settings
-        )
-    room = [have - want for have, want in zip(picture.shape[1:], size, strict=True)]
-    if min(room) < 0:
-        got = "{} x {}".format(*picture.shape[1:])
-        remedy = "leave crop.resize at short, or choose a smaller size"
-        raise UserError("a picture of at least {} x {} pixels".format(*size), got, remedy)
-    if settings.position == "center":
-        top, left = (length // 2 for length in room)
-    else:
-        top, left = int(down * (room[0] + 1)), int(across * (room[1] + 1))
-    cut = picture[:, top : top + size[0], left : left + size[1]]
-    return cut.flip(2) if flip < settings.flip else cut
+    """A crop of size (height, width) pixels, placed as `place` says."""
+    height, width = picture.shape[1:]
+    return place((height, width), size, settings, generator).picture(picture)
 
 
-def _fit(
-    picture: UInt8[Tensor, "c H W"], size: tuple[int, int], scale: float, settings: CropSettings
-) -> UInt8[Tensor, "c h w"]:
-    """Resize, keeping the shape, so that the crop fits `scale` times into the tighter side."""
-    ratio = scale * max(want / have for want, have in zip(size, picture.shape[1:], strict=True))
-    sides = [
-        max(want, math.floor(have * ratio + 0.5)) for want, have in zip(size, picture.shape[1:], strict=True)
-    ]
-    if tuple(sides) == tuple(picture.shape[1:]):
-        return picture
-    return images.resize(picture, (sides[0], sides[1]), settings.filter, antialias=settings.antialias)
+def _fit(sides: tuple[int, int], size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Sides of the same shape in which the crop fits `scale` times into the tighter one."""
+    ratio = scale * max(want / have for want, have in zip(size, sides, strict=True))
+    height, width = (
+        max(want, math.floor(have * ratio + 0.5)) for want, have in zip(size, sides, strict=True)
+    )
+    return height, width

@@ -19,6 +19,7 @@ class Canvas:
     window: tuple[int, int]  # rows and columns that the prior looks through, at most h and w
     order: Int64[Tensor, " n"]  # row-major cell of place 0 .. n - 1 of the window
     choice: Choice
+    shift: int = 0  # 1: windows begin (side - 1) // 2 cells before the cell that is drawn, 0: side // 2
     progress: Callable[[int], object] = lambda count: (
         None
     )  # told how many cells more are done, of all canvases

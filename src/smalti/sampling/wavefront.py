@@ -20,20 +20,20 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """Lay the unknown cells, the same codes as `window.draw`; the prior's order must be row-major."""
     codes = canvas.codes.clone()
     canvas.progress(int(canvas.known.sum()) * len(codes))
-    for cells in passes(canvas.known, canvas.window):
+    for cells in passes(canvas.known, canvas.window, canvas.shift):
         lay(scorer, canvas, codes, cells)
         canvas.progress(len(cells) * len(codes))
     return codes
 
 
-def passes(known: Bool[Tensor, "h w"], window: tuple[int, int]) -> Iterator[list[Cell]]:
+def passes(known: Bool[Tensor, "h w"], window: tuple[int, int], shift: int = 0) -> Iterator[list[Cell]]:
     """The unknown cells in an order in which they can be laid; those of one list do not see one another."""
     height, width = known.shape
     for step in range(window[1] * (height - 1) + width):
         places = ((row, step - window[1] * row) for row in range(height))
         inside = [(row, column) for row, column in places if 0 <= column < width and not known[row, column]]
         if inside:
-            yield [locate(row, column, (height, width), window) for row, column in inside]
+            yield [locate(row, column, (height, width), window, shift) for row, column in inside]
 
 
 def together(grid: tuple[int, int], window: tuple[int, int]) -> int:

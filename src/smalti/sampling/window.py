@@ -24,10 +24,13 @@ class Cell(NamedTuple):
     place: int  # row-major number of the cell inside the window = codes that it sees
 
 
-def locate(row: int, column: int, grid: tuple[int, int], window: tuple[int, int]) -> Cell:
-    """A cell with its window: half a window before it, moved inside the canvas at the borders (2021 code)."""
+def locate(row: int, column: int, grid: tuple[int, int], window: tuple[int, int], shift: int = 0) -> Cell:
+    """A cell with its window: half a window before it, moved inside the canvas at the borders (2021 code).
+
+    shift: 1 as in the 2021 sampler of scenes, where of an even side it is one cell less.
+    """
     top, left = (
-        min(max(at - side // 2, 0), size - side)
+        min(max(at - (side - shift) // 2, 0), size - side)
         for at, size, side in zip((row, column), grid, window, strict=True)
     )
     return Cell(row, column, top, left, (row - top) * window[1] + column - left)
@@ -39,7 +42,7 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     for row in range(canvas.grid[0]):
         for column in range(canvas.grid[1]):
             if not canvas.known[row, column]:
-                lay(scorer, canvas, codes, [locate(row, column, canvas.grid, canvas.window)])
+                lay(scorer, canvas, codes, [locate(row, column, canvas.grid, canvas.window, canvas.shift)])
             canvas.progress(len(codes))
     return codes
 

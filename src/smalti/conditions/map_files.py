@@ -1,0 +1,55 @@
+"""Maps out of picture files: what a condition's tokenizer takes."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from smalti import images
+from smalti.errors import UserError
+
+_FAR = 1e30  # further than any depth: bytes that mean this were meant as colours
+
+
+def open_map(source: str | Path | Image.Image, channels: int) -> Float[Tensor, "c H W"]:
+    """A map of one or three channels in [-1, 1], from a file or a Pillow picture.
+
+    Three: as a picture. One: gray of 8 bits from black to white, colours by their luminance; gray of more
+    bits, floats, and a float in the four bytes of an RGBA pixel (the 2021 code's depth files) stretched, so
+    that the smallest value is -1 and the largest 1. UserError for what cannot be read, and other channels.
+    """
+    picture = source if isinstance(source, Image.Image) else images.open_pil(source)
+    if channels == 3:
+        return images.to_float(images.from_pil(picture))
+    if channels != 1:
+        expected = "a map as a tensor: this model's maps have neither 1 nor 3 channels"
+        raise UserError(expected, "a picture", f"give a tensor (b {channels} H W)")
+    depths = _depths(picture)
+    if depths is not None:
+        return stretched(depths)[None]
+    gray = picture if picture.mode in ("1", "L", "LA") else picture.convert("L")
+    return images.to_float(images.from_pil(gray)[:1])
+
+
+def stretched(depths: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
+    """From the smallest value, -1, to the largest, 1 (2021 code)."""
+    least, most = depths.min(), depths.max()
+    return 2 * ((depths - least) / (most - least).clamp(min=1e-8)) - 1
+
+
+def _depths(picture: Image.Image) -> Float[Tensor, "H W"] | None:
+    """The values of a picture that has more than 8 bits; None for the others."""
+    if picture.mode == "RGBA":
+        values = np.ascontiguousarray(np.asarray(picture)).view("<f4")[..., 0]
+        if not np.isfinite(values).all() or np.abs(values).max() > _FAR:
+            return None
+    elif picture.mode == "F" or picture.mode.startswith("I"):
+        values = np.asarray(picture)
+    else:
+        return None
+    depths = torch.from_numpy(values.astype(np.float32))
+    return depths if math.isfinite(depths.abs().max().item()) else None

@@ -1,0 +1,251 @@
+"""What `boxes` and `points` share: a list of things in a picture becomes tokens, anew for every window."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from smalti.conditions.box_tokens import FLAGS, Box, Object, Points, Scene, flipped, rescaled, touches
+from smalti.conditions.classes import Classes, check_names
+from smalti.conditions.hiding import Hiding
+from smalti.conditions.prompt import SamePrompt
+from smalti.conditions.protocol import Codec
+from smalti.config import Positive, Share, settings
+from smalti.errors import UserError
+
+
+@settings
+class SceneSettings:
+    """How things are told. Tokens share one numbering: classes, points, and no_tokens - 1 for "nothing"."""
+
+    no_tokens: Positive = 8192
+    classes: Positive  # how many
+    names: tuple[str, ...] = ()  # by number; empty where the classes have none
+    max_objects: Positive = 30
+    flags: tuple[Literal["group", "occluded", "depiction", "inside"], ...] = ()  # told with a thing's class
+    encode_crop: bool = True  # two tokens tell what part of the picture is shown; else boxes are told in it
+    clip_both_ends: bool = True  # of boxes told in a part; false: the 2021 code's way
+    dropout: Share = 0.0  # of pictures shown without their things; above 0 the model can be guided
+
+    def __post_init__(self) -> None:
+        check_names(self.classes, self.names)
+        needed = max(self.numbers + 1, 4)
+        if self.no_tokens < needed:
+            expected = f"condition.no_tokens of at least {needed}: the classes, with flags, and nothing"
+            raise UserError(expected, str(self.no_tokens), f"condition.no_tokens={needed}")
+
+    @property
+    def numbers(self) -> int:
+        """Of classes with their flags: 0 .. numbers - 1."""
+        return self.classes * (1 + self.bits)
+
+    @property
+    def bits(self) -> int:
+        """The sum of 2 ** k over the flags that are told."""
+        return sum(1 << FLAGS.index(flag) for flag in set(self.flags))
+
+
+class SceneCondition(ABC):
+    """Things in a picture, each a class and one or two points; empty slots are filled with "nothing".
+
+    Where the settings say so, two tokens more tell what part of the picture is shown, and boxes stay those
+    of the whole picture. A window that moves sees the things that it touches (2021 code's scene sampler).
+    """
+
+    argument: str | None
+    form: str  # of a thing, in words
+    per_object: int  # tokens
+    shift = 1
+
+    def __init__(self, settings: SceneSettings, tokenizer: Codec | None = None) -> None:
+        self.settings = settings
+        self.classes, self.points = Classes(settings.classes, settings.names), Points(settings.no_tokens)
+        self.none = settings.no_tokens - 1
+        self.hiding = Hiding(what="its things", share=settings.dropout, token=settings.no_tokens)
+        self.vocabulary = settings.no_tokens + self.hiding.extra
+
+    @abstractmethod
+    def where(self, box: Box) -> list[int]:
+        """The tokens of a place."""
+
+    @abstractmethod
+    def box(self, tokens: list[int]) -> Box:
+        """The place of tokens."""
+
+    @abstractmethod
+    def thing(self, given: Sequence[Any]) -> Object | None:
+        """One thing as a user gives it; None if it does not have this form."""
+
+    def length(self, grid: tuple[int, int]) -> int:
+        """Slots for things, and the crop where it is told."""
+        return self.settings.max_objects * self.per_object + 2 * self.settings.encode_crop
+
+    def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> "ScenePrompt":
+        """A list of things for all canvases, or a sequence of num lists; the order of things is kept.
+
+        A class from `classes` on carries flags: number + classes * (group + 2 occluded + 4 depiction + 8
+        inside). In place of a list there may be a Scene, of which the canvas shows a crop; flags that the
+        model is not told are left out of it. UserError for what is missing, unknown or out of range.
+        """
+        scenes = [self._numbered(one) for one in self._each(value, num)]
+        same = all(scene == scenes[0] for scene in scenes)
+        return ScenePrompt(self, scenes[:1] if same else scenes, num, grid, device)
+
+    def decode(self, prefix: Int64[Tensor, "b m"]) -> list[Scene]:
+        """The things of each prefix, at the points they were rounded to; "nothing said" has none.
+
+        Labels are names where the classes have names and the thing no flags, else numbers.
+        """
+        if prefix.shape[1] != self.length((1, 1)):
+            remedy = "decode what encode gave, with the settings it was encoded with"
+            raise UserError(f"prefixes of {self.length((1, 1))} tokens", str(prefix.shape[1]), remedy)
+        return [self._scene(row) for row in prefix.tolist()]
+
+    def null(self, *, num: int, grid: tuple[int, int], device: torch.device) -> SamePrompt:
+        """A prefix of "nothing is said", which is not that of an empty list; UserError without dropout."""
+        return self.hiding.null(num=num, length=self.length(grid), device=device)
+
+    def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
+        """Things in a random order, as no order is right; and a share `dropout` of the rows hidden."""
+        slots = self.settings.max_objects
+        things, crop = prefix[:, : slots * self.per_object], prefix[:, slots * self.per_object :]
+        things = things.view(-1, slots, self.per_object)
+        keys = torch.rand(things.shape[:2], generator=generator, device=generator.device).to(prefix.device)
+        keys = keys.masked_fill(things[:, :, 0] == self.none, 2.0)  # empty slots come last
+        order = keys.argsort(dim=1)
+        things = things.gather(1, order[:, :, None].expand_as(things))
+        return self.hiding.hide(torch.cat((things.flatten(1), crop), 1), generator)
+
+    def describe(self, value: Any, *, num: int) -> list[Any]:
+        """The lists as they were given."""
+        return [
+            one.objects if isinstance(one, Scene) else list(map(list, one)) for one in self._each(value, num)
+        ]
+
+    def tokens(self, scene: Scene) -> list[int]:
+        """The prefix of a scene whose labels are numbers."""
+        found: list[int] = []
+        for thing in scene.objects:
+            if touches(thing.box, scene.crop):
+                found += [int(thing.label), *self.where(self._shown(thing.box, scene))]
+        found += [self.none] * (self.settings.max_objects * self.per_object - len(found))
+        if self.settings.encode_crop:
+            x0, y0, x1, y1 = flipped(scene.crop) if scene.is_flipped else scene.crop
+            found += [self.points.token(x0, y0), self.points.token(x1, y1)]
+        return found
+
+    def _shown(self, box: Box, scene: Scene) -> Box:
+        if not self.settings.encode_crop:
+            box = rescaled(box, scene.crop, clip_both_ends=self.settings.clip_both_ends)
+        return flipped(box) if scene.is_flipped else box
+
+    def _scene(self, tokens: list[int]) -> Scene:
+        if tokens[0] == self.hiding.token:
+            return Scene(())
+        slots = self.settings.max_objects * self.per_object
+        groups = [tokens[first : first + self.per_object] for first in range(0, slots, self.per_object)]
+        things = [
+            Object(self._label(group[0]), *self.box(group[1:])) for group in groups if group[0] != self.none
+        ]
+        if not self.settings.encode_crop:
+            return Scene(tuple(things))
+        return Scene(tuple(things), (*self.points.place(tokens[-2]), *self.points.place(tokens[-1])))
+
+    def _label(self, number: int) -> int | str:
+        names = self.settings.names
+        return names[number] if number < len(names) else number
+
+    def _each(self, value: Any, num: int) -> list[Any]:
+        """The value of each canvas: a Scene or a sequence of things."""
+        if value is None:
+            raise UserError(f"{self.argument}", "none", self._remedy())
+        if not isinstance(value, Scene) and not _is_list(value):
+            raise UserError(f"a list of {self.form}", type(value).__name__, self._remedy())
+        if isinstance(value, Scene) or all(_is_thing(one) for one in value):
+            return [value] * num
+        if len(value) != num:
+            raise UserError(
+                f"one list of things, or {num} of them", f"{len(value)}", "give one for each picture"
+            )
+        return list(value)
+
+    def _numbered(self, given: Any) -> Scene:
+        """A scene whose labels are numbers, from a Scene or from a user's list."""
+        if isinstance(given, Scene):
+            scene = replace(given, objects=tuple(self._told(thing) for thing in given.objects))
+        elif _is_list(given):
+            scene = Scene(tuple(self._checked(one) for one in given))
+        else:
+            raise UserError(f"a list of {self.form}", repr(given), self._remedy())
+        count, most = len(scene.objects), self.settings.max_objects
+        if count > most:
+            raise UserError(f"at most {most} things in a picture", str(count), "leave out the smallest")
+        return scene
+
+    def _checked(self, given: Any) -> Object:
+        thing = self.thing(given) if _is_list(given) and given else None
+        if thing is None:
+            raise UserError(self.form, repr(given), self._remedy())
+        x0, y0, x1, y1 = thing.box
+        if not (0 <= x0 <= x1 <= 1 and 0 <= y0 <= y1 <= 1):  # not a number fails too
+            expected = f"{self.form}, all of them from 0 to 1, x0 <= x1 and y0 <= y1"
+            raise UserError(expected, repr(given), "divide pixels by the picture's width and height")
+        return thing._replace(label=self._number(thing.label))
+
+    def _number(self, label: Any) -> int:
+        flagged = isinstance(label, int) and self.classes.count <= label < self.settings.numbers
+        if not flagged:
+            return self.classes.number(label)
+        flags, number = divmod(label, self.classes.count)
+        return number + self.classes.count * self._known_flags(flags, label)
+
+    def _known_flags(self, flags: int, label: int) -> int:
+        if flags & ~self.settings.bits:
+            told = ", ".join(self.settings.flags)
+            raise UserError(f"a class with flags among {told}", str(label), "leave the others out")
+        return flags
+
+    def _told(self, thing: Object) -> Object:
+        """With those flags only that the model is told."""
+        if isinstance(thing.label, str):
+            return thing._replace(label=self.classes.number(thing.label))
+        flags, number = divmod(thing.label, self.classes.count)
+        return thing._replace(label=number + self.classes.count * (flags & self.settings.bits))
+
+    def _remedy(self) -> str:
+        return f"give {self.argument}=[{self.form}, ...]; a class is {self.classes.known()}"
+
+
+@dataclass(frozen=True)
+class ScenePrompt:
+    """Tokens of one scene for all canvases or of one for each, built for every window."""
+
+    condition: SceneCondition
+    scenes: list[Scene]
+    num: int
+    grid: tuple[int, int]
+    device: torch.device
+
+    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
+        """The things that touch the window, and where on the canvas it lies."""
+        rows, columns = self.grid
+        x, y = left / columns, top / rows
+        box = (x, y, x + width / columns, y + height / rows)
+        tokens = [self.condition.tokens(scene.part(box)) for scene in self.scenes]
+        prefix = torch.tensor(tokens, dtype=torch.int64).to(self.device, non_blocking=True)
+        return prefix.expand(self.num, -1)
+
+
+def _is_thing(given: Any) -> bool:
+    """Whether this can be meant as one thing, not as a list of them: it begins with no list."""
+    if isinstance(given, Scene):
+        return False
+    return not _is_list(given) or (len(given) > 0 and not _is_list(given[0]))
+
+
+def _is_list(given: Any) -> bool:
+    return isinstance(given, Sequence) and not isinstance(given, str)

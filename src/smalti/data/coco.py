@@ -1,0 +1,71 @@
+"""COCO's annotations: boxes of things and of stuff, in their JSON files."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from smalti.conditions.box_tokens import FLAGS, Object
+from smalti.config import settings
+from smalti.data.annotated import Annotated, AnnotatedSettings, inside
+from smalti.errors import UserError
+
+FILES = {"things": "instances", "stuff": "stuff"}
+OTHER = "other"  # stuff that is nothing in particular: no class
+
+
+@settings
+class CocoSettings(AnnotatedSettings):
+    """Layout of root: annotations/instances_train2017.json, stuff_train2017.json, train2017/; val alike."""
+
+    kind: Literal["coco"] = "coco"
+    year: str = "2017"  # in the names of files and folders
+    parts: tuple[Literal["things", "stuff"], ...] = ("things", "stuff")
+
+
+class Coco(Annotated):
+    """Pictures of COCO with their boxes; crowds have the flag "group".
+
+    A class's number is the rank of its id among the ids as words ("1", "10", "100", "11", ...), as in the
+    models published in 2021. Stuff named "other" is left out.
+    """
+
+    def __init__(self, settings: CocoSettings, split: Literal["train", "val"]) -> None:
+        folder = f"{split}{settings.year}"
+        names = [f"{FILES[part]}_{folder}.json" for part in settings.parts]
+        files = [_read(settings.root / "annotations" / name) for name in names]
+        categories = {str(one["id"]): str(one["name"]) for file in files for one in file["categories"]}
+        ids = sorted(number for number, name in categories.items() if name != OTHER)
+        ranks = {number: rank for rank, number in enumerate(ids)}
+        things: dict[str, list[Object]] = {}
+        for file in files:
+            for name, thing in _things(file, ranks):
+                things.setdefault(name, []).append(thing)
+        super().__init__(settings, settings.root / folder, (categories[number] for number in ids), things)
+
+
+def _things(file: dict[str, Any], ranks: dict[str, int]) -> Iterator[tuple[str, Object]]:
+    """File name and thing of every annotation of a class that counts."""
+    pictures = {one["id"]: one for one in file["images"]}
+    for one in file["annotations"]:
+        rank = ranks.get(str(one["category_id"]))
+        if rank is None:
+            continue
+        picture = pictures[one["image_id"]]
+        width, height = picture["width"], picture["height"]
+        x, y, w, h = one["bbox"]
+        x0, y0 = x / width, y / height
+        box = inside((x0, y0, x0 + w / width, y0 + h / height))
+        flags = (1 << FLAGS.index("group")) * bool(one.get("iscrowd"))
+        yield str(picture["file_name"]), Object(rank + len(ranks) * flags, *box)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert all(isinstance(found[key], list) for key in ("images", "annotations", "categories"))
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as problem:
+        remedy = "give as data.root the folder that holds annotations/, or choose data.parts and data.year"
+        got = f"{path} ({type(problem).__name__}: {problem})"
+        raise UserError("annotations in COCO's format", got, remedy) from None
+    return dict(found)

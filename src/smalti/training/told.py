@@ -1,0 +1,58 @@
+"""What the data tell a prior: which part of a batch is the value of its condition."""
+
+from typing import Any
+
+from smalti.data.annotated import Annotated
+from smalti.data.pairs import Pairs, PairsSettings
+from smalti.data.protocol import Batch, Reader
+from smalti.data.shards import TokenShards
+from smalti.errors import UserError
+from smalti.tokenizer import Tokenizer
+
+
+def value(argument: str | None, batch: Batch) -> Any:
+    """What a condition that is given by this keyword gets from a batch; None: nothing."""
+    if argument == "map":
+        return batch.segmentations if batch.maps is None else batch.maps
+    found = {
+        "label": batch.labels,
+        "boxes": batch.scenes,
+        "points": batch.scenes,
+        "coordinates": batch.parts,
+    }
+    return found[argument] if argument else None
+
+
+def check(condition: Any, data: Any, reader: Reader) -> None:
+    """UserError where data of this kind have nothing for a condition; both are given by their settings."""
+    kind = condition.kind
+    if kind == "map" and not isinstance(reader, Pairs):
+        remedy = "give data.kind=pairs, data.root and data.maps"
+        raise UserError("pictures with maps for condition.kind=map", f"data.kind={data.kind}", remedy)
+    if kind == "coordinates" and isinstance(reader, TokenShards):
+        remedy = "give the folder of pictures: shards do not say where a crop lies"
+        raise UserError("pictures for condition.kind=coordinates", "token shards", remedy)
+    if kind in ("boxes", "points"):
+        _check_scenes(condition, data, reader)
+
+
+def check_maps(data: PairsSettings, tokenizer: Tokenizer) -> None:
+    """UserError where a tokenizer takes other maps than the data have."""
+    takes = {"segmentation": "segmentation"}.get(tokenizer.settings.content)
+    takes = takes or {1: "depth", 3: "picture"}.get(tokenizer.channels, f"{tokenizer.channels} channels")
+    if data.content != takes:
+        expected = f"data.content={takes}, which condition_tokenizer takes"
+        raise UserError(expected, data.content, f"data.content={takes}, or another condition_tokenizer")
+
+
+def _check_scenes(condition: Any, data: Any, reader: Reader) -> None:
+    if not isinstance(reader, Annotated):
+        remedy = "give data.kind=coco or open_images"
+        raise UserError(f"annotated pictures for condition.kind={condition.kind}", data.kind, remedy)
+    if condition.classes != len(reader.classes):
+        remedy = f"leave condition.classes out, or give condition.classes={len(reader.classes)}"
+        expected = f"as many condition.classes as the data have, {len(reader.classes)}"
+        raise UserError(expected, str(condition.classes), remedy)
+    if condition.max_objects < data.max_objects:
+        expected = f"condition.max_objects of at least data.max_objects={data.max_objects}"
+        raise UserError(expected, str(condition.max_objects), f"data.max_objects={condition.max_objects}")
