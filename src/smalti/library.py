@@ -3,7 +3,9 @@
 folder/
   config.json         format, kind, settings, fingerprint, provenance
   model.safetensors   the weights
+  critic.safetensors  of a tokenizer whose training is to go on: the critic
   tokenizer/          of a generator: its tokenizer, a model folder by itself
+  condition/          and its condition's tokenizer, where it has one of its own
 """
 
 import hashlib
@@ -25,7 +27,8 @@ from smalti.generator import Generator, GeneratorSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer"
+CONFIG, WEIGHTS, TOKENIZER, CONDITION = "config.json", "model.safetensors", "tokenizer", "condition"
+CRITIC = "critic.safetensors"
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Tokenizer | Generator:
@@ -40,9 +43,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Tokenizer | Ge
     if facts["kind"] == "tokenizer":
         model: Tokenizer | Generator = Tokenizer(config.parse(facts["settings"], TokenizerSettings))
     else:
-        tokenizer = load(folder / TOKENIZER)
-        assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
-        model = Generator(config.parse(facts["settings"], GeneratorSettings), tokenizer)
+        settings = config.parse(facts["settings"], GeneratorSettings)
+        other = _load_tokenizer(folder / CONDITION) if (folder / CONDITION).is_dir() else None
+        model = Generator(settings, _load_tokenizer(folder / TOKENIZER), other)
     _fill(_network(model), weights, folder)
     if isinstance(model, Generator):
         model.fingerprint = facts["fingerprint"]
@@ -50,39 +53,61 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Tokenizer | Ge
 
 
 def save(
-    model: Tokenizer | Generator, folder: str | Path, provenance: Mapping[str, Any] | None = None
+    model: Tokenizer | Generator,
+    folder: str | Path,
+    provenance: Mapping[str, Any] | None = None,
+    critic: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a model folder, whole or not at all; a folder that stands there is replaced.
 
     provenance: what is worth knowing about where the model came from (recipe, steps, data, source file).
+    critic: the tensors of the critic that a tokenizer was trained against, where training is to go on.
     """
     folder = Path(folder)
     fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     _write(model, fresh, dict(provenance or {}))
+    if critic:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in critic.items()}, fresh / CRITIC
+        )
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
+def load_critic(path: Path) -> dict[str, Tensor]:
+    """The critic's tensors beside a tokenizer; empty where there are none."""
+    file = find(path) / CRITIC
+    return _read_weights(file) if file.is_file() else {}
+
+
 def find(path: Path) -> Path:
     """The model folder that a path means: itself, or the model inside a run folder."""
     for folder in (path, path / "model"):
-        if (folder / CONFIG).is_file():
+        if (folder / CONFIG).is_file() and not is_foreign(folder):
             return folder
-    if path.is_file():
-        raise UserError(
-            "a model folder",
-            f"the file {path}",
-            f"smalti import {path} OUT, which this version does not have yet",
-        )
+    if is_foreign(path):
+        what = "the file" if path.is_file() else "another program's folder"
+        raise UserError("a model folder", f"{what} {path}", f"smalti import {path} OUT")
     if not path.exists():
         raise UserError("a model folder or a run folder", f"{path}, which does not exist", "check the path")
     if (path / "settings.yaml").is_file():
         raise UserError("a run that has saved a model", f"{path} without model/", "let it train on: --resume")
     raise UserError(f"a model folder (with {CONFIG})", str(path), "smalti train makes one")
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a path is a file, or a folder with the marks of other programs: something to import."""
+    if path.is_file() or (path / "configs").is_dir() or any((path / "checkpoints").glob("*.ckpt")):
+        return True
+    try:
+        facts = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and not {"format", "kind", "fingerprint"} & facts.keys()
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -106,8 +131,7 @@ def describe(path: Path) -> str:
     tokenizer = model.tokenizer if isinstance(model, Generator) else model
     lines = [
         f"{folder}: {facts['kind']} {facts['fingerprint']}",
-        f"tokenizer: factor {tokenizer.factor}, {tokenizer.codebook_size} codes, "
-        f"{tokenizer.channels} channels, {_millions(tokenizer)} M parameters",
+        f"tokenizer: {_told(tokenizer)}",
     ]
     if isinstance(model, Generator):
         height, width = (side * tokenizer.factor for side in model.settings.grid)
@@ -116,9 +140,17 @@ def describe(path: Path) -> str:
             f"prior: {kind}, {_millions(_network(model))} M parameters, crop {height} x {width} pixels"
         )
         names = getattr(condition, "names", ())
-        lines.append(f"condition: {condition.kind}{': ' * bool(names)}{', '.join(names)}")
+        more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
+        lines.append(f"condition: {condition.kind}{': ' * bool(names)}{', '.join(names[:20])}{more}")
+        if model.condition_tokenizer is not None:
+            lines.append(f"tokenizer of maps: {_told(model.condition_tokenizer)}")
     lines += [f"{name}: {value}" for name, value in facts.get("provenance", {}).items()]
     return "\n".join(lines)
+
+
+def _told(tokenizer: Tokenizer) -> str:
+    codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size or 'no'} codes"
+    return f"{codes}, {tokenizer.channels} channels, {_millions(tokenizer)} M parameters"
 
 
 def trained_size(path: Path) -> tuple[int, int]:
@@ -135,6 +167,12 @@ def fingerprint(model: Tokenizer | Generator) -> str:
     return _digest(_settings(model), _weights(model), _part_fingerprints(model))
 
 
+def _load_tokenizer(folder: Path) -> Tokenizer:
+    tokenizer = load(folder)
+    assert isinstance(tokenizer, Tokenizer), f"{folder} holds no tokenizer"
+    return tokenizer
+
+
 def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any]) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _weights(model).items()}
     facts = {
@@ -146,9 +184,9 @@ def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any
     }
     save_file(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
-    if isinstance(model, Generator):
-        (folder / TOKENIZER).mkdir()
-        _write(model.tokenizer, folder / TOKENIZER, {})
+    for name, tokenizer in _parts(model).items():
+        (folder / name).mkdir()
+        _write(tokenizer, folder / name, {})
 
 
 def _check_device(device: str | torch.device) -> None:
@@ -179,7 +217,15 @@ def _network(model: Tokenizer | Generator) -> nn.Module:
 
 
 def _part_fingerprints(model: Tokenizer | Generator) -> list[str]:
-    return [fingerprint(model.tokenizer)] if isinstance(model, Generator) else []
+    return [fingerprint(tokenizer) for tokenizer in _parts(model).values()]
+
+
+def _parts(model: Tokenizer | Generator) -> dict[str, Tokenizer]:
+    """The tokenizers that a model is given, by their folders."""
+    if not isinstance(model, Generator):
+        return {}
+    found = {TOKENIZER: model.tokenizer}
+    return found if model.condition_tokenizer is None else {**found, CONDITION: model.condition_tokenizer}
 
 
 def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list[str]) -> str:

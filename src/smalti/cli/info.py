@@ -6,12 +6,13 @@ import click
 
 
 @click.command()
-@click.argument("model_or_run", type=Path)
-def info(model_or_run: Path) -> None:
-    """Say what a model folder or a run folder is.
+@click.argument("path", type=Path)
+def info(path: Path) -> None:
+    """Say what a model folder, a run folder, or a model of another project is.
 
     Example: smalti info runs/tokenizer
     """
     from smalti import library
+    from smalti.formats import importing
 
-    click.echo(library.describe(model_or_run))
+    click.echo(importing.describe(path) if library.is_foreign(path) else library.describe(path))

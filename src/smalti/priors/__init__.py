@@ -5,13 +5,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from smalti.priors.gpt import GPT, GPTSettings
+from smalti.priors.llamagen import LlamaGen, LlamaGenSettings
 from smalti.priors.modern import Modern, ModernSettings
 
-PriorSettings = Annotated[GPTSettings | ModernSettings, Field(discriminator="kind")]
+PriorSettings = Annotated[GPTSettings | ModernSettings | LlamaGenSettings, Field(discriminator="kind")]
 
 PRIORS: dict[str, tuple[type[Any], type[Any]]] = {
     "gpt": (GPTSettings, GPT),
     "modern": (ModernSettings, Modern),
+    "llamagen": (LlamaGenSettings, LlamaGen),
 }
 
 __all__ = ["PRIORS", "PriorSettings"]

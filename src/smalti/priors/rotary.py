@@ -20,10 +20,22 @@ def turns(
     nothing = ((0, 0),)
     asked = torch.tensor(nothing * (prefix_length - 1) + cells)
     held = torch.tensor(nothing * prefix_length + cells[:-1])
-    speeds = base ** -(torch.arange(width // 4) / (width // 4))
-    angles = torch.stack((asked, held), 1)[..., None] * speeds  # t 2 2 p: query or key, row or column
-    angles = angles.flatten(2).repeat_interleave(2, -1)[:, :, None]  # t 2 1 e
-    return angles.cos(), angles.sin() * torch.tensor((-1.0, 1.0)).repeat(width // 2)
+    return _turns(torch.stack((asked, held), 1), width, base)
+
+
+def turns_where_held(
+    cells: tuple[tuple[int, int], ...], *, prefix_length: int, width: int, base: float
+) -> tuple[Float[Tensor, "t 2 1 e"], Float[Tensor, "t 2 1 e"]]:
+    """As `turns`, but a place's query stands where its key stands: at the cell whose code the place holds.
+
+    Places of the prefix get zeros: `rotate` makes their queries and keys vanish, so that they attend evenly
+    and are seen with a score of 0 (the public code of arXiv:2406.06525).
+    """
+    held = torch.tensor(((0, 0),) * prefix_length + cells[:-1])
+    cosines, sines = _turns(held[:, None].expand(-1, 2, -1), width, base)
+    cosines[:prefix_length] = 0.0
+    sines[:prefix_length] = 0.0
+    return cosines, sines
 
 
 def rotate(
@@ -32,3 +44,11 @@ def rotate(
     """Turn each pair (a, b) of adjacent channels to (a cos - b sin, b cos + a sin)."""
     swapped = x.view(*x.shape[:-1], -1, 2).flip(-1).flatten(-2)
     return x * cosines + swapped * sines
+
+
+def _turns(places: Tensor, width: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines for places t 2 2: query or key, row or column."""
+    speeds = base ** -(torch.arange(width // 4) / (width // 4))
+    angles = places[..., None] * speeds  # t 2 2 p
+    angles = angles.flatten(2).repeat_interleave(2, -1)[:, :, None]  # t 2 1 e
+    return angles.cos(), angles.sin() * torch.tensor((-1.0, 1.0)).repeat(width // 2)

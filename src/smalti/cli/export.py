@@ -1,0 +1,24 @@
+"""smalti export."""
+
+from pathlib import Path
+
+import click
+
+from smalti.cli.options import new_folder
+
+
+@click.command()
+@click.argument("model", type=Path)
+@click.argument("out", type=Path)
+@click.option(
+    "--format", "name", required=True, help="compvis: a run folder of 2021. diffusers: a folder for it."
+)
+def export(model: Path, out: Path, name: str) -> None:
+    """Write a model in another project's format into OUT, a new or empty folder.
+
+    Example: smalti export runs/tokenizer for-diffusers --format diffusers
+    """
+    from smalti.formats import exporting
+
+    new_folder(out)
+    click.echo(exporting.convert(model, out, name))

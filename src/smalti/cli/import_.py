@@ -1,0 +1,53 @@
+"""smalti import."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from smalti.cli.options import Size, new_folder
+
+
+@click.command("import")
+@click.argument("source", type=Path)
+@click.argument("out", type=Path)
+@click.option(
+    "--config", "settings", type=Path, help="The model's yaml or json; unless given, what lies beside it."
+)
+@click.option(
+    "--part",
+    type=click.Choice(["all", "first_stage", "cond_stage"]),
+    default="all",
+    show_default=True,
+    help="Of a model with a prior: all, its tokenizer, or its condition's tokenizer.",
+)
+@click.option(
+    "--num-heads", type=click.IntRange(min=1), help="Of a prior without a yaml: weights do not tell."
+)
+@click.option(
+    "--tokenizer", type=Path, help="Of a prior whose file comes without one (LlamaGen's): its model folder."
+)
+@click.option(
+    "--size",
+    type=Size(),
+    help="Of such a prior's training pictures, in pixels.",
+)
+def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | None, **options: Any) -> None:
+    """Turn a model of another project into a model folder, OUT, new or empty.
+
+    SOURCE is a run folder, a checkpoint (.ckpt, .pt, .pth, .bin), a .safetensors file, or a folder with
+    config.json. Nothing in it is run. Tensors that ours has no use for are listed.
+
+    Example: smalti import logs/2021-04-23T18-19-01_ffhq_transformer models/ffhq
+    """
+    from smalti.formats import importing
+    from smalti.formats.protocol import Wanted
+
+    new_folder(out)
+    first = importing.load_tokenizer(tokenizer) if tokenizer else None
+    found = importing.convert(source, out, settings, Wanted(**options, tokenizer=first))
+    for line in found.dropped:
+        click.echo(f"left out: {line}")
+    if found.critic:
+        click.echo("kept beside the model: the discriminator, for smalti train --init-from")
+    click.echo(out)

@@ -1,0 +1,1 @@
+"""CompVis/taming-transformers and latent-diffusion: see member.py."""

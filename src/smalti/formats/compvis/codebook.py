@@ -1,0 +1,130 @@
+"""The quantizers of 2021: their tensors' names and settings, from the file to ours and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from smalti import config
+from smalti.errors import UserError
+from smalti.formats.compvis import claims
+from smalti.quantizers import QuantizerSettings
+from smalti.quantizers.ema import EmaSettings
+from smalti.quantizers.gaussian import GaussianSettings
+from smalti.quantizers.gumbel import GumbelSettings, TemperatureSettings
+from smalti.quantizers.remap import RemappedSettings
+from smalti.quantizers.vq import VectorQuantizerSettings
+
+_HERE, _THERE = "quantizer.", "quantize."
+_NAMES = {  # by kind: our name -> theirs
+    "vq": {"codebook.weight": "embedding.weight"},
+    "gumbel": {"codebook.weight": "embed.weight", "proj.weight": "proj.weight", "proj.bias": "proj.bias"},
+    "ema": {
+        "codebook.weight": "embedding.weight",
+        "cluster_size": "embedding.cluster_size",
+        "sums": "embedding.embed_avg",
+    },
+    "gaussian": {},
+}
+_EARLIER = {"cluster_size": "embedding.cluster_size", "embed_avg": "embedding.embed_avg"}  # EMA, weeks before
+_TARGETS = {"VQModel": "vq", "GumbelVQ": "gumbel", "EMAVQ": "ema", "AutoencoderKL": "gaussian"}
+_TARGETS |= {"VQSegmentationModel": "vq", "VQNoDiscModel": "vq", "VQModelInterface": "vq"}
+
+
+def names(settings: QuantizerSettings) -> dict[str, str]:
+    """Our name of each tensor of a quantizer -> its name in the 2021 code."""
+    inner = settings.inner if isinstance(settings, RemappedSettings) else settings
+    within = "inner." if isinstance(settings, RemappedSettings) else ""
+    found = {f"{_HERE}{within}{ours}": f"{_THERE}{theirs}" for ours, theirs in _NAMES[inner.kind].items()}
+    return found | ({f"{_HERE}used": f"{_THERE}used"} if within else {})
+
+
+def modern(name: str) -> str:
+    """The name that a tensor of the earlier EMA quantizer has in the later one; other names as they are."""
+    return _THERE + _EARLIER.get(name.removeprefix(_THERE), name.removeprefix(_THERE))
+
+
+def find(state: Mapping[str, Tensor], model: Mapping[str, Any], where: str) -> QuantizerSettings:
+    """The settings of a state dict's quantizer, by its names and shapes; what these do not tell, by the yaml.
+
+    model: the {target, params} of the tokenizer, empty where there is no yaml.
+    """
+    said = claims.params(model)
+    kind = _kind(state, where)
+    expected = _TARGETS.get(claims.target(model), kind)
+    if expected != kind:
+        raise UserError(f"a quantizer {expected}, as the yaml says", f"{kind} in {where}", claims.OTHER_MODEL)
+    if kind == "gaussian":
+        return GaussianSettings()
+    entries = state[_THERE + _NAMES[kind]["codebook.weight"]]
+    claims.check(said, {"n_embed": entries.shape[0], "embed_dim": entries.shape[1]}, where)
+    inner = _inner(kind, len(entries), said)
+    used = state.get(f"{_THERE}used")
+    if used is None and said.get("remap"):
+        remedy = "the file is of another version of the model: without remap in the yaml it can be read"
+        raise UserError(f"{_THERE}used in {where}, as the yaml says remap", "none", remedy)
+    return inner if used is None else RemappedSettings(inner=inner, used=len(used))
+
+
+def target(settings: QuantizerSettings) -> str:
+    """The 2021 code's class for a tokenizer with this quantizer. UserError where there is none."""
+    if isinstance(settings, RemappedSettings):
+        if settings.unknown != "random":
+            got = f"unknown={settings.unknown}"
+            raise UserError("a remapped quantizer with unknown=random", got, "its yaml has no word for it")
+        settings = settings.inner
+    if isinstance(settings, VectorQuantizerSettings) and settings.cosine:
+        raise UserError("a quantizer without cosine", "cosine=true", "its code knows no such codebook")
+    classes = {"vq": "VQModel", "gumbel": "GumbelVQ", "ema": "EMAVQ", "gaussian": "AutoencoderKL"}
+    package = "ldm.models.autoencoder" if settings.kind == "gaussian" else "taming.models.vqgan"
+    return f"{package}.{classes[settings.kind]}"
+
+
+def params(settings: QuantizerSettings, code_dim: int) -> dict[str, Any]:
+    """What a yaml says of a quantizer."""
+    found: dict[str, Any] = {"embed_dim": code_dim}
+    if isinstance(settings, RemappedSettings):  # the table itself is in the weights
+        found["remap"] = "used.npy"
+        settings = settings.inner
+    if not isinstance(settings, GaussianSettings):
+        found["n_embed"] = settings.codebook_size
+    if isinstance(settings, GumbelSettings):
+        heat = settings.temperature
+        words: dict[str, float] = {"warm_up_steps": heat.warmup, "max_decay_steps": heat.until}
+        words |= {"lr_start": heat.start, "lr_max": heat.high, "lr_min": heat.low}
+        schedule = {"target": "taming.lr_scheduler.LambdaWarmUpCosineScheduler", "params": words}
+        found |= {"kl_weight": settings.kl, "temperature_scheduler_config": schedule}
+    return found
+
+
+def _kind(state: Mapping[str, Tensor], where: str) -> str:
+    if f"{_THERE}proj.weight" in state:
+        return "gumbel"
+    if f"{_THERE}embedding.cluster_size" in state:
+        return "ema"
+    if f"{_THERE}embedding.weight" in state:
+        return "vq"
+    widths = [
+        state[f"{name}.weight"].shape
+        for name in ("quant_conv", "post_quant_conv")
+        if f"{name}.weight" in state
+    ]
+    if len(widths) == 2 and widths[0][0] == 2 * widths[1][1]:
+        return "gaussian"
+    raise UserError(f"a codebook in {where}", "none", "the file is incomplete, or of another kind of model")
+
+
+def _inner(
+    kind: str, size: int, said: Mapping[str, Any]
+) -> VectorQuantizerSettings | GumbelSettings | EmaSettings:
+    if kind == "vq":
+        return VectorQuantizerSettings.legacy(codebook_size=size)
+    if kind == "ema":
+        return EmaSettings(codebook_size=size, first_count=0.0)
+    heat = claims.inner(said, "temperature_scheduler_config")
+    schedule = TemperatureSettings()
+    if heat:
+        words = {"start": "lr_start", "high": "lr_max", "low": "lr_min", "warmup": "warm_up_steps"}
+        given = {ours: heat[theirs] for ours, theirs in {**words, "until": "max_decay_steps"}.items()}
+        schedule = config.parse(given, TemperatureSettings, where="temperature_scheduler_config")
+    return GumbelSettings(codebook_size=size, kl=float(said.get("kl_weight", 1e-8)), temperature=schedule)

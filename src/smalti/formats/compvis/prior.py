@@ -1,0 +1,146 @@
+"""Net2NetTransformer: both stages, permuter and transformer to a Generator, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from smalti.errors import UserError
+from smalti.formats.compvis import claims, conditions, places, tokenizer, transformer
+from smalti.formats.ledger import Ledger, fill
+from smalti.generator import Generator, GeneratorSettings
+from smalti.priors.gpt import GPT, GPTSettings
+from smalti.tokenizer import Tokenizer
+
+ANCHOR = "transformer.pos_emb"  # a name that every such model has
+FIRST, CONDITION, PRIOR = "first_stage_model.", "cond_stage_model.", "transformer."
+
+
+def read(book: Ledger, config: Mapping[str, Any], heads: int | None) -> Generator:
+    """The model. config: the whole yaml, empty where there is none. heads: what the user says of them.
+
+    Crosses off all its names. UserError where yaml and tensors disagree, or neither says what is needed.
+    """
+    said = claims.params(claims.model_config(config))
+    first, _ = tokenizer.read(book, FIRST, claims.section(said, "first_stage_config"))
+    map_of, second = _second(book, said)
+    state = book.below(PRIOR)
+    prior = transformer.settings(state, claims.inner(said, "transformer_config"), heads, book.where)
+    for name in (name for name in state if name.endswith(transformer.MASK)):
+        book.drop(PRIOR + name, "masks of attention, which ours computes")
+    table = prior.vocabulary or 0, prior.positions or 0
+    condition = conditions.find(
+        said,
+        claims.section(config, "data"),
+        map_of=map_of,
+        map_size=places.map_size(book, table[1], (second or first).factor),
+        places=table,
+    )
+    own = claims.section(config, places.OURS).get("grid")
+    grid = (own[0], own[1]) if own else _grid(book, said, (first, second or first), condition, table[1])
+    laid = places.find(book, said, grid)
+    made = Generator(
+        GeneratorSettings(prior=prior, condition=condition, order=laid, grid=grid), first, second
+    )
+    assert isinstance(made.prior, nn.Module), "a prior has weights"
+    weights = transformer.ours(state)
+    fill(made.prior, weights, lambda name: PRIOR + transformer.name(name), book.where)
+    return made.eval()
+
+
+def theirs(model: Generator) -> dict[str, Tensor]:
+    """All tensors of a model of ours under the names of 2021."""
+    prior = model.prior
+    if not isinstance(prior, GPT):
+        kind = model.settings.prior.kind
+        remedy = "export its tokenizer alone, MODEL/tokenizer, or keep the model folder"
+        raise UserError("a prior of kind gpt, the 2021 code's", kind, remedy)
+    found = {FIRST + name: tensor for name, tensor in tokenizer.theirs(model.tokenizer).items()}
+    maps = _maps(model)
+    if maps is not None:
+        found |= {CONDITION + name: tensor.clone() for name, tensor in tokenizer.theirs(maps).items()}
+    found |= places.tables(model.settings.order, model.order)
+    state = {name: tensor.detach() for name, tensor in prior.state_dict().items()}
+    unmasked = prior.settings.unmasked
+    return found | {PRIOR + name: tensor for name, tensor in transformer.theirs(state, unmasked).items()}
+
+
+def config(model: Generator) -> dict[str, Any]:
+    """The yaml of a model of ours. UserError for one that the 2021 code cannot hold."""
+    how, factor = model.settings, model.tokenizer.factor
+    assert isinstance(model.prior, GPT), "theirs has looked"
+    assert isinstance(how.prior, GPTSettings), "a GPT has its own settings"
+    conditions.check(how.condition)
+    side = how.grid[0] * factor
+    stage, more = _stage(model, side)
+    arguments = transformer.params(how.prior, len(model.prior.table.weight), len(model.prior.positions))
+    params = {
+        "first_stage_key": "image",
+        **more,
+        **places.config(how.order, how.grid),
+        "transformer_config": {"target": "taming.modules.transformer.mingpt.GPT", "params": arguments},
+        "first_stage_config": tokenizer.config(model.tokenizer, side, critic={}),
+        "cond_stage_config": stage,
+    }
+    target = "taming.models.cond_transformer.Net2NetTransformer"
+    return {
+        "model": {"base_learning_rate": 4.5e-6, "target": target, "params": params},
+        **conditions.data(how.condition, side),
+        places.OURS: {"grid": list(how.grid)},  # which their code does not ask for
+    }
+
+
+def _second(book: Ledger, said: Mapping[str, Any]) -> tuple[str | None, Tokenizer | None]:
+    """Whose tokenizer maps have ("own", "shared" or None for no maps), and it, if it is their own."""
+    stage = said.get("cond_stage_config")
+    there = CONDITION + tokenizer.ANCHOR in book
+    if stage == conditions.SHARED or (stage is None and there and book.equal(FIRST, CONDITION)):
+        if there and not book.equal(FIRST, CONDITION):
+            got = f"another one in {book.where}"
+            raise UserError("the first stage once more under cond_stage_model", got, claims.OTHER_MODEL)
+        book.drop(CONDITION, "the first stage once more")
+        return "shared", None
+    if not there:
+        return None, None
+    second, _ = tokenizer.read(book, CONDITION, stage if isinstance(stage, Mapping) else {})
+    return "own", second
+
+
+def _grid(
+    book: Ledger,
+    said: Mapping[str, Any],
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    condition: Any,
+    positions: int,
+) -> tuple[int, int]:
+    """Rows and columns of a training crop, which with what stands before it must have place."""
+    stage = claims.inner(said, "first_stage_config")
+    resolution = claims.section(stage, "ddconfig").get("resolution")
+    before = conditions.length(condition, tokenizers[1])
+    most = (positions + 1) // 2 if before is None else positions + 1 - before
+    return places.grid(book, said, resolution, tokenizers[0].factor, most)
+
+
+def _maps(model: Generator) -> Tokenizer | None:
+    """The tokenizer of the condition's maps, if it has any."""
+    condition = model.settings.condition
+    if condition.kind != "map":
+        return None
+    return model.tokenizer if condition.shared else model.condition_tokenizer
+
+
+def _stage(model: Generator, side: int) -> tuple[Any, dict[str, Any]]:
+    """The yaml's cond_stage_config, and what else it says of the condition."""
+    condition = model.settings.condition
+    if condition.kind == "coordinates":
+        return conditions.coordinates(condition, model.tokenizer.factor)
+    maps = _maps(model)
+    if condition.kind != "map" or maps is None:
+        return conditions.stage(condition)
+    more = {"downsample_cond_size": condition.size or -1}
+    if condition.shared:
+        return conditions.SHARED, {**more, "cond_stage_key": "lr"}
+    key = "segmentation" if maps.settings.content == "segmentation" else "depth"
+    stage = tokenizer.config(maps, side, critic={})
+    stage["params"]["image_key"] = key
+    return stage, {**more, "cond_stage_key": key}

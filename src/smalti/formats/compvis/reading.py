@@ -1,0 +1,124 @@
+"""A checkpoint of the 2021 code: recognised, told in one line, read whole or in part."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from smalti.errors import UserError
+from smalti.formats.compvis import claims, prior, tokenizer
+from smalti.formats.ledger import Ledger
+from smalti.formats.protocol import Imported, Part, Wanted
+from smalti.formats.source import Source
+from smalti.generator import Generator
+from smalti.tokenizer import Tokenizer
+
+_ANCHORS = (prior.ANCHOR, prior.FIRST + tokenizer.ANCHOR, tokenizer.ANCHOR)  # of more before of less
+_PARTS = {"first_stage": prior.FIRST, "cond_stage": prior.CONDITION}
+_OPTIMIZER = "the optimizer's state"
+
+
+def recognises(source: Source) -> bool:
+    """Whether names are those of the 2021 code's tokenizer, or of a model around one."""
+    return _anchor(source.tensors) is not None
+
+
+def describe(source: Source) -> str:
+    """Family, variant, factor, codes and missing parts; UserError as `read` raises."""
+    book, config = _open(source)
+    missing = [] if source.settings else ["yaml (settings by shapes)"]
+    if not _is_prior(source.tensors):
+        part: Part = "all" if tokenizer.ANCHOR in book else "first_stage"
+        model, critic = _stage(book, config, Wanted(part=part))
+        missing += [] if critic else ["discriminator"]
+        return _tell(model) + _without(missing)
+    heads = None if claims.inner(claims.params(claims.model_config(config)), "transformer_config") else 1
+    missing += [] if heads is None else ["number of heads (--num-heads)"]
+    return _tell(prior.read(book, config, heads)) + _without(missing)
+
+
+def read(source: Source, wanted: Wanted) -> Imported:
+    """The model or the part that is wanted. UserError where file and yaml disagree or something lacks."""
+    book, config = _open(source)
+    if _is_prior(source.tensors) and wanted.part == "all":
+        model: Tokenizer | Generator = prior.read(book, config, wanted.num_heads)
+        critic: Mapping[str, Tensor] = {}
+        book.drop("loss.", "parts of the loss")
+    else:
+        model, critic = _stage(book, config, wanted)
+    dropped = book.finish()
+    if "optimizer_states" in source.contents:
+        dropped = (*dropped, _OPTIMIZER)
+    return Imported(model=model, facts=_facts(model, config, source), dropped=dropped, critic=critic)
+
+
+def _open(source: Source) -> tuple[Ledger, Mapping[str, Any]]:
+    """The tensors without what may stand before all names, and the yaml."""
+    anchor = _anchor(source.tensors)
+    assert anchor is not None, "recognises comes first"
+    start = anchor[0]
+    tensors = {name.removeprefix(start): tensor for name, tensor in source.tensors.items()}
+    return Ledger(tensors, source.weights.name), source.config
+
+
+def _anchor(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
+    """What stands before all names (module., model. ...), and the name by which that was found."""
+    for anchor in _ANCHORS:
+        starts = [name.removesuffix(anchor) for name in tensors if name.endswith(anchor)]
+        for start in starts:
+            tokenizers = [start + tokenizer.ANCHOR, start + prior.FIRST + tokenizer.ANCHOR]
+            if (not start or start.endswith(".")) and any(name in tensors for name in tokenizers):
+                return start, anchor
+    return None
+
+
+def _is_prior(tensors: Mapping[str, Tensor]) -> bool:
+    anchor = _anchor(tensors)
+    return anchor is not None and anchor[1] == prior.ANCHOR
+
+
+def _stage(book: Ledger, config: Mapping[str, Any], wanted: Wanted) -> tuple[Tokenizer, Mapping[str, Tensor]]:
+    """A tokenizer: all that the file holds, or one stage of it."""
+    model = claims.model_config(config)
+    if tokenizer.ANCHOR in book and wanted.part != "cond_stage":
+        return tokenizer.read(book, "", model)
+    if wanted.part == "all":
+        remedy = "--part first_stage reads the tokenizer in it"
+        raise UserError(
+            f"a tokenizer or a model with a prior in {book.where}", "another kind of model", remedy
+        )
+    start = _PARTS[wanted.part]
+    if start + tokenizer.ANCHOR not in book:
+        raise UserError(f"a {wanted.part} with weights in {book.where}", "none", "leave --part out")
+    stage = claims.params(model).get(f"{wanted.part}_config")
+    found = tokenizer.read(book, start, stage if isinstance(stage, Mapping) else {})
+    book.drop_rest("parts that were not asked for")
+    return found
+
+
+def _tell(model: Tokenizer | Generator) -> str:
+    tokens = model.tokenizer if isinstance(model, Generator) else model
+    how, kind = tokens.settings, tokens.settings.quantizer.kind
+    what = "KL autoencoder" if kind == "gaussian" else f"VQGAN tokenizer ({kind})"
+    codes = "" if kind == "gaussian" else f", {tokens.codebook_size} codes"
+    content = ", of segmentations" if how.content == "segmentation" else ""
+    line = f"CompVis {what}, f{tokens.factor}{codes}, {tokens.channels} channels{content}"
+    if isinstance(model, Generator):
+        prior, grid = model.settings.prior, " x ".join(map(str, model.settings.grid))
+        sizes = f"{prior.layers} layers of {prior.width}"
+        told = f"condition {model.settings.condition.kind}, order {model.settings.order}"
+        line = f"CompVis transformer of {sizes}, {grid} cells, {told}; with a {line.removeprefix('CompVis ')}"
+    return line
+
+
+def _without(parts: list[str]) -> str:
+    return f"; without {', '.join(parts)}" if parts else ""
+
+
+def _facts(model: Tokenizer | Generator, config: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    said = claims.params(claims.model_config(config))
+    facts: dict[str, Any] = {"settings_from": source.settings.name if source.settings else "shapes alone"}
+    if isinstance(model, Generator):
+        return facts | {"pkeep": float(said.get("pkeep", 1.0))}
+    resolution = claims.section(said, "ddconfig").get("resolution")
+    return facts | ({"size": [int(resolution)] * 2} if resolution else {})

@@ -1,0 +1,103 @@
+"""Tokenizers of the 2021 code and of latent-diffusion: state dict and yaml to a Tokenizer, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from smalti.errors import UserError
+from smalti.formats.compvis import claims, codebook, network
+from smalti.formats.ledger import Ledger, fill
+from smalti.losses.patchgan import PatchGANSettings
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+
+ANCHOR = "encoder.conv_in.weight"  # a name that every tokenizer has
+CRITIC = "loss.discriminator."
+_DROPPED = {  # beginning of a name -> what it is
+    "loss.perceptual_loss.": "the perceptual loss (LPIPS)",
+    "loss.logvar": "the learned variance of the loss",
+    "loss.": "other parts of the loss",
+    "colorize": "colours that segmentation maps are shown in",
+    "model_ema.": "averaged copies of the weights",
+}
+_SEEN = (1, 3, 4)  # channels of pictures; more of them are a segmentation's labels
+
+
+def read(book: Ledger, prefix: str, model: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Tensor]]:
+    """The tokenizer whose tensors have names with this prefix, and its discriminator, if there is one.
+
+    model: its {target, params}; empty where there is no yaml. Crosses off all names with the prefix.
+    """
+    critic = book.below(prefix + CRITIC)
+    has_colours = f"{prefix}colorize" in book
+    for name, why in _DROPPED.items():
+        book.drop(prefix + name, why)
+    state = {codebook.modern(n) if n.startswith("quantize.") else n: t for n, t in book.below(prefix).items()}
+    where = book.where + (f" ({prefix.rstrip('.')})" if prefix else "")
+    found = settings(state, model, where, has_colours=has_colours)
+    theirs = codebook.names(found.quantizer)
+    weights = ours(state, found)
+    tokenizer = Tokenizer(found)
+    fill(tokenizer, weights, lambda name: prefix + theirs.get(name, name), where)
+    return tokenizer.eval(), critic
+
+
+def settings(
+    state: Mapping[str, Tensor], model: Mapping[str, Any], where: str, *, has_colours: bool = False
+) -> TokenizerSettings:
+    """The settings of a state dict, by shapes and yaml. UserError where the two disagree."""
+    said = claims.params(model)
+    sizes = network.find(state, claims.section(said, "ddconfig"), where)
+    labels = said.get("image_key") == "segmentation" or claims.target(model) == "VQSegmentationModel"
+    labels |= has_colours or sizes.in_channels not in _SEEN
+    return TokenizerSettings(
+        network=sizes,
+        quantizer=codebook.find(state, model, where),
+        content="segmentation" if labels else "picture",
+    )
+
+
+def ours(state: Mapping[str, Tensor], found: TokenizerSettings) -> dict[str, Tensor]:
+    """A state dict of theirs under our names."""
+    back = {theirs: ours for ours, theirs in codebook.names(found.quantizer).items()}
+    return {back.get(name, name): tensor for name, tensor in state.items()}
+
+
+def theirs(tokenizer: Tokenizer) -> dict[str, Tensor]:
+    """The tensors of a tokenizer of ours under the names of 2021."""
+    found = codebook.names(tokenizer.settings.quantizer)
+    state = {name: tensor.detach() for name, tensor in tokenizer.state_dict().items()}
+    state.pop("quantizer.usage", None)  # what revival remembers, which their quantizer has not
+    return {found.get(name, name): tensor for name, tensor in state.items()}
+
+
+def config(tokenizer: Tokenizer, resolution: int, *, critic: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The {target, params} of a tokenizer of ours. UserError for one that the 2021 code cannot hold."""
+    how = tokenizer.settings
+    if not isinstance(how.network, NetworkSettings):
+        raise UserError("a tokenizer with the networks of 2021", how.network.kind, "keep the model folder")
+    if how.image_range != "-1..1":
+        remedy = "keep the model folder: their code has no setting for it"
+        raise UserError("a tokenizer for pictures in [-1, 1]", f"one for {how.image_range}", remedy)
+    target = codebook.target(how.quantizer)
+    params = codebook.params(how.quantizer, how.network.code_dim)
+    if how.content == "segmentation":
+        params |= {"image_key": "segmentation", "n_labels": how.network.in_channels}
+        target = target.replace("VQModel", "VQSegmentationModel")
+    double_z = how.quantizer.kind == "gaussian"
+    params["ddconfig"] = network.ddconfig(how.network, resolution, double_z=double_z)
+    params["lossconfig"] = _loss(critic, double_z)
+    return {"base_learning_rate": 4.5e-6, "target": target, "params": params}
+
+
+def _loss(critic: Mapping[str, Tensor], double_z: bool) -> dict[str, Any]:
+    if not critic:
+        return {"target": "torch.nn.Identity" if double_z else "taming.modules.losses.DummyLoss"}
+    sizes = PatchGANSettings.of(critic)
+    words: dict[str, Any] = {"disc_start": 0, "disc_in_channels": critic["main.0.weight"].shape[1]}
+    words |= {"disc_ndf": sizes.width, "disc_num_layers": sizes.layers, "use_actnorm": sizes.norm == "act"}
+    package = "taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator"
+    return {
+        "target": "ldm.modules.losses.LPIPSWithDiscriminator" if double_z else package,
+        "params": words,
+    }

@@ -1,0 +1,30 @@
+"""A model of ours in the format of another project."""
+
+import os
+import shutil
+from pathlib import Path
+
+from smalti import library
+from smalti.errors import UserError
+from smalti.formats import WRITERS
+
+
+def convert(model: Path, out: Path, name: str) -> Path:
+    """Write a model folder or a run folder in the named format, whole or not at all; gives out.
+
+    out: a folder that is new or empty. UserError for an unknown format, and for a model that it cannot hold.
+    """
+    if name not in WRITERS:
+        raise UserError(f"a format to write ({', '.join(WRITERS)})", name, f"--format {next(iter(WRITERS))}")
+    loaded, critic = library.load(model), library.load_critic(model)
+    fresh = out.with_name(f".{out.name}.new-{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        WRITERS[name](loaded, fresh, critic)
+        if out.is_dir():
+            out.rmdir()  # empty, or it fails: nothing is overwritten
+        fresh.rename(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return out

@@ -1,0 +1,54 @@
+"""Any file of others: which format it has, what it is in a line, and a model folder of ours from it."""
+
+from pathlib import Path
+
+from smalti import library
+from smalti.errors import UserError
+from smalti.formats import FORMATS
+from smalti.formats.protocol import Format, Imported, Wanted
+from smalti.formats.source import Source, open_source
+from smalti.tokenizer import Tokenizer
+
+_NAMED = 3  # names of tensors in an error
+
+
+def describe(path: Path, settings: Path | None = None) -> str:
+    """What a file or a folder of others is, in one line, without converting it."""
+    source = open_source(path, settings)
+    _, member = _find(source)
+    return f"{source.weights}: {member.describe(source)}"
+
+
+def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted | None = None) -> Imported:
+    """Read a file or a folder of others and write a model folder, whole or not at all.
+
+    settings: the yaml or json of the model; None: what lies beside it. UserError for what is unknown,
+    damaged or does not fit together.
+    """
+    source = open_source(path, settings)
+    name, member = _find(source)
+    found = member.read(source, wanted or Wanted())
+    origin = {"imported_from": source.weights.name, "format": name, "dropped": list(found.dropped)}
+    library.save(found.model, out, provenance={**origin, **found.facts}, critic=found.critic)
+    return found
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a model folder or a run folder, of a generator's its own."""
+    model = library.load(path)
+    return model if isinstance(model, Tokenizer) else model.tokenizer
+
+
+def _find(source: Source) -> tuple[str, Format]:
+    """The first format that knows the file."""
+    if {"format", "kind", "fingerprint"} <= source.config.keys():
+        raise UserError(
+            "another project's model", f"a model folder of ours, {source.path}", "use it as it is"
+        )
+    for name, member in FORMATS.items():
+        if member.recognises(source):
+            return name, member
+    names = list(source.tensors)
+    told = f"{len(names)} tensors ({', '.join(names[:_NAMED])} ...)" if names else "no tensors by name"
+    expected = f"a model of a known format ({', '.join(FORMATS)})"
+    raise UserError(expected, f"{told} in {source.weights}", "docs/importing.md lists what loads")

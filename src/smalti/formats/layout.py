@@ -1,0 +1,35 @@
+"""Tokenizers of other projects that have the networks of 2021 under names of their own."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from smalti.formats.compvis.codebook import names
+from smalti.formats.compvis.tokenizer import ours
+from smalti.formats.ledger import Ledger, fill
+from smalti.formats.naming import Naming
+from smalti.tokenizer import Tokenizer, TokenizerSettings
+
+
+def state_2021(book: Ledger, naming: Naming) -> dict[str, Tensor]:
+    """All tensors of a file under the names of 2021; crosses them off."""
+    return {naming.ours(name): tensor for name, tensor in book.below("").items()}
+
+
+def build(state: Mapping[str, Tensor], settings: TokenizerSettings, naming: Naming, where: str) -> Tokenizer:
+    """The tokenizer of a state dict with the names of 2021, strict both ways. Errors use the file's names."""
+    middle = names(settings.quantizer)
+    tokenizer = Tokenizer(settings)
+    weights = ours(state, settings)
+    fill(tokenizer, weights, lambda name: naming.theirs(middle.get(name, name)), where)
+    return tokenizer.eval()
+
+
+def line(family: str, settings: TokenizerSettings) -> str:
+    """What a file is, in one line."""
+    network, quantizer = settings.network, settings.quantizer
+    size = getattr(quantizer, "codebook_size", 0)
+    what = (
+        f"{size} codes of {network.code_dim} numbers" if size else f"{network.code_dim} means and variances"
+    )
+    return f"{family}: factor {network.factor}, {what} a cell, {network.in_channels} channels"

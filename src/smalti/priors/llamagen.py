@@ -1,0 +1,149 @@
+"""The transformer of LlamaGen (arXiv:2406.06525), as its public code runs: to carry its weights."""
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from smalti.config import Positive, Share, settings
+from smalti.errors import UserError
+from smalti.priors.attention import attend
+from smalti.priors.cache import Cache
+from smalti.priors.protocol import Scope
+from smalti.priors.rotary import rotate, turns_where_held
+
+
+@settings
+class LlamaGenSettings:
+    """Size, by default of the B model, and dropouts, which were all 0.1 in its training."""
+
+    kind: Literal["llamagen"] = "llamagen"
+    layers: Positive = 12
+    heads: Positive = 12
+    width: Positive = 768  # a multiple of 4 * heads
+    token_dropout: Share = 0.0  # of the embedded prefix and codes
+    residual_dropout: Share = 0.0  # of what attention adds
+    ffn_dropout: Share = 0.0  # of what the feed-forward network adds
+    rope_base: Annotated[float, Gt(0.0)] = 10000.0  # of the speeds of the rotary positions
+
+
+class LlamaGen(nn.Module):
+    """p(next code) by a decoder-only transformer that differs from `Modern` in what its weights expect.
+
+    Queries stand at the cell whose code their place holds, not at the one asked for; queries and keys of the
+    prefix are zero, so that the prefix is seen by its values alone and with a score of 0; the feed-forward
+    network's width is a multiple of 256; nothing is added to the prefix, and queries and keys keep their
+    lengths.
+    """
+
+    cosines: Tensor  # t 2 1 e
+    sines: Tensor
+
+    def __init__(self, settings: LlamaGenSettings, scope: Scope) -> None:
+        super().__init__()
+        if settings.width % (4 * settings.heads):
+            got = f"{settings.width} and {settings.heads}"
+            expected = "prior.width that is a multiple of 4 times prior.heads"
+            raise UserError(expected, got, "change one of the two")
+        self.settings, self.codebook_size = settings, scope.codebook_size
+        width = settings.width
+        self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
+        self.table = nn.Embedding(scope.codebook_size, width)
+        self.dropout = nn.Dropout(settings.token_dropout)
+        self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.head = nn.Linear(width, scope.codebook_size, bias=False)
+        cosines, sines = turns_where_held(
+            scope.cells,
+            prefix_length=scope.prefix_length,
+            width=width // settings.heads,
+            base=settings.rope_base,
+        )
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.register_buffer("sines", sines, persistent=False)
+        self.apply(_start)
+        nn.init.zeros_(self.head.weight)  # the first loss is log v
+
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+        """Teacher forcing: row i scores code i given the prefix and the codes before it."""
+        x = self._run(self._embed(codes[:, :-1], prefix))
+        return self.head(x[:, prefix.shape[1] - 1 :])
+
+    def new_cache(self, batch: int) -> Cache:
+        """An empty key/value cache for a prefix and the codes of one window."""
+        heads, width = self.settings.heads, self.settings.width
+        shape = (batch, heads, len(self.cosines), width // heads)
+        return Cache.empty(layers=self.settings.layers, shape=shape, like=self.table.weight)
+
+    def next(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
+        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
+        return self.head(self._run(self._embed(codes, prefix), cache, last_alone=True)[:, -1])
+
+    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
+        """Feed one more code a row, get the scores of the one after it."""
+        x = self.dropout(self.table(codes))[:, None]  # b 1 e
+        return self.head(self._run(x, cache)[:, 0])
+
+    def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
+        return self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1))
+
+    def _run(self, x: Tensor, cache: Cache | None = None, last_alone: bool = False) -> Tensor:
+        """All blocks and the last norm; with last_alone only the last place comes out."""
+        begin = 0 if cache is None else cache.length
+        end, last = begin + x.shape[1], self.settings.layers - 1
+        assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
+        turn = self.cosines[begin:end], self.sines[begin:end]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, turn, cache, last_alone and layer == last)
+        if cache is not None:
+            cache.length = end
+        return self.norm(x)
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward network, each added to its input."""
+
+    def __init__(self, settings: LlamaGenSettings, layer: int) -> None:
+        super().__init__()
+        width = settings.width
+        hidden = hidden_width(width)
+        self.layer, self.heads = layer, settings.heads
+        self.norm1 = nn.RMSNorm(width, eps=1e-5)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm2 = nn.RMSNorm(width, eps=1e-5)
+        self.up = nn.Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
+        self.down = nn.Linear(hidden, width, bias=False)
+        self.residual_dropout = nn.Dropout(settings.residual_dropout)
+        self.ffn_dropout = nn.Dropout(settings.ffn_dropout)
+
+    def forward(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], cache: Cache | None, last_alone: bool
+    ) -> Tensor:
+        """Places b t e in and out; with last_alone only the last one out."""
+        heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
+        queries, keys = rotate(heads[:, :, :2], *turn).to(heads.dtype).transpose(1, 3).unbind(2)
+        values = heads[:, :, 2].transpose(1, 2)
+        if cache is not None:
+            keys, values = cache.write(self.layer, keys, values)
+        if last_alone:
+            x, queries = x[:, -1:], queries[:, :, -1:]
+        x = x + self.residual_dropout(self.out(attend(queries, keys, values)))
+        gate, fed = self.up(self.norm2(x)).chunk(2, -1)
+        return x + self.ffn_dropout(self.down(F.silu(gate) * fed))
+
+
+def hidden_width(width: int) -> int:
+    """Of the feed-forward network: 2/3 of 4 * width, rounded up to a multiple of 256."""
+    return 256 * -(-(8 * width // 3) // 256)
+
+
+def _start(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
