@@ -1,10 +1,15 @@
 """Pictures that tests train on, and one thread, so that numbers do not move."""
 
+import csv
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+_SIDE = 24  # pixels of the pictures with maps or annotations
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,3 +31,69 @@ def photos(tmp_path: Path) -> Path:
             pixels = (picture[:, :, None] + noise).clamp(max=255).to(torch.uint8)
             Image.fromarray(pixels.numpy()).save(folder / name / f"{number}.png")
     return folder
+
+
+@pytest.fixture
+def paired(tmp_path: Path) -> Path:
+    """Twelve pictures with their maps, in folders by kind."""
+    for number in range(12):
+        noise = np.random.default_rng(number)
+        _picture(tmp_path / "pictures" / f"{number}.jpg", number)
+        depths = noise.normal(size=(_SIDE, _SIDE)).astype("<f4")
+        labels = noise.integers(0, 5, (_SIDE, _SIDE), dtype=np.uint8)
+        for kind, pixels in (("depth", depths[..., None].view(np.uint8)), ("segmentation", labels)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / kind / f"{number}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Six pictures a split, each with a house and a tree; one is crowded."""
+    root = tmp_path / "coco"
+    for split in ("train", "val"):
+        pictures, found = [], {"instances": [], "stuff": []}
+        for number in range(6):
+            name = f"{number}.jpg"
+            _picture(root / f"{split}2017" / name, number)
+            pictures.append({"id": number, "file_name": name, "width": _SIDE, "height": _SIDE})
+            for category, box in ((2, [0, 0, 12, 24]), (10, [6, 6, 18, 12])):
+                crowd = int(number == 0 and category == 10)
+                found["instances"].append(
+                    {"image_id": number, "category_id": category, "bbox": box, "iscrowd": crowd}
+                )
+            found["stuff"].append({"image_id": number, "category_id": 183, "bbox": [0, 0, 24, 24]})
+        names = {"instances": {2: "house", 10: "tree"}, "stuff": {183: "other", 92: "cloud"}}
+        for file, annotations in found.items():
+            categories = [{"id": id, "name": name} for id, name in names[file].items()]
+            path = root / "annotations" / f"{file}_{split}2017.json"
+            path.parent.mkdir(exist_ok=True)
+            whole = {"images": pictures, "annotations": annotations, "categories": categories}
+            path.write_text(json.dumps(whole))
+    return root
+
+
+@pytest.fixture
+def open_images(tmp_path: Path) -> Path:
+    """Six pictures a split, each with a house and a tree."""
+    root = tmp_path / "open_images"
+    columns = ["ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax"]
+    columns += ["IsOccluded", "IsGroupOf", "IsDepiction", "IsInside"]
+    for split, file in (("train", "oidv6-train"), ("validation", "validation")):
+        rows = [columns]
+        for number in range(6):
+            _picture(root / split / f"{number}.jpg", number)
+            rows += [
+                [number, "/m/2", 0, 0.5, 0, 1, 0, -1, 0, 0],
+                [number, "/m/3", 0.25, 1, 0.25, 0.75, 1, 1, 0, 0],
+            ]
+        with (root / f"{file}-annotations-bbox.csv").open("w", newline="") as out:
+            csv.writer(out).writerows(rows)
+    (root / "class-descriptions-boxable.csv").write_text("/m/3,tree\n/m/2,house\n/m/1,cloud\n")
+    return root
+
+
+def _picture(path: Path, number: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(number).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)

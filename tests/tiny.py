@@ -1,4 +1,12 @@
-"""The smallest network that is still a network: for tests that train or draw."""
+"""The smallest networks that are still networks: for tests that train or draw."""
+
+import torch
+
+from smalti.conditions.label import LabelSettings
+from smalti.generator import Generator, GeneratorSettings
+from smalti.priors import PRIORS
+from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 NETWORK = {
     "width": 8,
@@ -9,3 +17,21 @@ NETWORK = {
     "code_dim": 4,
     "groups": 4,
 }
+
+LABELS = LabelSettings(classes=3, names=("brick", "grass", "moon"), dropout=0.1)
+
+
+def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4)) -> Generator:
+    """Factor 2, 12 codes, 8 x 8 pixels a crop; weights strong enough for every input to count."""
+    torch.manual_seed(0)
+    network = NetworkSettings(**NETWORK, multipliers=(1, 1))
+    tokenizer = Tokenizer(
+        TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=12))
+    )
+    prior = PRIORS[kind][0](layers=1, heads=2, width=16)
+    model = Generator(GeneratorSettings(prior=prior, condition=condition, order=order, grid=grid), tokenizer)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model.fingerprint = "0123456789abcdef"
+    return model

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import yaml
 from annotated_types import Ge, Gt, Le
@@ -23,8 +24,11 @@ Weight = Annotated[float, Ge(0.0)]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[T]) -> type[T]:
-    """Make a class a settings class: a frozen keyword-only dataclass that refuses keys it does not have."""
-    cls.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+    """Make a class a settings class: a frozen keyword-only dataclass.
+
+    `parse` refuses keys that it does not have, and numbers that are not finite.
+    """
+    cls.__pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}  # type: ignore[attr-defined]
     return dataclass(frozen=True, kw_only=True)(cls)
 
 
@@ -143,6 +147,11 @@ def _one_line(errors: list[Any], into: Any, where: str) -> UserError:
         return UserError(f"a key that {parent} has", key, remedy)
     if error["type"] in ("missing", "missing_argument"):
         return UserError(f"a value for {key}", "none", f"give {key}=VALUE")
+    if error["type"] == "union_tag_invalid":
+        kinds = error["ctx"]["expected_tags"].replace("'", "")
+        tag = str(error["ctx"]["tag"])
+        remedy = _did_you_mean(tag, kinds.split(", "), f"{key}.kind={tag}") or "choose one of them"
+        return UserError(f"{key}.kind as one of {kinds}", tag, remedy)
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     got = "a mapping" if isinstance(error["input"], Mapping) else repr(error["input"])
@@ -153,10 +162,12 @@ def _walk(location: tuple[Any, ...], into: Any) -> tuple[Any, list[str]]:
     """Follow an error's location: the class that holds the last key, and the path without union tags."""
     holder, here, path = into, into, []
     for step in location:
-        members = {_tag(member): member for member in get_args(_bare(here)) if is_dataclass(member)}
+        members = {_tag(member): member for member in _members(here)}
         if step in members:  # pydantic names the union's member as an extra step
             here = members[step]
             continue
+        if isinstance(step, str) and not members and get_origin(here) in (Union, UnionType):
+            continue  # a union's member that is no settings class: no key either
         path.append(str(step))
         holder = here
         here = get_type_hints(here, include_extras=False).get(step) if is_dataclass(here) else None
@@ -167,13 +178,18 @@ def _bare(hint: Any) -> Any:
     return hint.__origin__ if hasattr(hint, "__metadata__") else hint
 
 
+def _members(hint: Any) -> list[Any]:
+    """The settings classes of a union, each of which may carry a tag."""
+    return [member for member in map(_bare, get_args(_bare(hint))) if is_dataclass(member)]
+
+
 def _tag(member: Any) -> Any:
     kinds = [field.default for field in fields(member) if field.name == "kind"]
     return kinds[0] if kinds else None
 
 
 def _keys(holder: Any) -> list[str]:
-    members = [holder] if is_dataclass(holder) else [m for m in get_args(_bare(holder)) if is_dataclass(m)]
+    members = [holder] if is_dataclass(holder) else _members(holder)
     return [field.name for member in members for field in fields(member)]
 
 

@@ -2,12 +2,14 @@
 
 import io
 import json
+import math
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,16 +17,14 @@ import numpy as np
 import simplejpeg
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped, UInt8
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from jaxtyping import Float, Int64, Shaped, UInt8
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from smalti.errors import UserError
 
-SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".jp2",
-    ".ppm", ".pgm",
-})  # fmt: skip
+_NO_PICTURES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
+_LABELS = {"1", "L", "P"}  # modes whose values are numbers of classes
 FACTS = "smalti"  # the key of the facts in a PNG's text and in PIL's `info`
 
 Filter = Literal["bicubic", "bilinear", "nearest-exact"]
@@ -53,8 +53,19 @@ class Header:
 
 
 def is_picture(path: str | Path) -> bool:
-    """Whether a file's suffix is that of a picture."""
-    return Path(path).suffix.lower() in SUFFIXES
+    """Whether a file's suffix is that of a picture, one of `suffixes`."""
+    return Path(path).suffix.lower() in suffixes()
+
+
+@lru_cache
+def suffixes() -> frozenset[str]:
+    """Of every picture format that Pillow reads by itself: ".jpg", ".png", ..., in lower case.
+
+    Left out are formats that it only writes (PDF), only recognises (HDF5, GRIB, WMF), and those that are no
+    pictures.
+    """
+    known = Image.registered_extensions()  # loads all of Pillow's plugins: not at import
+    return frozenset(suffix for suffix, name in known.items() if _is_read(name))
 
 
 def find_pictures(folder: str | Path) -> list[Path]:
@@ -73,8 +84,8 @@ def find_pictures(folder: str | Path) -> list[Path]:
             "a folder of pictures", f"{folder} ({problem.strerror})", "check the path and its permissions"
         ) from None
     if not found:
-        known = " ".join(sorted(SUFFIXES))
-        raise UserError(f"pictures in {folder}", "none", f"give a folder that holds some of {known}")
+        remedy = "give a folder that holds some (.jpg .png .webp .tif, or any other format that Pillow reads)"
+        raise UserError(f"pictures in {folder}", "none", remedy)
     return found
 
 
@@ -94,6 +105,46 @@ def open_rgb(path: str | Path) -> UInt8[Tensor, "3 H W"]:
                 if pixels is not None:
                     return _upright(pixels, picture)
             return _pixels(picture)
+
+
+def open_labels(path: str | Path) -> Int64[Tensor, "H W"]:
+    """The class numbers of a label map: a picture file of one channel (mode L, P, 1 or 16-bit gray).
+
+    Of a palette the numbers are taken, not the colours. Raises UserError with the path for what cannot be
+    read, and for colours.
+    """
+    return labels_from_pil(open_pil(path))
+
+
+def labels_from_pil(picture: Image.Image) -> Int64[Tensor, "H W"]:
+    """The class numbers of a Pillow picture, as `open_labels` gives them."""
+    with _readable(getattr(picture, "filename", "") or "a picture in memory"):
+        if picture.mode not in _LABELS and not picture.mode.startswith("I"):
+            raise ValueError(f"mode {picture.mode}: a label map has one channel, of class numbers")
+        return torch.from_numpy(np.asarray(picture).astype(np.int64))
+
+
+def open_pil(path: str | Path) -> Image.Image:
+    """A picture file as Pillow has it, loaded, in its own mode; UserError with the path if it is none."""
+    with _readable(str(path)), Image.open(path) as picture:
+        picture.load()
+        return picture
+
+
+def one_hot(labels: Int64[Tensor, "b H W"], classes: int) -> Float[Tensor, "b {classes} H W"]:
+    """A channel a class: 1 where a label map has its number, else 0."""
+    numbers = torch.arange(classes, device=labels.device)
+    return (labels[:, None] == numbers[:, None, None]).float()
+
+
+def colour_labels(labels: Int64[Tensor, "b H W"]) -> UInt8[Tensor, "b 3 H W"]:
+    """Label maps to look at: a colour for each class number, far from those of the numbers beside it."""
+    hues = (
+        labels.double() * (math.sqrt(5) - 1) / 2
+    )  # turns of the circle: multiples of the golden ratio spread
+    waves = [torch.cos((hues - third / 3) * (2 * math.pi)) for third in range(3)]
+    light = 0.5 + 0.25 * (labels % 3)  # three levels, so that hues which meet again differ
+    return to_uint8((torch.stack(waves, 1) * 0.5 + light[:, None] - 0.75).float())
 
 
 def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
@@ -230,6 +281,15 @@ def save_all(
     for path, picture in zip(paths, pictures, strict=True):
         save_png(path, picture)
     return paths
+
+
+def _is_read(name: str) -> bool:
+    """Whether Pillow gives the pixels of a format of this name."""
+    if name not in Image.OPEN:
+        return name == "MPO"  # which is opened as the JPEG that it begins with
+    factory = Image.OPEN[name][0]
+    recognised_only = isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
+    return name not in _NO_PICTURES and not recognised_only
 
 
 def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

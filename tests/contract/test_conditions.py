@@ -2,16 +2,25 @@
 
 import pytest
 import torch
+from tiny import NETWORK
 
 from smalti import config
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.label import LabelCondition, LabelSettings
 from smalti.conditions.none import NoCondition, NoConditionSettings
 from smalti.errors import UserError
+from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
+CLASSES = {"classes": 4, "names": ("brick", "grass", "gravel", "wood"), "dropout": 0.5}
+SCENES = {**CLASSES, "no_tokens": 100, "max_objects": 3}
 EXAMPLES = {  # kind -> settings, a value that it takes
     "none": ({"token": 5}, None),
-    "label": ({"classes": 4, "names": ("brick", "grass", "gravel", "wood"), "dropout": 0.5}, "grass"),
+    "label": (CLASSES, "grass"),
+    "map": ({"dropout": 0.5}, torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6)),
+    "coordinates": ({"tokens": 40}, None),
+    "boxes": (SCENES, [("grass", 0.0, 0.5, 1.0, 1.0), (3, 0.2, 0.2, 0.4, 0.9)]),
+    "points": (SCENES, [("grass", 0.5, 0.75), (3, 0.3, 0.5)]),
 }
 PLACE = {"grid": (2, 3), "device": torch.device("cpu")}
 
@@ -21,13 +30,19 @@ class Recipe:
     condition: ConditionSettings
 
 
+def tokenizer() -> Tokenizer:
+    torch.manual_seed(0)
+    network = NetworkSettings(**NETWORK, multipliers=(1, 2))
+    return Tokenizer(TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=8)))
+
+
 @pytest.fixture(params=CONDITIONS)
 def case(request):
     values, value = EXAMPLES[request.param]
     read = config.parse({"condition": {"kind": request.param, **values}}, Recipe).condition
     settings, member = CONDITIONS[request.param]
     assert read == settings(**values)
-    return member(read), value
+    return member(read, tokenizer()), value
 
 
 def label(**changes):
@@ -40,30 +55,63 @@ def numbers(condition, value, num=3):
     return condition.encode(value, num=num, **PLACE).window(0, 0, 2, 3)[:, 0].tolist()
 
 
-def test_a_prefix_for_every_canvas_and_window(case):
+@pytest.mark.parametrize("window", [(0, 0, 2, 3), (0, 1, 2, 2), (1, 0, 1, 3)], ids=str)
+def test_a_prefix_for_every_canvas_and_window(case, window):
     condition, value = case
     prompt = condition.encode(value, num=3, **PLACE)
-    prefix = prompt.window(0, 0, 2, 3)
-    assert prefix.shape == (3, condition.length)
+    prefix = prompt.window(*window)
+    assert prefix.shape == (3, condition.length(window[2:]))
     assert prefix.dtype is torch.int64
     assert prefix.min() >= 0
     assert prefix.max() < condition.vocabulary
-    assert prompt.window(1, 1, 1, 2).equal(prefix)
+    assert prompt.window(*window).equal(prefix)
+    assert condition.shift in (0, 1)
+
+
+def test_one_value_for_each_canvas(case):
+    condition, value = case
+    if value is None:
+        return
+    together = condition.encode([value, value], num=2, **PLACE)
+    assert together.window(0, 1, 2, 2).equal(condition.encode(value, num=2, **PLACE).window(0, 1, 2, 2))
+    with pytest.raises(UserError, match=r"one .*, or 3 of them, got 2"):
+        condition.encode([value, value], num=3, **PLACE)
+
+
+def test_descriptions_fit_into_a_file(case):
+    condition, value = case
+    told = condition.describe(value, num=3)
+    assert len(told) == 3
+    assert len(str(told)) < 400
 
 
 def test_dropping_gives_the_null_prefix(case):
     condition, value = case
     prefix = condition.encode(value, num=1000, **PLACE).window(0, 0, 2, 3)
-    dropped = condition.drop(prefix, torch.Generator().manual_seed(0))
+    dropped = condition.vary(prefix, torch.Generator().manual_seed(0))
     assert dropped.shape == prefix.shape
-    if condition.argument is None:
+    if condition.argument in (None, "coordinates"):
         assert dropped.equal(prefix)
+        with pytest.raises(UserError, match="guidance"):
+            condition.null(num=2, **PLACE)
         return
     null = condition.null(num=1000, **PLACE).window(0, 0, 2, 3)
-    gone = (dropped != prefix)[:, 0]
+    gone = (dropped == null).all(1)
     assert abs(gone.float().mean() - 0.5) < 0.05
-    assert dropped[gone].equal(null[gone])
+    assert not (prefix == null).any()
     assert null.max() < condition.vocabulary
+    kept = dropped[~gone]
+    if condition.argument in ("boxes", "points"):  # which are shuffled too
+        kept, prefix = kept.sort(1).values, prefix.sort(1).values
+    assert kept.equal(prefix[~gone])
+
+
+def test_nothing_is_no_value(case):
+    condition, _ = case
+    if condition.argument in (None, "coordinates"):
+        return
+    with pytest.raises(UserError, match=f"a? ?{condition.argument}, got none"):
+        condition.encode(None, num=1, **PLACE)
 
 
 def test_no_condition():
@@ -126,7 +174,7 @@ def test_the_null_label_needs_dropout():
     with pytest.raises(UserError):  # "no label" is no label
         numbers(condition, 4)
     prefix = torch.tensor([[0], [1]])
-    assert label().drop(prefix, torch.Generator()).equal(prefix)
+    assert label().vary(prefix, torch.Generator()).equal(prefix)
 
 
 @pytest.mark.parametrize("names", [("brick",), ("brick", "grass", "wood", "wood")])

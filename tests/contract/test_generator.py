@@ -6,34 +6,15 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import NETWORK
+from tiny import generator
 
 from smalti import config, images
+from smalti import generator as generator_module
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.errors import UserError
-from smalti.generator import BATCH, Generator, GeneratorSettings
+from smalti.generator import BATCH, GeneratorSettings
 from smalti.priors import PRIORS
-from smalti.quantizers.vq import VectorQuantizerSettings
-from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
-
-LABELS = LabelSettings(classes=3, names=("brick", "grass", "moon"), dropout=0.1)
-
-
-def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4)) -> Generator:
-    """Factor 2, 12 codes, 8 x 8 pixels a crop; weights strong enough for every input to count."""
-    torch.manual_seed(0)
-    network = NetworkSettings(**NETWORK, multipliers=(1, 1))
-    tokenizer = Tokenizer(
-        TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=12))
-    )
-    prior = PRIORS[kind][0](layers=1, heads=2, width=16)
-    model = Generator(GeneratorSettings(prior=prior, condition=condition, order=order, grid=grid), tokenizer)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    model.fingerprint = "0123456789abcdef"
-    return model
 
 
 @pytest.fixture(scope="module", params=PRIORS)
@@ -57,6 +38,45 @@ def test_forms_of_output(model):
     assert [drawn.size for drawn in pictures] == [(8, 8)] * 3
     for found, expected in zip(pictures, images.to_pil(shown), strict=True):
         assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (10, 12)], ids=str)
+def test_a_stream_gives_each_picture_as_soon_as_its_batch_is_drawn(model, size, monkeypatch):
+    drawn = []
+    real = generator_module.draw
+    monkeypatch.setattr(generator_module, "draw", lambda *both: drawn.append(1) or real(*both))
+    options = {"num": 5, "size": size, "seed": 5, "label": [0, 1, 2, 0, 1], "micro_batch": 2}
+    whole = model.sample(**options)
+    drawn.clear()
+    stream = model.sample(**options, output="stream")
+    assert drawn == []
+    found = []
+    for index, one in enumerate(stream):
+        assert len(drawn) == index // 2 + 1
+        found.append(one)
+    assert [one.tobytes() for one in found] == [one.tobytes() for one in whole]
+    assert [one.info for one in found] == [one.info for one in whole]
+
+
+def test_a_stream_of_completions(model, picture):
+    whole = model.complete(picture, keep=0.5, num=3, label=1)
+    stream = model.complete(picture, keep=0.5, num=3, label=1, output="stream")
+    assert next(stream).tobytes() == whole[0].tobytes()
+    assert [one.tobytes() for one in stream] == [one.tobytes() for one in whole[1:]]
+
+
+def test_between_the_pictures_of_a_stream_nothing_is_changed(model, capsys):
+    model.train()
+    stream = model.sample(num=3, label=0, micro_batch=1, output="stream", progress=True)
+    next(stream)
+    assert torch.is_grad_enabled()
+    assert all(part.training for part in model.modules())
+    model.eval()
+    stream.close()
+    assert "16/48" in capsys.readouterr().err
+    for wrong in ({"label": "sand"}, {"label": 0, "num": 0}, {"label": 0, "size": (9, 8)}):
+        with pytest.raises(UserError):
+            model.sample(output="stream", **wrong)  # now, and not when the first picture is asked for
 
 
 @pytest.mark.parametrize("size", [None, (8, 14), (16, 8), (12, 20)], ids=str)
@@ -277,7 +297,7 @@ def test_weights_are_those_of_tokenizer_and_prior():
         ({"label": 0, "num": 0}, "from 1 for num, got 0"),
         ({"label": 0, "seed": 2**63 - 1, "num": 2}, "64 bits, also for the last picture's, for seed"),
         ({"label": 0, "micro_batch": 0}, "from 1 for micro_batch, got 0"),
-        ({"label": 0, "output": "png"}, "pil, tensor, codes for output, got png"),
+        ({"label": 0, "output": "png"}, "pil, tensor, codes, stream for output, got png"),
         ({"label": 0, "guidance": math.nan}, "a number for guidance, got nan"),
         ({"label": 0, "top_k": 0}, "for top_k, got 0"),
     ],

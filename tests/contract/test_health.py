@@ -7,6 +7,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
+from smalti.quantizers.usage import perplexity, usage
 from smalti.training import health, log
 from smalti.training.interrupts import Interrupts, stop
 from smalti.training.log import Log
@@ -17,10 +18,18 @@ GOOD = {
     "codebook_usage": 0.9,
     "codebook_perplexity": 500.0,
     "codebook_size": 1024,
+    "recent_codes": 65536,
     "loss/critic": 0.8,
     "logits_real": 0.4,
     "logits_fake": -0.3,
 }
+
+
+def steps(lines, every=100):
+    """The lines, one every so many steps."""
+    return [{"step": every * number, **line} for number, line in enumerate(lines, start=1)]
+
+
 BAD = {
     "non_finite": [GOOD, {**GOOD, "skipped": 3}],
     "codebook_collapse": [{**GOOD, "codebook_usage": 0.03}] * 3,
@@ -38,7 +47,7 @@ FINE = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_each_alarm_is_raised_alone_and_with_a_remedy(name):
-    (alarm,) = health.examine(BAD[name])
+    (alarm,) = health.examine(steps(BAD[name]))
     assert alarm.name == name
     assert alarm.finding
     assert alarm.remedy
@@ -47,13 +56,44 @@ def test_each_alarm_is_raised_alone_and_with_a_remedy(name):
 def test_uneven_use_and_far_apart_scores_are_alarms_too():
     uneven = [{**GOOD, "codebook_perplexity": 15.0}] * 3
     far = [{**GOOD, "logits_real": 5.0, "logits_fake": -5.0}] * 10
-    assert [alarm.name for alarm in health.examine(uneven)] == ["codebook_collapse"]
-    assert [alarm.name for alarm in health.examine(far)] == ["critic_saturated"]
+    assert [alarm.name for alarm in health.examine(steps(uneven))] == ["codebook_collapse"]
+    assert [alarm.name for alarm in health.examine(steps(far))] == ["critic_saturated"]
+
+
+POOR = {"codebook_size": 256, "codebook_usage": 0.18, "codebook_perplexity": 22.0, "recent_codes": 65536}
+
+
+@pytest.mark.parametrize("every", [1, 20, 50, 500])
+def test_a_codebook_used_badly_for_long_is_told_however_often_lines_are_written(every):
+    count = max(3, 200 // every + 1)
+    (alarm,) = health.examine(steps([POOR] * count, every))
+    assert "18.0 %" in alarm.finding
+    assert "22.0 of 256" in alarm.finding
+    assert "revive_below" in alarm.remedy
+    assert health.examine(steps([POOR] * (count - 1), every)) == [], "too early to say"
+
+
+@pytest.mark.parametrize("codes", [16, 64, 256])
+def test_few_recent_codes_cannot_use_many_entries(codes):
+    """What so many codes show of a codebook of 4,096 that is used evenly is no collapse."""
+    drawn = torch.randint(4096, (codes,), generator=torch.Generator().manual_seed(0))
+    sound = {"codebook_usage": usage(drawn, 4096), "codebook_perplexity": perplexity(drawn, 4096)}
+    line = {**sound, "codebook_size": 4096, "recent_codes": codes}
+    assert line["codebook_usage"] < 0.07
+    assert health.examine(steps([line] * 5)) == []
+    (alarm,) = health.examine(steps([{**line, "codebook_perplexity": codes / 20}] * 5))
+    assert alarm.name == "codebook_collapse"
+
+
+def test_a_codebook_that_gets_better_is_left_alone():
+    rising = [{**POOR, "codebook_perplexity": 10.0 * 1.15**number} for number in range(5)]
+    assert health.examine(steps(rising)) == []
+    assert health.examine(steps(rising[::-1]))
 
 
 @pytest.mark.parametrize("name", FINE)
 def test_no_alarm_without_a_reason(name):
-    assert health.examine(FINE[name]) == []
+    assert health.examine(steps(FINE[name])) == []
 
 
 def test_an_alarm_is_said_once_and_again_after_it_was_gone(tmp_path, capsys):
@@ -67,7 +107,18 @@ def test_an_alarm_is_said_once_and_again_after_it_was_gone(tmp_path, capsys):
     assert [line["step"] for line in alarms] == [2, 5]
     assert all(line["remedy"] for line in alarms)
     said = capsys.readouterr()
-    assert (said.out + said.err).count("not finite") == 2
+    assert (said.out, said.err.count("not finite")) == ("", 2)
+
+
+def test_a_recorder_remembers_long_enough_with_a_line_a_step(tmp_path):
+    journal = Log(tmp_path / "log.jsonl")
+    with tqdm(total=300, disable=True) as bar:
+        recorder = Recorder(journal, bar)
+        for step in range(1, 301):
+            recorder.line(step, POOR)
+    journal.close()
+    alarms = [line for line in log.read(tmp_path / "log.jsonl") if line["kind"] == "alarm"]
+    assert [(line["step"], line["name"]) for line in alarms] == [(201, "codebook_collapse")]
 
 
 def test_a_line_holds_means_over_the_steps_that_have_the_number(tmp_path):

@@ -323,6 +323,25 @@ def test_find_pictures_is_recursive_sorted_and_skips_the_rest(tmp_path):
     assert found == ["a/x/1.webp", "b/10.jpg", "b/2.PNG"]
 
 
+PILLOWS = {
+    ".jpg", ".png", ".tga", ".pcx", ".psd", ".qoi", ".ico", ".jpx", ".pbm", ".pnm", ".dds", ".sgi", ".mpo",
+}  # fmt: skip
+OTHERS = {".pdf", ".palm", ".mpg", ".h5", ".hdf", ".grib", ".bufr", ".wmf", ".emf", ".eps", ".ps", ".txt"}
+
+
+def test_every_picture_format_that_pillow_reads_is_known():
+    assert images.suffixes() >= PILLOWS
+    assert not images.suffixes() & OTHERS
+
+
+@pytest.mark.parametrize("suffix", ["tga", "pcx", "qoi", "sgi", "pbm", "dib", "xbm", "jpx", "mpo", "ico"])
+def test_unusual_formats_are_found_and_open(tmp_path, suffix):
+    mode = "1" if suffix in {"pbm", "xbm"} else "RGB"
+    Image.fromarray(smooth(32, 32)).convert(mode).save(tmp_path / f"a.{suffix.upper()}")
+    (path,) = images.find_pictures(tmp_path)
+    assert images.open_rgb(path).shape == (3, 32, 32)
+
+
 def test_find_pictures_follows_links_but_not_in_circles(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "1.png").touch()

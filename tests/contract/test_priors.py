@@ -26,6 +26,7 @@ VARIANTS = {
 DROPOUTS = {
     "gpt": ["embedding_dropout", "residual_dropout", "attention_dropout"],
     "modern": ["token_dropout", "residual_dropout", "ffn_dropout"],
+    "llamagen": ["token_dropout", "residual_dropout", "ffn_dropout"],
 }
 
 

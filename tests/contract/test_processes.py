@@ -1,6 +1,9 @@
 """Two processes that share each batch train what one process trains."""
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,9 +51,16 @@ def test_one_process_talks_to_nobody():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [1, 2])
-def test_two_processes_train_what_one_does(photos, tmp_path, parts):
-    changes = {} if parts == 1 else {"losses.adversarial": None}  # lambda is that of a part, not of the batch
+@pytest.mark.parametrize(
+    ("parts", "changes"),
+    [
+        (1, {}),
+        (2, {"losses.adversarial": None}),  # lambda is that of a part, not of the batch
+        (1, {"quantizer": {"kind": "ema", "codebook_size": 8, "kmeans_start": True, "revive_below": 0.1}}),
+    ],
+    ids=["one part", "two parts", "running means"],
+)
+def test_two_processes_train_what_one_does(photos, tmp_path, parts, changes):
     recipe, script = tmp_path / "recipe.yaml", tmp_path / "script.py"
     recipe.write_text(yaml.safe_dump(RECIPE))
     script.write_text(SCRIPT)
@@ -67,6 +77,67 @@ def test_two_processes_train_what_one_does(photos, tmp_path, parts):
     curves = [losses(tmp_path / name) for name in ("one", "two")]
     assert len(curves[0]) == 4
     torch.testing.assert_close(torch.tensor(curves[0]), torch.tensor(curves[1]), atol=2e-3, rtol=0.0)
+
+
+STOPPED = """
+import os, signal, sys, torch, smalti
+from smalti import images
+from smalti.errors import UserError
+from smalti.training.tokenizer_task import TokenizerTask
+
+torch.set_num_threads(1)
+real = TokenizerTask.after_step
+
+
+def vanished(path):
+    raise UserError("a picture", f"{path}, gone", "bring it back")
+
+
+def after_step(self, parts, step):
+    if step == 2 and os.environ["RANK"] == "1":
+        if sys.argv[4] == "vanished":
+            images.open_rgb = vanished
+        else:
+            os.kill(os.getpid(), getattr(signal, sys.argv[4]))
+    return real(self, parts, step)
+
+
+TokenizerTask.after_step = after_step
+smalti.train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], steps=50)
+"""
+ENDS = {"SIGTERM": 128 + signal.SIGTERM, "SIGINT": -signal.SIGINT, "vanished": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ENDS)
+def test_what_stops_one_process_stops_both_alike_and_nothing_is_lost(photos, tmp_path, what):
+    """Process 1 alone gets the signal, or loses its pictures; process 0 is the one that saves."""
+    recipe, script, out = tmp_path / "recipe.yaml", tmp_path / "script.py", tmp_path / "run"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    script.write_text(STOPPED)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    words = [sys.executable, *map(str, (script, recipe, photos, out)), what]
+    started = [
+        subprocess.Popen(
+            words,
+            env={**os.environ, **address, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        told = [process.communicate(timeout=200)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [ENDS[what]] * 2, told
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-00000003"]
+    assert ["go on with --resume" in text for text in told] == [True, False]
+    if what == "vanished":
+        assert "none for another one" in told[0]
+        assert "pictures that can be used" in told[1]
 
 
 def losses(run: Path) -> list[list[float]]:

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from smalti.data import READERS
 from smalti.data.folder import Folder, FolderSettings
+from smalti.data.maps import Maps, MapsSettings
 from smalti.data.report import inspect
 from smalti.data.shards import ShardFacts, ShardsSettings, ShardWriter, TokenShards
 from smalti.errors import UserError
@@ -25,17 +27,66 @@ def shards(tmp_path):
     return writer.close()
 
 
-def test_every_member_reads(photos, shards):
-    roots = {"folder": photos, "shards": shards}
-    assert roots.keys() == READERS.keys()
+@pytest.fixture
+def maps(tmp_path):
+    """Label maps: one of mode L, three with a palette whose colours are no class numbers; 255 is unknown."""
+    folder = tmp_path / "maps"
+    folder.mkdir()
+    for number in range(4):
+        labels = np.full((6, 9), number, dtype=np.uint8)
+        labels[:, 4:] = 5
+        labels[0, 0] = 255
+        picture = Image.fromarray(labels)
+        if number:
+            picture.putpalette(np.arange(768)[::-1].astype(np.uint8).tobytes())
+        picture.save(folder / f"{number}.png")
+    return folder
+
+
+def test_every_member_reads(photos, shards, maps, paired, coco, open_images):
+    both = ("lying", "standing")
+    cases = {
+        "folder": ({"root": photos}, both),
+        "shards": ({"root": shards}, both),
+        "maps": ({"root": maps, "classes": 256}, ()),
+        "pairs": ({"root": paired / "pictures", "maps": paired / "depth", "content": "depth"}, ()),
+        "coco": ({"root": coco}, ("tree", "house", "cloud")),  # by their ids as words
+        "open_images": ({"root": open_images}, ("cloud", "house", "tree")),
+    }
+    assert cases.keys() == READERS.keys()
     for kind, (settings, member) in READERS.items():
-        parts = [member(settings(root=roots[kind]), split) for split in ("train", "val")]
-        assert parts[0].classes == parts[1].classes == ("lying", "standing")
+        chosen, classes = cases[kind]
+        parts = [member(settings(**chosen), split) for split in ("train", "val")]
+        assert parts[0].classes == parts[1].classes == classes
         for reader in parts:
             assert len(reader) > 0
             sample = reader[len(reader) - 1]
-            assert (sample.image is None) != (sample.codes is None)
-            assert sample.label in (0, 1)
+            held = [sample.image, sample.segmentation, sample.codes]
+            assert any(part is not None for part in held)
+            assert sample.label in (range(2) if classes == both else (None,))
+
+
+def test_label_maps_are_numbers_not_colours(maps):
+    reader = Maps(MapsSettings(root=maps, classes=7, shift=True, val_share=0.0), "train")
+    for number in range(4):
+        labels = reader[number].segmentation
+        assert labels.shape == (6, 9)
+        assert labels[1, 0] == number + 1
+        assert labels[1, 8] == 6
+        assert labels[0, 0] == 0  # 255 + 1, in 8 bits
+
+
+def test_label_maps_refuse_what_is_no_class(maps):
+    def first(**more):
+        return Maps(MapsSettings(root=maps, val_share=0.0, **more), "train")[0]
+
+    with pytest.raises(UserError, match=r"255 in .*0\.png; data\.shift=true"):
+        first(classes=6)
+    with pytest.raises(UserError, match=r"6 in .*after the shift.*data\.classes=7"):
+        first(classes=6, shift=True)
+    Image.new("RGB", (4, 4)).save(maps / "0.png")
+    with pytest.raises(UserError, match="mode RGB: a label map has one channel"):
+        first(classes=256)
 
 
 def test_folder_splits_without_loss_and_for_ever(photos):

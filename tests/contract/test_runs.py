@@ -185,6 +185,43 @@ def test_what_a_resumed_run_may_change(recipes, photos, tokenizer):
         smalti.train(recipes["tokenizer"], data=moved, out=tokenizer)
 
 
+def test_a_resumed_run_wants_the_classes_it_began_with(recipes, photos, tokenizer, tmp_path):
+    """The number of a class is its place among the names: another name moves the numbers."""
+    given = {"tokenizer": str(tokenizer), "steps": 1}
+    prior = smalti.train(recipes["prior"], data=photos, out=tmp_path / "prior", **given)
+    (photos / "between").mkdir()
+    (photos / "lying" / "1.png").rename(photos / "between" / "1.png")
+    for run, recipe in ((prior, recipes["prior"]), (tokenizer, recipes["tokenizer"])):
+        with pytest.raises(UserError) as caught:
+            smalti.train(recipe, out=run, resume=True, steps=3)
+        assert "lying, standing" in caught.value.expected
+        assert caught.value.got == "between, lying, standing (new: between)"
+        assert "--data" in caught.value.remedy
+    (photos / "between" / "1.png").rename(photos / "lying" / "1.png")
+    smalti.train(recipes["prior"], out=prior, resume=True, steps=3)
+    (photos / "lying").rename(photos / "upright")
+    with pytest.raises(UserError, match=r"standing, upright \(new: upright, gone: lying\)"):
+        smalti.train(recipes["prior"], out=prior, resume=True, steps=4)
+
+
+def test_shards_with_classes_in_another_order_are_another_run(recipes, photos, tokenizer, tmp_path):
+    shards = encode(smalti.load(tokenizer), photos, tmp_path / "tokens", size=16)
+    given = {"tokenizer": str(tokenizer), "steps": 1}
+    run = smalti.train(recipes["prior"], data=shards, out=tmp_path / "prior", **given)
+    index = json.loads((shards / "index.json").read_text())
+    (shards / "index.json").write_text(json.dumps({**index, "classes": index["classes"][::-1]}))
+    with pytest.raises(UserError, match=r"standing, lying \(another order\)"):
+        smalti.train(recipes["prior"], out=run, resume=True, steps=2)
+
+
+def test_what_is_told_leaves_the_standard_output_to_the_path(recipes, photos, tmp_path, capfd):
+    smalti.train(recipes["tokenizer"], data=photos, out=tmp_path / "run", steps=1)
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert "training on 14 pictures" in told.err
+    assert "held out: 2 pictures" in told.err
+
+
 def test_another_seed_is_another_run_and_the_same_one_the_same(recipes, photos, tmp_path):
     def weights(name: str, **more) -> dict[str, torch.Tensor]:
         out = smalti.train(recipes["tokenizer"], data=photos, out=tmp_path / name, steps=2, **more)

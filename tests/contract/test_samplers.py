@@ -146,6 +146,22 @@ def test_wavefront_equals_window(side, scale):
         assert expected.unique().numel() > 1
 
 
+@pytest.mark.parametrize("side", [(4, 4), (2, 2), (5, 4), (1, 3)], ids=str)
+@pytest.mark.parametrize("more", [(0, 5), (6, 0), (6, 7)], ids=str)
+def test_windows_of_scenes_begin_a_cell_later(side, more):
+    """(side - 1) // 2 cells before the cell; both samplers see the same windows."""
+    grid = side[0] + more[0], side[1] + more[1]
+    canvas = blank(grid, side, shift=1)
+    scorer, other = scorer_of(HashPrior(), 3), scorer_of(HashPrior(), 3)
+    assert wavefront.draw(other, canvas).equal(window.draw(scorer, canvas))
+    assert set(other.prompts[0].shown) == set(scorer.prompts[0].shown)
+    for at, (size, length) in enumerate(zip(grid, side, strict=True)):
+        for cell in range(size):
+            place = (cell, 0) if at == 0 else (0, cell)
+            found = locate(*place, grid, side, shift=1)
+            assert (found.top, found.left)[at] == min(max(cell - (length - 1) // 2, 0), size - length)
+
+
 @pytest.mark.parametrize("side", WINDOWS, ids=str)
 @pytest.mark.parametrize("scale", [1.0, 0.4])
 def test_a_canvas_of_one_window(side, scale):

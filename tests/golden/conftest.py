@@ -11,6 +11,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from smalti.formats.compvis import member as compvis
+from smalti.formats.protocol import Imported, Wanted
+from smalti.formats.source import open_source
+
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 
 
@@ -33,9 +37,19 @@ class Golden:
         (path,) = (self.folder / "configs").glob("*-project.yaml")
         return yaml.safe_load(path.read_text())["model"]["params"]
 
+    def imported(self, **wanted: Any) -> Imported:
+        """The case's run folder, read as `smalti import` reads it; a model of its own each time."""
+        return compvis.read(open_source(self.folder), Wanted(**wanted))
+
+    def close(self, got: torch.Tensor, name: str) -> None:
+        """Whether a tensor is the case's, within what was measured for it."""
+        atol = self.case["measured"][name][3]
+        torch.testing.assert_close(
+            got.detach(), self.tensors[name], atol=atol, rtol=0.0, msg=lambda text: f"{name}: {text}"
+        )
+
     def state_dict(self, prefix: str = "") -> dict[str, torch.Tensor]:
-        path = self.folder / "checkpoints" / "last.ckpt"
-        whole = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        whole = open_source(self.folder).tensors
         return {key.removeprefix(prefix): value for key, value in whole.items() if key.startswith(prefix)}
 
 

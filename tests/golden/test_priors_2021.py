@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from smalti.errors import UserError
+from smalti.formats.compvis.places import PERMUTERS
+from smalti.formats.compvis.transformer import ours
 from smalti.orders import ORDERS, inverse, order
 from smalti.priors.corrupt import corrupt
 from smalti.priors.gpt import GPT, GPTSettings
@@ -12,34 +14,7 @@ from smalti.priors.protocol import Scope
 from smalti.training.optimization import build
 from smalti.training.settings import OptimizerSettings
 
-NAMES_2021 = {
-    "Subsample": "subsample",
-    "ZCurve": "z_curve",
-    "SpiralOut": "spiral_out",
-    "SpiralIn": "spiral_in",
-    "Random": "random",
-    "AlternateParsing": "alternate",
-}
-TABLES = {
-    "tok_emb.weight": "table.weight",
-    "head.weight": "head.weight",
-    "ln_f.weight": "norm.weight",
-    "ln_f.bias": "norm.bias",
-}
-PARTS = {"ln1": "norm1", "attn.proj": "out", "ln2": "norm2", "mlp.0": "up", "mlp.2": "down"}
-
-
-def ours(state):
-    """Tensors of the 2021 transformer under our names; queries, keys and values fused."""
-    found = {new: state[old] for old, new in TABLES.items()}
-    found["positions"] = state["pos_emb"][0]
-    layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
-    for block in (f"blocks.{layer}." for layer in range(layers)):
-        for end in (".weight", ".bias"):
-            found |= {block + new + end: state[block + old + end] for old, new in PARTS.items()}
-            parts = [state[f"{block}attn.{part}{end}"] for part in ("query", "key", "value")]
-            found[f"{block}qkv{end}"] = torch.cat(parts)
-    return found
+NAMES_2021 = {theirs: ours for ours, theirs in PERMUTERS.items() if ours != "row"}
 
 
 def scope(codes, prefix, side):

@@ -1,77 +1,29 @@
 """Greedy sampling lays the codes and pictures of the 2021 code, on whole windows and on larger canvases."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from smalti.conditions.label import LabelSettings
-from smalti.conditions.none import NoConditionSettings
-from smalti.generator import Generator, GeneratorSettings
+from smalti.formats.compvis.places import PERMUTERS
+from smalti.generator import Generator
 from smalti.orders import order
-from smalti.priors.gpt import GPTSettings
-from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.sampling import plain, wavefront, window
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, keep
 from smalti.sampling.guidance import Scorer
 from smalti.sampling.window import locate
-from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 GREEDY = Choice(top_k=1)
 MODELS = ["transformer_class", "transformer_unconditional"]
 CANVASES = {"class_3": "transformer_class", "unconditional": "transformer_unconditional"}
-CONDITIONS = {
-    "transformer_class": LabelSettings(classes=10),
-    "transformer_unconditional": NoConditionSettings(token=5),
-}
-PARTS = {"ln1": "norm1", "attn.proj": "out", "ln2": "norm2", "mlp.0": "up", "mlp.2": "down"}
-ORDERS_2021 = {"Subsample": "subsample", "SpiralOut": "spiral_out", "AlternateParsing": "alternate"}
+ORDERS_2021 = {PERMUTERS[name]: name for name in ("subsample", "spiral_out", "alternate")}
 
 
-def tokenizer_of(case) -> Tokenizer:
-    stage = case.config["first_stage_config"]["params"]
-    ddconfig = stage["ddconfig"]
-    levels = range(len(ddconfig["ch_mult"]))
-    network = NetworkSettings(
-        width=ddconfig["ch"],
-        multipliers=tuple(ddconfig["ch_mult"]),
-        blocks=ddconfig["num_res_blocks"],
-        attention_levels=tuple(
-            n for n in levels if ddconfig["resolution"] >> n in ddconfig["attn_resolutions"]
-        ),
-        latent_channels=ddconfig["z_channels"],
-        code_dim=stage["embed_dim"],
-    )
-    quantizer = VectorQuantizerSettings.legacy(codebook_size=stage["n_embed"])
-    tokenizer = Tokenizer(TokenizerSettings(network=network, quantizer=quantizer))
-    state = case.state_dict("first_stage_model.")
-    tokenizer.load_state_dict(
-        {k.replace("quantize.embedding", "quantizer.codebook"): v for k, v in state.items()}
-    )
-    return tokenizer
-
-
-def transformer_of(case) -> dict[str, torch.Tensor]:
-    """The transformer's tensors under our names."""
-    state = case.state_dict("transformer.")
-    found = {"table.weight": state["tok_emb.weight"], "head.weight": state["head.weight"]}
-    found |= {
-        "positions": state["pos_emb"][0],
-        "norm.weight": state["ln_f.weight"],
-        "norm.bias": state["ln_f.bias"],
-    }
-    for block in ("blocks.0.", "blocks.1."):
-        for end in (".weight", ".bias"):
-            found |= {block + new + end: state[block + old + end] for old, new in PARTS.items()}
-            qkv = [state[f"{block}attn.{part}{end}"] for part in ("query", "key", "value")]
-            found[f"{block}qkv{end}"] = torch.cat(qkv)
-    return found
-
-
-def generator_of(case, name: str, laid: str = "row") -> Generator:
-    prior = GPTSettings(layers=2, heads=4, width=64, vocabulary=64, attention_dropout=0.1)
-    settings = GeneratorSettings(prior=prior, condition=CONDITIONS[name], order=laid, grid=(8, 8))
-    model = Generator(settings, tokenizer_of(case))
-    model.prior.load_state_dict(transformer_of(case))
+def generator_of(case, laid: str = "row") -> Generator:
+    found = case.imported().model
+    model = Generator(replace(found.settings, order=laid), found.tokenizer)
+    model.prior.load_state_dict(found.prior.state_dict())
     return model  # in training mode, with dropout: what is drawn must not depend on it
 
 
@@ -87,7 +39,7 @@ def close(got: torch.Tensor, case, name: str) -> None:
 @pytest.fixture(params=MODELS)
 def model(request, golden):
     case = golden(request.param)
-    return generator_of(case, request.param), case, condition(case, request.param)
+    return generator_of(case), case, condition(case, request.param)
 
 
 def test_greedy_codes_and_pictures(model):
@@ -122,7 +74,7 @@ def test_scores_and_likelihood(model):
 @pytest.mark.parametrize("name", CANVASES)
 def test_larger_canvases(golden, name):
     case, source = golden("sliding_window"), CANVASES[name]
-    generator = generator_of(golden(source), source)
+    generator = generator_of(golden(source))
     _, height, width = case.tensors[f"{name}.codes"].shape
     factor = generator.tokenizer.factor
     options = {"size": (height * factor, width * factor), "top_k": 1, "output": "codes"}
@@ -135,7 +87,7 @@ def test_larger_canvases(golden, name):
 @pytest.mark.parametrize("sampler", [window, wavefront], ids=["window", "wavefront"])
 def test_each_sampler_on_a_larger_canvas(golden, sampler):
     case = golden("sliding_window")
-    generator = generator_of(golden("transformer_class"), "transformer_class").eval()
+    generator = generator_of(golden("transformer_class")).eval()
     grid = tuple(case.tensors["class_3.codes"].shape[1:])
     prompt = generator.condition.encode(3, num=1, grid=grid, device=torch.device("cpu"))
     canvas = Canvas(
@@ -174,7 +126,7 @@ def test_windows(golden, name, side):
 def test_other_orders(golden, name):
     case, key = golden("sequence_orders"), f"trained_order.{name}."
     labels = case.tensors["trained_order.labels"]
-    generator = generator_of(golden("transformer_class"), "transformer_class", ORDERS_2021[name])
+    generator = generator_of(golden("transformer_class"), ORDERS_2021[name])
     codes = generator.sample(num=2, label=labels, top_k=1, output="codes")
     assert codes.flatten(1).equal(case.tensors[f"{key}greedy_codes_row_major"])
     close(generator.tokenizer.decode(codes), case, f"{key}greedy_image")
@@ -183,7 +135,7 @@ def test_other_orders(golden, name):
 @pytest.mark.parametrize("name", ORDERS_2021)
 def test_first_half_of_another_order(golden, name):
     case, key = golden("sequence_orders"), f"trained_order.{name}."
-    generator = generator_of(golden("transformer_class"), "transformer_class").eval()
+    generator = generator_of(golden("transformer_class")).eval()
     laid = order(ORDERS_2021[name], 8, 8)
     known = torch.zeros(64, dtype=torch.bool)
     known[laid[:32]] = True

@@ -6,70 +6,27 @@ against two. An epsilon or a padding of another kind is off by a thousand times 
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from smalti import config
+from smalti.formats.compvis import codebook
 from smalti.quantizers.usage import perplexity
 from smalti.quantizers.vq import VectorQuantizer, VectorQuantizerSettings
-from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.tokenizer import Tokenizer, TokenizerSettings
 
-CASES = ["vqgan", "vqgan_attn_each_level", "vq_segmentation"]
+CASES = ["vqgan", "vqgan_attn_each_level", "vq_segmentation", "ldm_vq_f4", "ldm_vq_noattn"]
 OWN = Path(__file__).parent / "own" / "tokenizer_tiny.safetensors"
 
 
-def network(ddconfig: dict, code_dim: int) -> NetworkSettings:
-    sides = [ddconfig["resolution"] // 2**level for level in range(len(ddconfig["ch_mult"]))]
-    return NetworkSettings(
-        in_channels=ddconfig["in_channels"],
-        out_channels=ddconfig["out_ch"],
-        width=ddconfig["ch"],
-        multipliers=tuple(ddconfig["ch_mult"]),
-        blocks=ddconfig["num_res_blocks"],
-        attention_levels=tuple(n for n, side in enumerate(sides) if side in ddconfig["attn_resolutions"]),
-        latent_channels=ddconfig["z_channels"],
-        code_dim=code_dim,
-        resample_with_conv=ddconfig.get("resamp_with_conv", True),
-    )
-
-
-def our_name(name: str) -> str:
-    return name.replace("quantize.embedding.", "quantizer.codebook.")
-
-
-def state_dict(case, monkeypatch) -> dict[str, torch.Tensor]:
-    """The case's weights under our names. One checkpoint names a class of a package that is not here."""
-    package = "pytorch_lightning"
-    for name in (package, f"{package}.callbacks", f"{package}.callbacks.model_checkpoint"):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    sys.modules[name].ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": name})
-    whole = torch.load(case.folder / "checkpoints" / "last.ckpt", weights_only=False)["state_dict"]
-    return {our_name(key): value for key, value in whole.items() if not key.startswith(("loss.", "colorize"))}
-
-
 @pytest.fixture(params=CASES)
-def model(request, golden, monkeypatch):
-    """A tokenizer filled, key by key, from a checkpoint of the 2021 code; and the case."""
+def model(request, golden):
+    """A tokenizer out of a checkpoint of the 2021 code; and the case."""
     case = golden(request.param)
-    settings = TokenizerSettings(
-        network=network(case.config["ddconfig"], case.config["embed_dim"]),
-        quantizer=VectorQuantizerSettings.legacy(codebook_size=case.config["n_embed"]),
-    )
-    tokenizer = Tokenizer(settings).eval()
-    tokenizer.load_state_dict(state_dict(case, monkeypatch), strict=True)
-    return tokenizer, case
-
-
-def close(got: torch.Tensor, case, name: str) -> None:
-    atol = case.case["measured"][name][3]
-    torch.testing.assert_close(
-        got, case.tensors[name], atol=atol, rtol=0.0, msg=lambda text: f"{name}: {text}"
-    )
+    return case.imported().model, case
 
 
 @pytest.mark.parametrize("suffix", ["", "_rect"], ids=["square", "not_square"])
@@ -81,14 +38,14 @@ def test_forward(model, suffix):
     assert torch.equal(quantized.codes, codes)
     assert torch.equal(tokenizer.encode(image), codes)
     with torch.no_grad():
-        close(tokenizer.encoder(image), case, "encoder_out" + suffix)
-        close(latents, case, "latent_before_quant" + suffix)
-        close(quantized.latents, case, "quantized" + suffix)
-        close(tokenizer.quantizer.lookup(codes), case, "codebook_vectors" + suffix)
-        close(quantized.loss, case, "quantizer_loss" + suffix)
-        close(tokenizer.decode_latents(quantized.latents), case, "reconstruction" + suffix)
-        close(tokenizer.decode(codes), case, "reconstruction_from_codes" + suffix)
-        close(tokenizer.reconstruct(image), case, "reconstruction_from_codes" + suffix)
+        case.close(tokenizer.encoder(image), "encoder_out" + suffix)
+        case.close(latents, "latent_before_quant" + suffix)
+        case.close(quantized.latents, "quantized" + suffix)
+        case.close(tokenizer.quantizer.lookup(codes), "codebook_vectors" + suffix)
+        case.close(quantized.loss, "quantizer_loss" + suffix)
+        case.close(tokenizer.decode_latents(quantized.latents), "reconstruction" + suffix)
+        case.close(tokenizer.decode(codes), "reconstruction_from_codes" + suffix)
+        case.close(tokenizer.reconstruct(image), "reconstruction_from_codes" + suffix)
 
 
 def test_gradients(model):
@@ -97,12 +54,13 @@ def test_gradients(model):
     quantized = tokenizer.quantize(tokenizer.latents(image))
     probe = (tokenizer.decode_latents(quantized.latents) - image).square().mean() + quantized.loss
     probe.backward()
-    close(probe.detach(), case, "probe_loss")
+    case.close(probe.detach(), "probe_loss")
+    ours = {theirs: name for name, theirs in codebook.names(tokenizer.settings.quantizer).items()}
     parameters = dict(tokenizer.named_parameters())
     names = [name.removeprefix("grad.") for name in case.tensors if name.startswith("grad.")]
     assert len(names) == 5
     for name in names:
-        close(parameters[our_name(name)].grad, case, f"grad.{name}")
+        case.close(parameters[ours.get(name, name)].grad, f"grad.{name}")
     assert tokenizer.last_layer.grad is parameters["decoder.conv_out.weight"].grad
 
 
@@ -120,14 +78,14 @@ def test_quantizer_losses(golden, kind):
     latents = case.tensors["latent"].requires_grad_()
     quantized = quantizer(latents)
     assert torch.equal(quantized.codes, case.tensors[f"{kind}.codes"])
-    close(quantized.latents.detach(), case, f"{kind}.quantized")
-    close(quantized.loss.detach(), case, f"{kind}.loss")
+    case.close(quantized.latents.detach(), f"{kind}.quantized")
+    case.close(quantized.loss.detach(), f"{kind}.loss")
     leaves = [latents, quantizer.codebook.weight]
     of_loss = torch.autograd.grad(quantized.loss, leaves, retain_graph=True)
     of_both = torch.autograd.grad((quantized.latents * case.tensors["probe"]).mean() + quantized.loss, leaves)
     for name, alone, both in zip(["latent", "codebook"], of_loss, of_both, strict=True):
-        close(alone, case, f"{kind}.grad_of_loss_{name}")
-        close(both, case, f"{kind}.grad_{name}")
+        case.close(alone, f"{kind}.grad_of_loss_{name}")
+        case.close(both, f"{kind}.grad_{name}")
 
 
 def test_perplexity(golden):

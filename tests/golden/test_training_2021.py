@@ -19,7 +19,7 @@ from smalti.losses.patchgan import PatchGAN, PatchGANSettings
 from smalti.losses.perceptual import PerceptualSettings
 from smalti.losses.vgg import VGG16
 from smalti.quantizers.vq import VectorQuantizerSettings
-from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.tokenizer import NetworkSettings
 from smalti.training.optimization import build
 from smalti.training.settings import LossSettings, OptimizerSettings, TokenizerTraining
 from smalti.training.tokenizer_task import TokenizerTask
@@ -60,14 +60,11 @@ def task(golden) -> TokenizerTask:
             adversarial=AdversarialSettings(start=10, weight=0.8, patchgan=CRITIC),
         ),
     )
-    tokenizer = Tokenizer(TokenizerSettings(network=NETWORK, quantizer=training.quantizer))
-    weights = golden("vqgan").state_dict()
-    own = {name: tensor for name, tensor in weights.items() if not name.startswith("loss.")}
-    own["quantizer.codebook.weight"] = own.pop("quantize.embedding.weight")
-    tokenizer.load_state_dict(own)
+    found = golden("vqgan").imported()
+    assert found.model.settings.network == NETWORK
     critic = PatchGAN(CRITIC)
-    critic.load_state_dict(golden("vqgan").state_dict("loss.discriminator."), strict=False)
-    return TokenizerTask(training, tokenizer, critic, lpips(golden("lpips").case))
+    critic.load_state_dict(found.critic)
+    return TokenizerTask(training, found.model, critic, lpips(golden("lpips").case))
 
 
 def test_the_curve_of_2021(golden, task):
@@ -97,9 +94,12 @@ def test_the_curve_of_2021(golden, task):
             for parameter in task.networks["critic"].parameters():
                 parameter.grad = torch.zeros_like(parameter)
         else:
-            task.distance, distance = None, task.distance  # dear, and the critic's loss is without it
+            task.content.distance, distance = (
+                None,
+                task.content.distance,
+            )  # dear, and the critic's loss is without it
             again = task.losses(batch, step)
-            task.distance = distance
+            task.content.distance = distance
             again.minimise["critic"].backward()
             note(step, "discriminator_loss", again.minimise["critic"])
             note(step, "log.logits_real", again.statistics["logits_real"])

@@ -12,6 +12,7 @@ from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 
 SIZE = (24, 16)
+AS_IT_IS = CropSettings(resize="none")
 
 
 @pytest.fixture
@@ -63,6 +64,57 @@ def test_an_unreadable_picture_is_named(reader, workers):
     reader.paths[5].write_bytes(b"no picture")
     with pytest.raises(UserError, match=reader.paths[5].name):
         images_of(loader(reader, workers=workers).batches(), 4)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", ["unreadable", "too small"])
+def test_another_picture_stands_in_for_one_that_is_skipped(reader, workers, damage):
+    """Only its own places change, to the same pictures wherever the run begins; it is told by name."""
+    sound = images_of(loader(reader, crop=AS_IT_IS).batches(), 8)
+    if damage == "unreadable":
+        reader.paths[5].write_bytes(reader.paths[5].read_bytes()[:-200])  # a sound header
+    else:
+        Image.new("RGB", (9, 9)).save(reader.paths[5])
+    told: list[UserError] = []
+    skipping = loader(reader, crop=AS_IT_IS, workers=workers, skipped=told.append)
+    found = images_of(skipping.batches(), 8)
+    changed = (found != sound).flatten(2).any(2)
+    assert changed.sum() == 3, "once a pass"
+    assert len(told) == 3
+    assert all(str(reader.paths[5]) in mistake.got for mistake in told)
+    assert torch.equal(images_of(skipping.batches(3), 5), found[3:])
+    shares = [loader(reader, crop=AS_IT_IS, share=(rank, 2), skipped=told.append) for rank in range(2)]
+    halves = [images_of(share.batches(), 8) for share in shares]
+    assert torch.equal(torch.cat(halves, dim=1), found)
+
+
+def test_a_run_goes_on_with_one_picture_that_can_be_used(reader):
+    for path in reader.paths[1:]:
+        path.write_bytes(b"no picture")
+    told: list[UserError] = []
+    still = CropSettings(position="center", flip=0.0)
+    found = images_of(loader(reader, crop=still, skipped=told.append).batches(), 3)
+    assert len({picture.numpy().tobytes() for picture in found.flatten(0, 1)}) == 1
+    assert len({mistake.got for mistake in told}) == 15
+    reader.paths[0].unlink()
+    with pytest.raises(UserError, match="16 in a row"):
+        images_of(loader(reader, skipped=told.append).batches(), 1)
+
+
+def test_validation_leaves_out_what_is_skipped(reader):
+    settings = {"size": SIZE, "crop": CropSettings(), "batch": 5}
+    whole = torch.cat([batch.images for batch in in_order(reader, **settings)])
+    for index in (2, 15):
+        reader.paths[index].write_bytes(b"no picture")
+    told: list[UserError] = []
+    batches = list(in_order(reader, **settings, skipped=told.append))
+    assert [batch.size for batch in batches] == [5, 5, 4]
+    kept = [index for index in range(16) if index not in (2, 15)]
+    assert torch.equal(torch.cat([batch.images for batch in batches]), whole[kept])
+    assert all(str(reader.paths[index]) in told[number].got for number, index in enumerate((2, 15)))
+    assert len(told) == 2
+    with pytest.raises(UserError, match=reader.paths[2].name):
+        list(in_order(reader, **settings))
 
 
 def test_a_picture_too_small_is_named(reader):

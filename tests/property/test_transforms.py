@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smalti.data.transforms import CropSettings, crop
+from smalti.data.transforms import CropSettings, crop, place
 from smalti.errors import UserError
 
 sides = st.integers(3, 40)
@@ -36,6 +36,18 @@ def test_a_crop_without_resizing_is_a_piece_of_the_picture(extra, seed):
         for piece in [pixels[:, top : top + 5, left : left + 7]]
     ]
     assert any(torch.equal(cut, piece) or torch.equal(cut, piece.flip(2)) for piece in pieces)
+
+
+@settings(deadline=None, max_examples=60)
+@given(whole=st.tuples(sides, sides), size=st.tuples(sides, sides), seed=st.integers(0, 1000))
+def test_a_map_is_cropped_as_its_picture(whole, size, seed):
+    """With the map's filter both show the same; and no label comes that was not there."""
+    labels = torch.randint(0, 7, whole, generator=torch.Generator().manual_seed(seed)) * 31
+    how = CropSettings(scale=(1.0, 1.6), filter="nearest-exact")
+    where = place(whole, size, how, torch.Generator().manual_seed(seed))
+    picture = where.picture(labels[None].to(torch.uint8))
+    assert torch.equal(where.labels(labels), picture[0].long())
+    assert set(where.labels(labels + 70000).unique().tolist()) <= set((labels + 70000).unique().tolist())
 
 
 def test_validation_takes_the_middle():

@@ -1,15 +1,12 @@
 """A person's way: a folder of pictures, a tokenizer, a prior, new pictures; and every mistake on the way."""
 
-import sys
 from pathlib import Path
 
-import pytest
 import torch
 from PIL import Image
 
 import smalti
 from smalti import images
-from smalti.cli.main import main
 
 TOKENIZER = (
     "size=32",
@@ -31,29 +28,6 @@ PRIOR = (
     "prior={kind: modern, layers: 2, heads: 2, width: 32}",
     "log_every=5",
 )
-
-
-@pytest.fixture
-def smalti_command(monkeypatch, capsys):
-    """Run a command as the shell would: gives (exit status, what it printed, what it complained)."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["smalti", *map(str, words)])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        told = capsys.readouterr()
-        return status, told.out, told.err
-
-    return run
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def succeed(outcome):

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, device, drawing, load_generator, new_folder, sampling
+from smalti.cli.options import Size, device, drawing, fit_map, load_generator, new_folder, sampling, write
 
 
 @click.command()
@@ -17,22 +17,23 @@ from smalti.cli.options import Size, device, drawing, load_generator, new_folder
 @sampling
 @device
 def complete(model: Path, image: Path, out: Path, device: str, **options: Any) -> None:
-    """Keep the top of a picture and draw the rest anew, into the folder OUT.
+    """Keep the top of a picture and draw the rest anew, into OUT, a new or empty folder.
 
-    The picture is scaled until it just covers the size, and its middle is taken.
+    The picture, and a map if one is given, is scaled until it just covers the size, and its middle is taken.
+    Each result is written as soon as its batch is drawn.
 
     Example: smalti complete runs/photos-prior photo.jpg completed --keep 0.5 --num 3
     """
     import torch
 
-    import smalti
     from smalti import images
     from smalti.data.transforms import CropSettings, crop
 
     new_folder(out)
     generator = load_generator(model, device)
-    size = options.pop("size") or generator.crop_size
+    options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size})
+    size = options.pop("size")
     middle = CropSettings().for_validation()
     picture = images.to_float(crop(images.open_rgb(image), size, middle, torch.Generator()))
-    for path in smalti.save_all(generator.complete(picture, **drawing(options), progress=True), out):
-        click.echo(path)
+    pictures = generator.complete(picture, **drawing(options))
+    write(pictures, out, num=options["num"], seed=options["seed"])

@@ -20,17 +20,21 @@ from smalti.cli.options import Size, device, load_tokenizer, new_folder
 @click.option("--batch", default=16, show_default=True, help="Pictures a pass.")
 @click.option("--workers", default=0, show_default=True, help="Processes that open pictures.")
 @click.option("--seed", default=0, show_default=True, help="Of the crops and flips.")
+@click.option("--resume", is_flag=True, help="Go on in an OUT whose encoding was interrupted.")
 @device
 def encode(model: Path, data: Path, out: Path, device: str, **options: Any) -> None:
-    """Turn a folder of pictures into token shards in OUT, which `smalti train` reads for a prior.
+    """Turn a folder of pictures into token shards, which `smalti train` reads for a prior.
+
+    OUT is a new or empty folder. Interrupted, the same command with --resume goes on where it was, with the
+    same model, pictures and options; only --workers and --device may change.
 
     Example: smalti encode runs/tokenizer photos tokens --size 256 --crops 10
     """
-    from smalti import config, library
-    from smalti.data.transforms import CropSettings
+    from smalti import library
     from smalti.training.precompute import encode as run
 
-    new_folder(out)
+    if not options["resume"]:
+        new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
     options["size"] = options["size"] or library.trained_size(model)
-    crop = config.parse({"scale": options.pop("scale")}, CropSettings, where="--scale")
-    click.echo(run(load_tokenizer(model, device), data, out, crop=crop, **options))
+    options["crop"] = {"scale": options.pop("scale")}
+    click.echo(run(load_tokenizer(model, device), data, out, **options))

@@ -3,6 +3,7 @@
 import difflib
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -17,7 +18,9 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "sample": "Draw pictures.",
     "complete": "Keep the top of a picture and draw the rest anew.",
     "recipes": "List the recipes.",
-    "info": "Say what a model folder or a run folder is.",
+    "info": "Say what a model folder, a run folder or another project's model is.",
+    "import": "Turn another project's model into a model folder.",
+    "export": "Write a model in another project's format.",
 }
 
 
@@ -32,7 +35,8 @@ class Commands(click.Group):
         """The command, imported now; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"smalti.cli.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name  # no module can be called import
+        command: click.Command = getattr(import_module(f"smalti.cli.{name}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -63,7 +67,25 @@ def group() -> None:
 def main() -> None:
     """Entry point of the command `smalti`."""
     try:
-        group(prog_name="smalti")
+        sys.exit(group(prog_name="smalti", standalone_mode=False))
     except UserError as mistake:
-        click.echo(f"smalti: {' '.join(str(mistake).split())}", err=True)
-        sys.exit(2)
+        _complain(mistake)
+    except click.exceptions.NoArgsIsHelpError as asked:
+        asked.show()
+    except click.UsageError as mistake:
+        _complain(_one_line(mistake))
+    except click.Abort:
+        click.echo("Aborted!", err=True)
+        sys.exit(1)
+    sys.exit(2)
+
+
+def _complain(mistake: UserError) -> None:
+    click.echo(f"smalti: {' '.join(str(mistake).split())}", err=True)
+
+
+def _one_line(mistake: click.UsageError) -> UserError:
+    """What click says of an argument, without the lines on usage that it puts above."""
+    command = mistake.ctx.command_path if mistake.ctx else "smalti"
+    got = mistake.format_message().rstrip(".")
+    return UserError(f"arguments as {command} takes them", got[0].lower() + got[1:], f"see {command} --help")

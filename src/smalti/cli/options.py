@@ -1,6 +1,8 @@
 """Options that several commands share, written once."""
 
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,8 @@ import click
 from smalti.errors import UserError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from smalti.generator import Generator
     from smalti.tokenizer import Tokenizer
 
@@ -25,7 +29,7 @@ class Size(click.ParamType[tuple[int, int]]):
         if isinstance(value, tuple):
             return value
         sides = str(value).lower().split("x")
-        if not all(side.isdigit() for side in sides) or len(sides) not in (1, 2):
+        if not all(side.isdecimal() and int(side) > 0 for side in sides) or len(sides) not in (1, 2):
             raise UserError("a size as HxW in pixels", str(value), "write for example --size 256x1024")
         return int(sides[0]), int(sides[-1])
 
@@ -38,9 +42,49 @@ def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def drawing(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of `sampling` as keyword arguments of Generator.sample: a condition only where given."""
-    conditions = {"label"}
-    return {name: value for name, value in options.items() if value is not None or name not in conditions}
+    """The options of `sampling` as keyword arguments of Generator.sample, whose pictures `write` takes."""
+    given = {name: value for name, value in options.items() if value is not None or name not in _CONDITIONS}
+    for name in ("boxes", "points"):
+        if name in given:
+            given[name] = _read_list(given[name])
+    return {**given, "output": "stream", "progress": sys.stderr.isatty()}
+
+
+def fit_map(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with a map scaled until it just covers the size, of which the middle is taken.
+
+    Without a size it is the map's own, in whole cells, from the training crop up. A map that fits stays a
+    path, which the pictures then name.
+    """
+    import torch
+
+    from smalti.conditions.map import MapCondition
+    from smalti.data.transforms import CropSettings, place
+
+    path, condition, factor = options["map"], generator.condition, generator.tokenizer.factor
+    if path is None or not isinstance(condition, MapCondition):
+        return options
+    (found,) = condition.open(path)
+    sides = (found.shape[1], found.shape[2])
+    own = [side // factor * factor for side in sides]
+    least = generator.crop_size
+    size = options["size"] or (max(own[0], least[0]), max(own[1], least[1]))
+    if sides == tuple(size):
+        return {**options, "size": size}
+    how = CropSettings(filter="nearest-exact" if condition.of_classes else "bilinear").for_validation()
+    return {**options, "size": size, "map": place(sides, size, how, torch.Generator()).map(found)}
+
+
+def _read_list(path: Path) -> list[Any]:
+    """A JSON file that holds a list."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        found = problem
+    if not isinstance(found, list):
+        remedy = 'write for example [["person", 0.1, 0.2, 0.5, 0.9]] into it'
+        raise UserError("a JSON file with a list of things", f"{path} ({found})"[:200], remedy)
+    return found
 
 
 def load_generator(model: Path, device: str) -> "Generator":
@@ -62,16 +106,39 @@ def load_tokenizer(model: Path, device: str) -> "Tokenizer":
     return found.tokenizer if isinstance(found, smalti.Generator) else found
 
 
-def new_folder(out: Path) -> Path:
+def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
     """A folder to write into: refused where it holds anything, so that nothing is overwritten."""
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError("a new or empty folder to write into", f"{out}, which is not", "choose another OUT")
+        raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
     return out
 
+
+def write(pictures: Iterator["Image"], out: Path, *, num: int, seed: int) -> None:
+    """Save pictures as they come, 00000.png and on; if fewer than num came, say how to draw the others."""
+    from tqdm import tqdm
+
+    import smalti
+
+    done = 0
+    try:
+        for picture in pictures:
+            (path,) = smalti.save_all([picture], out, first=done)
+            done += 1
+            tqdm.write(str(path))  # above the progress bar
+    finally:
+        if done < num:
+            rest = f"--seed {seed + done} --num {num - done} and another OUT draw the others"
+            tqdm.write(f"stopped: {done} of {num} pictures are in {out}; {rest}", file=sys.stderr)
+
+
+_CONDITIONS = ("label", "map", "boxes", "points")
 
 _SAMPLING = [
     click.option("--num", default=1, show_default=True, help="How many pictures."),
     click.option("--label", help="Class name or number, for a class-conditional model."),
+    click.option("--map", type=Path, help="Picture file of a map, for a model that is told one."),
+    click.option("--boxes", type=Path, help="JSON file: a list of [class, x0, y0, x1, y1], from 0 to 1."),
+    click.option("--points", type=Path, help="JSON file: a list of [class, x, y], from 0 to 1."),
     click.option("--seed", default=0, show_default=True, help="Picture i uses seed + i."),
     click.option("--temperature", default=1.0, show_default=True, help="Below 1: safer, above: wilder."),
     click.option("--top-k", type=int, help="Draw among the k likeliest codes; 1 is greedy."),

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, device, drawing, load_generator, new_folder, sampling
+from smalti.cli.options import Size, device, drawing, fit_map, load_generator, new_folder, sampling, write
 
 
 @click.command()
@@ -15,14 +15,15 @@ from smalti.cli.options import Size, device, drawing, load_generator, new_folder
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @device
 def sample(model: Path, out: Path, device: str, **options: Any) -> None:
-    """Draw pictures from a model folder or a run folder into the folder OUT.
+    """Draw pictures from a model folder or a run folder into OUT, a new or empty folder.
+
+    Each picture is written as soon as its batch is drawn: 00000.png with the seed that --seed says, 00001.png
+    with the next one. What is there when drawing is interrupted stays; the others are drawn from their seeds.
+    A map is scaled until it just covers the size, and its middle is taken; without a size its own is drawn.
 
     Example: smalti sample runs/photos-prior pictures --num 4 --label brick --size 64x512
     """
-    import smalti
-
     new_folder(out)
     generator = load_generator(model, device)
-    pictures = generator.sample(**drawing(options), progress=True)
-    for path in smalti.save_all(pictures, out):
-        click.echo(path)
+    pictures = generator.sample(**drawing(fit_map(generator, options)))
+    write(pictures, out, num=options["num"], seed=options["seed"])

@@ -1,6 +1,7 @@
 """The critic of the 2021 recipe: a small convolutional network that judges every patch of a picture."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -18,6 +19,13 @@ class PatchGANSettings:
     width: Positive = 64  # features after the first convolution
     layers: Positive = 3  # convolutions that halve the grid
     norm: Literal["batch", "act"] = "batch"
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> "PatchGANSettings":
+        """The settings of a critic's tensors."""
+        convolutions = sum(tensor.dim() == 4 and name.endswith("weight") for name, tensor in state.items())
+        norm: Literal["batch", "act"] = "act" if "main.3.loc" in state else "batch"
+        return cls(width=len(state["main.0.weight"]), layers=convolutions - 2, norm=norm)
 
 
 class PatchGAN(nn.Module):

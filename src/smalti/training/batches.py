@@ -1,22 +1,24 @@
 """Batches moved and cut."""
 
-from dataclasses import fields
+from collections.abc import Iterable
+from dataclasses import fields, replace
 
 import torch
 
 from smalti.data.protocol import Batch
 
 
-def to(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device. Labels stay: conditions check them on the CPU, without waiting for a GPU."""
-    images = None if batch.images is None else batch.images.to(device, non_blocking=True)
-    codes = None if batch.codes is None else batch.codes.to(device, non_blocking=True)
-    return Batch(images=images, codes=codes, labels=batch.labels)
+def to(batch: Batch, device: torch.device, parts: Iterable[str]) -> Batch:
+    """The batch with these parts of it on a device. The others stay where they are."""
+    held = {name: getattr(batch, name) for name in parts}
+    moved = {name: part.to(device, non_blocking=True) for name, part in held.items() if part is not None}
+    return replace(batch, **moved)
 
 
 def cut(batch: Batch, parts: int) -> list[Batch]:
     """The batch in at most so many parts, as equal as can be."""
     held = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    chunks = {name: tensor.chunk(parts) for name, tensor in held.items() if tensor is not None}
-    count = len(next(iter(chunks.values())))
-    return [Batch(**{name: chunk[number] for name, chunk in chunks.items()}) for number in range(count)]
+    there = {name: values for name, values in held.items() if values is not None}
+    size = -(-batch.size // parts)
+    firsts = range(0, batch.size, size)
+    return [Batch(**{name: part[first : first + size] for name, part in there.items()}) for first in firsts]

@@ -1,11 +1,12 @@
 """The loop: batches in; steps, log lines, sample sheets, checkpoints and a model out."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import chain
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from smalti.training.settings import OptimizerSettings, Training
 from smalti.training.task import Losses, Task
 
 PATIENCE = 100  # steps skipped in a row after which a run gives up
+STARVED = 1000  # a reason to stop, above the numbers of all signals: a process gets no more batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,28 +65,34 @@ class Loop:
     def run(self, feed: Feed) -> None:
         """Train to the last step, from the newest checkpoint in the run folder or from the beginning.
 
-        On Ctrl-C or SIGTERM the step is finished, a checkpoint written, and the program ends as it would
-        have. UserError where a hundred steps in a row gave no number.
+        On Ctrl-C or SIGTERM, in whichever process, all processes finish the step, a checkpoint is written,
+        and the program ends as it would have. UserError where a hundred steps in a row gave no number, and,
+        once a checkpoint is written, that of a feed that gives no more batches.
         """
         self._restore()
+        mistake: UserError | None = None
         with Interrupts() as interrupts, self._recorder() as recorder:
             batches = self._begin(feed)
             pace = Pace(self.training.batch)
             shown: Batch | None = None
             while self.step < self.training.steps:
-                with pace.waiting():
-                    batch = to(next(batches), self.device)
+                try:
+                    if interrupts.received is None:
+                        with pace.waiting():
+                            batch = self._moved(next(batches))
+                except UserError as problem:
+                    mistake = problem
+                if self._agree(_reason(interrupts, mistake)):
+                    self._save()
+                    break
                 with pace.working():
                     self._advance(batch, recorder)
                 recorder.bar.update()
                 shown = shown or self._shown(batch, feed)
                 self._report(recorder, pace, shown, feed)
-                if self._any(interrupts.received is not None):
-                    self._save()
-                    break
-        if interrupts.received is not None:
-            tqdm.write(f"stopped after step {self.step}; go on with --resume --out {self.folder.root}")
-            stop(interrupts.received)
+        reason = self._agree(_reason(interrupts, mistake))  # nobody leaves before the checkpoint is written
+        if reason:
+            self._stop(reason, mistake)
 
     def _restore(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
@@ -116,7 +124,7 @@ class Loop:
         batches = feed.train(self.step)
         if self.step == 0:
             first = next(batches)
-            self.task.start(to(first, self.device))
+            self.task.start(self._moved(first))
             self._begin_average()  # the start may have moved weights
             batches = chain([first], batches)
         self._wrapped = list(self.task.distribute(processes.distribute))
@@ -174,9 +182,9 @@ class Loop:
             raise UserError("finite losses and gradients", got, remedy)
 
     def _shown(self, batch: Batch, feed: Feed) -> Batch:
-        """The pictures that every sample sheet shows: held-out ones, if there are any."""
-        held_out = next(iter(feed.validation()), None) if feed.validation is not None else None
-        return batch if held_out is None else to(held_out, self.device)
+        """The pictures that every sample sheet (of process 0) shows: held-out ones, if there are any."""
+        held_out = next(_held_out(feed), None) if processes.rank() == 0 else None
+        return batch if held_out is None else self._moved(held_out)
 
     def _report(self, recorder: Recorder, pace: Pace, shown: Batch, feed: Feed) -> None:
         """What is due after this step: log line, sample sheet, numbers on held-out pictures, checkpoint."""
@@ -190,10 +198,20 @@ class Loop:
             with self._averaged():
                 sheet = self.task.samples(shown)
             images.save_png(self.folder.samples / f"step-{self.step:08d}.png", sheet, {}, overwrite=True)
-        if first and feed.validation is not None and self._is_due(self.training.validate_every):
+        if first and self._is_due(self.training.validate_every):
+            self._validate(recorder, feed)
+
+    def _validate(self, recorder: Recorder, feed: Feed) -> None:
+        """Write the numbers on held-out pictures, if any can be used."""
+        batches = _held_out(feed)
+        begin = list(islice(batches, 1))
+        if begin:
             with self._averaged():
-                numbers = self.task.validate(to(batch, self.device) for batch in feed.validation())
+                numbers = self.task.validate(map(self._moved, chain(begin, batches)))
             recorder.write(self.step, "validation", **numbers)
+
+    def _moved(self, batch: Batch) -> Batch:
+        return to(batch, self.device, self.task.computed)
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.training.steps
@@ -231,11 +249,29 @@ class Loop:
         """Within, the averaged weights are in place, if there are any."""
         return self.ema.applied() if self.ema is not None else nullcontext()
 
-    def _any(self, flag: bool) -> bool:
-        """Whether any process says so."""
+    def _agree(self, reason: int) -> int:
+        """The largest of the processes' reasons to stop, the same in each; 0: none has one."""
         if processes.world() == 1:
-            return flag
-        return bool(ranks.average(torch.tensor(float(flag), device=self.device)) > 0)
+            return reason
+        return int(processes.gather(torch.tensor([reason], device=self.device)).max())
+
+    def _stop(self, reason: int, mistake: UserError | None) -> NoReturn:
+        """End as all processes agreed to."""
+        if processes.rank() == 0:
+            told = f"stopped after step {self.step}; go on with --resume --out {self.folder.root}"
+            tqdm.write(told, file=sys.stderr)
+        if reason != STARVED:
+            stop(reason)
+        raise mistake or UserError("batches for all processes", "none for another one", "see what it says")
+
+
+def _reason(interrupts: Interrupts, mistake: UserError | None) -> int:
+    """Why this process must stop: STARVED, the number of a signal, or 0."""
+    return STARVED if mistake is not None else interrupts.received or 0
+
+
+def _held_out(feed: Feed) -> Iterator[Batch]:
+    return iter(feed.validation() if feed.validation is not None else ())
 
 
 def _mean(parts: list[Mapping[str, Tensor]], shares: list[float]) -> dict[str, Tensor]:

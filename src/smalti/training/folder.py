@@ -8,7 +8,7 @@ from smalti.errors import UserError
 
 @dataclass(frozen=True)
 class RunFolder:
-    """settings.yaml  log.jsonl  samples/  checkpoints/  model/"""
+    """settings.yaml  classes.json  log.jsonl  samples/  checkpoints/  model/"""
 
     root: Path
 
@@ -16,6 +16,11 @@ class RunFolder:
     def settings(self) -> Path:
         """The recipe as it was resolved: what a resumed run reads."""
         return self.root / "settings.yaml"
+
+    @property
+    def classes(self) -> Path:
+        """The names of the data's classes by number, as the run began: what a resumed run must find again."""
+        return self.root / "classes.json"
 
     @property
     def log(self) -> Path:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-Line = Mapping[str, float]  # the values of one train line, by name
+Line = Mapping[str, float]  # the values of one train line, by name, and its step
+
+SETTLED = 200  # steps over which a codebook is watched: at first every codebook is used badly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +36,26 @@ def non_finite(lines: Sequence[Line]) -> Alarm | None:
 
 
 def codebook_collapse(lines: Sequence[Line]) -> Alarm | None:
-    """The last 3 lines all use few entries: under 5 % of them, or as if under 2 % were used equally often."""
-    last = [line for line in lines[-3:] if "codebook_perplexity" in line]  # a tokenizer's
-    if len(last) < 3:
+    """For 200 steps few entries are used, and it gets no better.
+
+    Few: under a quarter of the entries that as many recent codes, spread evenly, would reach, or a perplexity
+    under a tenth of their number. Better: a perplexity that grew by a quarter meanwhile.
+    """
+    last = _settled([line for line in lines if "codebook_perplexity" in line])  # a tokenizer's
+    if not last:
         return None
-    usage = max(line["codebook_usage"] for line in last)
-    perplexity = max(line["codebook_perplexity"] / line["codebook_size"] for line in last)
-    if usage >= 0.05 and perplexity >= 0.02:
+    usage = max(line["codebook_usage"] * line["codebook_size"] / _reachable(line) for line in last)
+    evenness = max(line["codebook_perplexity"] / _reachable(line) for line in last)
+    grows = last[-1]["codebook_perplexity"] > 1.25 * last[0]["codebook_perplexity"]
+    if grows or (usage >= 0.25 and evenness >= 0.1):
         return None
+    now = last[-1]
+    used = f"{100 * now['codebook_usage']:.1f} % of the codebook is in use"
     return Alarm(
         name="codebook_collapse",
-        finding=f"{100 * usage:.1f} % of the codebook is in use, evenness {100 * perplexity:.1f} %",
-        remedy="quantizer.kmeans_start=true with quantize_from=500, quantizer.revive_below=0.1 with "
-        "quantizer.usage_decay=0.9, fewer codes, or a lower optimizer.lr",
+        finding=f"{used}, perplexity {now['codebook_perplexity']:.1f} of {now['codebook_size']:.0f}",
+        remedy="fewer codes or a lower optimizer.lr; where quantizer.kind is vq also kmeans_start=true with "
+        "quantize_from=500, and revive_below=0.1 with usage_decay=0.9",
     )
 
 
@@ -64,6 +73,18 @@ def critic_saturated(lines: Sequence[Line]) -> Alarm | None:
         finding=f"the critic has won: logits {gap:.1f} apart or more, its loss {loss:.3f} or less",
         remedy="a lower critic_optimizer.lr or losses.adversarial.weight",
     )
+
+
+def _settled(lines: Sequence[Line]) -> Sequence[Line]:
+    """The newest lines that span SETTLED steps, three or more; none where there are not as many yet."""
+    starts = [n for n, line in enumerate(lines[:-2]) if line["step"] <= lines[-1]["step"] - SETTLED]
+    return lines[starts[-1] :] if starts else ()
+
+
+def _reachable(line: Line) -> float:
+    """Entries that the recent codes of a line would reach if each were drawn evenly from the codebook."""
+    size = line["codebook_size"]
+    return size * (1 - (1 - 1 / size) ** line["recent_codes"])
 
 
 Check = Callable[[Sequence[Line]], Alarm | None]

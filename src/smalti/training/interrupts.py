@@ -3,7 +3,7 @@
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -41,7 +41,7 @@ class Interrupts:
         self._before = {}
 
 
-def stop(number: int) -> None:
+def stop(number: int) -> NoReturn:
     """End as a signal ends programs: KeyboardInterrupt for Ctrl-C, else exit status 128 + number."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt

@@ -1,12 +1,17 @@
 """Pictures to token shards, once, so that a prior trains without the tokenizer at work."""
 
+import hashlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from smalti import library
+from smalti import config, library
+from smalti.config import Count, Positive, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Crops, Loader, collate
 from smalti.data.protocol import Batch
@@ -14,62 +19,105 @@ from smalti.data.shards import ShardFacts, ShardWriter
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
+from smalti.training.interrupts import Interrupts, stop
 
-AS_IT_FITS = CropSettings()
+
+@settings
+class Encoding:
+    """Which crops are encoded, and how."""
+
+    size: Positive | tuple[Positive, Positive]  # pixels of a crop: a side, or height and width
+    crop: CropSettings = CropSettings()  # how crops are taken
+    crops: Positive = 1  # random ones of every training picture; held-out pictures give one, the middle
+    batch: Positive = 16  # pictures a pass
+    workers: Count = 0  # processes that open pictures
+    seed: int = 0  # of the crops and flips
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of a crop in pixels."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
 
 def encode(
-    tokenizer: Tokenizer,
-    data: str | Path,
-    out: str | Path,
-    *,
-    size: int | tuple[int, int],
-    crops: int = 1,
-    batch: int = 16,
-    workers: int = 0,
-    seed: int = 0,
-    crop: CropSettings = AS_IT_FITS,
+    tokenizer: Tokenizer, data: str | Path, out: str | Path, *, resume: bool = False, **options: Any
 ) -> Path:
     """Encode a folder of pictures into token shards; gives their folder.
 
-    size: of a crop in pixels, multiples of the factor. crops: random ones of every training picture; held-out
-    pictures give one, the middle. crop: how they are taken, best as the tokenizer was trained, above all in
-    scale: at 1.0 the crops of a square picture differ by their flip alone. The shards carry the tokenizer's
-    fingerprint, and the classes by number. UserError for an `out` that holds something, and for an
+    options: those of `Encoding`; size in multiples of the factor. Crops are best taken as the tokenizer was
+    trained, above all in scale: at 1.0 the crops of a square picture differ by their flip alone. The shards
+    carry the tokenizer's fingerprint, and the classes by number. resume: go on in an `out` whose encoding was
+    interrupted, with the tokenizer, the pictures and the options it was begun with; all but workers must be
+    the same, and so is then what comes out. UserError for an `out` that holds something else, and for an
     unreadable picture.
     """
-    size = size if isinstance(size, tuple) else (size, size)
-    if crops < 1 or any(side % tokenizer.factor for side in size):
-        expected = f"one crop or more, of sides that are multiples of {tokenizer.factor}"
-        raise UserError(expected, f"{crops} of {size[0]} x {size[1]}", f"size={tokenizer.factor * 8}")
+    how: Encoding = config.parse(options, Encoding)
+    if any(side % tokenizer.factor for side in how.crop_size):
+        expected = f"a size in multiples of {tokenizer.factor} pixels"
+        near = max(1, round(how.crop_size[0] / tokenizer.factor)) * tokenizer.factor
+        raise UserError(expected, "{} x {}".format(*how.crop_size), f"size={near}")
     readers = {split: Folder(FolderSettings(root=Path(data)), split) for split in ("train", "val")}
+    rest = _Rest(readers["train"], readers["val"], how)
     facts = ShardFacts(
         tokenizer=library.fingerprint(tokenizer),
         codebook_size=tokenizer.codebook_size,
         factor=tokenizer.factor,
         classes=readers["train"].classes,
+        made=_made(how, readers["train"], readers["val"]),
     )
-    writer = ShardWriter(Path(out), facts)
-    loader = Loader(readers["train"], size=size, crop=crop, batch=batch, seed=seed, workers=workers)
-    rows = len(readers["train"]) * crops
-    with tqdm(total=rows + len(readers["val"]), unit="crop", desc="encoding") as bar:
-        for number, found in enumerate(loader.batches()):
-            left = rows - number * batch
-            _add(writer, "train", tokenizer, found, min(left, batch))
-            bar.update(min(left, batch))
-            if left <= batch:
-                break
-        held_out = Crops(readers["val"], size, crop.for_validation(), seed)
-        for index in range(len(readers["val"])):
-            _add(writer, "val", tokenizer, collate([held_out[0, index]]), 1)
-            bar.update()
-    return writer.close()
+    with Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:
+        begun = sum(writer.rows.values())
+        with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
+            for split, batch in rest.batches(writer.rows["train"], writer.rows["val"]):
+                writer.add(split, _encoded(tokenizer, batch), batch.labels)
+                bar.update(batch.size)
+                if interrupts.received is not None:
+                    break
+        if interrupts.received is None:
+            return writer.close()
+    done = f"{sum(writer.rows.values())} of {rest.total} crops"
+    tqdm.write(f"stopped after {done}; go on with --resume", file=sys.stderr)
+    stop(interrupts.received)
 
 
-def _add(writer: ShardWriter, split: str, tokenizer: Tokenizer, batch: Batch, count: int) -> None:
-    """Codes of the first `count` pictures of a batch."""
+class _Rest:
+    """The batches that are still to be encoded, the same ones wherever the work was left."""
+
+    def __init__(self, train: Folder, val: Folder, how: Encoding) -> None:
+        size, self._batch = how.crop_size, how.batch
+        self._loader = Loader(
+            train, size=size, crop=how.crop, batch=how.batch, seed=how.seed, workers=how.workers
+        )
+        self._held_out = Crops(val, size, how.crop.for_validation(), how.seed)
+        self._train, self._val = len(train) * how.crops, len(val)
+        self.total = self._train + self._val
+
+    def batches(self, train: int, val: int) -> Iterator[tuple[str, Batch]]:
+        """Split and batch, after so many rows of each split, which end with a batch."""
+        firsts = range(train, self._train, self._batch)  # before the batches, which are endless
+        for first, batch in zip(firsts, self._loader.batches(train // self._batch), strict=False):
+            yield "train", _cut(batch, self._train - first)
+        for index in range(val, self._val):
+            yield "val", collate([self._held_out[0, index]])
+
+
+def _cut(batch: Batch, most: int) -> Batch:
+    """The first samples of a batch."""
     pictures, labels = batch.images, batch.labels
     assert pictures is not None, "a folder gives pictures"
+    return Batch(images=pictures[:most], labels=None if labels is None else labels[:most])
+
+
+def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
+    assert batch.images is not None, "a folder gives pictures"
     device: torch.device = tokenizer.last_layer.device
-    codes: Tensor = tokenizer.encode(pictures[:count].to(device))
-    writer.add(split, codes, None if labels is None else labels[:count])
+    return tokenizer.encode(batch.images.to(device))
+
+
+def _made(how: Encoding, *folders: Folder) -> dict[str, Any]:
+    """All that decides which rows come out, beside the tokenizer: options, and the names of the pictures."""
+    made = config.dump(how)
+    del made["workers"]
+    names = [path.relative_to(folder.root).as_posix() for folder in folders for path in folder.paths]
+    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+    return {**made, "size": list(how.crop_size), "pictures": f"{len(names)} files {digest}"}

@@ -15,7 +15,7 @@ from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.corrupt import corrupt
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
-from smalti.training import processes
+from smalti.training import processes, told
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import PriorTraining
 from smalti.training.task import Losses
@@ -26,31 +26,39 @@ REMEMBERED = 2**20  # codes whose frequencies give the unigram entropy
 
 
 class PriorTask:
-    """Cross-entropy of the codes in nats a token (arXiv:2012.09841, eq. 10); the tokenizer is frozen.
+    """Cross-entropy of the codes in nats a token (arXiv:2012.09841, eq. 10); tokenizers are frozen.
 
-    What hides conditions and corrupts the codes shown (pkeep) draws from (seed, step, process).
+    What varies conditions and corrupts the codes shown (pkeep) draws from (seed, step, process).
     """
 
     averaged = PRIOR
+    computed: Sequence[str] = ("images", "codes")
 
     def __init__(self, training: PriorTraining, model: Generator) -> None:
         assert isinstance(model.prior, nn.Module), "a prior has weights"
         self.training, self.generator = training, model
         self.networks: Mapping[str, nn.Module] = {PRIOR: model.prior.train()}
         self.prior: nn.Module = model.prior
-        model.tokenizer.requires_grad_(False).eval()
+        for tokenizer in filter(None, (model.tokenizer, model.condition_tokenizer)):
+            tokenizer.requires_grad_(False).eval()
         size, device = model.prior.codebook_size, model.order.device
         self.recent = RecentCodes(codebook_size=size, num=REMEMBERED, device=device)
 
     @classmethod
-    def build(cls, training: PriorTraining, tokenizer: Tokenizer, device: torch.device) -> "PriorTask":
+    def build(
+        cls,
+        training: PriorTraining,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        condition_tokenizer: Tokenizer | None = None,
+    ) -> "PriorTask":
         """With a new prior, whose first weights follow from the seed."""
         height, width = (side // tokenizer.factor for side in training.crop_size)
         settings = GeneratorSettings(
             prior=training.prior, condition=training.condition, order=training.order, grid=(height, width)
         )
         with seeded(torch.device("cpu"), training.seed):
-            model = Generator(settings, tokenizer)
+            model = Generator(settings, tokenizer, condition_tokenizer)
         return cls(training, model.to(device))
 
     def start(self, batch: Batch) -> None:
@@ -66,7 +74,7 @@ class PriorTask:
         codes = self._codes(batch)
         draws = generator(self.training.seed, 4, step, processes.rank(), part)
         targets = self.generator.sequence(codes)
-        prefix = self.generator.condition.drop(self._prefix(batch, codes), draws)
+        prefix = self.generator.condition.vary(self._prefix(batch, codes), draws)
         shown = targets
         if self.training.pkeep < 1:
             size = self.generator.tokenizer.codebook_size
@@ -78,6 +86,7 @@ class PriorTask:
     def after_step(self, parts: Sequence[Losses], step: int) -> bool:
         """Remember the codes."""
         for part in parts:
+            assert part.codes is not None, "a prior has codes"
             self.recent.add(part.codes)
         return False
 
@@ -103,7 +112,9 @@ class PriorTask:
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """New pictures for the conditions of a batch, always of the same seeds."""
-        condition = {name: values[:SHOWN] for name, values in self._condition(batch).items()}
+        condition = {
+            name: values[:SHOWN] for name, values in self._condition(batch).items() if values is not None
+        }
         drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, output="tensor", **condition)
         return images.grid(images.to_uint8(drawn), columns=SHOWN // 2)
 
@@ -120,10 +131,11 @@ class PriorTask:
 
     def _condition(self, batch: Batch) -> dict[str, Any]:
         argument = self.generator.condition.argument
-        return {} if argument is None else {argument: batch.labels}
+        return {} if argument is None else {argument: told.value(argument, batch)}
 
     def _prefix(self, batch: Batch, codes: Tensor) -> Int64[Tensor, "b m"]:
         value = next(iter(self._condition(batch).values()), None)
         grid = self.generator.settings.grid
-        prompt = self.generator.condition.encode(value, num=len(codes), grid=grid, device=codes.device)
-        return prompt.window(0, 0, *grid)
+        with torch.autocast(codes.device.type, enabled=False):  # as for the pictures' codes
+            prompt = self.generator.condition.encode(value, num=len(codes), grid=grid, device=codes.device)
+            return prompt.window(0, 0, *grid)

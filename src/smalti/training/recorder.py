@@ -1,5 +1,6 @@
 """What a run says while it goes: log lines, alarms, the progress bar."""
 
+import sys
 from collections.abc import Mapping
 
 import torch
@@ -10,7 +11,7 @@ from smalti.losses import ranks
 from smalti.training import health
 from smalti.training.log import Kind, Log
 
-REGARDED = 10  # train lines that alarms look at
+REGARDED = 256  # train lines that alarms look at: those of 200 steps, even if each step has one
 
 
 class Recorder:
@@ -35,7 +36,7 @@ class Recorder:
         self._since = []
         self.bar.set_postfix({name: f"{values[name]:.4g}" for name in values if _is_shown(name)})
         self.write(step, "train", **values)
-        self._lines = [*self._lines, values][-REGARDED:]
+        self._lines = [*self._lines, {"step": step, **values}][-REGARDED:]
         self._alarm(step)
 
     def write(self, step: int, kind: Kind, **values: object) -> None:
@@ -46,7 +47,7 @@ class Recorder:
     def say(self, text: str) -> None:
         """Tell the person at the terminal, above the bar."""
         if self.log is not None:
-            self.bar.write(text)
+            self.bar.write(text, file=sys.stderr)
 
     def _means(self) -> dict[str, float]:
         names = list(dict.fromkeys(name for numbers in self._since for name in numbers))

@@ -1,7 +1,7 @@
 """What a recipe says: its keys, their units, their defaults."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Gt
 from pydantic import Field
@@ -10,6 +10,9 @@ from smalti.conditions import ConditionSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.config import Count, Positive, Share, Weight, settings
 from smalti.data import ReaderSettings
+from smalti.data.maps import MapsSettings
+from smalti.data.pairs import PairsSettings
+from smalti.data.shards import ShardsSettings
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.losses.adversarial import AdversarialSettings
@@ -17,7 +20,7 @@ from smalti.losses.perceptual import PerceptualSettings
 from smalti.priors import PriorSettings
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
-from smalti.tokenizer import NetworkSettings
+from smalti.tokenizer import AnyNetworkSettings, NetworkSettings
 
 Rate = Annotated[float, Gt(0.0)]
 
@@ -36,10 +39,11 @@ class OptimizerSettings:
 
 @settings
 class LossSettings:
-    """What makes a reconstruction good. Pixels are in [-1, 1]."""
+    """What makes a reconstruction good. Pixels are in [-1, 1]; of segmentations bce alone makes sense."""
 
     l1: Weight = 1.0  # of the mean absolute error
     l2: Weight = 0.0  # of the mean squared error
+    bce: Weight = 0.0  # of the mean binary cross-entropy of a segmentation's classes
     perceptual: PerceptualSettings = PerceptualSettings()
     adversarial: AdversarialSettings | None = None
 
@@ -66,6 +70,7 @@ class Training:
     validate_every: Positive = 1000
     checkpoint_every: Positive = 1000
     keep: Positive = 2  # checkpoints
+    init_from: Path | None = None  # a model to begin with: its weights, and the settings that they fit
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -78,8 +83,9 @@ class TokenizerTraining(Training):
     """A recipe for a tokenizer."""
 
     kind: Literal["tokenizer"] = "tokenizer"
-    network: NetworkSettings = NetworkSettings()
+    network: AnyNetworkSettings = NetworkSettings()
     quantizer: QuantizerSettings = VectorQuantizerSettings()
+    content: Literal["picture", "map", "segmentation"] = "picture"  # what is rebuilt; map: of data.kind=pairs
     quantize_from: Count = 0  # the step from which pictures pass the codebook, which is started anew there
     losses: LossSettings = LossSettings()
     critic_optimizer: OptimizerSettings | None = None  # None: as optimizer
@@ -88,7 +94,11 @@ class TokenizerTraining(Training):
         if self.critic_optimizer and not self.losses.adversarial:
             remedy = "critic_optimizer=null, or set losses.adversarial"
             raise UserError("no critic_optimizer without losses.adversarial", "one", remedy)
+        if self.quantize_from and self.quantizer.kind == "gaussian":
+            got = f"quantize_from={self.quantize_from} with quantizer.kind=gaussian"
+            raise UserError("quantize_from with a codebook", got, "quantize_from=0")
         _check_sides(self.crop_size, self.network.factor)
+        _check_content(self)
 
 
 @settings
@@ -99,11 +109,44 @@ class PriorTraining(Training):
     tokenizer: Path  # a model folder or a run folder
     prior: PriorSettings
     condition: ConditionSettings = NoConditionSettings()
+    condition_tokenizer: Path | None = None  # of the maps, for condition.kind=map without condition.shared
     order: str = "row"  # in which cells are laid, a name in ORDERS
     pkeep: Share = 1.0  # each code the prior is shown is kept with this probability, else drawn at random
 
 
 TrainingSettings = Annotated[TokenizerTraining | PriorTraining, Field(discriminator="kind")]
+
+
+def _check_content(training: TokenizerTraining) -> None:
+    """Losses, networks and data of a picture are no good for a segmentation, and the other way round."""
+    content, losses, network = training.content, training.losses, training.network
+    pictorial = losses.l1 or losses.l2 or losses.perceptual.weight or losses.adversarial
+    if content == "segmentation" and (pictorial or not losses.bce):
+        got = "l1, l2, perceptual or adversarial" if pictorial else "none"
+        remedy = "'losses={l1: 0.0, bce: 1.0, perceptual: {weight: 0.0}}'"
+        raise UserError("losses.bce alone for content=segmentation", got, remedy)
+    if losses.bce and content != "segmentation":
+        raise UserError("losses.bce for content=segmentation only", f"bce={losses.bce}", "losses.bce=0.0")
+    channels = _channels(training.data)
+    if content not in channels:
+        got = f"data.kind={training.data.kind} with content={content}"
+        remedy = f"content={next(iter(channels), None)}" if channels else "data.kind=folder"
+        raise UserError("data that hold what is rebuilt", got, f"{remedy}, or other data")
+    wanted = channels[content] or network.in_channels
+    if (network.in_channels, network.out_channels) != (wanted, wanted):
+        expected = "network.in_channels and network.out_channels as the data have channels or classes"
+        got = f"in_channels={network.in_channels}, out_channels={network.out_channels}"
+        raise UserError(expected, got, f"network.in_channels={wanted} network.out_channels={wanted}")
+
+
+def _channels(data: Any) -> dict[str, int]:
+    """The contents that data give, each with its channels; 0: as many as there are classes."""
+    if isinstance(data, MapsSettings):
+        return {"segmentation": data.classes}
+    if isinstance(data, PairsSettings):
+        maps = {"segmentation": {"segmentation": 0}, "depth": {"map": 1}, "picture": {"map": 3}}
+        return {**maps[data.content], "picture": 3}
+    return {} if isinstance(data, ShardsSettings) else {"picture": 3}
 
 
 def _check_sides(size: tuple[int, int], factor: int) -> None:

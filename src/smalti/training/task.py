@@ -18,8 +18,8 @@ class Losses:
 
     minimise: Mapping[str, Float[Tensor, ""]]  # by network, fp32; a network that rests at this step is absent
     statistics: Mapping[str, Float[Tensor, ""]]  # more numbers for the log, detached
-    codes: Int64[Tensor, "b h w"]
-    latents: Float[Tensor, "b d h w"] | None = None  # before quantisation, detached
+    codes: Int64[Tensor, "b h w"] | None  # None without a codebook
+    latents: Float[Tensor, "b m h w"] | None = None  # before quantisation, detached
 
 
 @runtime_checkable  # for the shape checker of the tests
@@ -28,6 +28,8 @@ class Task(Protocol):
 
     networks: Mapping[str, nn.Module]  # what is trained; each has its optimizer
     averaged: str  # the network whose weights are averaged, shown and saved
+    # parts of a batch that go to the device; what conditions check stays, so that nobody waits for a GPU
+    computed: Sequence[str]
 
     def start(self, batch: Batch) -> None:
         """Called once, before the first step, with the first pictures."""

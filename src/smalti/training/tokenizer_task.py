@@ -9,7 +9,6 @@ from torch.func import functional_call
 
 from smalti import images
 from smalti.data.protocol import Batch
-from smalti.evaluation.reconstruction import psnr
 from smalti.losses import OBJECTIVES, perceptual
 from smalti.losses.adaptive_weight import adaptive_weight
 from smalti.losses.patchgan import PatchGAN
@@ -17,6 +16,7 @@ from smalti.quantizers.protocol import Quantized
 from smalti.quantizers.usage import RecentCodes, perplexity, usage
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.training import processes
+from smalti.training.contents import content
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import TokenizerTraining
 from smalti.training.task import Losses
@@ -34,6 +34,7 @@ class TokenizerTask:
     """
 
     averaged = AUTOENCODER
+    computed: Sequence[str] = ("images", "maps", "segmentations")
 
     def __init__(
         self,
@@ -44,13 +45,14 @@ class TokenizerTask:
     ) -> None:
         """distance: the perceptual one, (real, rebuilt) -> "b"; None where its weight is 0."""
         assert (critic is None) == (training.losses.adversarial is None), "a critic goes with its settings"
-        self.training, self.tokenizer, self.critic, self.distance = training, tokenizer, critic, distance
+        self.training, self.tokenizer, self.critic = training, tokenizer, critic
         self.networks: Mapping[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
         self.autoencoder: nn.Module = Autoencoder(tokenizer)
         self.judge: nn.Module | None = None
         if critic is not None:
             self.networks = {**self.networks, CRITIC: critic.train()}
             self.judge = Judge(critic)
+        self.content = content(training.content, training.losses, distance, tokenizer.channels)
         self.recent = RecentCodes(codebook_size=tokenizer.codebook_size, device=tokenizer.last_layer.device)
 
     @classmethod
@@ -58,7 +60,11 @@ class TokenizerTask:
         """With new networks, whose first weights follow from the seed."""
         weights, critic = training.losses, None
         with seeded(torch.device("cpu"), training.seed):
-            settings = TokenizerSettings(network=training.network, quantizer=training.quantizer)
+            settings = TokenizerSettings(
+                network=training.network,
+                quantizer=training.quantizer,
+                content="segmentation" if training.content == "segmentation" else "picture",
+            )
             tokenizer = Tokenizer(settings)
             if weights.adversarial is not None:
                 critic = PatchGAN(weights.adversarial.patchgan, training.network.out_channels)
@@ -69,7 +75,7 @@ class TokenizerTask:
     def start(self, batch: Batch) -> None:
         """Give the quantizer its start, by latents without dropout."""
         with torch.no_grad():
-            latents = processes.gather(self.tokenizer.eval().latents(_pictures(batch)))
+            latents = processes.gather(self.tokenizer.eval().latents(self.content.inputs(batch)))
         self.tokenizer.train()
         self.tokenizer.quantizer.start(latents, generator(self.training.seed, 2))
 
@@ -83,14 +89,16 @@ class TokenizerTask:
 
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Statistics: every term unweighted, lambda, the critic's mean scores."""
-        real = _pictures(batch)
+        real = self.content.inputs(batch)
         bypass = step < self.training.quantize_from
-        latents, quantized, rebuilt = self.autoencoder(real, bypass)
+        latents, quantized, rebuilt = self.autoencoder(real, step, bypass)
         with torch.autocast(real.device.type, enabled=False):
-            reconstruction, statistics = self._reconstruction(real, rebuilt.float())
-        statistics["quantizer"] = quantized.loss
+            reconstruction, terms = self.content.difference(real, rebuilt.float())
+        own = {"reconstruction": reconstruction, "quantizer": quantized.loss}
+        statistics = {**terms, **own, **quantized.statistics}
         # times 0: several processes want a gradient, if only of zeros, for every weight
-        minimise = {AUTOENCODER: reconstruction + quantized.loss * (0.0 if bypass else 1.0)}
+        loss = (quantized.loss + quantized.latents.mean()) * 0.0 if bypass else quantized.loss
+        minimise = {AUTOENCODER: reconstruction + loss}
         adversarial = self.training.losses.adversarial
         if adversarial is not None and adversarial.factor(step) > 0:
             felt, more = self._deceive(reconstruction, rebuilt, step)
@@ -117,7 +125,8 @@ class TokenizerTask:
             return begins
         self.tokenizer.quantizer.after_step(latents, draws)
         for part in parts:
-            self.recent.add(part.codes)
+            if part.codes is not None:
+                self.recent.add(part.codes)
         return False
 
     def summary(self) -> dict[str, float]:
@@ -128,25 +137,25 @@ class TokenizerTask:
             "codebook_size": self.tokenizer.codebook_size,
             "codebook_usage": self.recent.usage(),
             "codebook_perplexity": self.recent.perplexity(),
+            "recent_codes": len(self.recent.codes()),
         }
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over pictures of l1, perceptual distance and PSNR (dB); use of the codebook."""
+        """Means over pictures (or segmentations) of what their content measures; use of the codebook."""
         rows, codes = [], []
         for batch in batches:
-            real = _pictures(batch)
-            codes.append(self.tokenizer.encode(real))
-            rebuilt = self.tokenizer.decode(codes[-1]).clamp(-1, 1)
-            measures = {
-                "l1": (real - rebuilt).abs().mean((1, 2, 3)),
-                "psnr": psnr(real, rebuilt),
-            }
-            if self.distance is not None:
-                measures["perceptual"] = self.distance(real, rebuilt)
-            rows.append(measures)
+            real = self.content.inputs(batch)
+            if self.tokenizer.codebook_size:
+                codes.append(self.tokenizer.encode(real))
+                rebuilt = self.tokenizer.decode(codes[-1])
+            else:
+                rebuilt = self.tokenizer.reconstruct(real)
+            rows.append(self.content.measures(real, rebuilt))
         means = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
         size = self.tokenizer.codebook_size
+        if not codes:
+            return means
         used = {
             "codebook_usage": usage(torch.cat(codes), size),
             "codebook_perplexity": perplexity(torch.cat(codes), size),
@@ -154,26 +163,14 @@ class TokenizerTask:
         return {**means, **used}
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
-        """Pictures above, what their codes give below."""
-        real = _pictures(batch)[:SHOWN]
+        """Pictures above, what their codes give below; classes of segmentations have colours."""
+        real = self.content.inputs(batch)[:SHOWN]
         both = torch.cat([real, self.tokenizer.reconstruct(real)])
-        return images.grid(images.to_uint8(both), columns=len(real))
+        return images.grid(self.content.show(both), columns=len(real))
 
     def model(self) -> Tokenizer:
         """See Task."""
         return self.tokenizer
-
-    def _reconstruction(self, real: Tensor, rebuilt: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the pictures' difference costs, and its terms."""
-        weights = self.training.losses
-        error = rebuilt - real
-        terms = {"l1": error.abs().mean(), "l2": error.square().mean()}
-        total = weights.l1 * terms["l1"] + weights.l2 * terms["l2"]
-        if self.distance is not None:
-            few = slice(weights.perceptual.pictures)  # it costs more than a small network
-            terms["perceptual"] = self.distance(real[few], rebuilt[few]).mean()
-            total = total + weights.perceptual.weight * terms["perceptual"]
-        return total, {**terms, "reconstruction": total}
 
     def _deceive(
         self, reconstruction: Tensor, rebuilt: Tensor, step: int
@@ -214,11 +211,11 @@ class Autoencoder(nn.Module):
         self.tokenizer = tokenizer
 
     def forward(
-        self, pictures: Float[Tensor, "b c H W"], bypass: bool
-    ) -> tuple[Float[Tensor, "b d h w"], Quantized, Float[Tensor, "b c H W"]]:
+        self, pictures: Float[Tensor, "b c H W"], step: int, bypass: bool
+    ) -> tuple[Float[Tensor, "b m h w"], Quantized, Float[Tensor, "b c H W"]]:
         """Latents, what the quantizer makes of them, and pictures rebuilt: with bypass from the former."""
         latents = self.tokenizer.latents(pictures)
-        quantized = self.tokenizer.quantize(latents)
+        quantized = self.tokenizer.quantize(latents, step)
         return latents, quantized, self.tokenizer.decode_latents(latents if bypass else quantized.latents)
 
 
@@ -234,8 +231,3 @@ class Judge(nn.Module):
     ) -> tuple[Float[Tensor, "b 1 y x"], Float[Tensor, "b 1 y x"]]:
         """Scores of both."""
         return self.critic(real), self.critic(fake)
-
-
-def _pictures(batch: Batch) -> Float[Tensor, "b c H W"]:
-    assert batch.images is not None, "a tokenizer is trained on pictures"
-    return batch.images

@@ -1,0 +1,89 @@
+"""Through the commands: each peer's file is known by its own format alone and becomes a model that works."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+from test_formats_dalle_mini import CONFIG as FLAX_CONFIG
+from test_formats_dalle_mini import put as put_flax
+from test_formats_dalle_mini import shapes as flax_shapes
+from test_formats_dalle_mini import tree
+from test_formats_llamagen import HEADS, prior_shapes, tiny_tokenizer, tokenizer_shapes
+from test_formats_maskgit import shapes as maskgit_shapes
+
+import smalti
+from smalti.cli.main import group
+from smalti.formats import FORMATS
+from smalti.formats.source import open_source
+from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+
+
+def diffusers_folder(folder):
+    network = NetworkSettings(width=8, multipliers=(1, 2), groups=4, attention_levels=(1,), latent_channels=4)
+    settings = TokenizerSettings(network=network, quantizer=VectorQuantizerSettings.legacy(codebook_size=9))
+    torch.manual_seed(0)
+    smalti.save(Tokenizer(settings), folder / "ours")
+    said = run("export", folder / "ours", folder / "there", "--format", "diffusers")
+    assert said.exit_code == 0, said.output
+    assert json.loads((folder / "there" / "config.json").read_text())["_class_name"] == "VQModel"
+    return folder / "there"
+
+
+def llamagen_tokenizer(folder):
+    torch.save({"model": tokenizer_shapes().draw()}, folder / "vq_ds4.pt")
+    return folder / "vq_ds4.pt"
+
+
+def maskgit_file(folder):
+    save_file(maskgit_shapes().draw(), folder / "pytorch_model.safetensors")
+    return folder / "pytorch_model.safetensors"
+
+
+def flax_folder(folder):
+    put_flax(folder, tree(flax_shapes().draw()), FLAX_CONFIG)
+    return folder
+
+
+FILES = {
+    "diffusers": diffusers_folder,
+    "llamagen": llamagen_tokenizer,
+    "maskgit": maskgit_file,
+    "dalle_mini": flax_folder,
+}
+
+
+def run(*words):
+    return CliRunner().invoke(group, [str(word) for word in words], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_becomes_a_model_folder(name, tmp_path):
+    path = FILES[name](tmp_path)
+    assert next(key for key, member in FORMATS.items() if member.recognises(open_source(path))) == name
+    told = run("info", path)
+    assert told.exit_code == 0, told.output
+    assert "codes of" in told.output
+    assert len(told.output.splitlines()) == 1
+    done = run("import", path, tmp_path / "model")
+    assert done.exit_code == 0, done.output
+    model = smalti.load(tmp_path / "model")
+    facts = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert facts["provenance"]["format"] == name
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    assert model.reconstruct(images).shape == images.shape
+
+
+def test_a_prior_comes_with_its_tokenizer_and_size(tmp_path):
+    torch.save({"model": prior_shapes().draw(seed=3)}, tmp_path / "c2i_tiny.pt")
+    assert "without its tokenizer" in run("info", tmp_path / "c2i_tiny.pt").output
+    words = ["import", tmp_path / "c2i_tiny.pt", tmp_path / "model", "--num-heads", HEADS]
+    smalti.save(tiny_tokenizer(), tmp_path / "tokenizer")
+    lone = CliRunner().invoke(group, [str(word) for word in words])
+    assert lone.exit_code != 0
+    done = run(*words, "--tokenizer", tmp_path / "tokenizer", "--size", "6x8")
+    assert done.exit_code == 0, done.output
+    generator = smalti.load(tmp_path / "model")
+    assert generator.sample(num=2, label=[1, 2], guidance=2.0, output="codes").shape == (2, 3, 4)

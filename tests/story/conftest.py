@@ -1,0 +1,31 @@
+"""A person's folder, and the command as the shell would run it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from smalti.cli.main import main
+
+
+@pytest.fixture
+def smalti_command(monkeypatch, capsys):
+    """Run a command as the shell would: gives (exit status, what it printed, what it complained)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["smalti", *map(str, words)])
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,108 @@
+"""A person gives a map or a list of things to the commands that draw."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import NETWORK
+
+import smalti
+from smalti import images
+from smalti.conditions.boxes import BoxesSettings
+from smalti.conditions.map import MapSettings
+from smalti.conditions.points import PointsSettings
+from smalti.generator import Generator, GeneratorSettings
+from smalti.priors.gpt import GPTSettings
+from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+
+
+def tokenizer(channels: int, **more) -> Tokenizer:
+    network = NetworkSettings(**NETWORK, multipliers=(1, 2), in_channels=channels, out_channels=channels)
+    quantizer = VectorQuantizerSettings(codebook_size=16)
+    return Tokenizer(TokenizerSettings(network=network, quantizer=quantizer, **more))
+
+
+def save(condition, *maps: Tokenizer) -> None:
+    torch.manual_seed(0)
+    prior = GPTSettings(layers=1, heads=2, width=16)
+    settings = GeneratorSettings(prior=prior, condition=condition, grid=(4, 4))
+    smalti.save(Generator(settings, tokenizer(3), *maps), "model")
+
+
+def facts(path) -> dict:
+    return images.read_facts(path)
+
+
+@pytest.fixture
+def classes(home):
+    """A model that is told a map of five classes, and a map of 11 x 30 pixels."""
+    save(MapSettings(), tokenizer(5, content="segmentation"))
+    labels = np.random.default_rng(0).integers(0, 5, (11, 30), dtype=np.uint8)
+    Image.fromarray(labels).save("map.png")
+    return home
+
+
+def test_the_size_is_that_of_the_map(classes, smalti_command):
+    status, _, complaint = smalti_command(
+        "sample", "model", "out", "--map", "map.png", "--num", 2, "--top-k", 1
+    )
+    assert status == 0, complaint
+    drawn = [images.open_rgb(classes / "out" / name) for name in ("00000.png", "00001.png")]
+    assert [picture.shape for picture in drawn] == [(3, 10, 30)] * 2
+    labels = images.open_labels("map.png")
+    (expected,) = smalti.load("model").sample(size=(10, 30), map=labels[:10], top_k=1)
+    apart = (drawn[0].int() - images.from_pil(expected).int()).abs().max()
+    assert apart <= 1, (
+        "the middle was not taken as it is"
+    )  # two pictures at once are rounded otherwise than one
+
+
+def test_a_map_that_fits_is_named(classes, smalti_command):
+    Image.fromarray(images.open_labels("map.png")[:8, :8].byte().numpy()).save("small.png")
+    status, _, complaint = smalti_command("sample", "model", "out", "--map", "small.png")
+    assert status == 0, complaint
+    assert facts(classes / "out" / "00000.png")["map"] == "small.png"
+
+
+def test_map_and_picture_are_scaled_to_the_size(classes, smalti_command):
+    Image.new("RGB", (40, 20), "red").save("picture.png")
+    words = ("complete", "model", "picture.png", "out", "--map", "map.png", "--size", "8x12")
+    status, _, complaint = smalti_command(*words)
+    assert status == 0, complaint
+    assert images.open_rgb(classes / "out" / "00000.png").shape == (3, 8, 12)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "a map, got none; give map="),
+        (("--map", "nowhere.png"), "nowhere.png"),
+        (("--map", "map.png", "--label", "3"), "map= as its only condition, got label="),
+        (("--boxes", "things.json"), "a JSON file with a list of things, got things.json"),
+    ],
+)
+def test_mistakes_with_maps(classes, smalti_command, words, told):
+    status, _, complaint = smalti_command("sample", "model", "out", *words)
+    assert status == 2
+    assert told in complaint
+    assert len(complaint.splitlines()) == 1
+    assert not (classes / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["boxes", "points"])
+def test_lists_of_things(home, smalti_command, kind):
+    settings = BoxesSettings if kind == "boxes" else PointsSettings
+    save(settings(classes=2, names=("house", "tree"), no_tokens=32, max_objects=2))
+    thing = ["tree", 0.0, 0.0, 0.5, 1.0] if kind == "boxes" else ["tree", 0.25, 0.5]
+    (home / "things.json").write_text(json.dumps([thing]))
+    words = ("sample", "model", "out", f"--{kind}", "things.json", "--size", "8x16")
+    status, _, complaint = smalti_command(*words)
+    assert status == 0, complaint
+    assert facts(home / "out" / "00000.png")[kind] == [thing]
+    (home / "things.json").write_text(json.dumps({"tree": 1}))
+    status, _, complaint = smalti_command(*words[:2], "other", *words[3:])
+    assert status == 2
+    assert 'write for example [["person"' in complaint

@@ -1,0 +1,228 @@
+"""Commands that work for hours: what is done is on disk, can be interrupted, and goes on."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from tiny import generator
+
+import smalti
+from smalti import generator as generator_module
+from smalti import images, library
+from smalti.data import shards
+from smalti.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def model(home) -> Path:
+    smalti.save(generator(), home / "model", {"size": (8, 8)})
+    return home / "model"
+
+
+def interrupt(monkeypatch, owner, name: str, call: int, action) -> None:
+    """The call of that number (from 1) does something else before its work."""
+    real, calls = getattr(owner, name), []
+
+    def watched(*args, **options):
+        calls.append(1)
+        if len(calls) == call:
+            action()
+        return real(*args, **options)
+
+    monkeypatch.setattr(owner, name, watched)
+
+
+def ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+def pixels(folder: Path) -> list[bytes]:
+    return [images.open_rgb(path).numpy().tobytes() for path in images.find_pictures(folder)]
+
+
+@pytest.mark.parametrize(
+    "command", [("sample",), ("complete", "photos/lying/0.png")], ids=lambda words: words[0]
+)
+def test_pictures_are_written_as_they_are_drawn(home, model, photos, smalti_command, monkeypatch, command):
+    verb, *given = command[0], *command[1:]
+    options = ("--label", "moon", "--micro-batch", 2)
+    status, told, err = smalti_command(verb, model, *given, "whole", *options, "--num", 7, "--seed", 3)
+    assert (status, err) == (0, "")
+    assert told.split() == [f"whole/{index:05}.png" for index in range(7)]
+    assert [images.read_facts(path)["seed"] for path in told.split()] == list(range(3, 10))
+
+    with monkeypatch.context() as patched:
+        interrupt(patched, generator_module, "draw", 3, ctrl_c)
+        status, told, err = smalti_command(verb, model, *given, "part", *options, "--num", 7, "--seed", 3)
+    assert status == 1
+    assert told.split() == [f"part/{index:05}.png" for index in range(4)]
+    assert "4 of 7 pictures are in part" in err
+    assert "--seed 7 --num 3" in err
+    assert "Traceback" not in err
+    assert sorted(path.name for path in Path("part").iterdir()) == [f"{index:05}.png" for index in range(4)]
+
+    status, *_ = smalti_command(verb, model, *given, "rest", *options, "--seed", 7, "--num", 3)
+    assert status == 0
+    assert pixels(Path("part")) + pixels(Path("rest")) == pixels(Path("whole"))
+
+
+def test_a_folder_with_pictures_is_refused_before_work(home, model, smalti_command, monkeypatch):
+    smalti_command("sample", model, "out", "--label", 0)
+    before = Path("out/00000.png").read_bytes()
+    monkeypatch.setattr(library, "load", None)  # what would be called first
+    status, _, err = smalti_command("sample", model, "out", "--label", 0, "--seed", 9)
+    assert (status, "new or empty folder" in err) == (2, True)
+    assert Path("out/00000.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_bar_is_for_terminals(home, model, photos, smalti_command, monkeypatch, is_terminal):
+    monkeypatch.setattr("_pytest.capture.CaptureIO.isatty", lambda _: is_terminal)
+    for words, unit in (
+        (("sample", model, "drawn", "--label", 0, "--num", 2), "cells/s"),
+        (("reconstruct", model, photos / "lying", "rebuilt"), "picture/s"),
+        (("encode", model, photos, "tokens"), "crop/s"),
+    ):
+        status, told, err = smalti_command(*words)
+        assert status == 0
+        assert (unit in err) == is_terminal, (words, err)
+        assert unit not in told
+
+
+def test_reconstructions_say_what_made_them(home, model, photos, smalti_command, monkeypatch):
+    with monkeypatch.context() as patched:
+        interrupt(patched, images, "open_rgb", 3, ctrl_c)
+        status, _, err = smalti_command("reconstruct", model, photos, "part")
+    assert (status, "Traceback" in err) == (1, False)
+    assert sorted(path.name for path in Path("part").iterdir()) == ["00000-0.png", "00001-1.png"]
+    made_by = library.read_config(model / "tokenizer")["fingerprint"]
+    assert images.read_facts("part/00001-1.png") == {
+        "model": made_by,
+        "source": "lying/1.png",
+        "height": 40,
+        "width": 40,
+    }
+    smalti_command("reconstruct", model, photos / "lying" / "1.png", "one")
+    assert images.read_facts("one/00000-1.png")["source"] == "1.png"
+    status, told, _ = smalti_command("info", model / "tokenizer")
+    assert made_by in told
+
+
+ENCODE = ("--size", 16, "--crops", 4, "--batch", 8, "--seed", 5)
+
+
+def encoded(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "ROWS", 20)  # so that some are whole and one is begun, wherever it ends
+
+
+@pytest.fixture
+def whole(home, model, photos, smalti_command, small_shards) -> dict[str, bytes]:
+    """What encoding 15 pictures four times, and one once, gives at one go: 8 batches, then one picture."""
+    status, _, err = smalti_command("encode", model, photos, "whole", *ENCODE)
+    assert status == 0, err
+    rows = [len(load_file(path)["codes"]) for path in sorted(Path("whole").glob("*.safetensors"))]
+    assert rows == [24, 24, 12, 1]
+    return encoded(Path("whole"))
+
+
+@pytest.mark.parametrize("call", [1, 2, 4, 6, 8, 9])
+@pytest.mark.parametrize("way", ["signal", "ctrl_c", "error"])
+def test_encoding_goes_on_where_it_was_interrupted(
+    home, model, photos, smalti_command, monkeypatch, whole, call, way
+):
+    words = ("encode", model, photos, "tokens", *ENCODE)
+    actions = {
+        "signal": lambda: os.kill(os.getpid(), signal.SIGTERM),
+        "ctrl_c": lambda: os.kill(os.getpid(), signal.SIGINT),
+        "error": lambda: (_ for _ in ()).throw(MemoryError),
+    }
+    with monkeypatch.context() as patched:
+        interrupt(patched, Tokenizer, "encode", call, actions[way])
+        if way == "error":
+            with pytest.raises(MemoryError):
+                smalti_command(*words)
+        else:
+            status, told, err = smalti_command(*words)
+            assert status == {"signal": 128 + signal.SIGTERM, "ctrl_c": 1}[way]
+            rows = min(8 * call, 60) + (call == 9)
+            assert f"stopped after {rows} of 61 crops; go on with --resume" in err
+            assert told == ""
+    status, _, err = smalti_command(*words)
+    assert (status, "--resume" in err) == (2, True)
+    status, _, err = smalti_command("train", "prior_300", "--data", "tokens", f"tokenizer={model}", "size=16")
+    assert (status, "encode with --resume" in err) == (2, True)
+    done = []
+    interrupt(monkeypatch, Tokenizer, "encode", 1, lambda: None)
+    real = Tokenizer.encode
+    monkeypatch.setattr(Tokenizer, "encode", lambda *args: done.append(1) or real(*args))
+    status, told, err = smalti_command(*words, "--resume")
+    assert (status, told) == (0, "tokens\n"), err
+    assert len(done) == 9 - call + (way == "error"), "work was done again, or left out"
+    assert encoded(Path("tokens")) == whole
+
+
+def test_encoding_goes_on_after_a_kill(home, model, photos, smalti_command, monkeypatch, whole):
+    """Nothing can be done at the end: what is there is what was written on the way."""
+    words = ("encode", model, photos, "tokens", *ENCODE)
+    for kept_every, lost in ((1e9, 2), (-1.0, 0)):
+        with monkeypatch.context() as patched:
+            patched.setattr(shards, "KEPT_EVERY", kept_every)
+            patched.setattr(shards.ShardWriter, "__exit__", lambda *_: None)
+            interrupt(patched, Tokenizer, "encode", 6, lambda: (_ for _ in ()).throw(MemoryError))
+            with pytest.raises(MemoryError):
+                smalti_command(*words)
+        Path("tokens/.train-00001.partial.new").write_bytes(b"half a file")
+        again = []
+        with monkeypatch.context() as patched:
+            real = Tokenizer.encode
+            patched.setattr(Tokenizer, "encode", lambda *args: again.append(1) or real(*args))  # noqa: B023
+            assert smalti_command(*words, "--resume")[0] == 0
+        assert len(again) == 4 + lost, "4 and 5 fill no shard, 6 to 9 were not done"
+        assert encoded(Path("tokens")) == whole
+        Path("tokens").rename(f"after-{lost}")
+
+
+def test_what_a_resumed_encoding_refuses(home, model, photos, smalti_command, monkeypatch, small_shards):
+    words = ("encode", model, photos, "tokens", *ENCODE)
+    status, _, err = smalti_command(*words, "--resume")
+    assert (status, "leave out --resume" in err) == (2, True)
+    with monkeypatch.context() as patched:
+        interrupt(patched, Tokenizer, "encode", 4, ctrl_c)
+        smalti_command(*words)
+    before = encoded(Path("tokens"))
+    same, other = generator("modern"), generator()
+    same.tokenizer.load_state_dict(other.tokenizer.state_dict())
+    smalti.save(same, "prior")  # another prior, the same tokenizer
+    other.tokenizer.encoder.conv_in.weight.data[0, 0, 0, 0] += 1e-3
+    smalti.save(other, "other")
+
+    def refuse(hint: str, *changed: object) -> None:
+        status, _, err = smalti_command("encode", *changed, "--resume")
+        assert (status, hint in err, len(err.splitlines())) == (2, True, 1), err
+        assert encoded(Path("tokens")) == before
+
+    refuse("expected tokenizer ", "other", photos, "tokens", *ENCODE)
+    for hint, *change in (
+        ("expected size [16, 16], with which tokens was begun, got [8, 8]", "--size", 8),
+        ("expected crops 4, ", "--crops", 3),
+        ("expected batch 8, ", "--batch", 4),
+        ("expected seed 5, ", "--seed", 6),
+        ("expected crop ", "--scale", 1, 1.5),
+    ):
+        refuse(hint, model, photos, "tokens", *ENCODE, *change)
+    (photos / "standing" / "0.png").rename(photos / "standing" / "zero.png")
+    refuse("expected pictures 16 files ", model, photos, "tokens", *ENCODE)
+    (photos / "standing" / "zero.png").rename(photos / "standing" / "0.png")
+    moved = photos.rename(home / "moved")
+    status, _, err = smalti_command("encode", "prior", moved, "tokens", *ENCODE, "--workers", 1, "--resume")
+    assert status == 0, err
+    finished = encoded(Path("tokens"))
+    assert smalti_command("encode", "prior", moved, "tokens", *ENCODE, "--resume")[:2] == (0, "tokens\n")
+    assert encoded(Path("tokens")) == finished
