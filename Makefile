@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= demo-$(shell date +%Y%m%d-%H%M%S)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow bench check format clean
 
 demo: .venv/.demo  ## train on shipped photographs, draw, measure, report: about six minutes
 	$(BIN)/smalti demo --out $(OUT)
@@ -14,6 +14,11 @@ test: .venv/.dev  ## the tests
 
 test-slow: .venv/.dev  ## the tests that take longer
 	$(BIN)/pytest -m slow
+
+BENCHMARKS := $(filter-out benchmarks/common.py benchmarks/models.py,$(wildcard benchmarks/*.py))
+
+bench: .venv/.bench  ## every benchmark in its short form; JSON in runs/benchmarks
+	set -e; for script in $(BENCHMARKS); do $(BIN)/python $$script --short --out runs/benchmarks; done
 
 check: .venv/.dev  ## linters and types
 	$(BIN)/ruff format --check .
@@ -41,4 +46,8 @@ clean:
 
 .venv/.dev: .venv/.torch pyproject.toml
 	$(INSTALL) -e '.[dev]'
+	touch $@
+
+.venv/.bench: .venv/.dev
+	$(INSTALL) -e '.[dev,bench]'
 	touch $@

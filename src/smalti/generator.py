@@ -19,14 +19,13 @@ from smalti.config import Positive, settings
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
-from smalti.priors.protocol import Prior, Scope
+from smalti.priors.protocol import Local, Prior, Scope
 from smalti.sampling.batches import Rows, split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice
-from smalti.sampling.draw import draw
+from smalti.sampling.draw import draw, together
 from smalti.sampling.guidance import Scorer
 from smalti.sampling.request import Request
-from smalti.sampling.wavefront import together
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.use import in_use
 
@@ -50,6 +49,8 @@ class Generator(nn.Module):
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
     given by the name that the model was trained with (label=...), one value for all pictures or a sequence of
     one for each; a missing or another name is a UserError.
+
+    `to(torch.bfloat16)` draws large priors faster where the device has that type; scores change by rounding.
     """
 
     prior: Prior
@@ -128,7 +129,8 @@ class Generator(nn.Module):
     ) -> Any:
         """Draw num new pictures; picture i uses seed + i and does not depend on the others.
 
-        size: (height, width) in pixels, multiples of the factor, from the training crop up; None: that crop.
+        size: (height, width) in pixels, multiples of the factor, from the training crop up (any with a prior
+        of kind neighbourhood); None: that crop.
         temperature, top_k, top_p, min_p: see `Choice`; greedy is top_k=1.
         guidance: s in u + s (c - u); 1 is off, above 1 keeps closer to the condition.
         output: "pil", a list of Pillow pictures that carry the facts of their making in info["smalti"];
@@ -214,7 +216,7 @@ class Generator(nn.Module):
             near = [max(1, round(side / factor)) * factor for side in size]
             remedy = f"the next size is {near[0]} x {near[1]}"
             raise UserError(f"sides that are multiples of {factor} pixels", f"{height} x {width}", remedy)
-        if height < rows or width < columns:
+        if (height < rows or width < columns) and not isinstance(self.prior, Local):
             expected = f"a size from {rows} x {columns} pixels up, this model's training crop"
             raise UserError(
                 expected, f"{height} x {width}", "draw larger and cut the picture, or train on smaller crops"
@@ -225,6 +227,11 @@ class Generator(nn.Module):
                 expected, f"{height} x {width}", "leave the size out, or use a model with order=row"
             )
         return height // factor, width // factor
+
+    def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """The cells of a canvas that are described at once: a training crop, or a smaller canvas whole."""
+        height, width = self.settings.grid
+        return min(height, grid[0]), min(width, grid[1])
 
     def _prompt(self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int]) -> Prompt:
         """The condition, encoded; a missing or wrong value is an error of the condition itself."""
@@ -241,7 +248,7 @@ class Generator(nn.Module):
         grid = (known.shape[0], known.shape[1])
         prompt, null = self._prompt(condition, num=request.num, grid=grid), None
         if request.guidance != 1:
-            null = self.condition.null(num=request.num, grid=self.settings.grid, device=start.device)
+            null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
         parts = self._parts(request, start, known, prompt, null)
         if request.output in ("codes", "tensor"):
             return torch.cat(list(parts))
@@ -256,8 +263,9 @@ class Generator(nn.Module):
         self, request: Request, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
     ) -> Iterator[Int64[Tensor, "r h w"] | Float[Tensor, "r c H W"]]:
         """All canvases, batch by batch: their codes if those are asked for, else pictures."""
-        grid, window = (known.shape[0], known.shape[1]), self.settings.grid
-        size = request.micro_batch or max(1, BATCH // together(grid, window))
+        grid = (known.shape[0], known.shape[1])
+        window = self._window(grid)
+        size = request.micro_batch or max(1, BATCH // together(self.prior, grid, window))
         batches = _split(request, request.num, size, start.device)
         total = known.numel() * sum(map(len, batches))
         with tqdm(total=total, disable=not request.progress, unit=" cells") as bar:

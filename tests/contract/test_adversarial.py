@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 
 from smalti import config
 from smalti.errors import UserError
-from smalti.losses import OBJECTIVES
+from smalti.losses import OBJECTIVES, at_pictures
 from smalti.losses.adaptive_weight import adaptive_weight
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.patchgan import ActNorm, PatchGAN, PatchGANSettings
@@ -80,21 +80,47 @@ def test_each_side_pulls_its_own_way(objective):
 
 def test_lambda_by_hand():
     layer = torch.tensor([3.0, -1.0], requires_grad=True)
-    reconstruction, adversarial = (layer * torch.tensor([3.0, 4.0])).sum(), 2 * layer[0]
-    weight = adaptive_weight(reconstruction, adversarial, layer, delta=0.5)
+    pictures = layer * torch.tensor([2.0, 4.0])
+    reconstruction, adversarial = torch.tensor([1.5, 1.0]), torch.tensor([1.0, 0.0])
+    weight = adaptive_weight(pictures, reconstruction, adversarial, layer, delta=0.5)
     assert weight.item() == pytest.approx(5 / 2.5)
     assert not weight.requires_grad
-    reconstruction.backward()  # the graph is still there
-    nothing = layer[0] * 0
-    assert adaptive_weight(2e4 * layer[1], nothing, layer).item() == pytest.approx(1e4), "never beyond clamp"
+    pictures.sum().backward()  # the graph is still there
+    pictures = layer * torch.tensor([2.0, 4.0])
+    weight = adaptive_weight(pictures, 1e4 * reconstruction, torch.zeros(2), layer)
+    assert weight.item() == pytest.approx(1e4), "never beyond clamp"
 
 
 def test_lambda_inside_autocast_is_fp32():
     layer = torch.tensor([1.0, 2.0], requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        weight = adaptive_weight((layer * 1.001).sum(), (layer * 3).sum(), layer)
+        weight = adaptive_weight(layer * 2, torch.full((2,), 1.001), torch.full((2,), 3.0), layer)
     assert weight.dtype == torch.float32
     assert weight.item() == pytest.approx(1.001 / 3, rel=1e-4)
+
+
+def test_a_carried_loss_hands_on_its_gradient_and_nothing_else():
+    weights = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+    def loss(pictures):
+        return pictures.square().mean()
+
+    (expected,) = torch.autograd.grad(3 * loss(weights * 2), weights)
+    pictures = weights * 2
+    leaf = pictures.detach().requires_grad_()
+    value = loss(leaf)
+    carried = at_pictures.carry(pictures, value, at_pictures.gradient(value, leaf))
+    assert carried.equal(value)
+    (3 * carried).backward()
+    torch.testing.assert_close(weights.grad, expected)
+    assert leaf.grad is None
+
+
+def test_gradients_at_the_pictures_survive_fp16():
+    pictures = torch.ones(1, 3, 512, 512, dtype=torch.float16, requires_grad=True)
+    loss = (pictures * 0.01).mean(dtype=torch.float32)  # 0.01 / 786432, below fp16's smallest number
+    expected = torch.full((1, 3, 512, 512), 0.01 / pictures.numel())
+    torch.testing.assert_close(at_pictures.gradient(loss, pictures), expected, rtol=1e-3, atol=0.0)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +153,9 @@ def halves():
 def lambda_of(batch):
     layer = torch.ones(2, requires_grad=True)
     weighted = batch * layer.view(1, 2, 1, 1)
-    return adaptive_weight(weighted.square().mean(), weighted.mean() + weighted.pow(3).mean(), layer)
+    losses = weighted.square().mean(), weighted.mean() + weighted.pow(3).mean()
+    gradients = [at_pictures.gradient(loss, weighted, keep=True) for loss in losses]
+    return adaptive_weight(weighted, *gradients, layer)
 
 
 def one_process(rank, folder):

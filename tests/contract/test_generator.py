@@ -293,7 +293,6 @@ def test_weights_are_those_of_tokenizer_and_prior():
         ({"label": 0, "map": 1}, "label= as its only condition, got map=; leave it out"),
         ({"label": 0, "temprature": 1.0}, "options of this method.*got temprature="),
         ({"label": 0, "size": (9, 8)}, "multiples of 2 pixels, got 9 x 8; the next size is 8 x 8"),
-        ({"label": 0, "size": (6, 16)}, "from 8 x 8 pixels up, this model's training crop, got 6 x 16"),
         ({"label": 0, "num": 0}, "from 1 for num, got 0"),
         ({"label": 0, "seed": 2**63 - 1, "num": 2}, "64 bits, also for the last picture's, for seed"),
         ({"label": 0, "micro_batch": 0}, "from 1 for micro_batch, got 0"),
@@ -324,13 +323,20 @@ def test_mistakes_with_other_models():
         generator(order="spiral_out", grid=(4, 5))
 
 
+@pytest.mark.parametrize("kind", [kind for kind in PRIORS if kind != "neighbourhood"])  # which takes any size
+def test_pictures_smaller_than_the_crop(kind, picture):
+    expected = "from 8 x 8 pixels up, this model's training crop, got {}"
+    with pytest.raises(UserError, match=expected.format("6 x 16")):
+        generator(kind).sample(label=0, size=(6, 16))
+    with pytest.raises(UserError, match=expected.format("4 x 16")):
+        generator(kind).complete(picture[:, :4], label=0)
+
+
 def test_mistakes_in_completion(model, picture, tmp_path):
     with pytest.raises(UserError, match=r"in \[0, 1\] for keep, got 1.5"):
         model.complete(picture, keep=1.5, label=0)
     with pytest.raises(UserError, match="multiples of 2 pixels, got 11 x 16"):
         model.complete(picture[:, :11], label=0)
-    with pytest.raises(UserError, match="from 8 x 8 pixels up"):
-        model.complete(picture[:, :4], label=0)
     with pytest.raises(UserError, match=r"one picture \(c H W\)"):
         model.complete(torch.stack([picture, picture]), label=0)
     with pytest.raises(UserError, match=r"nothing\.png"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smalti.losses import OBJECTIVES
+from smalti.losses import OBJECTIVES, at_pictures
 from smalti.losses.adaptive_weight import adaptive_weight
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.lpips import LPIPS
@@ -95,6 +95,10 @@ class Run:
         weight = self.params.get("perceptual_weight", 1.0)
         return pixels + weight * self.distance(self.image, self.rebuilt).mean() if weight else pixels
 
+    def balance(self, *losses, **options):
+        gradients = [at_pictures.gradient(loss, self.rebuilt, keep=True) for loss in losses]
+        return adaptive_weight(self.rebuilt, *gradients, self.layer, **options)
+
     def close(self, name, value):
         close(self.case, f"{self.variant}.{name}", value)
 
@@ -107,7 +111,7 @@ def run(request, golden, lpips):
 @pytest.mark.parametrize("step", [0, 9, 10, 11])
 def test_generator(run, step):
     nll, felt = run.nll(), run.objective.generator(run.critic()(run.rebuilt))
-    balance = adaptive_weight(nll, felt, run.layer)
+    balance = run.balance(nll, felt)
     quantizer = run.case.tensors["codebook_loss"] * run.params.get("codebook_weight", 1.0)
     loss = nll + run.settings.weight * run.settings.factor(step) * balance * felt + quantizer
     run.close(f"step{step}.log.nll_loss", nll)
@@ -122,7 +126,7 @@ def test_generator(run, step):
 def test_lambda_is_clamped(run):
     nll, felt = run.nll(), run.objective.generator(run.critic()(run.rebuilt))
     limit = 0.5 * run.case.tensors[f"{run.variant}.lambda_before_clamp_and_weight"].item()
-    assert adaptive_weight(nll, felt, run.layer, clamp=limit).item() == pytest.approx(limit)
+    assert run.balance(nll, felt, clamp=limit).item() == pytest.approx(limit)
 
 
 @pytest.mark.parametrize("step", [9, 10, 11])

@@ -45,9 +45,9 @@ def lpips(case) -> LPIPS:
     return LPIPS(VGG16(list(zip(drawn[:-5:2], drawn[1:-5:2], strict=True))), drawn[-5:])
 
 
-@pytest.fixture
-def task(golden) -> TokenizerTask:
-    training = TokenizerTraining(
+def recipe(start: int) -> TokenizerTraining:
+    """What the golden run trained; start: of the critic."""
+    return TokenizerTraining(
         data=FolderSettings(root=Path("unused")),
         size=32,
         batch=2,
@@ -57,14 +57,18 @@ def task(golden) -> TokenizerTask:
         quantizer=VectorQuantizerSettings.legacy(codebook_size=64),
         losses=LossSettings(
             perceptual=PerceptualSettings(kind="lpips"),
-            adversarial=AdversarialSettings(start=10, weight=0.8, patchgan=CRITIC),
+            adversarial=AdversarialSettings(start=start, weight=0.8, patchgan=CRITIC),
         ),
     )
+
+
+@pytest.fixture
+def task(golden) -> TokenizerTask:
     found = golden("vqgan").imported()
     assert found.model.settings.network == NETWORK
     critic = PatchGAN(CRITIC)
     critic.load_state_dict(found.critic)
-    return TokenizerTask(training, found.model, critic, lpips(golden("lpips").case))
+    return TokenizerTask(recipe(start=10), found.model, critic, lpips(golden("lpips").case))
 
 
 def test_the_curve_of_2021(golden, task):

@@ -8,8 +8,9 @@ from smalti.losses import ranks
 
 
 def adaptive_weight(
-    reconstruction_loss: Float[Tensor, ""],
-    adversarial_loss: Float[Tensor, ""],
+    pictures: Float[Tensor, "..."],
+    reconstruction: Float[Tensor, "..."],
+    adversarial: Float[Tensor, "..."],
     last_layer: Float[Tensor, "..."],
     *,
     delta: float = 1e-4,
@@ -17,12 +18,15 @@ def adaptive_weight(
 ) -> Float[Tensor, ""]:
     """|gradient of reconstruction| / (|gradient of adversarial| + delta) at most clamp, in fp32, detached.
 
-    Both gradients are taken with respect to last_layer, and both graphs are kept. With several processes the
-    gradients are averaged before their norms are taken: the weight is that of the whole batch, the same
+    reconstruction, adversarial: the gradients of the two losses with respect to the pictures. From there to
+    the last layer, with respect to which the norms are taken, is one layer: what it was given is all that is
+    needed, and no loss is passed backward a second time. The pictures' graph is kept. With several processes
+    the gradients are averaged before their norms are taken: the weight is that of the whole batch, the same
     everywhere. Source: arXiv:2012.09841, eq. 7; delta and clamp as in the 2021 code.
     """
-    losses = (reconstruction_loss, adversarial_loss)
-    with torch.autocast(last_layer.device.type, enabled=False):
-        gradients = [torch.autograd.grad(loss, last_layer, retain_graph=True)[0].float() for loss in losses]
-        reconstruction, adversarial = ranks.average(torch.stack(gradients))
-        return (reconstruction.norm() / (adversarial.norm() + delta)).clamp(max=clamp)
+    found = [
+        torch.autograd.grad(pictures, last_layer, gradient.to(pictures.dtype), retain_graph=True)[0].float()
+        for gradient in (reconstruction, adversarial)
+    ]
+    of_reconstruction, of_adversarial = ranks.average(torch.stack(found))
+    return (of_reconstruction.norm() / (of_adversarial.norm() + delta)).clamp(max=clamp)

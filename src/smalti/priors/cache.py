@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -17,6 +17,7 @@ class Cache:
     values: tuple[Float[Tensor, "b k t e"], ...]
     length: int = 0  # places filled
     shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where the prior takes it so
+    tokens: Int64[Tensor, "b s"] | None = None  # prefix and codes, where the prior looks back at them
 
     @classmethod
     def empty(cls, *, layers: int, shape: tuple[int, int, int, int], like: Tensor) -> "Cache":

@@ -10,6 +10,7 @@ from smalti.config import Count, Positive, Share, settings
 from smalti.errors import UserError
 from smalti.priors.attention import attend
 from smalti.priors.cache import Cache
+from smalti.priors.linear import Linear
 from smalti.priors.protocol import Scope
 
 
@@ -50,7 +51,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(settings.embedding_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, self.codebook_size, bias=False)
+        self.head = Linear(width, self.codebook_size, bias=False)
         self.apply(_start)
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
@@ -108,12 +109,12 @@ class Block(nn.Module):
         width = settings.width
         self.layer, self.heads, self.attention_dropout = layer, settings.heads, settings.attention_dropout
         self.norm1 = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)  # queries, keys, values one after the other
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)  # queries, keys, values one after the other
+        self.out = Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
-        self.up = nn.Linear(width, 4 * width)
+        self.up = Linear(width, 4 * width)
         self.gelu = nn.GELU()
-        self.down = nn.Linear(4 * width, width)
+        self.down = Linear(4 * width, width)
         self.dropout = nn.Dropout(settings.residual_dropout)
 
     def forward(self, x: Tensor, visible: Tensor | None, cache: Cache | None, last_alone: bool) -> Tensor:

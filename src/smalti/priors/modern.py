@@ -12,6 +12,7 @@ from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 from smalti.priors.attention import attend
 from smalti.priors.cache import Cache
+from smalti.priors.linear import Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns
 
@@ -56,10 +57,10 @@ class Modern(nn.Module):
         self.dropout = nn.Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.head = nn.Linear(width, scope.codebook_size, bias=False)
+        self.head = Linear(width, scope.codebook_size, bias=False)
         self.shift = None
         if settings.conditioning == "shift":  # six vectors a layer, two for the last norm
-            self.shift = nn.Linear(width, (6 * layers + 2) * width)
+            self.shift = Linear(width, (6 * layers + 2) * width)
         cosines, sines = turns(
             scope.cells,
             prefix_length=scope.prefix_length,
@@ -149,12 +150,12 @@ class Block(nn.Module):
         hidden = 32 * -(-width // 12)  # 2/3 of 4 * width, rounded up to a multiple of 32
         self.layer, self.heads = layer, settings.heads
         self.norm1 = nn.RMSNorm(width, eps=1e-5)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
+        self.qkv = Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
         self.gains = nn.Parameter(torch.ones(2, 1, width // settings.heads)) if settings.qk_norm else None
-        self.out = nn.Linear(width, width, bias=False)
+        self.out = Linear(width, width, bias=False)
         self.norm2 = nn.RMSNorm(width, eps=1e-5)
-        self.up = nn.Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.up = Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
+        self.down = Linear(hidden, width, bias=False)
         self.residual_dropout = nn.Dropout(settings.residual_dropout)
         self.ffn_dropout = nn.Dropout(settings.ffn_dropout)
 

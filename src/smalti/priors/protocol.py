@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from smalti.priors.band import Band
 from smalti.priors.cache import Cache
 
 
@@ -49,4 +50,32 @@ class Prior(Protocol):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
+        ...
+
+
+@runtime_checkable
+class Local(Prior, Protocol):
+    """A member whose cells see only cells near them: drawn on canvases of any size, each cell computed once.
+
+    Its order is row by row. A cell sees, and is fed the codes of, at most `radius` columns to its left, and
+    in each of the `radius` rows above at most `radius` columns to either side. `feed` gives the scores of
+    `__call__` on canvases of a training crop's size, up to rounding.
+    """
+
+    radius: int
+
+    def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, width: int) -> Band:
+        """An empty band of the last rows of canvases of that width.
+
+        tokens: the condition, one a cell of the canvas or one for all (1 1).
+        """
+        ...
+
+    def feed(
+        self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], band: Band
+    ) -> Float[Tensor, "b c v"]:
+        """Scores of the codes of cells (row, column); what the next cells see of them goes into the band.
+
+        All that these see has been fed, or is among these.
+        """
         ...

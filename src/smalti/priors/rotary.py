@@ -1,7 +1,7 @@
 """Rotary positions in two dimensions: attention sees how many rows and columns two cells lie apart."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -38,6 +38,13 @@ def turns_where_held(
     return cosines, sines
 
 
+def turns_of(
+    cells: Int64[Tensor, "t 2"], *, width: int, base: float
+) -> tuple[Float[Tensor, "t 2 1 e"], Float[Tensor, "t 2 1 e"]]:
+    """As `turns`, for places that have no prefix and whose query and key both stand at their cell."""
+    return _turns(cells[:, None].expand(-1, 2, -1), width, base)
+
+
 def rotate(
     x: Float[Tensor, "b t 2 k e"], cosines: Float[Tensor, "t 2 1 e"], sines: Float[Tensor, "t 2 1 e"]
 ) -> Float[Tensor, "b t 2 k e"]:
@@ -48,7 +55,8 @@ def rotate(
 
 def _turns(places: Tensor, width: int, base: float) -> tuple[Tensor, Tensor]:
     """Cosines and signed sines for places t 2 2: query or key, row or column."""
-    speeds = base ** -(torch.arange(width // 4) / (width // 4))
+    speeds = base ** -(torch.arange(width // 4, device=places.device) / (width // 4))
     angles = places[..., None] * speeds  # t 2 2 p
     angles = angles.flatten(2).repeat_interleave(2, -1)[:, :, None]  # t 2 1 e
-    return angles.cos(), angles.sin() * torch.tensor((-1.0, 1.0)).repeat(width // 2)
+    signs = torch.arange(width, device=places.device) % 2 * 2 - 1  # -1, 1, -1, 1, ...
+    return angles.cos(), angles.sin() * signs

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from smalti.sampling import plain, wavefront
+from smalti.priors.protocol import Local, Prior
+from smalti.sampling import band, plain, wavefront
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.guidance import Scorer
 
@@ -13,7 +14,10 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """Lay the unknown cells: with a cache where the canvas is one window, else with a window that moves.
 
     A canvas is at least as large as the window; it is equally large if the prior's order is not row by row.
+    Under a prior whose cells see only cells near them nothing moves, and a canvas has any size.
     """
+    if isinstance(scorer.prior, Local):
+        return band.draw(scorer, canvas, scorer.prior.radius)
     if canvas.grid == canvas.window:
         return plain.draw(scorer, canvas)
     sides = zip(canvas.grid, canvas.window, strict=True)
@@ -21,3 +25,10 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     in_rows = torch.equal(canvas.order.cpu(), torch.arange(len(canvas.order)))
     assert in_rows, "a moving window needs codes in row-major order"
     return wavefront.draw(scorer, canvas)
+
+
+def together(prior: Prior, grid: tuple[int, int], window: tuple[int, int]) -> int:
+    """The most cells of one canvas that go through the prior at once."""
+    if isinstance(prior, Local):
+        return band.together(grid, prior.radius)
+    return wavefront.together(grid, window)

@@ -10,8 +10,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from smalti.conditions.protocol import Prompt
+from smalti.priors.band import Band
 from smalti.priors.cache import Cache
-from smalti.priors.protocol import Prior
+from smalti.priors.protocol import Local, Prior
 
 
 class Scorer:
@@ -59,11 +60,23 @@ class Scorer:
         """Feed one more code a row, get the scores of the one after it."""
         return self._guided(self.prior.step(self._doubled(codes), cache))
 
+    def new_band(self, tokens: Int64[Tensor, "b2 y x"], *, rows: int, width: int) -> Band:
+        """An empty band for canvases of that width, whose conditions are given; the prior is a Local one."""
+        assert isinstance(self.prior, Local), "a band for a prior whose cells see only cells near them"
+        return self.prior.new_band(tokens, rows=rows, width=width)
+
+    def feed(
+        self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], band: Band
+    ) -> Float[Tensor, "b c v"]:
+        """Scores of the codes of cells, which go into the band; the prior is a Local one."""
+        assert isinstance(self.prior, Local), "a band for a prior whose cells see only cells near them"
+        return self._guided(self.prior.feed(self._doubled(codes), cells, band))
+
     def _doubled(self, codes: Tensor) -> Tensor:
         return codes if len(self.prompts) == 1 else torch.cat([codes, codes])
 
     def _guided(self, scores: Tensor) -> Tensor:
-        scores = scores[:, : self.limit]
+        scores = scores[..., : self.limit]
         if len(self.prompts) == 1:
             return scores
         said, null = scores.float().chunk(2)

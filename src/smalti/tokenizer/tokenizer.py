@@ -1,7 +1,9 @@
 """The tokenizer: pictures to codes and back."""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -12,7 +14,8 @@ from smalti.tokenizer.decoder import Decoder
 from smalti.tokenizer.encoder import Encoder
 from smalti.tokenizer.maskgit import MaskgitDecoder, MaskgitEncoder
 from smalti.tokenizer.settings import TokenizerSettings
-from smalti.tokenizer.use import in_use
+from smalti.tokenizer.tiling import by_tiles
+from smalti.tokenizer.use import in_use, laid_out
 
 # encoder, decoder, and the 1x1 convolutions between them and the codebook, where there are any
 NETWORKS: dict[str, tuple[type[Any], type[Any], type[Any]]] = {
@@ -32,6 +35,7 @@ class Tokenizer(nn.Module):
     """
 
     quantizer: Quantizer
+    fingerprint: str = ""  # of the model folder it was loaded from; see library.fingerprint
 
     def __init__(self, settings: TokenizerSettings) -> None:
         super().__init__()
@@ -61,6 +65,11 @@ class Tokenizer(nn.Module):
         return self.settings.network.in_channels
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the networks are kept in; see `keep_in`."""
+        return self.last_layer.dtype
+
+    @property
     def last_layer(self) -> Tensor:
         """The weight where the gradients of two losses are compared for the adaptive weight."""
         return self.decoder.conv_out.weight
@@ -72,7 +81,7 @@ class Tokenizer(nn.Module):
         """
         self._check(images)
         inner = (images + 1) / 2 if self.settings.image_range == "0..1" else images
-        return self.quant_conv(self.encoder(inner))
+        return self.quant_conv(self.encoder(laid_out(inner.to(self.dtype))))
 
     def quantize(self, latents: Float[Tensor, "b m h w"], step: int = 0) -> Quantized:
         """Entries, codes and the quantizer's loss, computed in fp32 whatever the autocast.
@@ -84,22 +93,29 @@ class Tokenizer(nn.Module):
     def decode_latents(self, quantized: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c H W"]:
         """Pictures from quantized latents, around [-1, 1], not clipped."""
         # the quantizer gives fp32 also where the networks are kept in half precision
-        inner = self.decoder(self.post_quant_conv(quantized.to(self.last_layer.dtype)))
+        inner = self.decoder(self.post_quant_conv(laid_out(quantized.to(self.dtype))))
+        inner = inner if self.dtype == torch.float32 else inner.float()
         return inner * 2 - 1 if self.settings.image_range == "0..1" else inner
 
-    def encode(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
+    def encode(self, images: Float[Tensor, "b c H W"], tile: int | None = None) -> Int64[Tensor, "b h w"]:
         """Codes of pictures in [-1, 1], row-major; sides of any multiple of the factor.
 
-        Raises UserError as `latents` does.
+        tile: cells a side that are encoded at a time, 4 or more, for pictures that else do not fit into
+        memory; what that changes is said in tiling.py. Raises UserError as `latents` does.
         """
         self._need_codes()
+        self._check(images)
         with in_use(self):
-            codes = self.quantize(self.latents(images)).codes
+            latents = self._by_tiles(self.latents, images, tile, (self.factor, 1))
+            codes = self.quantize(latents).codes
         assert codes is not None, "a codebook gives codes"
         return codes
 
-    def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
-        """Pictures of codes, around [-1, 1], not clipped. Raises UserError for codes the codebook lacks."""
+    def decode(self, codes: Int64[Tensor, "b h w"], tile: int | None = None) -> Float[Tensor, "b c H W"]:
+        """Pictures of codes, around [-1, 1], not clipped, fp32. tile: as in `encode`.
+
+        Raises UserError for codes the codebook lacks.
+        """
         self._need_codes()
         if ((codes < 0) | (codes >= self.codebook_size)).any():
             raise UserError(
@@ -108,7 +124,7 @@ class Tokenizer(nn.Module):
                 "decode with the tokenizer that made the codes",
             )
         with in_use(self):
-            return self.decode_latents(self.quantizer.lookup(codes))
+            return self._by_tiles(self.decode_latents, self.quantizer.lookup(codes), tile, (1, self.factor))
 
     def reconstruct(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c_out H W"]:
         """Pictures as their codes tell them: decode(encode(images)); without a codebook as the means do."""
@@ -116,6 +132,24 @@ class Tokenizer(nn.Module):
             return self.decode(self.encode(images))
         with in_use(self):
             return self.decode_latents(self.quantize(self.latents(images)).latents)
+
+    def keep_in(self, dtype: torch.dtype) -> "Tokenizer":
+        """Keep the networks in fp32, bf16 or fp16, for use; the codebook stays in fp32. Gives itself.
+
+        In half precision some codes are others: those whose two nearest entries are about equally near.
+        """
+        for network in (self.encoder, self.decoder, self.quant_conv, self.post_quant_conv):
+            network.to(dtype)
+        return self
+
+    def _by_tiles(
+        self, run: Callable[[Tensor], Tensor], x: Tensor, tile: int | None, cell: tuple[int, int]
+    ) -> Tensor:
+        if tile is None:
+            return run(x)
+        if tile < 4:
+            raise UserError("a tile of 4 cells a side or more", str(tile), "tile=32")
+        return by_tiles(run, x, cell=cell, tile=tile)
 
     def _need_codes(self) -> None:
         if not self.codebook_size:

@@ -42,6 +42,7 @@ class Optimizers:
 
     def autocast(self) -> torch.autocast:
         """The context in which a task computes its losses."""
+        assert self.training.precision != "auto", "settled before a run begins"
         dtype = DTYPES.get(self.training.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 

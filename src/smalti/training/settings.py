@@ -60,7 +60,8 @@ class Training:
     steps: Positive
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the networks; losses are always fp32
+    # of the networks; losses are always fp32. auto: bf16 where the device computes in it, settled once
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     optimizer: OptimizerSettings = OptimizerSettings()
     clip: Rate | None = None  # the longest gradient of a network
     ema: Share = 0.999  # decay of the averaged weights, which are shown and saved; 0: the weights themselves
@@ -88,6 +89,7 @@ class TokenizerTraining(Training):
     content: Literal["picture", "map", "segmentation"] = "picture"  # what is rebuilt; map: of data.kind=pairs
     quantize_from: Count = 0  # the step from which pictures pass the codebook, which is started anew there
     losses: LossSettings = LossSettings()
+    recompute: bool = False  # activations of the autoencoder's blocks: less memory, about a third more time
     critic_optimizer: OptimizerSettings | None = None  # None: as optimizer
 
     def __post_init__(self) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from smalti import images
 from smalti.data.protocol import Batch
-from smalti.losses import OBJECTIVES, perceptual
+from smalti.losses import OBJECTIVES, at_pictures, perceptual
 from smalti.losses.adaptive_weight import adaptive_weight
 from smalti.losses.patchgan import PatchGAN
 from smalti.quantizers.protocol import Quantized
@@ -17,6 +16,7 @@ from smalti.quantizers.usage import RecentCodes, perplexity, usage
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.training import processes
 from smalti.training.contents import content
+from smalti.training.recompute import recompute
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import TokenizerTraining
 from smalti.training.task import Losses
@@ -30,7 +30,8 @@ class TokenizerTask:
 
     The autoencoder lessens l1 + l2 + perceptual + quantizer + weight * factor(step) * lambda * adversarial,
     the critic its own loss on the same reconstructions, detached. Before it trains the critic is not run;
-    before it is felt lambda is not computed.
+    before it is felt lambda is not computed. One pass of the critic serves both losses too: the autoencoder
+    gets from it the gradient at the pictures alone, where it meets that of the reconstruction.
     """
 
     averaged = AUTOENCODER
@@ -48,6 +49,8 @@ class TokenizerTask:
         self.training, self.tokenizer, self.critic = training, tokenizer, critic
         self.networks: Mapping[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
         self.autoencoder: nn.Module = Autoencoder(tokenizer)
+        if training.recompute:
+            recompute(tokenizer)
         self.judge: nn.Module | None = None
         if critic is not None:
             self.networks = {**self.networks, CRITIC: critic.train()}
@@ -92,21 +95,25 @@ class TokenizerTask:
         real = self.content.inputs(batch)
         bypass = step < self.training.quantize_from
         latents, quantized, rebuilt = self.autoencoder(real, step, bypass)
+        adversarial = self.training.losses.adversarial
+        felt = adversarial is not None and adversarial.factor(step) > 0
+        shown = rebuilt.detach().float().requires_grad_() if felt else rebuilt.float()
         with torch.autocast(real.device.type, enabled=False):
-            reconstruction, terms = self.content.difference(real, rebuilt.float())
+            reconstruction, terms = self.content.difference(real, shown)
         own = {"reconstruction": reconstruction, "quantizer": quantized.loss}
         statistics = {**terms, **own, **quantized.statistics}
         # times 0: several processes want a gradient, if only of zeros, for every weight
         loss = (quantized.loss + quantized.latents.mean()) * 0.0 if bypass else quantized.loss
-        minimise = {AUTOENCODER: reconstruction + loss}
-        adversarial = self.training.losses.adversarial
-        if adversarial is not None and adversarial.factor(step) > 0:
-            felt, more = self._deceive(reconstruction, rebuilt, step)
-            minimise[AUTOENCODER] = minimise[AUTOENCODER] + felt
-            statistics |= more
+        minimise = {AUTOENCODER: reconstruction}
         if adversarial is not None and adversarial.critic_trains(step):
-            minimise[CRITIC], more = self._judge(real, rebuilt.detach())
+            assert self.judge is not None, "trains without being there"
+            scores = self.judge(real, shown if felt else shown.detach())
+            if felt:
+                minimise[AUTOENCODER], more = self._deceive(rebuilt, shown, reconstruction, scores[1], step)
+                statistics |= more
+            minimise[CRITIC], more = self._judge(*scores)
             statistics |= more
+        minimise[AUTOENCODER] = minimise[AUTOENCODER] + loss
         return Losses(
             minimise=minimise,
             statistics={name: value.detach() for name, value in statistics.items()},
@@ -173,32 +180,29 @@ class TokenizerTask:
         return self.tokenizer
 
     def _deceive(
-        self, reconstruction: Tensor, rebuilt: Tensor, step: int
+        self, rebuilt: Tensor, shown: Tensor, reconstruction: Tensor, scores: Tensor, step: int
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """What the critic makes of the reconstructions, weighted; its weights are constants here."""
-        adversarial, critic = self.training.losses.adversarial, self.critic
+        """The reconstruction's loss and what the critic makes of the pictures, weighted.
+
+        Both were computed from `shown`, whose graph ends there; what is given has that of `rebuilt`.
+        """
+        adversarial = self.training.losses.adversarial
         assert adversarial is not None, "felt without settings"
-        assert critic is not None, "felt without being there"
-        constants = {name: parameter.detach() for name, parameter in critic.named_parameters()}
-        term = OBJECTIVES[adversarial.objective].generator(functional_call(critic, constants, (rebuilt,)))
+        term = OBJECTIVES[adversarial.objective].generator(scores)
+        gradients = at_pictures.gradient(reconstruction, shown), at_pictures.gradient(term, shown, keep=True)
         balance = torch.ones_like(term)
         if adversarial.adaptive:
-            balance = adaptive_weight(
-                reconstruction,
-                term,
-                self.tokenizer.last_layer,
-                delta=adversarial.delta,
-                clamp=adversarial.clamp,
-            )
-        felt = adversarial.weight * adversarial.factor(step) * balance * term
+            delta, clamp, layer = adversarial.delta, adversarial.clamp, self.tokenizer.last_layer
+            balance = adaptive_weight(rebuilt, *gradients, layer, delta=delta, clamp=clamp)
+        weight = adversarial.weight * adversarial.factor(step) * balance
+        both = gradients[0] + weight * gradients[1]
+        felt = at_pictures.carry(rebuilt, reconstruction + weight * term, both)
         return felt, {"adversarial": term, "adaptive_weight": balance}
 
-    def _judge(self, real: Tensor, fake: Tensor) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """The critic's own loss."""
+    def _judge(self, of_real: Tensor, of_fake: Tensor) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """The critic's own loss, from its scores."""
         adversarial = self.training.losses.adversarial
         assert adversarial is not None, "trains without settings"
-        assert self.judge is not None, "trains without being there"
-        of_real, of_fake = self.judge(real, fake)
         loss = OBJECTIVES[adversarial.objective].critic(of_real, of_fake)
         return loss, {"logits_real": of_real.float().mean(), "logits_fake": of_fake.float().mean()}
 
@@ -229,5 +233,6 @@ class Judge(nn.Module):
     def forward(
         self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]
     ) -> tuple[Float[Tensor, "b 1 y x"], Float[Tensor, "b 1 y x"]]:
-        """Scores of both."""
-        return self.critic(real), self.critic(fake)
+        """Scores of both. ActNorm starts from the rebuilt ones, which the 2021 code too judges first."""
+        of_fake = self.critic(fake)
+        return self.critic(real), of_fake

@@ -1,0 +1,170 @@
+"""Tokens a second of cached sampling, against the algorithms of 2021, transformers and x-transformers.
+
+A class and 256 codes, top-k 100. Before anything is timed all sides with the same weights must give the same
+greedy codes, and the growing cache must give the codes that our noise gives.
+
+    python benchmarks/sample.py --short --out runs/benchmarks
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import common
+import models
+import torch
+from baselines import gpt_2021
+from torch import Tensor
+
+from smalti.errors import optional
+from smalti.generator import Generator
+from smalti.sampling.choice import Choice, choose
+
+TOP_K = 100
+Way = Callable[[], Tensor]
+
+
+def main() -> None:
+    """All batches, both precisions."""
+    given = common.options(__doc__)
+    size = {"layers": 2, "width": 128} if given.short else {"layers": 12, "width": 512}
+    batches = (1, 8) if given.short else (1, 8, 64)
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = models.generator(**size).to(given.device)
+        for batch in batches:
+            rows += measure(model, batch, dtype, turns=3 if given.short or batch > 8 else 5)
+    common.report("sample", rows, given.out, device=given.device, size=size, top_k=TOP_K, cells=256)
+
+
+def measure(model: Generator, batch: int, dtype: torch.dtype, turns: int) -> list[dict[str, Any]]:
+    """One row for each other side. With bf16 the sides of others stay in fp32: what did we gain."""
+    labels = torch.arange(batch, device=model.order.device) % 8
+    theirs = {
+        "growing cache": growing(model, labels),
+        "no cache": uncached(model, labels),
+        "transformers": static_cache(model, labels),
+        "x-transformers": x_transformers(model, labels),
+    }
+    if batch > 1:
+        del theirs["no cache"]  # minutes a picture
+    check(model, labels)
+    ours = model if dtype == torch.float32 else model.to(dtype)
+    if dtype != torch.float32:
+        theirs["our fp32"] = drawn_by(models.generator(**sizes(model)).to(model.order.device), labels)
+    memory = common.peak_memory(drawn_by(ours, labels))
+    found = common.race({"ours": drawn_by(ours, labels), **theirs}, turns)
+    rate = batch * 256 / sorted(found["ours"])[turns // 2]
+    rows = []
+    for name in theirs:
+        share = common.ratio(found["ours"], found[name])
+        rows.append({
+            "batch": batch, "dtype": str(dtype).removeprefix("torch."), "against": name, "times": share,
+            "our tokens/s": rate, "our MB": None if memory is None else round(memory / 1e6, 1),
+        })  # fmt: skip
+    if dtype != torch.float32:
+        model.to(torch.float32)
+    return rows
+
+
+def sizes(model: Generator) -> dict[str, int]:
+    """What makes a model of the same size."""
+    return {"layers": model.settings.prior.layers, "width": model.settings.prior.width}
+
+
+def check(model: Generator, labels: Tensor) -> None:
+    """Same weights, same codes; AssertionError else."""
+    greedy = model.sample(num=len(labels), label=labels, top_k=1, output="codes", micro_batch=len(labels))
+    greedy = greedy.flatten(1)
+    network, prompt = models.baseline(model), labels[:, None]
+    assert gpt_2021.growing_cache(network, prompt, 256, gpt_2021.greedy).equal(greedy), "growing cache"
+    assert static_cache(model, labels, greedy=True)().equal(greedy), "transformers"
+    drawn = model.sample(num=len(labels), label=labels, top_k=TOP_K, output="codes", micro_batch=len(labels))
+    seeds = torch.arange(len(labels), device=labels.device)
+
+    def draw(scores: Tensor, number: int) -> Tensor:
+        return choose(scores, seeds, torch.full_like(seeds, number), Choice(top_k=TOP_K))
+
+    assert gpt_2021.growing_cache(network, prompt, 256, draw).equal(drawn.flatten(1)), "growing cache, noise"
+    if len(labels) == 1:
+        assert gpt_2021.recomputed(network, prompt, 256, gpt_2021.greedy).equal(greedy), "no cache"
+
+
+def drawn_by(model: Generator, labels: Tensor) -> Way:
+    """Our own."""
+    options = {"num": len(labels), "label": labels, "micro_batch": len(labels)}
+    return lambda: model.sample(top_k=TOP_K, output="codes", **options)
+
+
+def growing(model: Generator, labels: Tensor) -> Way:
+    """The cached sampler of 2021."""
+    network, draw = models.baseline(model), gpt_2021.multinomial(top_k=TOP_K)
+    return lambda: gpt_2021.growing_cache(network, labels[:, None], 256, draw)
+
+
+def uncached(model: Generator, labels: Tensor) -> Way:
+    """The sampler of 2021 without a cache."""
+    network, draw = models.baseline(model), gpt_2021.multinomial(top_k=TOP_K)
+    return lambda: gpt_2021.recomputed(network, labels[:, None], 256, draw)
+
+
+def static_cache(model: Generator, labels: Tensor, *, greedy: bool = False) -> Way:
+    """GPT-2 of transformers with the same weights and a static cache."""
+    hf = optional("transformers", extra="bench")
+    prior = model.settings.prior
+    config = hf.GPT2Config(
+        vocab_size=models.CODES, n_positions=len(model.prior.positions) + 1, n_embd=prior.width,
+        n_layer=prior.layers, n_head=prior.heads, activation_function="gelu", tie_word_embeddings=False,
+        bos_token_id=None, eos_token_id=None, pad_token_id=None,
+    )  # fmt: skip
+    network = hf.GPT2LMHeadModel(config)
+    network.load_state_dict(_as_gpt2(model.prior.state_dict(), config))
+    network = network.to(labels.device).eval()
+    how = {"do_sample": False} if greedy else {"do_sample": True, "top_k": TOP_K, "top_p": 1.0}
+    prompt = labels[:, None]
+    said = {
+        "max_new_tokens": 256,
+        "cache_implementation": "static",
+        "attention_mask": torch.ones_like(prompt),
+    }
+    return lambda: network.generate(prompt, **said, **how)[:, 1:]
+
+
+def x_transformers(model: Generator, labels: Tensor) -> Way:
+    """A decoder of x-transformers of the same size, with its cache; its weights are its own."""
+    package = optional("x_transformers", extra="bench")
+    prior = model.settings.prior
+    network = package.TransformerWrapper(
+        num_tokens=models.CODES, max_seq_len=len(model.prior.positions) + 1,
+        attn_layers=package.Decoder(
+            dim=prior.width, depth=prior.layers, heads=prior.heads, attn_dim_head=prior.width // prior.heads,
+            attn_flash=True,
+        ),
+    )  # fmt: skip
+    wrapped = package.AutoregressiveWrapper(network).to(labels.device).eval()
+    how = {"filter_logits_fn": "top_k", "filter_kwargs": {"k": TOP_K}, "cache_kv": True}
+    return lambda: wrapped.generate(labels[:, None], 256, **how)
+
+
+def _as_gpt2(state: dict[str, Tensor], config: Any) -> dict[str, Tensor]:
+    """Our weights under GPT-2's names; its linear layers hold the transpose."""
+    names = {
+        "norm1": "ln_1", "qkv": "attn.c_attn", "out": "attn.c_proj", "norm2": "ln_2", "up": "mlp.c_fc",
+        "down": "mlp.c_proj",
+    }  # fmt: skip
+    positions = torch.zeros(config.n_positions, config.n_embd)
+    positions[: len(state["positions"])] = state["positions"]
+    found = {
+        "transformer.wte.weight": state["table.weight"], "transformer.wpe.weight": positions,
+        "transformer.ln_f.weight": state["norm.weight"], "transformer.ln_f.bias": state["norm.bias"],
+        "lm_head.weight": state["head.weight"],
+    }  # fmt: skip
+    for name, value in state.items():
+        if name.startswith("blocks."):
+            _, number, part, kind = name.split(".")
+            turned = value.T if kind == "weight" and not part.startswith("norm") else value
+            found[f"transformer.h.{number}.{names[part]}.{kind}"] = turned
+    return found
+
+
+if __name__ == "__main__":
+    main()

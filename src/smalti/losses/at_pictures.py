@@ -1,0 +1,40 @@
+"""Gradients of losses where they meet, at the pictures: each loss is passed backward once for all uses."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def gradient(
+    loss: Float[Tensor, ""], pictures: Float[Tensor, "b c H W"], *, keep: bool = False
+) -> Float[Tensor, "b c H W"]:
+    """The gradient of a loss with respect to the pictures it was computed from, in fp32.
+
+    keep: the loss's graph is still needed. A mean over many pixels has gradients too small for fp16, so they
+    are carried at about the size that a sum's would have; a power of two changes no digit of other types.
+    """
+    scale = 2.0 ** (pictures.numel().bit_length() - 1)
+    (found,) = torch.autograd.grad(loss * scale, pictures, retain_graph=keep)
+    return found.float() / scale
+
+
+def carry(
+    pictures: Float[Tensor, "b c H W"], loss: Float[Tensor, ""], gradient: Float[Tensor, "b c H W"]
+) -> Float[Tensor, ""]:
+    """The loss, whose backward pass hands the pictures this gradient and stops at them."""
+    return _Carried.apply(pictures, loss.detach(), gradient)  # type: ignore[no-untyped-call]
+
+
+class _Carried(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pictures: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        ctx.dtype = pictures.dtype
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * outer[0]).to(ctx.dtype), None, None

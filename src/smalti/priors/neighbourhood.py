@@ -1,0 +1,265 @@
+"""A prior for canvases of any size: a cell attends to cells near it, so each is computed once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from smalti.config import Positive, Share, settings
+from smalti.errors import UserError
+from smalti.priors.band import Band
+from smalti.priors.cache import Cache
+from smalti.priors.linear import Linear
+from smalti.priors.protocol import Scope
+from smalti.priors.rotary import rotate, turns_of
+
+RADIUS = 7  # of a prior that says none: 15 x 8 cells, what the 2021 window shows of a large canvas
+SPEEDS = 100.0  # rotary base: no two cells that see one another lie further apart than a few dozen cells
+BEFORE = ((0, -1), (-1, -1), (-1, 0), (-1, 1))  # cells whose codes a cell is fed: rows, columns from itself
+AROUND = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))  # of whose map it is told
+Mix = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # layer, queries, keys, values (b k t e) -> b t ke
+Write = Callable[..., tuple[Tensor, Tensor]]  # layer, keys, values -> those of all cells that are held
+
+
+@settings
+class NeighbourhoodSettings:
+    """Size, reach and dropouts."""
+
+    kind: Literal["neighbourhood"] = "neighbourhood"
+    layers: Positive = 12
+    heads: Positive = 8
+    width: Positive = 512  # a multiple of 4 * heads
+    radius: Positive | None = None  # cells seen each way, below half a crop; None: 7, or as many as it allows
+    token_dropout: Share = 0.0  # of what a cell is fed
+    residual_dropout: Share = 0.0  # of what attention adds
+    ffn_dropout: Share = 0.0  # of what the feed-forward network adds
+
+
+class Neighbourhood(nn.Module):
+    """p(next code) by a transformer over the cells near a cell, laid row by row.
+
+    In every layer cell (i, j) attends to itself, to columns j - radius .. j - 1 of its row and to columns
+    j - radius .. j + radius of the radius rows above, as far as the canvas has them; positions are rotary, so
+    that it sees distances alone. It is fed the codes to its left and above it, not the one drawn last, which
+    on a large canvas lies at the other end. So a cell's keys and values never change once its neighbours
+    are known, and the cells of a front (`sampling.band`) do not wait for one another.
+
+    Of a condition of one token every cell is told; one of a token a cell is told where it lies, with the
+    tokens around it.
+    """
+
+    def __init__(self, settings: NeighbourhoodSettings, scope: Scope) -> None:
+        super().__init__()
+        self.grid = _grid(scope)
+        self.radius = _radius(settings.radius, self.grid)
+        _check(settings, scope)
+        self.settings, self.codebook_size = settings, scope.codebook_size
+        self.prefix_length = scope.prefix_length
+        width = settings.width
+        self.table = nn.Embedding(scope.codebook_size + 1, width)  # the last: beyond the border
+        self.join = Linear(len(BEFORE) * width, width, bias=False)
+        self.is_told_by_cell = scope.prefix_length > 1
+        self.prefix_table = nn.Embedding(scope.prefix_vocabulary + self.is_told_by_cell, width)
+        self.prefix_join = Linear(len(AROUND) * width, width, bias=False) if self.is_told_by_cell else None
+        self.dropout = nn.Dropout(settings.token_dropout)
+        self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.head = Linear(width, scope.codebook_size, bias=False)
+        self.apply(_start)
+        nn.init.zeros_(self.head.weight)  # the first loss is log v
+
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+        """Teacher forcing on training crops: row i scores code i given the prefix and the codes before it."""
+        return self.score(self._laid(codes), self._tokens(prefix))
+
+    def score(self, codes: Int64[Tensor, "b h w"], tokens: Int64[Tensor, "b y x"]) -> Float[Tensor, "b n v"]:
+        """Teacher forcing on canvases of any size, n = h w; memory grows with n * n.
+
+        tokens: the condition, one a cell (y x = h w) or one for all (1 1).
+        """
+        cells = _cells(codes.shape[1], codes.shape[2], codes.device)
+        mix = partial(_mix, visible=self._visible(cells, cells))
+        return self.head(self._run(self._embed(codes, tokens, cells), cells, mix))
+
+    def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, width: int) -> Band:
+        """An empty band of rows of canvases of that width, with their condition as in `score`."""
+        return Band.empty(
+            tokens,
+            rows=rows,
+            width=width,
+            layers=self.settings.layers,
+            heads=self.settings.heads,
+            like=self.table.weight,
+        )
+
+    def feed(
+        self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], band: Band
+    ) -> Float[Tensor, "b c v"]:
+        """Scores of the codes of cells (row, column), and their keys and values into the band, in one pass.
+
+        Of codes only those left of and above these cells are read. All cells that these see are in the band,
+        or among these.
+        """
+        write = partial(band.write, places=band.place(cells))
+        mix = partial(_mix, visible=self._visible(cells, band.cells), write=write)
+        return self.head(self._run(self._embed(codes, band.tokens, cells), cells, mix))
+
+    def new_cache(self, batch: int) -> Cache:
+        """An empty key/value cache for a prefix and the codes of one training crop."""
+        heads, width = self.settings.heads, self.settings.width
+        count = self.grid[0] * self.grid[1]
+        shape = (batch, heads, count, width // heads)
+        cache = Cache.empty(layers=self.settings.layers, shape=shape, like=self.table.weight)
+        cache.tokens = self.table.weight.new_zeros((batch, self.prefix_length + count), dtype=torch.int64)
+        return cache
+
+    def next(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
+        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
+        cache = self.new_cache(len(codes)) if cache is None else cache
+        assert cache.tokens is not None, "a cache of this prior holds the codes"
+        given = torch.cat((prefix, codes), 1)
+        cache.tokens[:, : given.shape[1]] = given
+        return self._go_on(cache, codes.shape[1] + 1)
+
+    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
+        """Feed one more code a row, get the scores of the one after it."""
+        assert cache.tokens is not None, "a cache of this prior holds the codes"
+        cache.tokens[:, self.prefix_length + cache.length - 1] = codes
+        return self._go_on(cache, cache.length + 1)
+
+    def _go_on(self, cache: Cache, until: int) -> Tensor:
+        """Compute the cells of a crop up to `until`, whose neighbours' codes the cache knows."""
+        assert cache.tokens is not None
+        prefix, codes = cache.tokens[:, : self.prefix_length], cache.tokens[:, self.prefix_length :]
+        cells = _cells(*self.grid, codes.device)
+        assert until <= len(cells), f"a crop of {len(cells)} cells, asked for number {until}"
+        new = cells[cache.length : until]
+        mix = partial(_mix, visible=self._visible(new, cells[:until]), write=cache.write)
+        x = self._run(self._embed(self._laid(codes), self._tokens(prefix), new), new, mix)
+        cache.length = until
+        return self.head(x[:, -1])
+
+    def _tokens(self, prefix: Int64[Tensor, "b m"]) -> Int64[Tensor, "b y x"]:
+        return self._laid(prefix) if self.is_told_by_cell else prefix[:, :, None]
+
+    def _laid(self, sequence: Int64[Tensor, "b n"]) -> Int64[Tensor, "b h w"]:
+        return sequence.reshape(len(sequence), *self.grid)
+
+    def _visible(self, asking: Tensor, seen: Tensor) -> Tensor:
+        """Whether a cell (rows) sees another (columns)."""
+        down, right = (asking[:, None] - seen).unbind(-1)
+        above = (down > 0) & (down <= self.radius) & (right.abs() <= self.radius)
+        return above | (down == 0) & (right >= 0) & (right <= self.radius)
+
+    def _embed(self, codes: Tensor, tokens: Tensor, cells: Tensor) -> Tensor:
+        """What cells are fed (b c e): the codes before them and the condition."""
+        beyond = len(self.table.weight) - 1
+        x = self.join(self.table(_look(codes, cells, BEFORE, beyond)).flatten(2))
+        if self.prefix_join is None:
+            told = self.prefix_table(tokens[:, 0])  # b 1 e
+        else:
+            beyond = len(self.prefix_table.weight) - 1
+            told = self.prefix_join(self.prefix_table(_look(tokens, cells, AROUND, beyond)).flatten(2))
+        return self.dropout(x + told).to(self.table.weight.dtype)  # fp32 under autocast, as all that is added
+
+    def _run(self, x: Tensor, cells: Tensor, mix: Mix) -> Tensor:
+        """All blocks and the last norm; mix is attention to the cells that each of these sees."""
+        turn = turns_of(cells, width=self.settings.width // self.settings.heads, base=SPEEDS)
+        for block in self.blocks:
+            x = block(x, turn, mix)
+        return self.norm(x)
+
+
+class Block(nn.Module):
+    """Attention, then a feed-forward network, each added to its input."""
+
+    def __init__(self, settings: NeighbourhoodSettings, layer: int) -> None:
+        super().__init__()
+        width = settings.width
+        hidden = 32 * -(-width // 12)  # 2/3 of 4 * width, rounded up to a multiple of 32
+        self.layer, self.heads = layer, settings.heads
+        self.norm1 = nn.RMSNorm(width, eps=1e-5)
+        self.qkv = Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
+        self.gains = nn.Parameter(torch.ones(2, 1, width // settings.heads))  # of queries and keys
+        self.out = Linear(width, width, bias=False)
+        self.norm2 = nn.RMSNorm(width, eps=1e-5)
+        self.up = Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
+        self.down = Linear(hidden, width, bias=False)
+        self.residual_dropout = nn.Dropout(settings.residual_dropout)
+        self.ffn_dropout = nn.Dropout(settings.ffn_dropout)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mix: Mix) -> Tensor:
+        """Cells b c e in and out."""
+        heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b c 3 k e
+        asking, values = heads[:, :, :2], heads[:, :, 2].transpose(1, 2)
+        asking = F.rms_norm(asking, asking.shape[-1:], eps=1e-5) * self.gains
+        queries, keys = rotate(asking, *turn).to(values.dtype).transpose(1, 3).unbind(2)
+        x = x + self.residual_dropout(self.out(mix(self.layer, queries, keys, values)))
+        gate, fed = self.up(self.norm2(x)).chunk(2, -1)
+        return x + self.ffn_dropout(self.down(F.silu(gate) * fed))
+
+
+def _mix(
+    layer: int, queries: Tensor, keys: Tensor, values: Tensor, *, visible: Tensor, write: Write | None = None
+) -> Tensor:
+    """Attention under a mask, to the cells of this pass or to all that are held once these are written."""
+    if write is not None:
+        keys, values = write(layer, keys=keys, values=values)
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible).transpose(1, 2).flatten(2)
+
+
+def _look(grid: Tensor, cells: Tensor, offsets: tuple[tuple[int, int], ...], beyond: int) -> Tensor:
+    """What stands (b c o) on grids b h w at these steps from cells; `beyond` where the grid has ended."""
+    found = []
+    for down, right in offsets:
+        rows, columns = cells[:, 0] + down, cells[:, 1] + right
+        inside = (rows >= 0) & (rows < grid.shape[1]) & (columns >= 0) & (columns < grid.shape[2])
+        found.append(grid[:, rows.where(inside, 0), columns.where(inside, 0)].where(inside, beyond))
+    return torch.stack(found, -1)
+
+
+def _cells(height: int, width: int, device: torch.device) -> Int64[Tensor, "n 2"]:
+    """Row and column of every cell, row by row."""
+    return torch.cartesian_prod(torch.arange(height, device=device), torch.arange(width, device=device))
+
+
+def _grid(scope: Scope) -> tuple[int, int]:
+    """Height and width of the training crop; UserError for cells that do not lie row by row."""
+    height, width = (1 + max(cell[axis] for cell in scope.cells) for axis in (0, 1))
+    if scope.cells != tuple((row, column) for row in range(height) for column in range(width)):
+        raise UserError("order=row for a prior of kind neighbourhood", "another order", "set order=row")
+    return height, width
+
+
+def _radius(given: int | None, grid: tuple[int, int]) -> int:
+    """Below half the crop, so that training meets whole neighbourhoods; UserError if it is not."""
+    most = (min(grid) - 1) // 2
+    crop = f"{grid[0]} x {grid[1]} cells"
+    if most < 1:
+        raise UserError("a training crop of 3 x 3 cells or more", crop, "train on larger crops")
+    if given is not None and given > most:
+        expected = f"prior.radius of at most {most}, below half the training crop of {crop}"
+        raise UserError(expected, str(given), f"set prior.radius={most}, or train on larger crops")
+    return given or min(RADIUS, most)
+
+
+def _check(settings: NeighbourhoodSettings, scope: Scope) -> None:
+    if settings.width % (4 * settings.heads):
+        got = f"{settings.width} and {settings.heads}"
+        raise UserError("prior.width that is a multiple of 4 times prior.heads", got, "change one of the two")
+    if scope.prefix_length not in (1, len(scope.cells)):
+        expected = "a condition of one token, or of one a cell, for a prior of kind neighbourhood"
+        got = f"one of {scope.prefix_length} tokens for {len(scope.cells)} cells"
+        raise UserError(expected, got, "set prior.kind=modern, or use another condition")
+
+
+def _start(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)

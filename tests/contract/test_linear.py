@@ -1,0 +1,29 @@
+"""The priors' linear layer is nn.Linear whatever the rows, and keeps its gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from smalti.priors.linear import FEW, Linear
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, FEW, FEW + 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_it_is_linear(rows, dtype, bias):
+    torch.manual_seed(rows)
+    layer = Linear(24, 40, bias=bias).to(dtype)
+    x = torch.randn(rows, 1, 24).to(dtype)
+    expected = F.linear(x.double(), layer.weight.double(), layer.bias.double() if bias else None)
+    with torch.no_grad():
+        found = layer(x)
+    assert found.dtype == dtype
+    atol = 1e-5 if dtype == torch.float32 else 0.02
+    torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0.01)
+
+
+def test_gradients():
+    layer = Linear(8, 5).to(torch.bfloat16)
+    layer(torch.randn(2, 8).bfloat16()).sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.abs().sum() > 0

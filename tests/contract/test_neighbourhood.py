@@ -1,0 +1,338 @@
+"""A prior of neighbourhoods: each cell computed once, the same codes however they are laid, any canvas."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import generator
+
+import smalti
+from smalti import config
+from smalti.conditions.coordinates import CoordinatesSettings
+from smalti.conditions.map import MapSettings
+from smalti.conditions.prompt import GridPrompt, SamePrompt
+from smalti.errors import UserError
+from smalti.orders import order
+from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
+from smalti.priors.protocol import Scope
+from smalti.sampling import band, plain
+from smalti.sampling.canvas import Canvas
+from smalti.sampling.choice import Choice, choose
+from smalti.sampling.draw import draw
+from smalti.sampling.guidance import Scorer
+
+CROP, CODES, TOKENS = (7, 8), 11, 5
+GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 17), (16, 9)]
+
+
+def build(*, by_cell: bool = False, layers: int = 2, **more) -> Neighbourhood:
+    torch.manual_seed(0)
+    scope = Scope(
+        codebook_size=CODES,
+        prefix_vocabulary=TOKENS,
+        prefix_length=56 if by_cell else 1,
+        cells=tuple(itertools.product(*map(range, CROP))),
+    )
+    prior = Neighbourhood(NeighbourhoodSettings(layers=layers, heads=2, width=16, **more), scope).eval()
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return prior
+
+
+def tokens(by_cell: bool, grid, num: int, start: int = 0) -> torch.Tensor:
+    draws = torch.Generator().manual_seed(start)
+    return torch.randint(TOKENS, (num, *(grid if by_cell else (1, 1))), generator=draws)
+
+
+def scorer_of(prior, grid, num: int, scale: float = 1.0) -> Scorer:
+    def prompt(start):
+        found = tokens(prior.is_told_by_cell, grid, num, start)
+        return GridPrompt(tokens=found) if prior.is_told_by_cell else SamePrompt(prefix=found[:, 0])
+
+    return Scorer(prior, prompt(0), null=prompt(9) if scale != 1 else None, scale=scale, limit=CODES)
+
+
+def blank(grid, num: int = 2, choice=Choice(), **more) -> Canvas:  # noqa: B008
+    return Canvas(
+        codes=torch.zeros(num, *grid, dtype=torch.int64),
+        known=torch.zeros(grid, dtype=torch.bool),
+        seeds=torch.arange(num) * 1000 - 7,
+        window=tuple(map(min, grid, CROP)),
+        order=order("row", *CROP),
+        choice=choice,
+        **more,
+    )
+
+
+class Counted(Neighbourhood):
+    """Counts the passes and the cells that go through it."""
+
+    def feed(self, codes, cells, band):
+        self.passes, self.cells = self.passes + 1, self.cells + len(cells)
+        return super().feed(codes, cells, band)
+
+
+def counted(prior: Neighbourhood) -> Neighbourhood:
+    prior.__class__, prior.passes, prior.cells = Counted, 0, 0
+    return prior
+
+
+def by_hand(prior, canvas: Canvas, scale: float) -> torch.Tensor:
+    """Cell by cell, everything computed anew for each by teacher forcing, guidance in two passes."""
+    codes, (height, width) = torch.where(canvas.known, canvas.codes, 0), canvas.grid
+    said, null = (tokens(prior.is_told_by_cell, canvas.grid, len(codes), start) for start in (0, 9))
+    for cell in range(height * width):
+        row, column = divmod(cell, width)
+        if canvas.known[row, column]:
+            continue
+        scores = prior.score(codes, said)[:, cell]
+        if scale != 1:
+            without = prior.score(codes, null)[:, cell]
+            scores = without + scale * (scores - without)
+        codes[:, row, column] = choose(
+            scores, canvas.seeds, torch.full_like(canvas.seeds, cell), canvas.choice
+        )
+    return codes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("by_cell", [False, True], ids=["one token", "a map"])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_fronts_lay_what_teacher_forcing_lays(by_cell, grid, scale):
+    prior = build(by_cell=by_cell, radius=2)
+    canvas = blank(grid, choice=Choice(top_k=7, temperature=1.5))
+    found = draw(scorer_of(prior, grid, 2, scale), canvas)
+    assert found.equal(by_hand(prior, canvas, scale))
+    assert grid == (1, 1) or not found[0].equal(found[1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("radius", [1, 3])
+@pytest.mark.parametrize("by_cell", [False, True], ids=["one token", "a map"])
+def test_a_crop_is_laid_as_any_prior_lays_it(radius, by_cell):
+    """With the ordinary cache, place by place; greedily it is the argmax of teacher forcing."""
+    prior, canvas = build(by_cell=by_cell, radius=radius), blank(CROP)
+    assert draw(scorer_of(prior, CROP, 2), canvas).equal(plain.draw(scorer_of(prior, CROP, 2), canvas))
+    greedy = draw(scorer_of(prior, CROP, 2), replace(canvas, choice=Choice(top_k=1)))
+    scores = prior(greedy.flatten(1), tokens(by_cell, CROP, 2).flatten(1))
+    assert scores.argmax(-1).equal(greedy.flatten(1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kept", ["rows", "all but the end", "a patch", "the lower rows", "everything"])
+def test_completion(kept):
+    prior, grid = build(by_cell=True), (12, 10)
+    canvas = blank(grid)
+    whole = draw(scorer_of(prior, grid, 2), canvas)
+    known = torch.zeros(grid, dtype=torch.bool)
+    parts = {"rows": known[:7], "all but the end": known[:-1], "a patch": known[2:6, 3:9]}
+    parts |= {"the lower rows": known[8:], "everything": known}
+    parts[kept].fill_(True)
+    junk = torch.randint(CODES, (2, *grid), generator=torch.Generator().manual_seed(0))
+    done = []
+    again = replace(canvas, codes=torch.where(known, whole, junk), known=known, progress=done.append)
+    found = draw(scorer_of(prior, grid, 2), again)
+    assert found[:, known].equal(whole[:, known])
+    assert sum(done) == whole.numel()
+    other = draw(scorer_of(prior, grid, 2), replace(again, seeds=canvas.seeds + 1))
+    assert other[:, known].equal(whole[:, known])
+    assert kept == "everything" or not other.equal(whole)
+    assert found.equal(by_hand(prior, again, 1.0))
+    assert kept == "the lower rows" or found.equal(whole)  # a cell sees what is known above it, not below
+
+
+@torch.no_grad()
+def test_canvases_do_not_hang_on_one_another():
+    prior, grid = build(), (9, 20)
+    together = draw(scorer_of(prior, grid, 3), blank(grid, 3))
+    for one in range(3):
+        prompt = SamePrompt(prefix=tokens(False, grid, 3)[one : one + 1, 0])
+        canvas = replace(blank(grid, 1), seeds=torch.tensor([one * 1000 - 7]))
+        assert draw(Scorer(prior, prompt, limit=CODES), canvas)[0].equal(together[one])
+
+
+@torch.no_grad()
+def test_a_megapixel_takes_as_many_tokens_as_it_has_cells():
+    """64 x 64 cells: 4096 tokens in 8 (64 - 1) + 64 passes at radius 7; a moving window feeds 4096 * 256."""
+    prior = counted(build(layers=1, radius=3))
+    canvas = blank((64, 64), 1)
+    draw(scorer_of(prior, (64, 64), 1), canvas)
+    assert (prior.cells, prior.passes) == (4096, 4 * 63 + 64)
+    assert len(list(band.fronts(canvas, 7))) == 8 * 63 + 64
+
+
+@torch.no_grad()
+def test_both_halves_of_guidance_go_in_one_pass():
+    prior = counted(build())
+    draw(scorer_of(prior, (8, 9), 2, 3.0), blank((8, 9)))
+    assert prior.cells == 72
+
+
+@torch.no_grad()
+def test_known_rows_take_a_pass_each_and_what_lies_below_takes_none():
+    prior, canvas = counted(build(radius=2)), blank((10, 12))
+    canvas.known[:4] = True
+    canvas.known[7:] = True
+    draw(scorer_of(prior, canvas.grid, 2), canvas)
+    assert (prior.cells, prior.passes) == (7 * 12, 4 + 3 * 2 + 12)
+
+
+@pytest.mark.parametrize(
+    ("grid", "radius"), [((9, 30), 1), ((20, 11), 3), ((5, 64), 7), ((9, 2), 3), ((3, 1), 2)]
+)
+def test_fronts_wait_for_what_they_see_and_the_band_still_holds_it(grid, radius):
+    (height, width), rows = grid, band.held(grid, radius)
+    holds, laid = {}, 0
+    for front in band.fronts(blank(grid), radius):
+        places = [divmod(cell, width) for cell in front.cells]
+        assert front.unknown == len(places) <= band.together(grid, radius)
+        for row, column in places:
+            holds[row % rows, column] = (row, column)
+        for row, column in places:
+            above = itertools.product(range(row - radius, row), range(column - radius, column + radius + 1))
+            left = ((row, column - far) for far in range(1, radius + 1))
+            for cell in itertools.chain(above, left):
+                inside = cell[0] >= 0 and 0 <= cell[1] < width
+                assert not inside or holds.get((cell[0] % rows, cell[1])) == cell
+                assert cell not in places
+        laid += len(places)
+    assert laid == height * width
+
+
+def test_memory_is_that_of_a_band():
+    prior = build(radius=2)
+    sizes = [band.held((height, 20), 2) for height in (4, 40, 400)]
+    assert sizes == [4, 9, 9]
+    found = prior.new_band(tokens(False, (40, 20), 3), rows=9, width=20)
+    assert {tuple(part.shape) for part in found.keys + found.values} == {(3, 2, 9 * 20, 8)}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("radius", [1, 2])
+def test_one_layer_sees_its_neighbourhood_and_no_more(radius):
+    """In one layer code (i, j) reaches the cells that see one that is fed it: no other way exists."""
+    prior = build(layers=1, radius=radius)
+    codes, prompt = torch.zeros(1, 9, 11, dtype=torch.int64), tokens(False, (9, 11), 1)
+    scores = prior.score(codes, prompt)
+    for row, column in [(0, 0), (3, 5), (4, 10), (8, 4)]:
+        changed = codes.clone()
+        changed[0, row, column] = 1
+        moved = (prior.score(changed, prompt) - scores).abs().amax((0, 2)).view(9, 11) > 1e-5
+        fed = [(row, column + 1), (row + 1, column - 1), (row + 1, column), (row + 1, column + 1)]
+        fed = [cell for cell in fed if cell[0] < 9 and 0 <= cell[1] < 11]
+        for i, j in itertools.product(range(9), range(11)):
+            seen = [(y, x) for y, x in fed if 0 < i - y <= radius and abs(j - x) <= radius]
+            seen += [(y, x) for y, x in fed if y == i and 0 <= j - x <= radius]
+            assert moved[i, j] == bool(seen), (row, column, i, j)
+
+
+@torch.no_grad()
+def test_far_from_borders_a_cell_does_not_know_where_it_is():
+    prior = build(layers=1, radius=1)
+    codes = torch.randint(CODES, (1, 9, 12), generator=torch.Generator().manual_seed(0))
+    prompt = tokens(False, (9, 12), 1)
+    here = prior.score(codes, prompt).view(9, 12, -1)
+    moved = prior.score(codes.roll((2, 3), (1, 2)), prompt).view(9, 12, -1)
+    torch.testing.assert_close(moved[5:8, 6:9], here[3:6, 3:6], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_map_tells_a_cell_of_itself_and_of_those_around_it():
+    prior = build(by_cell=True, layers=1, radius=1)
+    codes, said = torch.zeros(1, 6, 7, dtype=torch.int64), tokens(True, (6, 7), 1)
+    scores, other = prior.score(codes, said), said.clone()
+    other[0, 3, 3] = (other[0, 3, 3] + 1) % TOKENS
+    moved = (prior.score(codes, other) - scores).abs().amax((0, 2)).view(6, 7) > 1e-5
+    assert moved[2:5, 2:5].all()  # also above it: the whole map is known beforehand
+    assert not moved[:2].any()
+
+
+def test_whole_pictures_of_any_size():
+    model = generator("neighbourhood")
+    for size in [(2, 2), (4, 20), (8, 8), (22, 6)]:
+        codes = model.sample(num=3, size=size, label=[0, 1, 2], output="codes", guidance=1.5)
+        assert codes.shape == (3, size[0] // 2, size[1] // 2)
+        alone = model.sample(size=size, label=1, seed=1, output="codes", guidance=1.5)
+        assert alone[0].equal(codes[1])
+    small = torch.zeros(3, 6, 10)
+    kept = model.complete(small, keep=0.4, num=2, label=0, output="codes")
+    assert (kept[:, :1] == model.tokenizer.encode(small[None])[:, :1]).all()
+
+
+@pytest.mark.parametrize("condition", [CoordinatesSettings(), MapSettings(shared=True, dropout=0.5)], ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (14, 18), (4, 6)], ids=str)
+def test_whole_pictures_with_a_condition_a_cell(condition, size):
+    model = generator("neighbourhood", condition=condition)
+    told, more = {}, {}
+    if isinstance(condition, MapSettings):
+        told = {"map": torch.rand(3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1}
+        more = {"guidance": 1.5}
+    drawn = model.sample(num=2, size=size, output="codes", **told, **more)
+    assert drawn.shape == (2, size[0] // 2, size[1] // 2)
+    if size == (8, 8):
+        sequence = model.logits(model.sample(size=size, top_k=1, output="codes", **told), **told).argmax(-1)
+        assert model.sample(size=size, top_k=1, output="codes", **told).flatten(1).equal(sequence)
+    if told:
+        other = model.sample(num=2, size=size, output="codes", map=-told["map"], **more)
+        assert not other.equal(drawn)
+
+
+def test_half_precision_draws():
+    model = generator("neighbourhood").bfloat16()
+    assert model.sample(num=2, size=(8, 12), label=0, output="codes").shape == (2, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"radius": 4}, "prior.radius of at most 3, below half the training crop of 7 x 8 cells, got 4"),
+        ({"heads": 8}, "multiple of 4 times prior.heads, got 16 and 8"),
+        ({"cells": tuple(itertools.product(range(2), range(9)))}, "3 x 3 cells or more, got 2 x 9"),
+        ({"cells": tuple((row, 3 - column) for row in range(4) for column in range(4))}, "order=row"),
+        ({"prefix_length": 4}, "of one token, or of one a cell, .* 4 tokens for 56 cells"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be(changes, words):
+    scope = {"prefix_length": 1, "cells": tuple(itertools.product(*map(range, CROP)))}
+    scope |= {name: value for name, value in changes.items() if name in scope}
+    settings = {"heads": 2, **{name: value for name, value in changes.items() if name not in scope}}
+    with pytest.raises(UserError, match=words):
+        Neighbourhood(
+            NeighbourhoodSettings(width=16, **settings),
+            Scope(codebook_size=CODES, prefix_vocabulary=TOKENS, **scope),
+        )
+
+
+def test_the_radius_that_nobody_gives():
+    assert build().radius == 3
+    cells = tuple(itertools.product(range(16), range(32)))
+    scope = Scope(codebook_size=CODES, prefix_vocabulary=TOKENS, prefix_length=1, cells=cells)
+    assert Neighbourhood(NeighbourhoodSettings(layers=1, heads=1, width=4), scope).radius == 7
+
+
+def test_its_recipe_learns(photos, tmp_path):
+    model = generator()
+    smalti.save(model.tokenizer, tmp_path / "tokenizer")
+    run = smalti.train(
+        "prior_neighbourhood",
+        data=photos,
+        out=tmp_path / "run",
+        tokenizer=str(tmp_path / "tokenizer"),
+        steps=3,
+        size=16,
+        batch=4,
+        validate_every=3,
+        checkpoint_every=3,
+        precision="fp32",
+        optimizer={"lr": 1.0e-3},
+        prior={"kind": "neighbourhood", "layers": 1, "heads": 2, "width": 16},
+    )
+    trained = smalti.load(run)
+    assert trained.prior.radius == 3
+    assert trained.sample(size=(20, 36), label="lying", output="codes").shape == (1, 10, 18)
+    assert config.recipes()["prior_neighbourhood"].is_file()
+    assert math.isfinite(trained.nats_per_token(torch.zeros(1, 8, 8, dtype=torch.int64), label=0))
