@@ -39,6 +39,8 @@ clean:
 	$(INSTALL) -e '.[demo]'
 	touch $@
 
+# lpips asks for torchvision, which would bring CUDA packages: --no-deps; a test compares with it.
 .venv/.dev: .venv/.torch pyproject.toml
 	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --no-deps lpips
 	touch $@
