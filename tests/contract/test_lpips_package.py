@@ -1,7 +1,8 @@
 """LPIPS is the distance of the `lpips` package: same weights, same pictures, same number.
 
-The package takes VGG16 from torchvision, which this project does not install (it would bring CUDA packages with
-it): a stand-in gives the same layers with random weights. Needs `pip install --no-deps lpips`, as `make test` does.
+The package takes VGG16 from torchvision, which this project does not install (it would bring CUDA packages
+with it): a stand-in gives the same layers with random weights. Needs `pip install --no-deps lpips`, as
+`make test` does.
 """
 
 import sys
@@ -40,13 +41,11 @@ def _features() -> nn.Sequential:
     """The convolutional part of VGG16 (arXiv:1409.1556, table 1, D), in torchvision's numbering."""
     layers: list[nn.Module] = []
     channels = 3
-    for width in WIDTHS:
-        if width == "pool":
-            layers.append(nn.MaxPool2d(2))
-            continue
-        assert isinstance(width, int)
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-        channels = width
+    for stage in STAGES:
+        for width in stage:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
 
 
