@@ -15,26 +15,7 @@ from torch import nn
 from smalti.losses.lpips import LPIPS
 from smalti.losses.vgg import VGG16
 
-WIDTHS = (
-    64,
-    64,
-    "pool",
-    128,
-    128,
-    "pool",
-    256,
-    256,
-    256,
-    "pool",
-    512,
-    512,
-    512,
-    "pool",
-    512,
-    512,
-    512,
-    "pool",
-)
+STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # widths
 
 
 def _features() -> nn.Sequential:
