@@ -377,6 +377,18 @@ def test_the_commands(written, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_pictures_in_0_to_1(written, tmp_path):
+    folder, plain = written(tokenizer()), tokenizer()
+    words = ["import", str(folder), str(tmp_path / "model"), "--image-range", "0..1"]
+    assert CliRunner().invoke(group, words).exit_code == 0
+    found = smalti.load(tmp_path / "model")
+    pictures = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(found.latents(pictures), plain.latents(pictures / 2 + 0.5))
+    rebuilt = plain.reconstruct(pictures / 2 + 0.5) * 2 - 1
+    torch.testing.assert_close(found.reconstruct(pictures), rebuilt)
+    assert not torch.allclose(found.reconstruct(pictures), plain.reconstruct(pictures))
+
+
 def test_loading_a_foreign_file_says_what_to_do(written):
     folder = written(tokenizer())
     for path in (folder, folder / "checkpoints" / "last.ckpt"):
