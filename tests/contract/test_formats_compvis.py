@@ -271,6 +271,46 @@ def test_a_yaml_of_another_model(written, key, value):
     assert len(str(mistake.value)) < 400
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("ch_mult", 3, "a list of numbers for ch_mult"),
+        ("attn_resolutions", "none", "a list of numbers for attn_resolutions"),
+        ("resolution", "${size}", "a number for resolution"),
+        ("dropout", None, "a number for dropout"),
+    ],
+)
+def test_a_yaml_with_other_things_than_numbers(written, key, value, told):
+    def change(config):
+        config["model"]["params"]["ddconfig"][key] = value
+
+    with pytest.raises(UserError, match=told):
+        read(written(tokenizer(), yaml_change=change))
+
+
+def test_yamls_of_another_kind_of_model(written, tmp_path):
+    run = written(tokenizer())
+    of_tokenizer = shutil.copy(next((run / "configs").glob("*")), tmp_path / "tokenizer.yaml")
+    tokens = shutil.copytree(run, tmp_path / "tokens")
+    shutil.rmtree(run)
+    run = written(generator(), yaml_change=lambda config: smaller(config["model"]["params"]))
+    (of_prior,) = (run / "configs").glob("*")
+    with pytest.raises(UserError, match="yaml of a model with a prior"):
+        read(run, of_tokenizer)
+    with pytest.raises(UserError, match="ch_mult"):  # of the first stage, which a file alone could be
+        read(tokens, of_prior)
+
+
+def smaller(params: dict) -> None:
+    params["first_stage_config"]["params"]["ddconfig"]["ch_mult"] = [1]
+
+
+def test_maps_that_were_reduced_need_a_yaml(written):
+    model = generator(MapSettings(size=2), maps=tokenizer(1), positions=4)  # 1 + 4 - 1 places
+    with pytest.raises(UserError, match="how many codes"):
+        read(alone(written(model)), num_heads=2)
+
+
 @pytest.mark.parametrize("key", ["n_embed", "embed_dim"])
 def test_another_codebook(written, key):
     def change(config):
