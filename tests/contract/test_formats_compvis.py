@@ -306,7 +306,7 @@ def smaller(params: dict) -> None:
 
 
 def test_maps_that_were_reduced_need_a_yaml(written):
-    model = generator(MapSettings(size=2), maps=tokenizer(1), positions=4)  # 1 + 4 - 1 places
+    model = generator(MapSettings(size=2), maps=tokenizer(1), positions=12)  # two grids of 6 are no squares
     with pytest.raises(UserError, match="how many codes"):
         read(alone(written(model)), num_heads=2)
 

@@ -6,12 +6,12 @@ from typing import Any
 from smalti.errors import UserError
 
 OTHER_MODEL = "the yaml is of another model: give the right one with --config"
-_NUMBERS = frozenset(  # names under which a yaml of theirs gives a number that is read
-    """ch num_res_blocks resolution in_channels out_ch z_channels n_embed embed_dim dropout kl_weight
-    n_layer n_head n_embd vocab_size block_size n_unmasked embd_pdrop resid_pdrop attn_pdrop pkeep
-    sos_token downsample_cond_size n_classes no_tokens max_objects_per_image H W""".split()
-)
-_LISTS = frozenset({"ch_mult", "attn_resolutions"})  # and a list of numbers
+# names under which a yaml of theirs gives a number that is read, and a list of them
+_NUMBERS = {"ch", "num_res_blocks", "resolution", "in_channels", "out_ch", "z_channels", "dropout"}
+_NUMBERS |= {"n_embed", "embed_dim", "kl_weight", "sos_token", "n_classes", "downsample_cond_size", "pkeep"}
+_NUMBERS |= {"n_layer", "n_head", "n_embd", "vocab_size", "block_size", "n_unmasked", "H", "W"}
+_NUMBERS |= {"embd_pdrop", "resid_pdrop", "attn_pdrop", "no_tokens", "max_objects_per_image"}
+_LISTS = {"ch_mult", "attn_resolutions"}
 
 
 def model_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
