@@ -44,8 +44,10 @@ clean:
 	$(INSTALL) -e '.[demo]'
 	touch $@
 
+# lpips asks for torchvision, which would bring CUDA packages: --no-deps; a test compares with it.
 .venv/.dev: .venv/.torch pyproject.toml
 	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --no-deps lpips
 	touch $@
 
 .venv/.bench: .venv/.dev

@@ -139,9 +139,8 @@ def one_hot(labels: Int64[Tensor, "b H W"], classes: int) -> Float[Tensor, "b {c
 
 def colour_labels(labels: Int64[Tensor, "b H W"]) -> UInt8[Tensor, "b 3 H W"]:
     """Label maps to look at: a colour for each class number, far from those of the numbers beside it."""
-    hues = (
-        labels.double() * (math.sqrt(5) - 1) / 2
-    )  # turns of the circle: multiples of the golden ratio spread
+    # turns of the circle: multiples of the golden ratio spread
+    hues = labels.double() * (math.sqrt(5) - 1) / 2
     waves = [torch.cos((hues - third / 3) * (2 * math.pi)) for third in range(3)]
     light = 0.5 + 0.25 * (labels % 3)  # three levels, so that hues which meet again differ
     return to_uint8((torch.stack(waves, 1) * 0.5 + light[:, None] - 0.75).float())

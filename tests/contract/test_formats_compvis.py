@@ -271,6 +271,46 @@ def test_a_yaml_of_another_model(written, key, value):
     assert len(str(mistake.value)) < 400
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("ch_mult", 3, "a list of numbers for ch_mult"),
+        ("attn_resolutions", "none", "a list of numbers for attn_resolutions"),
+        ("resolution", "${size}", "a number for resolution"),
+        ("dropout", None, "a number for dropout"),
+    ],
+)
+def test_a_yaml_with_other_things_than_numbers(written, key, value, told):
+    def change(config):
+        config["model"]["params"]["ddconfig"][key] = value
+
+    with pytest.raises(UserError, match=told):
+        read(written(tokenizer(), yaml_change=change))
+
+
+def test_yamls_of_another_kind_of_model(written, tmp_path):
+    run = written(tokenizer())
+    of_tokenizer = shutil.copy(next((run / "configs").glob("*")), tmp_path / "tokenizer.yaml")
+    tokens = shutil.copytree(run, tmp_path / "tokens")
+    shutil.rmtree(run)
+    run = written(generator(), yaml_change=lambda config: smaller(config["model"]["params"]))
+    (of_prior,) = (run / "configs").glob("*")
+    with pytest.raises(UserError, match="yaml of a model with a prior"):
+        read(run, of_tokenizer)
+    with pytest.raises(UserError, match="ch_mult"):  # of the first stage, which a file alone could be
+        read(tokens, of_prior)
+
+
+def smaller(params: dict) -> None:
+    params["first_stage_config"]["params"]["ddconfig"]["ch_mult"] = [1]
+
+
+def test_maps_that_were_reduced_need_a_yaml(written):
+    model = generator(MapSettings(size=2), maps=tokenizer(1), positions=12)  # two grids of 6 are no squares
+    with pytest.raises(UserError, match="how many codes"):
+        read(alone(written(model)), num_heads=2)
+
+
 @pytest.mark.parametrize("key", ["n_embed", "embed_dim"])
 def test_another_codebook(written, key):
     def change(config):
@@ -375,6 +415,18 @@ def test_the_commands(written, tmp_path):
     )
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_pictures_in_0_to_1(written, tmp_path):
+    folder, plain = written(tokenizer()), tokenizer()
+    words = ["import", str(folder), str(tmp_path / "model"), "--image-range", "0..1"]
+    assert CliRunner().invoke(group, words).exit_code == 0
+    found = smalti.load(tmp_path / "model")
+    pictures = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(found.latents(pictures), plain.latents(pictures / 2 + 0.5))
+    rebuilt = plain.reconstruct(pictures / 2 + 0.5) * 2 - 1
+    torch.testing.assert_close(found.reconstruct(pictures), rebuilt)
+    assert not torch.allclose(found.reconstruct(pictures), plain.reconstruct(pictures))
 
 
 def test_loading_a_foreign_file_says_what_to_do(written):

@@ -59,6 +59,11 @@ def run(*words):
     return CliRunner().invoke(group, [str(word) for word in words], catch_exceptions=False)
 
 
+def test_every_format_is_tried():
+    """compvis has tests of its own."""
+    assert {*FILES, "compvis"} == FORMATS.keys()
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_becomes_a_model_folder(name, tmp_path):
     path = FILES[name](tmp_path)

@@ -173,3 +173,25 @@ def test_the_last_coordinate_stays_in_the_vocabulary():
     condition = CoordinatesCondition(CoordinatesSettings(tokens=4), tokenizer())
     tokens = condition.encode(torch.ones(8, 8), num=1, grid=(4, 4), device=CPU).window(0, 0, 4, 4)
     assert tokens.eq(3).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (noise(1, 10, 8), "4 x 4 cells of whole pixels, all equal, got 10 x 8"),
+        (noise(1, 2, 2), "4 x 4 cells of whole pixels"),
+        ([noise(1, 8, 8), noise(1, 16, 16)], "maps of one size, got 8 x 8 and 16 x 16"),
+    ],
+)
+def test_wrong_maps_that_are_reduced(value, words):
+    with pytest.raises(UserError, match=words):
+        maps(size=4).encode(value, num=2, grid=(4, 4), device=CPU)
+
+
+def test_one_tensor_is_described_as_one_map_unless_it_holds_several():
+    of_three, of_classes = maps(3), maps(3, content="segmentation")
+    assert len(set(of_three.describe(noise(3, 8, 8), num=3))) == 1, "its channels are no maps"
+    assert len(set(of_three.describe(noise(3, 3, 8, 8), num=3))) == 3
+    labels = torch.arange(64).view(8, 8) % 3
+    assert len(set(of_classes.describe(labels, num=8))) == 1, "its rows are no maps"
+    assert len(set(of_classes.describe(torch.stack([labels, labels + 1]), num=2))) == 2

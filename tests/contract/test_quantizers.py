@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from smalti import config
+from smalti.errors import UserError
 from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.clusters import draw, kmeans, nearest
 from smalti.quantizers.ema import EmaQuantizer, EmaSettings
@@ -277,3 +279,8 @@ def test_recent_codes_forget_the_oldest():
     assert sorted(recent.codes().tolist()) == [7, 7, 7, 8]
     assert recent.usage() == 0.2
     assert recent.perplexity() == pytest.approx(4 / 3**0.75)
+
+
+def test_running_means_are_never_divided_by_nothing():
+    with pytest.raises(UserError, match=r"a valid epsilon, got 0\.0"):
+        config.parse({"epsilon": 0.0}, EmaSettings)

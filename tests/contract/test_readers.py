@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 
 from smalti.data import READERS
+from smalti.data.coco import Coco, CocoSettings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
+from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.report import inspect
 from smalti.data.shards import ShardFacts, ShardsSettings, ShardWriter, TokenShards
 from smalti.errors import UserError
@@ -181,3 +183,37 @@ def test_report_names_what_cannot_be_read(photos):
     assert [path.name for path in report.unreadable] == ["broken.png"]
     for word in ("17 pictures", "40 to 40", "RGB 16", "lying 9", "broken.png"):
         assert word in report.text()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: file["annotations"][0].pop("bbox"),
+        lambda file: file["annotations"][0].update(image_id=99),
+        lambda file: file["images"][0].update(width=0),
+        lambda file: file["categories"][0].pop("name"),
+        lambda file: file.update(annotations=None),
+    ],
+    ids=["no box", "no picture", "no width", "no name", "no annotations"],
+)
+def test_annotations_of_another_layout_are_told(coco, spoil):
+    path = coco / "annotations" / "instances_train2017.json"
+    file = json.loads(path.read_text())
+    spoil(file)
+    path.write_text(json.dumps(file))
+    with pytest.raises(UserError, match=r"COCO's format, got .*instances_train2017\.json"):
+        Coco(CocoSettings(root=coco), "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("9,/m/2,0,1", r"10 columns in every line of .*bbox\.csv, got 4 in line 14"),
+        ("9,/m/2,0,wide,0,1,0,0,0,0", "numbers in the columns of boxes, got .*'wide' for 9"),
+    ],
+)
+def test_lines_of_another_layout_are_told(open_images, line, words):
+    path = open_images / "oidv6-train-annotations-bbox.csv"
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(UserError, match=words):
+        OpenImages(OpenImagesSettings(root=open_images), "train")

@@ -1,5 +1,6 @@
 """Boxes and points: what they take and refuse, which of them a window sees, what is told of a crop."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,7 +78,8 @@ def test_a_scene_is_told_with_its_crop():
 def test_flags():
     condition = boxes(flags=("group", "occluded"))
     group = 1 + 3 * 1
-    assert tokens(condition, [(group, 0, 0, 1, 1)])[0][0] == group
+    for number in (group, np.int64(group)):
+        assert tokens(condition, [(number, 0, 0, 1, 1)])[0][0] == group
     assert (
         condition.decode(torch.tensor(tokens(condition, [(group, 0, 0, 1, 1)])))[0].objects[0].label == group
     )

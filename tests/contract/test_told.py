@@ -12,9 +12,11 @@ import smalti
 from smalti import library
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.coordinates import Part
+from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsSettings
 from smalti.data.coco import Coco, CocoSettings
+from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Loader, in_order
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.transforms import CropSettings
@@ -23,7 +25,7 @@ from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
-from smalti.training import log
+from smalti.training import log, told
 
 SMALL = {  # in place of what a recipe says: seconds, not weeks
     "size": 16,
@@ -124,6 +126,16 @@ def test_classes_are_those_of_the_data(places, tmp_path):
         ),
         ("transformer_boxes", {"data.min_objects": 5}, "pictures with 5 to 30 boxes .*none among 6"),
         ("transformer_points", {"data.names": ["house", "hut"]}, "names of classes in .*, got hut"),
+        (
+            "transformer_coordinates",
+            {"condition": {"kind": "label", "classes": 2}},
+            "pictures with classes .*",
+        ),
+        (
+            "transformer_depth",
+            {"condition": {"kind": "map", "shared": True}, "condition_tokenizer": None},
+            r"data\.content=picture, which tokenizer takes, got depth",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(recipe, changes, words, places, tmp_path):
@@ -224,3 +236,27 @@ def test_guidance_on_a_larger_canvas(kind):
     other = {"map": -values["map"], "boxes": [(0, 0.5, 0.0, 1.0, 1.0)], "points": [(0, 0.75, 0.5)]}
     told_otherwise = model.sample(size=(8, 12), guidance=0.0, output="codes", **{kind: other[kind]})
     assert told_otherwise.equal(drawn[0.0])
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({"classes": 1}, r"condition\.classes of at least 2, .* got 1"),
+        ({"classes": 3, "names": ["hanging", "standing", "lying"]}, "lying as number 2, .* got number 0"),
+    ],
+)
+def test_classes_must_have_the_numbers_of_the_data(condition, words, photos, tmp_path):
+    library.save(tokenizer(), tmp_path / "tokenizer")
+    changes = {**SMALL, "condition": {"kind": "label", **condition}, "tokenizer": str(tmp_path / "tokenizer")}
+    with pytest.raises(UserError, match=words):
+        smalti.train("transformer_imagenet", photos, tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_may_be_shown_under_other_names(photos):
+    settings = FolderSettings(root=photos)
+    reader = Folder(settings, "train")
+    for names in (("flat", "upright"), ("lying", "upright")):
+        told.check(LabelSettings(classes=2, names=names), settings, reader)
+    with pytest.raises(UserError, match="the class standing as number 0"):
+        told.check(LabelSettings(classes=2, names=("standing", "a")), settings, reader)

@@ -285,3 +285,29 @@ def test_compressed_storages_are_refused(tmp_path):
         archive.writestr("archive/data/0", bytes(2**22))
     with pytest.raises(UserError, match="compressed"):
         unpickle.read(tmp_path / "a.ckpt")
+
+
+def test_copies_of_copies_come_to_an_end(tmp_path, monkeypatch):
+    """list(x) in a few bytes, again and again: a megabyte of them could ask for all memory there is."""
+    monkeypatch.setattr("smalti.formats.machine.COPIED", 10_000)
+    program = b"\x80\x02}X\x01\x00\x00\x00a(](" + b"K\x01" * 100 + b"eq\x01"
+    calls = b"cbuiltins\nlist\nh\x01\x85R"
+    assert len(unpickle.read(zipped(tmp_path / "a.ckpt", program + calls * 100 + b"ls."))["a"]) == 101
+    with pytest.raises(UserError, match="copies without end"):
+        unpickle.read(zipped(tmp_path / "a.ckpt", program + calls * 101 + b"ls."))
+
+
+def test_truth_values_are_not_copied(tmp_path):
+    """Any byte but 0 is true; a thousand tensors of one storage take no more memory than one."""
+    one = (
+        b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + storage(3, "BoolStorage")
+        + b"K\x00K\x03\x85K\x01\x85\x89)tR"
+    )
+    path = zipped(
+        tmp_path / "a.ckpt", b"\x80\x02}X\x01\x00\x00\x00a" + one + one + b"\x86s.", {"0": b"\0\1\xff"}
+    )
+    first, second = unpickle.read(path)["a"]
+    assert first.dtype == torch.bool
+    assert first.tolist() == [False, True, True]
+    assert first.data_ptr() == second.data_ptr()

@@ -14,6 +14,8 @@ from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.conditions.points import PointsSettings
+from smalti.errors import UserError
+from smalti.formats.compvis import codebook
 from smalti.formats.compvis import member as compvis
 from smalti.formats.protocol import Wanted
 from smalti.formats.source import open_source
@@ -171,3 +173,11 @@ def told(condition, grid, maps):
     if condition.kind == "boxes":
         return {"boxes": [(1, 0.1, 0.2, 0.5, 0.9)]}
     return {"points": [(2, 0.1, 0.7)]} if condition.kind == "points" else {}
+
+
+@pytest.mark.parametrize("used", [[0, 8], [-1, 3], [[1, 2]], [0.5, 1.0], []])
+def test_a_list_of_used_codes_that_is_none(used):
+    """Damage that would show only when a picture is encoded."""
+    state = {"quantize.embedding.weight": torch.zeros(8, 4), "quantize.used": torch.tensor(used)}
+    with pytest.raises(UserError, match=r"quantize\.used as a list of codes from 0 to 7 in file"):
+        codebook.find(state, {}, "file")

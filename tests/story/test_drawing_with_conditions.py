@@ -106,3 +106,30 @@ def test_lists_of_things(home, smalti_command, kind):
     status, _, complaint = smalti_command(*words[:2], "other", *words[3:])
     assert status == 2
     assert 'write for example [["person"' in complaint
+
+
+def test_reconstructions_of_label_maps(home, smalti_command):
+    smalti.save(tokenizer(5, content="segmentation"), "model")
+    labels = np.random.default_rng(0).integers(0, 5, (11, 30), dtype=np.uint8)
+    (home / "maps").mkdir()
+    Image.fromarray(labels).save("maps/map.png")
+    status, told, complaint = smalti_command("reconstruct", "model", "maps", "out")
+    assert status == 0, complaint
+    given = torch.from_numpy(labels[:10]).long()[None]
+    rebuilt = smalti.load("model").reconstruct(images.one_hot(given, 5)).argmax(1)
+    shown = images.open_rgb(home / "out" / "00000-map.png")
+    assert shown.equal(images.colour_labels(rebuilt)[0])
+    assert f"{(rebuilt == given).float().mean():.1%} of pixels right" in told
+    Image.fromarray(labels + 1).save("maps/other.png")
+    status, _, complaint = smalti_command("reconstruct", "model", "maps/other.png", "more")
+    assert status == 2
+    assert "class numbers from 0 to 4, got 1 to 5 in maps/other.png" in complaint
+
+
+def test_reconstructions_of_maps_with_one_channel(home, smalti_command):
+    smalti.save(tokenizer(1), "model")
+    Image.fromarray(np.arange(96, dtype=np.uint8).reshape(8, 12)).save("map.png")
+    status, told, complaint = smalti_command("reconstruct", "model", "map.png", "out")
+    assert status == 0, complaint
+    assert "dB" in told
+    assert images.read_header(home / "out" / "00000-map.png").mode == "L"

@@ -32,6 +32,11 @@ from smalti.cli.options import Size, new_folder
     type=Size(),
     help="Of such a prior's training pictures, in pixels.",
 )
+@click.option(
+    "--image-range",
+    type=click.Choice(["-1..1", "0..1"]),
+    help="Of pictures inside the tokenizer, where its code took another range than the format's.",
+)
 def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | None, **options: Any) -> None:
     """Turn a model of another project into a model folder, OUT, new or empty.
 

@@ -1,6 +1,8 @@
 """smalti reconstruct."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,29 +17,38 @@ from smalti.cli.options import device, load_tokenizer, new_folder
 def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str) -> None:
     """Send pictures through a tokenizer and back, into OUT, a new or empty folder; prints each one's PSNR.
 
+    A tokenizer of depth or edges takes pictures of such maps. One of segmentations takes label maps: the
+    likeliest class of each pixel is written, coloured, and the share of pixels that are right is printed.
     Sides are cropped at the right and bottom to multiples of the factor. Each picture is written as soon as
     it is done.
 
     Example: smalti reconstruct runs/tokenizer photo.jpg reconstructed
     """
-    import torch
     from tqdm import tqdm
 
     from smalti import images, library
-    from smalti.evaluation.reconstruction import psnr
+    from smalti.conditions.map_files import open_for
+    from smalti.training.contents import content
+    from smalti.training.settings import LossSettings
 
     new_folder(out)
     paths = images.find_pictures(image_or_dir)
     tokenizer = load_tokenizer(model, device)
+    kind = content(tokenizer.settings.content, LossSettings(), None, tokenizer.channels)
     root = image_or_dir if image_or_dir.is_dir() else image_or_dir.parent
     made_by = library.fingerprint(tokenizer)
     for index, path in enumerate(tqdm(paths, unit="picture", disable=None)):
-        picture = images.crop_to_multiple(images.open_rgb(path), tokenizer.factor)
-        original = images.to_float(picture)[None].to(device)
-        with torch.no_grad():
-            rebuilt = tokenizer.reconstruct(original)
+        original = images.crop_to_multiple(open_for(tokenizer, path), tokenizer.factor).to(device)
+        rebuilt = tokenizer.reconstruct(original)
         target = out / f"{index:05}-{path.stem}.png"
         sides = {"height": rebuilt.shape[2], "width": rebuilt.shape[3]}
         facts = {"model": made_by, "source": path.relative_to(root).as_posix(), **sides}
-        images.save_png(target, images.to_uint8(rebuilt)[0].cpu(), facts)
-        tqdm.write(f"{target}  {psnr(original, rebuilt).item():.2f} dB")
+        images.save_png(target, kind.show(rebuilt)[0].cpu(), facts)
+        tqdm.write(f"{target}  {_told(kind.measures(original, rebuilt))}")
+
+
+def _told(measures: Mapping[str, Any]) -> str:
+    """The one number that says most."""
+    if "accuracy" in measures:
+        return f"{measures['accuracy'].item():.1%} of pixels right"
+    return f"{measures['psnr'].item():.2f} dB"

@@ -12,9 +12,8 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor
 
-from smalti import images
 from smalti.conditions.hiding import Hiding
-from smalti.conditions.map_files import open_map
+from smalti.conditions.map_files import one_hot, open_for
 from smalti.conditions.prompt import GridPrompt, SamePrompt
 from smalti.conditions.protocol import Codec, Prompt
 from smalti.config import Positive, Share, settings
@@ -29,9 +28,8 @@ class MapSettings:
     """How maps become tokens; whether they are of depth or classes is their tokenizer's business."""
 
     kind: Literal["map"] = "map"
-    size: Positive | None = (
-        None  # pixels a side to which the map of a window is reduced first, by the nearest
-    )
+    # pixels a side to which the map of a window is reduced first, by the nearest; None: it is not
+    size: Positive | None = None
     shared: bool = False  # the tokenizer of the pictures is that of the maps too
     dropout: Share = 0.0  # of pictures shown without their map; above 0 the model can be guided
 
@@ -75,11 +73,7 @@ class MapCondition:
 
     def open(self, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
         """A map out of a file or a Pillow picture, of its own size; of classes one channel each, 0 or 1."""
-        if not self.of_classes:
-            return open_map(source, self.tokenizer.channels)[None]
-        if isinstance(source, Image.Image):
-            return self._one_hot(images.labels_from_pil(source))
-        return self._one_hot(images.open_labels(source))
+        return open_for(self.tokenizer, source)
 
     def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
         """Maps as their codes tell them; of classes their logits."""
@@ -95,9 +89,10 @@ class MapCondition:
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Files by their names, the others by a hash of what they hold."""
-        several = [_named(one) for one in value] if _is_list(value) else [_named(value)]
-        if isinstance(value, Tensor) and len(value) == num > 1:
-            several = [_named(one) for one in value]
+        maps = value if _is_list(value) else [value]
+        if isinstance(value, Tensor) and value.dim() == (4 if value.is_floating_point() else 3):
+            maps = list(value)
+        several = [_named(one) for one in maps]
         return several * (num // len(several))
 
     def codes(self, maps: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
@@ -110,10 +105,13 @@ class MapCondition:
         if value is None:
             raise UserError("a map", "none", "give map= a picture file, or a tensor")
         found = [self._one(one, grid) for one in value] if _is_list(value) else [self._one(value, grid)]
-        maps = torch.cat(found) if found else torch.empty(0)
-        if len(maps) not in (1, num):
-            raise UserError(f"one map, or {num} of them", str(len(maps)), "give one for each picture")
-        return maps
+        count, sides = sum(map(len, found)), sorted({tuple(maps.shape[2:]) for maps in found})
+        if count not in (1, num):
+            raise UserError(f"one map, or {num} of them", str(count), "give one for each picture")
+        if len(sides) > 1:
+            got = f"{sides[0][0]} x {sides[0][1]} and {sides[1][0]} x {sides[1][1]}"
+            raise UserError("maps of one size", got, "resize them alike")
+        return torch.cat(found)
 
     def _one(self, given: Any, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
         """A file, a picture or a tensor, which may hold several maps."""
@@ -124,11 +122,9 @@ class MapCondition:
         else:
             remedy = "give map= a picture file, a Pillow picture or a tensor"
             raise UserError("a map", f"{type(given).__name__} {str(given)[:40]}", remedy)
-        sides = maps.shape[2] / grid[0], maps.shape[3] / grid[1]
-        if self.size is None and sides != (self.tokenizer.factor,) * 2:
-            self._refuse_size(maps, grid, self.tokenizer.factor)
-        if sides[0] != sides[1] or not sides[0].is_integer():
-            self._refuse_size(maps, grid, self.tokenizer.factor)
+        cell = maps.shape[2] // grid[0] if self.size is not None else self.tokenizer.factor
+        if tuple(maps.shape[2:]) != (cell * grid[0], cell * grid[1]) or not cell:
+            self._refuse_size(maps, grid)
         return maps
 
     def _floats(self, given: Tensor) -> Float[Tensor, "b c H W"]:
@@ -151,15 +147,13 @@ class MapCondition:
         if labels.dim() != 3 or labels.dtype == torch.bool:
             got = f"{labels.dtype} {tuple(labels.shape)}"
             raise UserError("class numbers (b H W)", got, f"give int64, or floats (b {count} H W)")
-        if labels.numel() == 0 or labels.min() < 0 or labels.max() >= count:
-            got = f"{labels.min().item()} to {labels.max().item()}" if labels.numel() else "none"
-            remedy = "renumber the map's classes as in training"
-            raise UserError(f"class numbers from 0 to {count - 1}", got, remedy)
-        return images.one_hot(labels.long(), count)
+        return one_hot(labels, count)
 
-    def _refuse_size(self, maps: Tensor, grid: tuple[int, int], factor: int) -> None:
+    def _refuse_size(self, maps: Tensor, grid: tuple[int, int]) -> None:
+        got, factor = f"{maps.shape[2]} x {maps.shape[3]}", self.tokenizer.factor
         expected = f"a map of the picture's size, {grid[0] * factor} x {grid[1] * factor} pixels"
-        got = f"{maps.shape[2]} x {maps.shape[3]}"
+        if self.size is not None:  # how many pixels a cell of the picture has is its own tokenizer's business
+            expected = f"a map of the picture's size, {grid[0]} x {grid[1]} cells of whole pixels, all equal"
         raise UserError(expected, got, f"resize the map, or give size=({maps.shape[2]}, {maps.shape[3]})")
 
 

@@ -10,9 +10,32 @@ from PIL import Image
 from torch import Tensor
 
 from smalti import images
+from smalti.conditions.protocol import Codec
 from smalti.errors import UserError
 
 _FAR = 1e30  # further than any depth: bytes that mean this were meant as colours
+
+
+def open_for(tokenizer: Codec, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
+    """What a tokenizer takes, out of a file or a Pillow picture, of its own size.
+
+    Of pictures and maps as `open_map` gives it; of classes one channel each, 0 or 1, out of a label map.
+    UserError for what cannot be read, and for numbers of classes that the tokenizer lacks.
+    """
+    if tokenizer.settings.content != "segmentation":
+        return open_map(source, tokenizer.channels)[None]
+    if isinstance(source, Image.Image):
+        return one_hot(images.labels_from_pil(source)[None], tokenizer.channels)
+    return one_hot(images.open_labels(source)[None], tokenizer.channels, of=f" in {source}")
+
+
+def one_hot(labels: Tensor, classes: int, of: str = "") -> Float[Tensor, "b {classes} H W"]:
+    """A channel a class, of class numbers (b H W). of: the end of the UserError for numbers of no class."""
+    if labels.numel() == 0 or labels.min() < 0 or labels.max() >= classes:
+        got = f"{labels.min().item()} to {labels.max().item()}" if labels.numel() else "none"
+        remedy = "renumber the map's classes as in training"
+        raise UserError(f"class numbers from 0 to {classes - 1}", got + of, remedy)
+    return images.one_hot(labels.long(), classes)
 
 
 def open_map(source: str | Path | Image.Image, channels: int) -> Float[Tensor, "c H W"]:
@@ -22,12 +45,13 @@ def open_map(source: str | Path | Image.Image, channels: int) -> Float[Tensor, "
     bits, floats, and a float in the four bytes of an RGBA pixel (the 2021 code's depth files) stretched, so
     that the smallest value is -1 and the largest 1. UserError for what cannot be read, and other channels.
     """
-    picture = source if isinstance(source, Image.Image) else images.open_pil(source)
     if channels == 3:
-        return images.to_float(images.from_pil(picture))
+        pixels = images.from_pil(source) if isinstance(source, Image.Image) else images.open_rgb(source)
+        return images.to_float(pixels)
     if channels != 1:
-        expected = "a map as a tensor: this model's maps have neither 1 nor 3 channels"
-        raise UserError(expected, "a picture", f"give a tensor (b {channels} H W)")
+        expected = f"a tensor: this tokenizer takes {channels} channels, picture files have 1 or 3"
+        raise UserError(expected, "a picture", f"give a tensor (b {channels} H W) in Python")
+    picture = source if isinstance(source, Image.Image) else images.open_pil(source)
     depths = _depths(picture)
     if depths is not None:
         return stretched(depths)[None]

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -197,11 +198,11 @@ class SceneCondition(ABC):
         return thing._replace(label=self._number(thing.label))
 
     def _number(self, label: Any) -> int:
-        flagged = isinstance(label, int) and self.classes.count <= label < self.settings.numbers
+        flagged = isinstance(label, Integral) and self.classes.count <= int(label) < self.settings.numbers
         if not flagged:
             return self.classes.number(label)
-        flags, number = divmod(label, self.classes.count)
-        return number + self.classes.count * self._known_flags(flags, label)
+        flags, number = divmod(int(label), self.classes.count)
+        return number + self.classes.count * self._known_flags(flags, int(label))
 
     def _known_flags(self, flags: int, label: int) -> int:
         if flags & ~self.settings.bits:

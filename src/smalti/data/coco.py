@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,15 +33,19 @@ class Coco(Annotated):
 
     def __init__(self, settings: CocoSettings, split: Literal["train", "val"]) -> None:
         folder = f"{split}{settings.year}"
-        names = [f"{FILES[part]}_{folder}.json" for part in settings.parts]
-        files = [_read(settings.root / "annotations" / name) for name in names]
-        categories = {str(one["id"]): str(one["name"]) for file in files for one in file["categories"]}
+        paths = [settings.root / "annotations" / f"{FILES[part]}_{folder}.json" for part in settings.parts]
+        files = {path: _read(path) for path in paths}
+        categories: dict[str, str] = {}
+        for path, file in files.items():
+            with _readable(path):
+                categories |= {str(one["id"]): str(one["name"]) for one in file["categories"]}
         ids = sorted(number for number, name in categories.items() if name != OTHER)
         ranks = {number: rank for rank, number in enumerate(ids)}
         things: dict[str, list[Object]] = {}
-        for file in files:
-            for name, thing in _things(file, ranks):
-                things.setdefault(name, []).append(thing)
+        for path, file in files.items():
+            with _readable(path):
+                for name, thing in _things(file, ranks):
+                    things.setdefault(name, []).append(thing)
         super().__init__(settings, settings.root / folder, (categories[number] for number in ids), things)
 
 
@@ -61,11 +66,16 @@ def _things(file: dict[str, Any], ranks: dict[str, int]) -> Iterator[tuple[str, 
 
 
 def _read(path: Path) -> dict[str, Any]:
+    with _readable(path):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Within, whatever a file of another layout makes Python say is a UserError with its path."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        assert all(isinstance(found[key], list) for key in ("images", "annotations", "categories"))
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as problem:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as problem:
         remedy = "give as data.root the folder that holds annotations/, or choose data.parts and data.year"
         got = f"{path} ({type(problem).__name__}: {problem})"
         raise UserError("annotations in COCO's format", got, remedy) from None
-    return dict(found)

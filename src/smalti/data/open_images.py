@@ -51,11 +51,13 @@ class OpenImages(Annotated):
 
 
 def _thing(row: dict[str, str], rank: int, classes: int, unknown: bool) -> Object:
-    flags = 0
-    for bit, column in enumerate(_COLUMNS.values()):
-        value = int(row[column])
-        flags |= (unknown if value < 0 else value > 0) << bit
-    x0, y0, x1, y1 = (float(row[column]) for column in ("XMin", "YMin", "XMax", "YMax"))
+    try:
+        values = [int(row[column]) for column in _COLUMNS.values()]
+        x0, y0, x1, y1 = (float(row[column]) for column in ("XMin", "YMin", "XMax", "YMax"))
+    except ValueError as problem:
+        got = f"{problem} for {row['ImageID']}"
+        raise UserError("numbers in the columns of boxes", got, "download the CSV file anew") from None
+    flags = sum((unknown if value < 0 else value > 0) << bit for bit, value in enumerate(values))
     return Object(rank + classes * flags, *inside((x0, y0, x0 + (x1 - x0), y0 + (y1 - y0))))
 
 
@@ -84,5 +86,8 @@ def _table(path: Path) -> Iterator[dict[str, str]]:
     missing = {"ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", *_COLUMNS.values()} - set(columns)
     if missing:
         raise UserError(f"columns of boxes in {path}", f"none named {min(missing)}", "download it anew")
-    for row in rows:
-        yield dict(zip(columns, row, strict=False))
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            expected, got = f"{len(columns)} columns in every line of {path}", f"{len(row)} in line {number}"
+            raise UserError(expected, got, "download it anew")
+        yield dict(zip(columns, row, strict=True))

@@ -23,9 +23,8 @@ Scale = Annotated[float, Ge(1.0)]
 class CropSettings:
     """How a crop is taken."""
 
-    resize: Literal["short", "none"] = (
-        "short"  # short: so that the crop just fits, times scale; none: as it is
-    )
+    # short: so that the crop just fits, times scale; none: as it is
+    resize: Literal["short", "none"] = "short"
     scale: tuple[Scale, Scale] = (1.0, 1.0)  # drawn evenly between the two: above 1 a crop shows a part
     filter: Filter = "bicubic"
     antialias: bool = True  # average what a smaller picture cannot show; the 2021 code did not

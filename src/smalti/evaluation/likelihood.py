@@ -12,10 +12,3 @@ def unigram_nats(seen: Int64[Tensor, "a y x"], codes: Int64[Tensor, "b h w"], co
     """
     counts = torch.bincount(seen.flatten(), minlength=codebook_size).double() + 1
     return -(counts / counts.sum()).log()[codes.flatten()].mean().item()
-
-
-def entropy_nats(codes: Int64[Tensor, "b h w"], codebook_size: int) -> float:
-    """Entropy of the codes' own frequencies, in nats: the least loss of a model that knows only those."""
-    counts = torch.bincount(codes.flatten(), minlength=codebook_size).double()
-    shares = counts[counts > 0] / counts.sum()
-    return -(shares * shares.log()).sum().item() if len(shares) > 1 else 0.0

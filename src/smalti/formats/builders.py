@@ -64,7 +64,7 @@ def _sequence(kind: Callable[[Iterable[Any]], Any]) -> Callable[..., Any]:
 
 
 def _hashed(kind: Callable[[Iterable[Any]], Any]) -> Callable[..., Any]:
-    return lambda items=(): kind(map(key, items))
+    return _sequence(lambda items: kind(map(key, items)))
 
 
 def _dtype(code: Any, *rest: Any) -> np.dtype[Any] | Placeholder:

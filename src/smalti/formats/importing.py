@@ -1,5 +1,6 @@
 """Any file of others: which format it has, what it is in a line, and a model folder of ours from it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from smalti import library
@@ -27,7 +28,11 @@ def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted 
     """
     source = open_source(path, settings)
     name, member = _find(source)
-    found = member.read(source, wanted or Wanted())
+    wanted = wanted or Wanted()
+    found = member.read(source, wanted)
+    if wanted.image_range is not None:
+        tokenizer = found.model if isinstance(found.model, Tokenizer) else found.model.tokenizer
+        tokenizer.settings = replace(tokenizer.settings, image_range=wanted.image_range)
     origin = {"imported_from": source.weights.name, "format": name, "dropped": list(found.dropped)}
     library.save(found.model, out, provenance={**origin, **found.facts}, critic=found.critic)
     return found

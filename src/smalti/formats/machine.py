@@ -12,6 +12,8 @@ from smalti.formats.storages import Corrupt, Placeholder, Storage
 
 Step = tuple[pickletools.OpcodeInfo, Any, int | None]
 
+COPIED = 2**28  # items and letters that calls may copy: a short pickle could ask for endless copies
+
 _MARK = object()
 _VALUES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], Any]] = {
@@ -25,6 +27,7 @@ _LITERALS = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
+_COPIED_WHOLE = (str, list, tuple, set, frozenset, dict)
 _PUT, _GET = {"PUT", "BINPUT", "LONG_BINPUT"}, {"GET", "BINGET", "LONG_BINGET"}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -41,6 +44,7 @@ class Machine:
         self._storage = storage
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._copied = 0
 
     def run(self, steps: Iterable[Step]) -> Any:
         """The object that the pickle describes. Raises Corrupt, or what plain Python says of nonsense."""
@@ -135,6 +139,10 @@ class Machine:
 
     def _reduce(self, argument: Any) -> None:
         what, arguments = _last(self._stack, 2)
+        if isinstance(arguments, tuple):
+            self._copied += sum(len(one) for one in arguments if isinstance(one, _COPIED_WHOLE))
+        if self._copied > COPIED:
+            raise Corrupt("a pickle that copies without end")
         self._stack[-2:] = [_made(what, arguments)]
 
     _newobj = _reduce

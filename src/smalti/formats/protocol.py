@@ -10,6 +10,7 @@ from torch import Tensor
 from smalti.formats.source import Source
 from smalti.generator import Generator
 from smalti.tokenizer import Tokenizer
+from smalti.tokenizer.settings import ImageRange
 
 Part = Literal["all", "first_stage", "cond_stage"]
 
@@ -22,6 +23,7 @@ class Wanted:
     num_heads: int | None = None  # of a prior's attention, where no file says it
     tokenizer: Tokenizer | None = None  # for a prior whose file comes without it
     size: tuple[int, int] | None = None  # pixels of a training crop, height and width, where no file says it
+    image_range: ImageRange | None = None  # of pictures inside its tokenizer; None: as the format has it
 
 
 @dataclass(frozen=True, kw_only=True)

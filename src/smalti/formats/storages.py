@@ -72,10 +72,11 @@ class Storage:
             return Placeholder("torch.Tensor")
         if not count:
             return torch.empty(tuple(size), dtype=kind)
-        raw = torch.uint8 if kind is torch.bool else kind  # a byte that is neither 0 nor 1 is no bool
+        raw = torch.uint8 if kind is torch.bool else kind
         flat = torch.frombuffer(self.region.memory, dtype=raw, count=count, offset=self.region.start)
-        tensor = flat.as_strided(tuple(size), tuple(stride), offset)
-        return tensor != 0 if kind is torch.bool else tensor
+        if kind is torch.bool:  # a byte that is neither 0 nor 1 is no bool; in place, as copies could be many
+            flat = flat.clamp_(max=1).view(torch.bool)
+        return flat.as_strided(tuple(size), tuple(stride), offset)
 
 
 def numbers(what: tuple[Any, ...]) -> tuple[torch.dtype, str, int]:

@@ -1,9 +1,10 @@
 """Nearest-entry quantizer whose entries are running means of the latents nearest to them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -20,7 +21,9 @@ class EmaSettings:
     codebook_size: Positive = 1024
     commitment: Weight = 0.25  # of mean (sg[q] - z)^2, which draws latents to their entries
     decay: Share = 0.99  # of the running sums, a step
-    epsilon: Weight = 1.0e-5  # latents added to each entry's count, so that none is divided by 0
+    epsilon: Annotated[float, Gt(0.0)] = (
+        1.0e-5  # latents added to each entry's count, so that none is divided by 0
+    )
     first_count: Weight = 1.0  # latents each entry stands for at first; 2021: 0, where idle ones fly off
     kmeans_start: bool = False  # entries start as centres of the first latents, not at random
     revive_below: Share = 0.0  # an entry used less than this share of even use gets a new place; 0: never

@@ -20,9 +20,8 @@ class Canvas:
     order: Int64[Tensor, " n"]  # row-major cell of place 0 .. n - 1 of the window
     choice: Choice
     shift: int = 0  # 1: windows begin (side - 1) // 2 cells before the cell that is drawn, 0: side // 2
-    progress: Callable[[int], object] = lambda count: (
-        None
-    )  # told how many cells more are done, of all canvases
+    # told how many cells more are done, of all canvases
+    progress: Callable[[int], object] = lambda count: None
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -25,6 +25,9 @@ def _check_widths(multipliers: tuple[int, ...], width: int, groups: int) -> None
         )
 
 
+ImageRange = Literal["-1..1", "0..1"]
+
+
 @settings
 class NetworkSettings:
     """The networks of 2021. Levels are counted from the picture down; each but the last halves the sides."""
@@ -117,7 +120,7 @@ class TokenizerSettings:
 
     network: AnyNetworkSettings = NetworkSettings()
     quantizer: QuantizerSettings = VectorQuantizerSettings()
-    image_range: Literal["-1..1", "0..1"] = "-1..1"  # inside; at the interface pictures are in [-1, 1]
+    image_range: ImageRange = "-1..1"  # inside; at the interface pictures are in [-1, 1]
     # segmentation: a channel a class, 0 or 1, in; the classes' logits out
     content: Literal["picture", "segmentation"] = "picture"
 

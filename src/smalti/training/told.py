@@ -1,5 +1,6 @@
 """What the data tell a prior: which part of a batch is the value of its condition."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from smalti.data.annotated import Annotated
@@ -34,15 +35,39 @@ def check(condition: Any, data: Any, reader: Reader) -> None:
         raise UserError("pictures for condition.kind=coordinates", "token shards", remedy)
     if kind in ("boxes", "points"):
         _check_scenes(condition, data, reader)
+    if kind == "label":
+        _check_labels(condition, data, reader)
+    if kind in ("label", "boxes", "points"):
+        _check_names(condition.names, reader.classes)
 
 
-def check_maps(data: PairsSettings, tokenizer: Tokenizer) -> None:
-    """UserError where a tokenizer takes other maps than the data have."""
+def check_maps(data: PairsSettings, tokenizer: Tokenizer, key: str) -> None:
+    """UserError where a tokenizer, which the recipe's key names, takes other maps than the data have."""
     takes = {"segmentation": "segmentation"}.get(tokenizer.settings.content)
     takes = takes or {1: "depth", 3: "picture"}.get(tokenizer.channels, f"{tokenizer.channels} channels")
     if data.content != takes:
-        expected = f"data.content={takes}, which condition_tokenizer takes"
-        raise UserError(expected, data.content, f"data.content={takes}, or another condition_tokenizer")
+        expected = f"data.content={takes}, which {key} takes"
+        raise UserError(expected, data.content, f"data.content={takes}, or another {key}")
+
+
+def _check_labels(condition: Any, data: Any, reader: Reader) -> None:
+    count = len(reader.classes)
+    if not count:
+        remedy = "put each class into a sub-folder of its own, or give 'condition={kind: none}'"
+        raise UserError("pictures with classes for condition.kind=label", f"none in {data.root}", remedy)
+    if condition.classes < count:
+        expected = f"condition.classes of at least {count}, as many as the data have"
+        raise UserError(expected, str(condition.classes), f"condition.classes={count}, or other data")
+
+
+def _check_names(names: Sequence[str], classes: Sequence[str]) -> None:
+    """A class is its number: one that the model knows by name must have the same number in the data."""
+    moved = [name for number, name in enumerate(classes) if name in names and names.index(name) != number]
+    if moved:
+        name = moved[0]
+        expected = f"the class {name} as number {names.index(name)}, as condition.names has it"
+        remedy = "give data with a folder for each of the model's classes, or other condition.names"
+        raise UserError(expected, f"number {classes.index(name)} in the data", remedy)
 
 
 def _check_scenes(condition: Any, data: Any, reader: Reader) -> None:

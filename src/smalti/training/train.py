@@ -80,7 +80,7 @@ def train(
     if isinstance(training, PriorTraining):
         told.check(training.condition, training.data, readers["train"])
         tokenizer = _tokenizer(training, readers["train"], device)
-        maps = _maps_tokenizer(training, device)
+        maps = _maps_tokenizer(training, tokenizer, device)
         check_tokenizers(training.condition, tokenizer, maps)
     if processes.rank() == 0:
         _tell(readers)
@@ -203,14 +203,14 @@ def _tokenizer(training: PriorTraining, reader: Reader, device: torch.device) ->
     return tokenizer
 
 
-def _maps_tokenizer(training: PriorTraining, device: torch.device) -> Tokenizer | None:
-    """That of the condition's maps, where they have one of their own; it must fit the data's maps."""
-    if training.condition_tokenizer is None:
-        return None
-    tokenizer = _load_tokenizer(training.condition_tokenizer, "condition_tokenizer", device)
-    data = training.data
-    if isinstance(data, PairsSettings):
-        told.check_maps(data, tokenizer)
+def _maps_tokenizer(training: PriorTraining, first: Tokenizer, device: torch.device) -> Tokenizer | None:
+    """That of the condition's maps, where they have one of their own; it, or the first, must fit the maps."""
+    path, key, data = training.condition_tokenizer, "condition_tokenizer", training.data
+    tokenizer = None if path is None else _load_tokenizer(path, key, device)
+    shared = training.condition.kind == "map" and training.condition.shared
+    takes = first if shared else tokenizer
+    if takes is not None and isinstance(data, PairsSettings):
+        told.check_maps(data, takes, "tokenizer" if shared else key)
     return tokenizer
 
 

@@ -6,11 +6,28 @@ from typing import Any
 from smalti.errors import UserError
 
 OTHER_MODEL = "the yaml is of another model: give the right one with --config"
+# names under which a yaml of theirs gives a number that is read, and a list of them
+_NUMBERS = {"ch", "num_res_blocks", "resolution", "in_channels", "out_ch", "z_channels", "dropout"}
+_NUMBERS |= {"n_embed", "embed_dim", "kl_weight", "sos_token", "n_classes", "downsample_cond_size", "pkeep"}
+_NUMBERS |= {"n_layer", "n_head", "n_embd", "vocab_size", "block_size", "n_unmasked", "H", "W"}
+_NUMBERS |= {"embd_pdrop", "resid_pdrop", "attn_pdrop", "no_tokens", "max_objects_per_image"}
+_LISTS = {"ch_mult", "attn_resolutions"}
 
 
 def model_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The mapping {target, params} of the model, from a project's yaml or from that mapping itself."""
     return section(config, "model") or config
+
+
+def check_kinds(mapping: Mapping[str, Any]) -> None:
+    """UserError for what should be a number, or a list of them, and is not, however deep in a yaml."""
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            check_kinds(value)
+        elif name in _LISTS and not (isinstance(value, list) and all(map(_is_number, value))):
+            raise UserError(f"a list of numbers for {name} in the yaml", _brief(value), "mend the yaml")
+        elif name in _NUMBERS and not _is_number(value):
+            raise UserError(f"a number for {name} in the yaml", _brief(value), "mend the yaml")
 
 
 def section(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -41,6 +58,14 @@ def check(claims: Mapping[str, Any], found: Mapping[str, Any], where: str) -> No
         if said != value:
             expected = f"weights with {name} {_brief(said)}, as the yaml says"
             raise UserError(expected, f"{_brief(value)} in {where}", OTHER_MODEL)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)  # of words too: YAML takes 1e-8, without a point, for one
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _brief(value: Any) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from smalti import config
@@ -63,7 +64,14 @@ def find(state: Mapping[str, Tensor], model: Mapping[str, Any], where: str) -> Q
     if used is None and said.get("remap"):
         remedy = "the file is of another version of the model: without remap in the yaml it can be read"
         raise UserError(f"{_THERE}used in {where}, as the yaml says remap", "none", remedy)
-    return inner if used is None else RemappedSettings(inner=inner, used=len(used))
+    if used is None:
+        return inner
+    listed = used.dim() == 1 and used.dtype == torch.int64 and len(used)
+    if not listed or used.min() < 0 or used.max() >= len(entries):
+        expected = f"{_THERE}used as a list of codes from 0 to {len(entries) - 1} in {where}"
+        got = f"{used.min()} to {used.max()}" if listed else f"{used.dtype} {tuple(used.shape)}"
+        raise UserError(expected, got, "get the file anew")
+    return RemappedSettings(inner=inner, used=len(used))
 
 
 def target(settings: QuantizerSettings) -> str:

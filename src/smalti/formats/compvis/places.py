@@ -30,7 +30,8 @@ def grid(
     """Rows and columns of a training crop: the permuter's, else the resolution's, else all that has place.
 
     said: the params of the model. resolution: of the first stage's training crops, None if unknown.
-    places: codes for which there is place at most, on a square grid.
+    places: codes for which there is place at most, on a square grid. UserError where nothing is said and
+    no square fills them, but for one to spare.
     """
     sides = claims.inner(said, "permuter_config")
     if "H" in sides and "W" in sides:
@@ -41,6 +42,11 @@ def grid(
     side = resolution // factor if resolution else 0
     if not 0 < side * side <= places:
         side = isqrt(max(places, 0))
+        if not said and places - side * side > 1:  # of maps that were reduced before, for instance
+            remedy = "give the model's yaml with --config"
+            raise UserError(
+                "a yaml that says how many codes there are", f"none, and place for {places}", remedy
+            )
     return side, side
 
 

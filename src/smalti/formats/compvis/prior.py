@@ -22,6 +22,9 @@ def read(book: Ledger, config: Mapping[str, Any], heads: int | None) -> Generato
     Crosses off all its names. UserError where yaml and tensors disagree, or neither says what is needed.
     """
     said = claims.params(claims.model_config(config))
+    if "ddconfig" in said:
+        got = f"a tokenizer's, for {book.where}, which has a prior"
+        raise UserError("the yaml of a model with a prior", got, claims.OTHER_MODEL)
     first, _ = tokenizer.read(book, FIRST, claims.section(said, "first_stage_config"))
     map_of, second = _second(book, said)
     state = book.below(PRIOR)

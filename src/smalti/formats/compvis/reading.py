@@ -58,6 +58,8 @@ def _open(source: Source) -> tuple[Ledger, Mapping[str, Any]]:
     assert anchor is not None, "recognises comes first"
     start = anchor[0]
     tensors = {name.removeprefix(start): tensor for name, tensor in source.tensors.items()}
+    claims.check_kinds(claims.model_config(source.config))
+    claims.check_kinds(claims.section(source.config, "data"))
     return Ledger(tensors, source.weights.name), source.config
 
 
@@ -81,7 +83,7 @@ def _stage(book: Ledger, config: Mapping[str, Any], wanted: Wanted) -> tuple[Tok
     """A tokenizer: all that the file holds, or one stage of it."""
     model = claims.model_config(config)
     if tokenizer.ANCHOR in book and wanted.part != "cond_stage":
-        return tokenizer.read(book, "", model)
+        return tokenizer.read(book, "", claims.section(claims.params(model), "first_stage_config") or model)
     if wanted.part == "all":
         remedy = "--part first_stage reads the tokenizer in it"
         raise UserError(
