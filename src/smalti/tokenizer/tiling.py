@@ -2,8 +2,8 @@
 
 What it changes. The networks are not local: each group norm takes its mean and variance over the whole
 picture, and attention sees every cell. A tile has its own, so that the result is near the untiled one, not
-equal, however wide the overlap; within a tile alone in its picture nothing changes at all. How near is
-measured in docs/performance.md. Fading hides the seams that would else be seen in even areas.
+equal, however wide the overlap; within a tile alone in its picture nothing changes at all. Fading hides
+the seams that would else be seen in even areas.
 """
 
 from collections.abc import Callable, Iterator
