@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-SEARCH_ELEMENTS = 2**24  # scores held at a time: 64 MiB in fp32, however many rows are searched
+SEARCH_ELEMENTS = 2**22  # scores held at a time: 16 MiB in fp32, however many rows and entries there are
+SEARCH_ENTRIES = 4096  # looked at together: few enough that many rows share the reading of them
 REPEAT_NOISE = 0.01  # of the rows' root mean square: parts equal rows, too little to move them
 
 
@@ -19,9 +20,25 @@ def nearest(
     """
     # argmin |z - e|^2 = argmax z.e - |e|^2 / 2: |z|^2 is the same for every entry, and no n v d array arises
     halves = entries.square().sum(-1) / 2
-    chunk = max(1, max_elements // len(entries))
+    together = min(SEARCH_ENTRIES, len(entries), max_elements)
+    chunk = min(max_elements // together, len(rows))
+    scores = rows.new_empty(chunk * together)  # one memory for all parts: fresh memory is slow to get
     with torch.autocast(rows.device.type, enabled=False):
-        return torch.cat([(part @ entries.T - halves).argmax(-1) for part in torch.split(rows, chunk)])
+        parts = [_nearest(part, entries, halves, scores, together) for part in torch.split(rows, chunk or 1)]
+    return torch.cat(parts)
+
+
+def _nearest(rows: Tensor, entries: Tensor, halves: Tensor, scores: Tensor, together: int) -> Tensor:
+    """`nearest` for few rows, so many entries at a time; scores: memory for that many."""
+    best, codes = rows.new_full((len(rows),), -torch.inf), rows.new_zeros(len(rows), dtype=torch.int64)
+    for first in range(0, len(entries), together):
+        block = entries[first : first + together]
+        out = scores[: len(rows) * len(block)].view(len(rows), len(block))
+        torch.addmm(halves[first : first + together], rows, block.T, beta=-1, out=out)
+        top, where = out.max(-1)  # the first of equal ones
+        better = top > best
+        best, codes = torch.where(better, top, best), torch.where(better, where + first, codes)
+    return codes
 
 
 @torch.no_grad()

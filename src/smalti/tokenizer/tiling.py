@@ -1,9 +1,10 @@
 """Pictures of any size in bounded memory: tile by tile, neighbours faded into one another where they overlap.
 
 What it changes. The networks are not local: each group norm takes its mean and variance over the whole
-picture, and attention sees every cell. A tile has its own, so that the result is near the untiled one, not
-equal, however wide the overlap; within a tile alone in its picture nothing changes at all. Fading hides
-the seams that would else be seen in even areas.
+picture, and attention sees every cell. A tile has its own, so that the result is another one,
+however wide the overlap: with untrained weights and tiles of 16 cells under a quarter of the codes were
+those of the whole picture. A picture of one tile is not changed at all. Fading hides the seams that would
+else be seen in even areas.
 """
 
 from collections.abc import Callable, Iterator
