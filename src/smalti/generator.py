@@ -20,7 +20,7 @@ from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.protocol import Local, Prior, Scope
-from smalti.sampling.batches import Rows, split
+from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice
 from smalti.sampling.draw import draw, together
@@ -108,7 +108,7 @@ class Generator(nn.Module):
             for rows in split(len(pictures), BATCH, self.order.device, padded=False):
                 part = pictures[rows.to(pictures.device)]
                 codes = self.tokenizer.encode(part.to(rows.device)) if part.is_floating_point() else part
-                sequence, scores = self._score(codes, Rows(prompt, rows))
+                sequence, scores = self._score(codes, prompt.take(rows))
                 total += F.cross_entropy(scores.float().mT, sequence, reduction="sum").item()
         return total / tokens
 
@@ -282,8 +282,8 @@ class Generator(nn.Module):
                 )
                 scorer = Scorer(
                     self.prior,
-                    Rows(prompt, rows),
-                    null=null and Rows(null, rows),
+                    prompt.take(rows),
+                    null=null and null.take(rows),
                     scale=request.guidance,
                     limit=self.tokenizer.codebook_size,
                 )

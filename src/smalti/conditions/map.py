@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,6 +173,11 @@ class ReducedPrompt:
         part = self.maps[:, :, top * side : (top + height) * side, left * side : (left + width) * side]
         reduced = F.interpolate(part, size=(size, size))  # nearest, as in the 2021 code
         return self.condition.codes(reduced).flatten(1).expand(self.num, -1)
+
+    def take(self, rows: Int64[Tensor, " r"]) -> "ReducedPrompt":
+        """See Prompt."""
+        maps = self.maps if len(self.maps) == 1 else self.maps[rows]
+        return replace(self, maps=maps, num=len(rows))
 
 
 def _is_list(value: Any) -> bool:

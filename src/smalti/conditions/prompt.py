@@ -16,6 +16,10 @@ class SamePrompt:
         """The prefix, whatever the window."""
         return self.prefix
 
+    def take(self, rows: Int64[Tensor, " r"]) -> "SamePrompt":
+        """See Prompt."""
+        return SamePrompt(prefix=self.prefix[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class GridPrompt:
@@ -26,3 +30,7 @@ class GridPrompt:
     def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
         """The tokens of the window's cells."""
         return self.tokens[:, top : top + height, left : left + width].flatten(1)
+
+    def take(self, rows: Int64[Tensor, " r"]) -> "GridPrompt":
+        """See Prompt."""
+        return GridPrompt(tokens=self.tokens[rows])

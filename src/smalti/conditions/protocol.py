@@ -18,6 +18,10 @@ class Prompt(Protocol):
         """The prefix for a window of the canvas, all four in cells."""
         ...
 
+    def take(self, rows: Int64[Tensor, " r"]) -> "Prompt":
+        """The prompt of some of the canvases, in this order; one may come several times."""
+        ...
+
 
 @runtime_checkable  # for the shape checker of the tests
 class Codec(Protocol):

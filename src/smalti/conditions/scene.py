@@ -240,6 +240,11 @@ class ScenePrompt:
         prefix = torch.tensor(tokens, dtype=torch.int64).to(self.device, non_blocking=True)
         return prefix.expand(self.num, -1)
 
+    def take(self, rows: Int64[Tensor, " r"]) -> "ScenePrompt":
+        """See Prompt."""
+        scenes = self.scenes if len(self.scenes) == 1 else [self.scenes[row] for row in rows.tolist()]
+        return replace(self, scenes=scenes, num=len(rows))
+
 
 def _is_thing(given: Any) -> bool:
     """Whether this can be meant as one thing, not as a list of them: it begins with no list."""

@@ -20,8 +20,9 @@ class Cache:
     tokens: Int64[Tensor, "b s"] | None = None  # prefix and codes, where the prior looks back at them
 
     @classmethod
-    def empty(cls, *, layers: int, shape: tuple[int, int, int, int], like: Tensor) -> "Cache":
-        """An unfilled cache of (batch, heads, places, width) a layer, with the dtype and device of like."""
+    def empty(cls, batch: int, places: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
+        """Unfilled; like: a table of embeddings, rows of k * e."""
+        shape = (batch, heads, places, like.shape[1] // heads)
         return cls(
             keys=tuple(like.new_empty(shape) for _ in range(layers)),
             values=tuple(like.new_empty(shape) for _ in range(layers)),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from smalti.config import Count, Positive, Share, settings
 from smalti.errors import UserError
 from smalti.priors.attention import attend
+from smalti.priors.block import start
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Linear
 from smalti.priors.protocol import Scope
@@ -52,7 +53,7 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = nn.LayerNorm(width)
         self.head = Linear(width, self.codebook_size, bias=False)
-        self.apply(_start)
+        self.apply(start)
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
         """Teacher forcing: row i scores code i given the prefix and the codes before it."""
@@ -61,9 +62,8 @@ class GPT(nn.Module):
 
     def new_cache(self, batch: int) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
-        heads, width = self.settings.heads, self.settings.width
-        shape = (batch, heads, self.places, width // heads)
-        return Cache.empty(layers=self.settings.layers, shape=shape, like=self.positions)
+        sizes = self.settings
+        return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=self.positions)
 
     def next(
         self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
@@ -146,10 +146,3 @@ def _at_least(needed: int, given: int | None, name: str) -> int:
     if given is not None and given < needed:
         raise UserError(f"prior.{name} of at least {needed}", str(given), f"leave prior.{name} out")
     return given or needed
-
-
-def _start(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)

@@ -3,14 +3,13 @@
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Gt
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
-from smalti.errors import UserError
 from smalti.priors.attention import attend
+from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Linear
 from smalti.priors.protocol import Scope
@@ -45,10 +44,7 @@ class LlamaGen(nn.Module):
 
     def __init__(self, settings: LlamaGenSettings, scope: Scope) -> None:
         super().__init__()
-        if settings.width % (4 * settings.heads):
-            got = f"{settings.width} and {settings.heads}"
-            expected = "prior.width that is a multiple of 4 times prior.heads"
-            raise UserError(expected, got, "change one of the two")
+        check_width(settings)
         self.settings, self.codebook_size = settings, scope.codebook_size
         width = settings.width
         self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
@@ -65,7 +61,7 @@ class LlamaGen(nn.Module):
         )
         self.register_buffer("cosines", cosines, persistent=False)
         self.register_buffer("sines", sines, persistent=False)
-        self.apply(_start)
+        self.apply(start)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
@@ -75,9 +71,8 @@ class LlamaGen(nn.Module):
 
     def new_cache(self, batch: int) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
-        heads, width = self.settings.heads, self.settings.width
-        shape = (batch, heads, len(self.cosines), width // heads)
-        return Cache.empty(layers=self.settings.layers, shape=shape, like=self.table.weight)
+        sizes, table = self.settings, self.table.weight
+        return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
 
     def next(
         self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
@@ -107,22 +102,11 @@ class LlamaGen(nn.Module):
         return self.norm(x)
 
 
-class Block(nn.Module):
+class Block(GatedBlock):
     """Attention, then a feed-forward network, each added to its input."""
 
     def __init__(self, settings: LlamaGenSettings, layer: int) -> None:
-        super().__init__()
-        width = settings.width
-        hidden = hidden_width(width)
-        self.layer, self.heads = layer, settings.heads
-        self.norm1 = nn.RMSNorm(width, eps=1e-5)
-        self.qkv = Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
-        self.out = Linear(width, width, bias=False)
-        self.norm2 = nn.RMSNorm(width, eps=1e-5)
-        self.up = Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
-        self.down = Linear(hidden, width, bias=False)
-        self.residual_dropout = nn.Dropout(settings.residual_dropout)
-        self.ffn_dropout = nn.Dropout(settings.ffn_dropout)
+        super().__init__(settings, layer, hidden=hidden_width(settings.width))
 
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], cache: Cache | None, last_alone: bool
@@ -136,15 +120,9 @@ class Block(nn.Module):
         if last_alone:
             x, queries = x[:, -1:], queries[:, :, -1:]
         x = x + self.residual_dropout(self.out(attend(queries, keys, values)))
-        gate, fed = self.up(self.norm2(x)).chunk(2, -1)
-        return x + self.ffn_dropout(self.down(F.silu(gate) * fed))
+        return x + self.feed_forward(self.norm2(x))
 
 
 def hidden_width(width: int) -> int:
     """Of the feed-forward network: 2/3 of 4 * width, rounded up to a multiple of 256."""
     return 256 * -(-(8 * width // 3) // 256)
-
-
-def _start(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)

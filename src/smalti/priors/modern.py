@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 from smalti.priors.attention import attend
+from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Linear
 from smalti.priors.protocol import Scope
@@ -78,9 +79,8 @@ class Modern(nn.Module):
 
     def new_cache(self, batch: int) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
-        heads, width = self.settings.heads, self.settings.width
-        shape = (batch, heads, len(self.cosines), width // heads)
-        return Cache.empty(layers=self.settings.layers, shape=shape, like=self.table.weight)
+        sizes, table = self.settings, self.table.weight
+        return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
 
     def next(
         self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
@@ -131,33 +131,20 @@ class Modern(nn.Module):
         return [vectors[6 * layer : 6 * layer + 6] for layer in range(layers + 1)]
 
     def _start(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
+        self.apply(start)
         nn.init.normal_(self.prefix_positions, std=0.02)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
         if self.shift is not None:  # every layer begins as the identity
             nn.init.zeros_(self.shift.weight)
-            nn.init.zeros_(self.shift.bias)
 
 
-class Block(nn.Module):
+class Block(GatedBlock):
     """Attention, then a feed-forward network, each added to its input."""
 
     def __init__(self, settings: ModernSettings, layer: int) -> None:
-        super().__init__()
-        width = settings.width
-        hidden = 32 * -(-width // 12)  # 2/3 of 4 * width, rounded up to a multiple of 32
-        self.layer, self.heads = layer, settings.heads
-        self.norm1 = nn.RMSNorm(width, eps=1e-5)
-        self.qkv = Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
-        self.gains = nn.Parameter(torch.ones(2, 1, width // settings.heads)) if settings.qk_norm else None
-        self.out = Linear(width, width, bias=False)
-        self.norm2 = nn.RMSNorm(width, eps=1e-5)
-        self.up = Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
-        self.down = Linear(hidden, width, bias=False)
-        self.residual_dropout = nn.Dropout(settings.residual_dropout)
-        self.ffn_dropout = nn.Dropout(settings.ffn_dropout)
+        super().__init__(settings, layer, hidden=two_thirds(settings.width))
+        head = settings.width // settings.heads
+        self.gains = nn.Parameter(torch.ones(2, 1, head)) if settings.qk_norm else None
 
     def forward(
         self, x: Tensor, turn: tuple[Tensor, Tensor], tuning: Tuning, cache: Cache | None, last_alone: bool
@@ -170,8 +157,7 @@ class Block(nn.Module):
             x, queries = x[:, -1:], queries[:, :, -1:]
         mixed = self.residual_dropout(self.out(attend(queries, keys, values)))
         x = x + (mixed if tuning is None else tuning[2] * mixed)
-        gate, fed = self.up(_tune(self.norm2(x), tuning and tuning[3:5])).chunk(2, -1)
-        added = self.ffn_dropout(self.down(F.silu(gate) * fed))
+        added = self.feed_forward(_tune(self.norm2(x), tuning and tuning[3:5]))
         return x + (added if tuning is None else tuning[5] * added)
 
     def _heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,9 +175,7 @@ def _tune(x: Tensor, tuning: Tuning) -> Tensor:
 
 
 def _check(settings: ModernSettings, scope: Scope) -> None:
-    if settings.width % (4 * settings.heads):
-        got = f"{settings.width} and {settings.heads}"
-        raise UserError("prior.width that is a multiple of 4 times prior.heads", got, "change one of the two")
+    check_width(settings)
     if settings.conditioning == "shift" and scope.prefix_length > 1:
         got = f"a condition of {scope.prefix_length} tokens"
         raise UserError("a condition of one token, to shift by it", got, "set prior.conditioning=prefix")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 from smalti.priors.band import Band
+from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Linear
 from smalti.priors.protocol import Scope
@@ -69,7 +70,7 @@ class Neighbourhood(nn.Module):
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
-        self.apply(_start)
+        self.apply(start)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
@@ -110,11 +111,9 @@ class Neighbourhood(nn.Module):
 
     def new_cache(self, batch: int) -> Cache:
         """An empty key/value cache for a prefix and the codes of one training crop."""
-        heads, width = self.settings.heads, self.settings.width
-        count = self.grid[0] * self.grid[1]
-        shape = (batch, heads, count, width // heads)
-        cache = Cache.empty(layers=self.settings.layers, shape=shape, like=self.table.weight)
-        cache.tokens = self.table.weight.new_zeros((batch, self.prefix_length + count), dtype=torch.int64)
+        count, sizes, table = self.grid[0] * self.grid[1], self.settings, self.table.weight
+        cache = Cache.empty(batch, count, layers=sizes.layers, heads=sizes.heads, like=table)
+        cache.tokens = table.new_zeros((batch, self.prefix_length + count), dtype=torch.int64)
         return cache
 
     def next(
@@ -177,23 +176,12 @@ class Neighbourhood(nn.Module):
         return self.norm(x)
 
 
-class Block(nn.Module):
+class Block(GatedBlock):
     """Attention, then a feed-forward network, each added to its input."""
 
     def __init__(self, settings: NeighbourhoodSettings, layer: int) -> None:
-        super().__init__()
-        width = settings.width
-        hidden = 32 * -(-width // 12)  # 2/3 of 4 * width, rounded up to a multiple of 32
-        self.layer, self.heads = layer, settings.heads
-        self.norm1 = nn.RMSNorm(width, eps=1e-5)
-        self.qkv = Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
-        self.gains = nn.Parameter(torch.ones(2, 1, width // settings.heads))  # of queries and keys
-        self.out = Linear(width, width, bias=False)
-        self.norm2 = nn.RMSNorm(width, eps=1e-5)
-        self.up = Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
-        self.down = Linear(hidden, width, bias=False)
-        self.residual_dropout = nn.Dropout(settings.residual_dropout)
-        self.ffn_dropout = nn.Dropout(settings.ffn_dropout)
+        super().__init__(settings, layer, hidden=two_thirds(settings.width))
+        self.gains = nn.Parameter(torch.ones(2, 1, settings.width // settings.heads))  # of queries and keys
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mix: Mix) -> Tensor:
         """Cells b c e in and out."""
@@ -202,8 +190,7 @@ class Block(nn.Module):
         asking = F.rms_norm(asking, asking.shape[-1:], eps=1e-5) * self.gains
         queries, keys = rotate(asking, *turn).to(values.dtype).transpose(1, 3).unbind(2)
         x = x + self.residual_dropout(self.out(mix(self.layer, queries, keys, values)))
-        gate, fed = self.up(self.norm2(x)).chunk(2, -1)
-        return x + self.ffn_dropout(self.down(F.silu(gate) * fed))
+        return x + self.feed_forward(self.norm2(x))
 
 
 def _mix(
@@ -251,15 +238,8 @@ def _radius(given: int | None, grid: tuple[int, int]) -> int:
 
 
 def _check(settings: NeighbourhoodSettings, scope: Scope) -> None:
-    if settings.width % (4 * settings.heads):
-        got = f"{settings.width} and {settings.heads}"
-        raise UserError("prior.width that is a multiple of 4 times prior.heads", got, "change one of the two")
+    check_width(settings)
     if scope.prefix_length not in (1, len(scope.cells)):
         expected = "a condition of one token, or of one a cell, for a prior of kind neighbourhood"
         got = f"one of {scope.prefix_length} tokens for {len(scope.cells)} cells"
         raise UserError(expected, got, "set prior.kind=modern, or use another condition")
-
-
-def _start(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import choose
+from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
 
 TOGETHER = 64  # known cells of a row that are fed at once: bounds the memory of a pass
@@ -64,10 +65,8 @@ def fronts(canvas: Canvas, radius: int) -> Iterator[Front]:
     for row in range(first):
         for column in range(0, width, TOGETHER):
             yield Front([row * width + at for at in range(column, min(column + TOGETHER, width))], 0)
-    step, rows = stride(width, radius), drawn[-1] + 1 - first
-    for time in range(step * (rows - 1) + width):
-        places = ((row, time - step * row) for row in range(rows))
-        cells = [(first + row) * width + column for row, column in places if 0 <= column < width]
+    for line in diagonals(drawn[-1] + 1 - first, width, stride(width, radius)):
+        cells = [(first + row) * width + column for row, column in line]
         unknown = [cell for cell in cells if not known[cell]]
         yield Front(unknown + [cell for cell in cells if known[cell]], len(unknown))
 
@@ -79,7 +78,7 @@ def stride(width: int, radius: int) -> int:
 
 def together(grid: tuple[int, int], radius: int) -> int:
     """The most cells of one canvas that are drawn at once: the rows that a front is in."""
-    return min(grid[0], -(-grid[1] // stride(grid[1], radius)))
+    return longest(*grid, stride(grid[1], radius))
 
 
 def held(grid: tuple[int, int], radius: int) -> int:

@@ -1,24 +1,8 @@
-"""Many pictures in batches of few: which rows go together, and their prompt."""
-
-from dataclasses import dataclass
+"""Many pictures in batches of few: which rows go together."""
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-
-from smalti.conditions.protocol import Prompt
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The prompt of some rows of a batch; itself a Prompt."""
-
-    prompt: Prompt
-    rows: Int64[Tensor, " r"]
-
-    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "r m"]:
-        """The prefix of these rows for a window of the canvas, in cells."""
-        return self.prompt.window(top, left, height, width)[self.rows]
 
 
 def split(num: int, size: int, device: torch.device, *, padded: bool) -> list[Int64[Tensor, " r"]]:

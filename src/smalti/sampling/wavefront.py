@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from smalti.sampling.canvas import Canvas
+from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
 from smalti.sampling.window import Cell, lay, locate
 
@@ -29,13 +30,12 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 def passes(known: Bool[Tensor, "h w"], window: tuple[int, int], shift: int = 0) -> Iterator[list[Cell]]:
     """The unknown cells in an order in which they can be laid; those of one list do not see one another."""
     height, width = known.shape
-    for step in range(window[1] * (height - 1) + width):
-        places = ((row, step - window[1] * row) for row in range(height))
-        inside = [(row, column) for row, column in places if 0 <= column < width and not known[row, column]]
-        if inside:
-            yield [locate(row, column, (height, width), window, shift) for row, column in inside]
+    for line in diagonals(height, width, window[1]):
+        unknown = [place for place in line if not known[place]]
+        if unknown:
+            yield [locate(*place, (height, width), window, shift) for place in unknown]
 
 
 def together(grid: tuple[int, int], window: tuple[int, int]) -> int:
     """The most cells of one canvas that go through the prior at once."""
-    return min(grid[0], -(-grid[1] // window[1]))
+    return longest(*grid, window[1])

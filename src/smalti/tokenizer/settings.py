@@ -11,25 +11,41 @@ from smalti.errors import UserError
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 
-
-def _check_widths(multipliers: tuple[int, ...], width: int, groups: int) -> None:
-    if not multipliers:
-        raise UserError("multipliers with one number a level", "none", "multipliers=[1,1,2,2,4]")
-    widths = [width * multiplier for multiplier in multipliers]
-    if any(one % groups for one in widths):
-        common = math.gcd(groups, *widths)
-        raise UserError(
-            f"widths that are multiples of groups={groups}",
-            f"{', '.join(map(str, widths))} (width={width} times multipliers)",
-            f"groups={common}, or another width",
-        )
-
-
 ImageRange = Literal["-1..1", "0..1"]
 
 
+class Levels:
+    """What the levels of every kind of network tell, coarser by 2 from each to the next."""
+
+    width: int
+    multipliers: tuple[int, ...]
+    groups: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.width * multiplier for multiplier in self.multipliers)
+
+    @property
+    def factor(self) -> int:
+        """Pixels a cell side."""
+        return 1 << (len(self.multipliers) - 1)
+
+    def check_widths(self) -> None:
+        """UserError for no levels, or for a level whose channels do not fall into groups."""
+        if not self.multipliers:
+            raise UserError("multipliers with one number a level", "none", "multipliers=[1,1,2,2,4]")
+        if any(width % self.groups for width in self.widths):
+            common = math.gcd(self.groups, *self.widths)
+            raise UserError(
+                f"widths that are multiples of groups={self.groups}",
+                f"{', '.join(map(str, self.widths))} (width={self.width} times multipliers)",
+                f"groups={common}, or another width",
+            )
+
+
 @settings
-class NetworkSettings:
+class NetworkSettings(Levels):
     """The networks of 2021. Levels are counted from the picture down; each but the last halves the sides."""
 
     kind: Literal["vqgan"] = "vqgan"
@@ -49,7 +65,7 @@ class NetworkSettings:
     groups: Positive = 32  # of each group norm; every width is a multiple of it
 
     def __post_init__(self) -> None:
-        _check_widths(self.multipliers, self.width, self.groups)
+        self.check_widths()
         far = [level for level in self.attention_levels if level >= len(self.multipliers)]
         if far:
             last = len(self.multipliers) - 1
@@ -59,19 +75,9 @@ class NetworkSettings:
                 f"attention_levels=[{last}], or [] for none",
             )
 
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of each level."""
-        return tuple(self.width * multiplier for multiplier in self.multipliers)
-
-    @property
-    def factor(self) -> int:
-        """Pixels a cell side."""
-        return 1 << (len(self.multipliers) - 1)
-
 
 @settings
-class MaskgitSettings:
+class MaskgitSettings(Levels):
     """The networks of MaskGIT's tokenizer (arXiv:2202.04200): no attention, few biases, 2 x 2 means down."""
 
     kind: Literal["maskgit"] = "maskgit"
@@ -85,22 +91,12 @@ class MaskgitSettings:
     groups: Positive = 32  # of each group norm; every width is a multiple of it
 
     def __post_init__(self) -> None:
-        _check_widths(self.multipliers, self.width, self.groups)
+        self.check_widths()
 
     @property
     def latent_channels(self) -> int:
         """What the encoder gives and the decoder takes: entries as they are."""
         return self.code_dim
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of each level."""
-        return tuple(self.width * multiplier for multiplier in self.multipliers)
-
-    @property
-    def factor(self) -> int:
-        """Pixels a cell side."""
-        return 1 << (len(self.multipliers) - 1)
 
 
 def _kind(network: Any) -> str:

@@ -50,11 +50,16 @@ def check_maps(data: PairsSettings, tokenizer: Tokenizer, key: str) -> None:
         raise UserError(expected, data.content, f"data.content={takes}, or another {key}")
 
 
-def _check_labels(condition: Any, data: Any, reader: Reader) -> None:
-    count = len(reader.classes)
-    if not count:
+def classes(kind: str, data: Any, reader: Reader) -> Sequence[str]:
+    """Names of the data's classes, for a condition of this kind; UserError where there are none."""
+    if not reader.classes:
         remedy = "put each class into a sub-folder of its own, or give 'condition={kind: none}'"
-        raise UserError("pictures with classes for condition.kind=label", f"none in {data.root}", remedy)
+        raise UserError(f"pictures with classes for condition.kind={kind}", f"none in {data.root}", remedy)
+    return reader.classes
+
+
+def _check_labels(condition: Any, data: Any, reader: Reader) -> None:
+    count = len(classes(condition.kind, data, reader))
     if condition.classes < count:
         expected = f"condition.classes of at least {count}, as many as the data have"
         raise UserError(expected, str(condition.classes), f"condition.classes={count}, or other data")

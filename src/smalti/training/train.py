@@ -179,12 +179,8 @@ def _with_classes(mapping: dict[str, Any]) -> dict[str, Any]:
     if condition.get("kind") not in ("label", "boxes", "points"):
         return mapping
     data = config.parse(mapping.get("data", {}), ReaderSettings, where="data")
-    classes = list(_open(data)["train"].classes)
-    if not classes:
-        remedy = "put each class into a sub-folder of its own, or give 'condition={kind: none}'"
-        expected = f"pictures with classes for condition.kind={condition['kind']}"
-        raise UserError(expected, f"none in {data.root}", remedy)
-    return {**mapping, "condition": {**condition, "classes": len(classes), "names": classes}}
+    names = list(told.classes(condition["kind"], data, _open(data)["train"]))
+    return {**mapping, "condition": {**condition, "classes": len(names), "names": names}}
 
 
 def _tokenizer(training: PriorTraining, reader: Reader, device: torch.device) -> Tokenizer:

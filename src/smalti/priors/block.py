@@ -1,0 +1,81 @@
+"""What today's members share: the parts of a block with a gated network, how weights start, one check."""
+
+from typing import Protocol, runtime_checkable
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smalti.errors import UserError
+from smalti.priors.linear import Linear
+
+
+@runtime_checkable  # for the shape checker of the tests
+class Sizes(Protocol):
+    """What a block is built by, of a member's settings."""
+
+    @property
+    def heads(self) -> int:
+        """Of attention."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Channels of a token."""
+        ...
+
+    @property
+    def residual_dropout(self) -> float:
+        """Of what attention adds."""
+        ...
+
+    @property
+    def ffn_dropout(self) -> float:
+        """Of what the feed-forward network adds."""
+        ...
+
+
+class GatedBlock(nn.Module):
+    """RMSNorm, attention's projections and a SwiGLU network (arXiv:2002.05202).
+
+    Each member's own block says in its forward how they go together.
+    """
+
+    def __init__(self, sizes: Sizes, layer: int, *, hidden: int) -> None:
+        """hidden: channels inside the feed-forward network."""
+        super().__init__()
+        width = sizes.width
+        self.layer, self.heads = layer, sizes.heads
+        self.norm1 = nn.RMSNorm(width, eps=1e-5)
+        self.qkv = Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
+        self.out = Linear(width, width, bias=False)
+        self.norm2 = nn.RMSNorm(width, eps=1e-5)
+        self.up = Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
+        self.down = Linear(hidden, width, bias=False)
+        self.residual_dropout = nn.Dropout(sizes.residual_dropout)
+        self.ffn_dropout = nn.Dropout(sizes.ffn_dropout)
+
+    def feed_forward(self, x: Float[Tensor, "b t e"]) -> Float[Tensor, "b t e"]:
+        """What the network adds, from places that are normalised."""
+        gate, fed = self.up(x).chunk(2, -1)
+        return self.ffn_dropout(self.down(F.silu(gate) * fed))
+
+
+def two_thirds(width: int) -> int:
+    """2/3 of 4 * width, rounded up to a multiple of 32: the weights of an ungated network of 4 * width."""
+    return 32 * -(-width // 12)
+
+
+def start(module: nn.Module) -> None:
+    """Weights as every prior starts with them; for `Module.apply`."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def check_width(sizes: Sizes) -> None:
+    """UserError where a head's channels do not fall into the pairs of rows and those of columns."""
+    if sizes.width % (4 * sizes.heads):
+        got = f"{sizes.width} and {sizes.heads}"
+        raise UserError("prior.width that is a multiple of 4 times prior.heads", got, "change one of the two")
