@@ -14,7 +14,7 @@ from smalti.priors import PRIORS
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Scope
 from smalti.sampling import plain, wavefront, window
-from smalti.sampling.batches import Rows, split
+from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, choose
 from smalti.sampling.draw import draw
@@ -76,6 +76,9 @@ class MapPrompt:
         self.shown.append((top, left, height, width))
         place = torch.tensor([top, left, height, width])
         return torch.cat([self.marks[:, None], place.expand(len(self.marks), -1)], 1)
+
+    def take(self, rows):
+        return replace(self, marks=self.marks[rows])
 
 
 def prompt_of(num: int, start: int = 0) -> MapPrompt:
@@ -328,6 +331,3 @@ def test_batches():
     assert [rows.tolist() for rows in split(5, 2, device, padded=False)] == [[0, 1], [2, 3], [4]]
     assert [rows.tolist() for rows in split(5, 2, device, padded=True)] == [[0, 1], [2, 3], [4, 4]]
     assert [rows.tolist() for rows in split(1, 4, device, padded=True)] == [[0, 0, 0, 0]]
-    prompt = prompt_of(5)
-    some = Rows(prompt, torch.tensor([4, 1, 1]))
-    assert some.window(1, 2, 3, 4).equal(prompt.window(1, 2, 3, 4)[[4, 1, 1]])
