@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_conditions import EXAMPLES, tokenizer
 from test_samplers import HashPrior, blank, real_prior, scorer_of
 from tiny import generator
 
+from smalti.conditions import CONDITIONS
 from smalti.errors import UserError
 from smalti.images import FACTS
 from smalti.priors import PRIORS
 from smalti.sampling import standing, wavefront, window
 from smalti.sampling.choice import Choice
 from smalti.sampling.draw import draw
+from smalti.sampling.guidance import Scorer
 
 CASES = [((4, 4), 2), ((5, 4), 2), ((4, 7), 2), ((6, 6), 1), ((6, 6), 2), ((6, 6), 3), ((7, 8), 3)]
 MORE = [(0, 1), (1, 0), (0, 9), (9, 0), (1, 2), (3, 4), (6, 7), (7, 5)]
@@ -74,6 +77,20 @@ def test_the_plain_rule(side, stride, scale, shift, sizes):
         for asked, expected in zip(fast.prompts, plain.prompts, strict=True):
             assert len(asked.shown) == len(set(asked.shown)) or stride < min(side) // 2, "filled twice"
             assert set(asked.shown) == set(expected.shown)
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_every_condition(kind):
+    """What a window is told is that of the place where it stands."""
+    values, value = EXAMPLES[kind]
+    settings, member = CONDITIONS[kind]
+    condition, grid = member(settings(**values), tokenizer()), (9, 11)
+    if kind == "map":
+        value = torch.rand(3, 18, 22, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    prompt = condition.encode(value, num=2, grid=grid, device=torch.device("cpu"))
+    canvas = blank(grid, (4, 4), num=2, stride=2, shift=condition.shift)
+    scorer = Scorer(HashPrior(), prompt, limit=17)
+    assert draw(scorer, canvas).equal(window.draw(scorer, canvas))
 
 
 def test_every_sampler_moves_in_steps():
