@@ -20,7 +20,7 @@ from smalti.sampling.choice import Choice
 from smalti.sampling.draw import draw
 from smalti.sampling.guidance import Scorer
 
-CASES = [((4, 4), 2), ((5, 4), 2), ((4, 7), 2), ((6, 6), 1), ((6, 6), 2), ((6, 6), 3), ((7, 8), 3)]
+CASES = [((4, 4), 2), ((5, 4), 2), ((4, 7), 2), ((7, 8), 1), ((6, 6), 2), ((6, 6), 3), ((7, 8), 3)]
 MORE = [(0, 1), (1, 0), (0, 9), (9, 0), (1, 2), (3, 4), (6, 7), (7, 5)]
 
 
