@@ -2,8 +2,9 @@
 
 Absolute positions, a class as condition, batch 1. The algorithm of 2021 costs the same for every cell, so it
 is timed on the first cells of a canvas and scaled; codes are held equal on a whole small canvas, for greedy
-and for drawn codes. Beside it a prior of the same size with relative positions, whose codes are others; it is
-held against its own teacher forcing.
+and for drawn codes. Beside it a window that moves in steps of half its side, which lays other codes, held
+against that rule cell by cell; and a prior of the same size with relative positions, whose codes are others
+too, held against its own teacher forcing.
 
     python benchmarks/sliding.py --short --out runs/benchmarks
 """
@@ -17,15 +18,19 @@ from baselines import gpt_2021
 from torch import Tensor
 
 from smalti.generator import Generator
+from smalti.sampling import window
+from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, choose
+from smalti.sampling.guidance import Scorer
 
 TOP_K = 100
 FACTOR = 2  # pixels a cell of the benchmark's tokenizer
 GRIDS = ((32, 32), (64, 64), (32, 96))
+STRIDE = models.SIDE // 2
 
 
 def main() -> None:
-    """All canvases, both precisions, strides where there are some."""
+    """All canvases, both precisions, both strides."""
     given = common.options(__doc__)
     size = {"layers": 2, "width": 128} if given.short else {"layers": 12, "width": 512}
     grids = ((17, 24),) if given.short else GRIDS
@@ -33,24 +38,32 @@ def main() -> None:
     near = models.neighbourhood(**size).to(given.device)
     network = models.baseline(model)
     check(model, network, (17, 25) if given.short else (20, 24))
+    check_stride(model, (17, 25) if given.short else (20, 24))
     check_forced(near, (17, 25))
     rows = []
     for dtype in (torch.float32, torch.bfloat16):
         for grid in grids:
             cells = 32 if given.short else 64
             rows += measure(model.to(dtype), network, grid, cells=cells, turns=3)
+            rows += measure(model, network, grid, cells=cells, turns=3, stride=STRIDE)
             rows += measure(near.to(dtype), network, grid, cells=cells, turns=3)
     common.report("sliding", rows, given.out, device=given.device, size=size, top_k=TOP_K)
 
 
 def measure(
-    model: Generator, network: gpt_2021.GPT, grid: tuple[int, int], *, cells: int, turns: int
+    model: Generator,
+    network: gpt_2021.GPT,
+    grid: tuple[int, int],
+    *,
+    cells: int,
+    turns: int,
+    stride: int = 1,
 ) -> list[dict[str, Any]]:
     """One row: the whole canvas by us, against `cells` cells by the algorithm of 2021, scaled."""
     prompt = torch.full((1, 1), 3, device=model.order.device)
     draw = gpt_2021.multinomial(top_k=TOP_K)
     ways = {
-        "ours": lambda: laid(model, grid),
+        "ours": lambda: laid(model, grid, stride=stride),
         "2021": lambda: gpt_2021.sliding_window(network, lambda top, left: prompt, grid, draw, cells=cells),
     }
     found = common.race(ways, turns, warm_up=0)
@@ -60,8 +73,9 @@ def measure(
     kind = str(next(model.prior.parameters()).dtype).removeprefix("torch.")
     cells_of = f"{grid[0]}x{grid[1]}"
     return [{
-        "prior": model.settings.prior.kind, "cells": cells_of, "dtype": kind, "against": "2021, fp32",
-        "times": times, "our s": times.ours, "their s": times.theirs, "measured cells of theirs": cells,
+        "prior": model.settings.prior.kind, "stride": stride, "cells": cells_of, "dtype": kind,
+        "against": "2021, fp32", "times": times, "our s": times.ours, "their s": times.theirs,
+        "measured cells of theirs": cells,
     }]  # fmt: skip
 
 
@@ -78,6 +92,25 @@ def check(model: Generator, network: gpt_2021.GPT, grid: tuple[int, int]) -> Non
         assert laid(model, grid, top_k).equal(theirs), f"other codes with top_k={top_k}"
 
 
+def check_stride(model: Generator, grid: tuple[int, int]) -> None:
+    """A canvas of a window that moves in steps is that of the plain rule; AssertionError else."""
+    zeros = torch.zeros(1, *grid, dtype=torch.int64, device=model.order.device)
+    canvas = Canvas(
+        codes=zeros,
+        known=torch.zeros(grid, dtype=torch.bool),
+        seeds=zeros[:, 0, 0],
+        window=model.settings.grid,
+        order=model.order,
+        choice=Choice(top_k=TOP_K),
+        stride=STRIDE,
+    )
+    prompt = model.condition.encode(3, num=1, grid=grid, device=zeros.device)
+    scorer = Scorer(model.prior, prompt, limit=models.CODES)
+    with torch.no_grad():
+        expected = window.draw(scorer, canvas)
+    assert laid(model, grid, stride=STRIDE).equal(expected), f"other codes with stride={STRIDE}"
+
+
 def check_forced(model: Generator, grid: tuple[int, int]) -> None:
     """A greedy canvas is the argmax of teacher forcing; AssertionError else."""
     codes = laid(model, grid, top_k=1)
@@ -86,10 +119,10 @@ def check_forced(model: Generator, grid: tuple[int, int]) -> None:
     assert scores.argmax(-1).view(codes.shape).equal(codes), "other codes than teacher forcing gives"
 
 
-def laid(model: Generator, grid: tuple[int, int], top_k: int = TOP_K) -> Tensor:
+def laid(model: Generator, grid: tuple[int, int], top_k: int = TOP_K, stride: int = 1) -> Tensor:
     """Our codes of one canvas."""
     size = (grid[0] * FACTOR, grid[1] * FACTOR)
-    return model.sample(label=3, size=size, top_k=top_k, output="codes")
+    return model.sample(label=3, size=size, top_k=top_k, stride=stride, output="codes")
 
 
 if __name__ == "__main__":

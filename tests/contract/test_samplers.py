@@ -57,6 +57,13 @@ class HashPrior:
         cache.length += 1
         return self._scores(cache.shift[:, 0].long())
 
+    def extend(self, codes, cache):
+        self.calls += 1
+        fed = (codes + 1) * POWERS[cache.length : cache.length + codes.shape[1]]
+        states = cache.shift + fed.cumsum(1).double()
+        cache.shift, cache.length = states[:, -1:], cache.length + codes.shape[1]
+        return self._scores(states.long())
+
     def _states(self, tokens):
         return ((tokens + 1) * POWERS[: tokens.shape[1]]).cumsum(1)
 
@@ -252,6 +259,9 @@ def test_guided_scores():
     cache = scorer.new_cache(2)
     scorer.next(codes[:, :2], scorer.prefix([(1, 2)], (3, 4)), cache)
     assert scorer.step(codes[:, 2], cache).equal(found)
+    cache = scorer.new_cache(2)
+    scorer.next(codes[:, :1], scorer.prefix([(1, 2)], (3, 4)), cache)
+    assert scorer.extend(codes[:, 1:], cache)[:, -1].equal(found)
 
 
 @pytest.mark.parametrize(("grid", "laid"), [((4, 4), "row"), ((4, 4), "random"), ((7, 9), "row")], ids=str)
