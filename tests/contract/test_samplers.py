@@ -14,7 +14,7 @@ from smalti.priors import PRIORS
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Scope
 from smalti.sampling import plain, wavefront, window
-from smalti.sampling.batches import Rows, split
+from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, choose
 from smalti.sampling.draw import draw
@@ -41,21 +41,24 @@ class HashPrior:
         return self._scores(states[:, prefix.shape[1] - 1 :])
 
     def new_cache(self, batch):
-        return Cache(keys=(), values=(), shift=torch.zeros(batch, 1, dtype=torch.float64))
+        return Cache(keys=(), values=(), tokens=torch.zeros(batch, len(POWERS), dtype=torch.int64))
 
     def next(self, codes, prefix, cache=None):
         self.calls += 1
         tokens = torch.cat([prefix, codes], 1)
         state = self._states(tokens)[:, -1]
         if cache is not None:
-            cache.shift, cache.length = state[:, None].double(), tokens.shape[1]
+            cache.tokens[:, : tokens.shape[1]], cache.length = tokens, tokens.shape[1]
         return self._scores(state)
 
     def step(self, codes, cache):
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes, cache):
         self.calls += 1
-        cache.shift += ((codes + 1) * POWERS[cache.length])[:, None].double()
-        cache.length += 1
-        return self._scores(cache.shift[:, 0].long())
+        begin, cache.length = cache.length, cache.length + codes.shape[1]
+        cache.tokens[:, begin : cache.length] = codes
+        return self._scores(self._states(cache.tokens[:, : cache.length])[:, begin:])
 
     def _states(self, tokens):
         return ((tokens + 1) * POWERS[: tokens.shape[1]]).cumsum(1)
@@ -76,6 +79,9 @@ class MapPrompt:
         self.shown.append((top, left, height, width))
         place = torch.tensor([top, left, height, width])
         return torch.cat([self.marks[:, None], place.expand(len(self.marks), -1)], 1)
+
+    def take(self, rows):
+        return replace(self, marks=self.marks[rows])
 
 
 def prompt_of(num: int, start: int = 0) -> MapPrompt:
@@ -328,6 +334,3 @@ def test_batches():
     assert [rows.tolist() for rows in split(5, 2, device, padded=False)] == [[0, 1], [2, 3], [4]]
     assert [rows.tolist() for rows in split(5, 2, device, padded=True)] == [[0, 1], [2, 3], [4, 4]]
     assert [rows.tolist() for rows in split(1, 4, device, padded=True)] == [[0, 0, 0, 0]]
-    prompt = prompt_of(5)
-    some = Rows(prompt, torch.tensor([4, 1, 1]))
-    assert some.window(1, 2, 3, 4).equal(prompt.window(1, 2, 3, 4)[[4, 1, 1]])

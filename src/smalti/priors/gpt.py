@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from smalti.config import Count, Positive, Share, settings
 from smalti.errors import UserError
-from smalti.priors.attention import attend
+from smalti.priors.attention import attend, before
 from smalti.priors.block import start
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Linear
@@ -75,28 +75,37 @@ class GPT(nn.Module):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
-        x = self.dropout(self.table(codes) + self.positions[cache.length])[:, None]  # b 1 e
-        return self.head(self._run(x, cache)[:, 0])
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes in one pass: row i scores the code after codes[i], given it and those before."""
+        return self.head(self._run(self._placed(self.table(codes), cache.length), cache))
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         prefix_table = self.table if self.prefix_table is None else self.prefix_table
-        tokens = torch.cat((prefix_table(prefix), self.table(codes)), 1)
-        count = tokens.shape[1]
-        assert count <= len(self.positions), f"{len(self.positions)} positions, {count} tokens"
-        return self.dropout(tokens + self.positions[:count])
+        return self._placed(torch.cat((prefix_table(prefix), self.table(codes)), 1), 0)
+
+    def _placed(self, tokens: Tensor, begin: int) -> Tensor:
+        """Embedded tokens (b t e) with the positions from `begin` on."""
+        end = begin + tokens.shape[1]
+        assert end <= len(self.positions), f"{len(self.positions)} positions, {end} tokens"
+        return self.dropout(tokens + self.positions[begin:end])
 
     def _run(self, x: Tensor, cache: Cache | None = None, last_alone: bool = False) -> Tensor:
         """All blocks and the last norm; with last_alone only the last place comes out."""
         fed, last = x.shape[1], self.settings.layers - 1
-        visible = self._visible(fed, x.device) if self.settings.unmasked and fed > 1 else None
+        visible = self._visible(fed, 0 if cache is None else cache.length, x.device)
         for layer, block in enumerate(self.blocks):
             x = block(x, visible, cache, last_alone and layer == last)
         if cache is not None:
             cache.length += fed
         return self.norm(x)
 
-    def _visible(self, count: int, device: torch.device) -> Tensor:
-        visible = torch.ones(count, count, dtype=torch.bool, device=device).tril()
+    def _visible(self, fed: int, filled: int, device: torch.device) -> Tensor | None:
+        """Which of the places fed so far each of these sees; None: itself and those before."""
+        if filled or fed == 1 or not self.settings.unmasked:
+            return before(fed, filled + fed, device)
+        visible = torch.ones(fed, fed, dtype=torch.bool, device=device).tril()
         visible[: self.settings.unmasked, : self.settings.unmasked] = True
         return visible
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
-from smalti.priors.attention import attend
+from smalti.priors.attention import attend, before
 from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Linear
@@ -83,8 +83,11 @@ class LlamaGen(nn.Module):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
-        x = self.dropout(self.table(codes))[:, None]  # b 1 e
-        return self.head(self._run(x, cache)[:, 0])
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes in one pass: row i scores the code after codes[i], given it and those before."""
+        return self.head(self._run(self.dropout(self.table(codes)), cache))
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         return self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1))
@@ -95,8 +98,9 @@ class LlamaGen(nn.Module):
         end, last = begin + x.shape[1], self.settings.layers - 1
         assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
         turn = self.cosines[begin:end], self.sines[begin:end]
+        visible = before(end - begin, end, x.device)
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, cache, last_alone and layer == last)
+            x = block(x, turn, visible, cache, last_alone and layer == last)
         if cache is not None:
             cache.length = end
         return self.norm(x)
@@ -109,7 +113,12 @@ class Block(GatedBlock):
         super().__init__(settings, layer, hidden=hidden_width(settings.width))
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], cache: Cache | None, last_alone: bool
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        visible: Tensor | None,
+        cache: Cache | None,
+        last_alone: bool,
     ) -> Tensor:
         """Places b t e in and out; with last_alone only the last one out."""
         heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
@@ -119,7 +128,7 @@ class Block(GatedBlock):
             keys, values = cache.write(self.layer, keys, values)
         if last_alone:
             x, queries = x[:, -1:], queries[:, :, -1:]
-        x = x + self.residual_dropout(self.out(attend(queries, keys, values)))
+        x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         return x + self.feed_forward(self.norm2(x))
 
 

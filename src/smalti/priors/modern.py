@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
-from smalti.priors.attention import attend
+from smalti.priors.attention import attend, before
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Linear
@@ -94,8 +94,11 @@ class Modern(nn.Module):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
-        x = self.dropout(self.table(codes))[:, None]  # b 1 e
-        return self.head(self._run(x, cache.shift, cache)[:, 0])
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes in one pass: row i scores the code after codes[i], given it and those before."""
+        return self.head(self._run(self.dropout(self.table(codes)), cache.shift, cache))
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         first = self.prefix_positions.expand(len(prefix), -1, -1)  # b m e
@@ -115,9 +118,10 @@ class Modern(nn.Module):
         end, last = begin + x.shape[1], self.settings.layers - 1
         assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
         turn = self.cosines[begin:end], self.sines[begin:end]
+        visible = before(end - begin, end, x.device)
         tunings = self._tunings(shift)
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, tunings[layer], cache, last_alone and layer == last)
+            x = block(x, turn, tunings[layer], visible, cache, last_alone and layer == last)
         if cache is not None:
             cache.length = end
         return _tune(self.norm(x), tunings[-1])
@@ -147,7 +151,13 @@ class Block(GatedBlock):
         self.gains = nn.Parameter(torch.ones(2, 1, head)) if settings.qk_norm else None
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], tuning: Tuning, cache: Cache | None, last_alone: bool
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        tuning: Tuning,
+        visible: Tensor | None,
+        cache: Cache | None,
+        last_alone: bool,
     ) -> Tensor:
         """Places b t e in and out; with last_alone only the last one out."""
         queries, keys, values = self._heads(_tune(self.norm1(x), tuning and tuning[:2]), turn)
@@ -155,7 +165,7 @@ class Block(GatedBlock):
             keys, values = cache.write(self.layer, keys, values)
         if last_alone:
             x, queries = x[:, -1:], queries[:, :, -1:]
-        mixed = self.residual_dropout(self.out(attend(queries, keys, values)))
+        mixed = self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         x = x + (mixed if tuning is None else tuning[2] * mixed)
         added = self.feed_forward(_tune(self.norm2(x), tuning and tuning[3:5]))
         return x + (added if tuning is None else tuning[5] * added)

@@ -28,8 +28,9 @@ class Scope:
 class Prior(Protocol):
     """A member of the shelf.
 
-    Place i of n is scored given the prefix and the codes at places before i. `forward`, `next` and `step`
-    give the same scores up to rounding.
+    Place i of n is scored given the prefix and the codes at places before i. `forward`, `next`, `step` and
+    `extend` give the same scores up to rounding. Who sets a cache's length back takes the last codes out of
+    it again.
     """
 
     codebook_size: int  # v, codes that are scored
@@ -50,6 +51,10 @@ class Prior(Protocol):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
+        ...
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes in one pass: row i scores the code after codes[i], given it and those before."""
         ...
 
 

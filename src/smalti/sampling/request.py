@@ -22,6 +22,7 @@ class Request:
     choice: Choice
     guidance: float  # s in u + s (c - u)
     micro_batch: int | None  # every batch has this size; None: up to the generator
+    parallel: int  # places drawn in a pass through a canvas of one window; 1: one by one
     output: str  # one of OUTPUTS
     progress: bool
 
@@ -32,6 +33,7 @@ class Request:
             (-(2**63) <= self.seed <= last < 2**63, "seed", "64 bits, also for the last picture's,", "0"),
             (math.isfinite(self.guidance), "guidance", "a number", "1, which is off"),
             (micro is None or micro >= 1, "micro_batch", "a number from 1", "16"),
+            (self.parallel >= 1, "parallel", "a number from 1", "1, which is off"),
             (self.output in OUTPUTS, "output", f"one of {', '.join(OUTPUTS)}", "pil"),
         )
         for fits, name, expected, example in checks:
@@ -46,7 +48,8 @@ class Request:
         """
         made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance}
         chosen = {name: _of(value, index) for name, value in more.items()}
-        return json.dumps({**made, "micro_batch": self.micro_batch, **chosen}, default=str)
+        how = {"micro_batch": self.micro_batch, "parallel": self.parallel}
+        return json.dumps({**made, **how, **chosen}, default=str)
 
 
 def _of(value: Any, index: int) -> Any:
