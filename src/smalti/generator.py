@@ -125,6 +125,7 @@ class Generator(nn.Module):
         output: str = "pil",
         min_p: float | None = None,
         micro_batch: int | None = None,
+        parallel: int = 1,
         progress: bool = False,
         **condition: Any,
     ) -> Any:
@@ -144,6 +145,9 @@ class Generator(nn.Module):
         micro_batch: pictures drawn together; all batches get this size, the last one filled up. So picture i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
+        parallel: places drawn in a pass through a canvas of the training crop; 1 is one by one, other sizes
+        and priors of kind neighbourhood need no other number. The pictures are the same up to rounding, also
+        with micro_batch. PAYS
         progress: show a bar with rate and time left, on stderr.
         """
         grid = self._grid(self.crop_size if size is None else size)
@@ -154,6 +158,7 @@ class Generator(nn.Module):
             guidance=guidance,
             stride=stride,
             micro_batch=micro_batch,
+            parallel=parallel,
             output=output,
             progress=progress,
         )
@@ -174,6 +179,7 @@ class Generator(nn.Module):
         output: str = "pil",
         min_p: float | None = None,
         micro_batch: int | None = None,
+        parallel: int = 1,
         progress: bool = False,
         **condition: Any,
     ) -> Any:
@@ -191,6 +197,7 @@ class Generator(nn.Module):
             guidance=guidance,
             stride=stride,
             micro_batch=micro_batch,
+            parallel=parallel,
             output=output,
             progress=progress,
         )
@@ -236,6 +243,17 @@ class Generator(nn.Module):
             )
         return height // factor, width // factor
 
+    def _check_parallel(self, request: Request, grid: tuple[int, int]) -> None:
+        """UserError where cells are not laid one by one, so that the option would do nothing."""
+        if request.parallel == 1 or (grid == self.settings.grid and not isinstance(self.prior, Local)):
+            return
+        if isinstance(self.prior, Local):
+            expected, got = "parallel=1, as this prior lays many cells at once anyway", str(request.parallel)
+        else:
+            expected = "a canvas of one window, {} x {} pixels, for parallel above 1".format(*self.crop_size)
+            got = " x ".join(str(cells * self.tokenizer.factor) for cells in grid)
+        raise UserError(expected, got, "leave parallel out")
+
     def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
         """The cells of a canvas that are described at once: a training crop, or a smaller canvas whole."""
         height, width = self.settings.grid
@@ -265,6 +283,7 @@ class Generator(nn.Module):
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
         self._check_stride(request.stride)
         grid = (known.shape[0], known.shape[1])
+        self._check_parallel(request, grid)
         prompt, null = self._prompt(condition, num=request.num, grid=grid), None
         if request.guidance != 1:
             null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
@@ -298,6 +317,7 @@ class Generator(nn.Module):
                     order=self.order,
                     **moves,
                     choice=request.choice,
+                    parallel=request.parallel,
                     progress=bar.update,
                 )
                 scorer = Scorer(

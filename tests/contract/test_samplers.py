@@ -41,21 +41,24 @@ class HashPrior:
         return self._scores(states[:, prefix.shape[1] - 1 :])
 
     def new_cache(self, batch):
-        return Cache(keys=(), values=(), shift=torch.zeros(batch, 1, dtype=torch.float64))
+        return Cache(keys=(), values=(), tokens=torch.zeros(batch, len(POWERS), dtype=torch.int64))
 
     def next(self, codes, prefix, cache=None):
         self.calls += 1
         tokens = torch.cat([prefix, codes], 1)
         state = self._states(tokens)[:, -1]
         if cache is not None:
-            cache.shift, cache.length = state[:, None].double(), tokens.shape[1]
+            cache.tokens[:, : tokens.shape[1]], cache.length = tokens, tokens.shape[1]
         return self._scores(state)
 
     def step(self, codes, cache):
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes, cache):
         self.calls += 1
-        cache.shift += ((codes + 1) * POWERS[cache.length])[:, None].double()
-        cache.length += 1
-        return self._scores(cache.shift[:, 0].long())
+        begin, cache.length = cache.length, cache.length + codes.shape[1]
+        cache.tokens[:, begin : cache.length] = codes
+        return self._scores(self._states(cache.tokens[:, : cache.length])[:, begin:])
 
     def extend(self, codes, cache):
         self.calls += 1

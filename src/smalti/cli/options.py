@@ -148,6 +148,7 @@ _SAMPLING = [
     click.option(
         "--stride", default=1, show_default=True, help="Cells by which a window moves; more: faster."
     ),
+    click.option("--parallel", default=1, show_default=True, help="PAYS"),
     click.option("--micro-batch", type=int, help="Fixed batch size: bit-equal pictures whatever --num."),
 ]
 

@@ -29,7 +29,8 @@ class Prior(Protocol):
     """A member of the shelf.
 
     Place i of n is scored given the prefix and the codes at places before i. `forward`, `next`, `step` and
-    `extend` give the same scores up to rounding.
+    `extend` give the same scores up to rounding. Who sets a cache's length back takes the last codes out of
+    it again.
     """
 
     codebook_size: int  # v, codes that are scored

@@ -15,7 +15,6 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import choose
 from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
 
@@ -47,7 +46,9 @@ def draw(scorer: Scorer, canvas: Canvas, radius: int) -> Int64[Tensor, "b h w"]:
         cells = numbers[begin:end]
         places = torch.stack((cells // width, cells % width), 1)
         scores = scorer.feed(codes, places, band)[:, : front.unknown]
-        _lay(scores, cells[: front.unknown], canvas, codes)
+        if front.unknown:
+            drawn = cells[: front.unknown]
+            codes.view(batch, -1)[:, drawn] = canvas.draw(scores, drawn)
         canvas.progress(len(front.cells) * batch)
     return codes
 
@@ -84,15 +85,6 @@ def together(grid: tuple[int, int], radius: int) -> int:
 def held(grid: tuple[int, int], radius: int) -> int:
     """Rows whose keys and values are held: those that a front is in, and what the highest of them sees."""
     return min(grid[0], radius + together(grid, radius))
-
-
-def _lay(scores: Tensor, cells: Tensor, canvas: Canvas, codes: Tensor) -> None:
-    """Draw cells (b c v scores of c) on all canvases, into codes (b h w)."""
-    batch, count = scores.shape[:2]
-    if count:
-        seeds = canvas.seeds[:, None].expand(-1, count).flatten()
-        drawn = choose(scores.flatten(0, 1), seeds, cells.repeat(batch), canvas.choice)
-        codes.view(batch, -1)[:, cells] = drawn.view(batch, count)
 
 
 def _condition(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b2 y x"]:

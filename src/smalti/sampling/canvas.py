@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from smalti.sampling.choice import Choice
+from smalti.sampling.choice import Choice, choose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class Canvas:
     window: tuple[int, int]  # rows and columns that the prior looks through, at most h and w
     order: Int64[Tensor, " n"]  # row-major cell of place 0 .. n - 1 of the window
     choice: Choice
+    parallel: int = 1  # places drawn in a pass through a canvas of one window; 1: one by one
     shift: int = 0  # 1: windows begin (side - 1) // 2 cells before the cell that is drawn, 0: side // 2
     stride: int = 1  # cells by which windows move, at most half a window
     # told how many cells more are done, of all canvases
@@ -28,3 +29,9 @@ class Canvas:
     def grid(self) -> tuple[int, int]:
         """(h, w)."""
         return self.codes.shape[1], self.codes.shape[2]
+
+    def draw(self, scores: Float[Tensor, "b p v"], cells: Int64[Tensor, " p"]) -> Int64[Tensor, "b p"]:
+        """A code for each of these cells (row-major numbers) of every canvas, by their scores."""
+        batch, count = scores.shape[:2]
+        seeds = self.seeds[:, None].expand(-1, count).flatten()
+        return choose(scores.flatten(0, 1), seeds, cells.repeat(batch), self.choice).view(batch, count)

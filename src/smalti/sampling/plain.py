@@ -1,9 +1,10 @@
-"""A canvas as large as the window: places in the prior's order, each fed to the cache once."""
+"""A canvas as large as the window: places in the prior's order, each fed to a cache."""
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.sampling import parallel
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import choose
 from smalti.sampling.guidance import Scorer
@@ -17,14 +18,15 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     if all(known):
         canvas.progress(sequence.numel())
     else:
-        _fill(scorer, canvas, sequence, known)
+        fill = _fill if canvas.parallel == 1 else parallel.fill
+        fill(scorer, canvas, sequence, known)
     codes = torch.empty_like(sequence)
     codes[:, canvas.order] = sequence
     return codes.view(canvas.codes.shape)
 
 
 def _fill(scorer: Scorer, canvas: Canvas, sequence: Tensor, known: list[bool]) -> None:
-    """Draw every place that is not known; a known one is only fed."""
+    """Draw every place that is not known, one by one; a known one is only fed."""
     batch, n = sequence.shape
     first = known.index(False)
     last = n - 1 - known[::-1].index(False)

@@ -23,6 +23,7 @@ class Request:
     guidance: float  # s in u + s (c - u)
     stride: int  # cells by which a window moves
     micro_batch: int | None  # every batch has this size; None: up to the generator
+    parallel: int  # places drawn in a pass through a canvas of one window; 1: one by one
     output: str  # one of OUTPUTS
     progress: bool
 
@@ -34,6 +35,7 @@ class Request:
             (math.isfinite(self.guidance), "guidance", "a number", "1, which is off"),
             (self.stride >= 1, "stride", "a number of cells from 1", "1"),
             (micro is None or micro >= 1, "micro_batch", "a number from 1", "16"),
+            (self.parallel >= 1, "parallel", "a number from 1", "1, which is off"),
             (self.output in OUTPUTS, "output", f"one of {', '.join(OUTPUTS)}", "pil"),
         )
         for fits, name, expected, example in checks:
@@ -49,7 +51,8 @@ class Request:
         made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance}
         made["stride"] = self.stride
         chosen = {name: _of(value, index) for name, value in more.items()}
-        return json.dumps({**made, "micro_batch": self.micro_batch, **chosen}, default=str)
+        how = {"micro_batch": self.micro_batch, "parallel": self.parallel}
+        return json.dumps({**made, **how, **chosen}, default=str)
 
 
 def _of(value: Any, index: int) -> Any:

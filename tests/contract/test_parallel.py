@@ -1,0 +1,207 @@
+"""Many places a pass lay the codes that one place a pass lays, whatever was guessed."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from test_samplers import HashPrior, blank, prompt_of, real_prior, scorer_of
+from tiny import generator
+
+from smalti import images
+from smalti.conditions.coordinates import CoordinatesSettings
+from smalti.conditions.label import LabelSettings
+from smalti.conditions.map import MapSettings
+from smalti.conditions.none import NoConditionSettings
+from smalti.conditions.prompt import SamePrompt
+from smalti.errors import UserError
+from smalti.orders import ORDERS
+from smalti.priors import PRIORS
+from smalti.priors.protocol import Scope
+from smalti.sampling import parallel, plain
+from smalti.sampling.choice import Choice
+from smalti.sampling.guidance import Scorer
+
+MANY = (2, 3, 5, 8, 16, 50)
+CHOICES = (
+    Choice(),
+    Choice(temperature=0.3),
+    Choice(top_k=1),
+    Choice(temperature=0.8, top_k=4),
+    Choice(top_p=0.8, min_p=0.05),
+)
+CONDITIONS = {
+    "class": (LabelSettings(classes=3, dropout=0.1), {"label": [0, 2, 1], "guidance": 1.7}),
+    "nothing": (NoConditionSettings(), {}),
+    "coordinates": (CoordinatesSettings(), {}),
+    "map": (MapSettings(shared=True, dropout=0.5), {"guidance": 1.7}),
+}
+
+
+class SurePrior(HashPrior):
+    """A code that is far ahead: the same at every place, or one that hangs on the code before."""
+
+    def __init__(self, *, constant: bool) -> None:
+        super().__init__()
+        self.constant = constant
+
+    def _scores(self, state):
+        scores = super()._scores(state)
+        ahead = torch.full_like(state, 5) if self.constant else state % self.codebook_size
+        return scores.scatter_add(-1, ahead[..., None], torch.full((*state.shape, 1), 100.0))
+
+
+@pytest.mark.parametrize("laid", ORDERS)
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_the_codes_of_one_by_one(laid, scale):
+    for choice in CHOICES:
+        canvas = blank((4, 4), (4, 4), laid=laid, choice=choice)
+        expected = plain.draw(scorer_of(HashPrior(), 3, scale), canvas)
+        for count in MANY:
+            found = plain.draw(scorer_of(HashPrior(), 3, scale), replace(canvas, parallel=count))
+            assert found.equal(expected), (choice, count)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+@pytest.mark.parametrize("kind", [kind for kind in PRIORS if kind != "neighbourhood"])
+def test_priors_of_the_shelf(kind, scale):
+    prior = real_prior(kind)
+    for choice, laid in itertools.product(CHOICES, ("row", "spiral_out")):
+        canvas = blank((4, 4), (4, 4), choice=choice, laid=laid)
+        expected = plain.draw(scorer_of(prior, 3, scale), canvas)
+        for count in (2, 5, 50):
+            found = plain.draw(scorer_of(prior, 3, scale), replace(canvas, parallel=count))
+            assert found.equal(expected), (choice, laid, count)
+
+
+@torch.no_grad()
+def test_a_prior_of_neighbourhoods_keeps_the_protocol():
+    """Though its own sampler has fewer passes."""
+    settings, member = PRIORS["neighbourhood"]
+    torch.manual_seed(0)
+    cells = tuple(itertools.product(range(4), range(5)))
+    scope = Scope(codebook_size=17, prefix_vocabulary=3, prefix_length=1, cells=cells)
+    prior = member(settings(layers=2, heads=2, width=16), scope).eval()
+    for parameter in prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    scorer, canvas = (
+        Scorer(prior, SamePrompt(prefix=torch.arange(3)[:, None]), limit=17),
+        blank((4, 5), (4, 5)),
+    )
+    expected = plain.draw(scorer, canvas)
+    for count in (2, 6, 50):
+        assert plain.draw(scorer, replace(canvas, parallel=count)).equal(expected)
+
+
+@pytest.mark.parametrize("laid", ["row", "random"])
+@pytest.mark.parametrize("kept", ["nothing", "the top", "a patch", "every other", "all but one", "all"])
+def test_known_cells(laid, kept):
+    """They stay, what stands in the others is not read, and all cells are counted."""
+    canvas = blank((4, 4), (4, 4), laid=laid)
+    whole = plain.draw(scorer_of(HashPrior(), 3), canvas)
+    known = torch.zeros(4, 4, dtype=torch.bool)
+    if kept == "the top":
+        known[:2] = True
+    elif kept == "a patch":
+        known[1:3, 2:] = True
+    elif kept == "every other":
+        known.view(-1)[::2] = True
+    elif kept.startswith("all"):
+        known[:] = True
+        known[2, 1] = kept == "all"
+    for seeds in (canvas.seeds, canvas.seeds + 1):
+        start = replace(canvas, codes=whole.where(known, -(10**9)), known=known, seeds=seeds)
+        expected = plain.draw(scorer_of(HashPrior(), 3), start)
+        assert expected[:, known].equal(whole[:, known])
+        for count in MANY:
+            counted = []
+            many = replace(start, parallel=count, progress=counted.append)
+            assert plain.draw(scorer_of(HashPrior(), 3), many).equal(expected)
+            assert sum(counted) == 3 * 16
+
+
+def test_a_canvas_alone_is_the_canvas_among_others():
+    canvas = blank((4, 4), (4, 4), num=5, parallel=4)
+    together = plain.draw(scorer_of(HashPrior(), 5), canvas)
+    for one in range(5):
+        alone = replace(canvas, codes=canvas.codes[:1], seeds=canvas.seeds[one : one + 1])
+        assert plain.draw(Scorer(HashPrior(), prompt_of(1, start=one), limit=17), alone)[0].equal(
+            together[one]
+        )
+
+
+@pytest.mark.parametrize("count", MANY)
+def test_a_prior_that_is_sure_of_what_it_says_takes_few_passes(count):
+    """One for the first code; then guesses are right from the first on, as every place says the same."""
+    prior = SurePrior(constant=True)
+    plain.draw(scorer_of(prior, 3), blank((4, 5), (4, 5), parallel=count))
+    assert prior.calls == 1 + -(-19 // count)
+
+
+@pytest.mark.parametrize("prior", [HashPrior(), SurePrior(constant=False)], ids=["a lottery", "a chain"])
+@pytest.mark.parametrize("count", MANY)
+def test_never_more_passes_than_cells(prior, count):
+    for num in (1, 3):
+        prior.calls = 0
+        plain.draw(scorer_of(prior, num), blank((4, 5), (4, 5), num=num, parallel=count))
+        assert 1 + 19 // count <= prior.calls <= 20
+
+
+@pytest.mark.parametrize("wrong", [0, 16])
+def test_no_guess_can_change_a_code(wrong, monkeypatch):
+    canvas = blank((4, 4), (4, 4))
+    expected = plain.draw(scorer_of(HashPrior(), 3), canvas)
+
+    def bad(sequence, above, fresh):
+        return torch.full((len(sequence), fresh.stop - fresh.start), wrong)
+
+    monkeypatch.setattr(parallel, "guess", bad)
+    for count in MANY:
+        assert plain.draw(scorer_of(HashPrior(), 3), replace(canvas, parallel=count)).equal(expected)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("kind", [kind for kind in PRIORS if kind != "neighbourhood"])
+def test_every_condition(kind, condition):
+    settings, said = CONDITIONS[condition]
+    model = generator(kind, condition=settings)
+    if condition == "map":
+        said = {**said, "map": torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1}
+    picture = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    for how in ({}, {"temperature": 0.5, "top_k": 3}):
+        drawn = model.sample(num=3, output="codes", **how, **said)
+        kept = model.complete(picture, keep=0.4, num=3, output="codes", **how, **said)
+        for count in (2, 6, 99):
+            many = {"output": "codes", "parallel": count, **how, **said}
+            assert model.sample(num=3, **many).equal(drawn)
+            assert model.complete(picture, keep=0.4, num=3, **many).equal(kept)
+
+
+def test_a_picture_says_that_it_was_drawn_so(tmp_path):
+    model = generator("modern")
+    (path,) = images.save_all(model.sample(label=1, seed=3, parallel=4), tmp_path)
+    facts = images.read_facts(path)
+    assert facts["parallel"] == 4
+    assert {"model", "rows_kept", "height", "width"} <= facts.keys()
+    again = {
+        name: value for name, value in facts.items() if name not in ("model", "rows_kept", "height", "width")
+    }
+    assert model.sample(**again)[0].tobytes() == model.sample(label=1, seed=3)[0].tobytes()
+
+
+@pytest.mark.parametrize("kind", PRIORS)
+def test_where_it_would_do_nothing_it_is_a_mistake(kind):
+    model, picture = generator(kind), torch.zeros(3, 8, 10)
+    words = "8 x 8 pixels, for parallel above 1, got 8 x 10; leave parallel out"
+    if kind == "neighbourhood":
+        words = "many cells at once anyway, got 2; leave parallel out"
+        with pytest.raises(UserError, match=words):
+            model.sample(label=0, parallel=2)
+    with pytest.raises(UserError, match=words):
+        model.sample(label=0, size=(8, 10), parallel=2)
+    with pytest.raises(UserError, match=words):
+        model.complete(picture, label=0, parallel=2)
+    with pytest.raises(UserError, match="from 1 for parallel, got 0"):
+        model.sample(label=0, parallel=0)
+    assert len(model.sample(label=0, size=(8, 10), parallel=1)) == 1
