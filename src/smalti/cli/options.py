@@ -131,6 +131,7 @@ def write(pictures: Iterator["Image"], out: Path, *, num: int, seed: int) -> Non
             tqdm.write(f"stopped: {done} of {num} pictures are in {out}; {rest}", file=sys.stderr)
 
 
+_PARALLEL = "Cells drawn in a pass, the same picture sooner; 1 is off. Pays for one picture at a time: try 8."
 _CONDITIONS = ("label", "map", "boxes", "points")
 
 _SAMPLING = [
@@ -145,7 +146,7 @@ _SAMPLING = [
     click.option("--top-p", type=float, help="Draw among the likeliest codes that hold this share."),
     click.option("--min-p", type=float, help="Drop codes below this share of the likeliest one."),
     click.option("--guidance", default=1.0, show_default=True, help="u + s (c - u); 1 is off."),
-    click.option("--parallel", default=1, show_default=True, help="PAYS"),
+    click.option("--parallel", default=1, show_default=True, help=_PARALLEL),
     click.option("--micro-batch", type=int, help="Fixed batch size: bit-equal pictures whatever --num."),
 ]
 
