@@ -161,6 +161,26 @@ def test_no_guess_can_change_a_code(wrong, monkeypatch):
         assert plain.draw(scorer_of(HashPrior(), 3), replace(canvas, parallel=count)).equal(expected)
 
 
+@pytest.mark.parametrize("laid", ORDERS)
+def test_a_guess_is_the_code_above_or_the_last(laid, monkeypatch):
+    canvas, real, guessed = blank((4, 4), (4, 4), num=2, laid=laid, parallel=3), parallel.guess, []
+
+    def noted(sequence, above, fresh):
+        found = real(sequence, above, fresh)
+        for place, codes in zip(range(16)[fresh], found.T, strict=True):
+            cells = canvas.order.tolist()
+            higher = cells[place] - 4
+            source = cells.index(higher) if higher >= 0 else 16
+            assert codes.equal(sequence[:, source if source < fresh.start else fresh.start - 1])
+            guessed.append(source < fresh.start)
+        return found
+
+    monkeypatch.setattr(parallel, "guess", noted)
+    plain.draw(scorer_of(HashPrior(), 2), canvas)
+    plain.draw(scorer_of(SurePrior(constant=True), 2), canvas)
+    assert set(guessed) == {True, False}
+
+
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("kind", [kind for kind in PRIORS if kind != "neighbourhood"])
 def test_every_condition(kind, condition):

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import generator
 
 import smalti
+from smalti import images
 
 DRAWING = {
     "--num": ("0", "-3", "1.5", "many", "nan"),
@@ -18,6 +20,7 @@ DRAWING = {
     "--guidance": ("nan", "inf", "-inf", "much"),
     "--stride": ("0", "-1", "1.5", "3", "x"),
     "--micro-batch": ("0", "-4", "x"),
+    "--parallel": ("0", "-2", "1.5", "x"),
     "--size": ("0", "0x0", "30x", "x30", "9", "-8", "8.5", "8x8x8", "\N{SUPERSCRIPT TWO}", ""),
 }
 OPTIONS = {
@@ -103,3 +106,18 @@ def test_numbers_at_the_edge_of_their_range(ways, smalti_command):
     assert smalti_command(*ways["sample"], *edge)[0] == 0
     odd = ("--batch", 3, "--crops", 2, "--size", "6x10", "--scale", 1, 1, "--seed", -3)
     assert smalti_command(*ways["encode"][:3], "tokens", *odd)[0] == 0
+
+
+def test_many_places_a_pass_draw_the_same_pictures(ways, smalti_command):
+    for verb, words in (("sample", ways["sample"]), ("complete", ways["complete"])):
+        *_, out = words[:-2]
+        drawn = {}
+        for count in (1, 6):
+            place = f"{verb}-{count}"
+            told = [place if word == out else word for word in words]
+            assert smalti_command(*told, "--num", 3, "--parallel", count)[0] == 0
+            drawn[count] = [images.open_rgb(path) for path in sorted(Path(place).glob("*.png"))]
+        assert len(drawn[6]) == 3
+        assert all(map(torch.equal, drawn[6], drawn[1]))
+    status, _, err = smalti_command(*ways["sample"], "--parallel", 2, "--size", "8x12")
+    assert (status, "one window" in err, Path("out").exists()) == (2, True, False)

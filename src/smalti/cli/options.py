@@ -131,6 +131,7 @@ def write(pictures: Iterator["Image"], out: Path, *, num: int, seed: int) -> Non
             tqdm.write(f"stopped: {done} of {num} pictures are in {out}; {rest}", file=sys.stderr)
 
 
+_PARALLEL = "Cells drawn in a pass, the same picture sooner; 1 is off. Pays for one picture at a time: try 8."
 _CONDITIONS = ("label", "map", "boxes", "points")
 
 _SAMPLING = [
@@ -148,7 +149,7 @@ _SAMPLING = [
     click.option(
         "--stride", default=1, show_default=True, help="Cells by which a window moves; more: faster."
     ),
-    click.option("--parallel", default=1, show_default=True, help="PAYS"),
+    click.option("--parallel", default=1, show_default=True, help=_PARALLEL),
     click.option("--micro-batch", type=int, help="Fixed batch size: bit-equal pictures whatever --num."),
 ]
 
