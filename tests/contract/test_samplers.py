@@ -60,13 +60,6 @@ class HashPrior:
         cache.tokens[:, begin : cache.length] = codes
         return self._scores(self._states(cache.tokens[:, : cache.length])[:, begin:])
 
-    def extend(self, codes, cache):
-        self.calls += 1
-        fed = (codes + 1) * POWERS[cache.length : cache.length + codes.shape[1]]
-        states = cache.shift + fed.cumsum(1).double()
-        cache.shift, cache.length = states[:, -1:], cache.length + codes.shape[1]
-        return self._scores(states.long())
-
     def _states(self, tokens):
         return ((tokens + 1) * POWERS[: tokens.shape[1]]).cumsum(1)
 
