@@ -34,7 +34,7 @@ class CountingPrior(HashPrior):
     def new_cache(self, batch):
         cache = super().new_cache(batch)
         self.caches = [other for other in self.caches if other() is not None] + [weakref.ref(cache)]
-        self.most = max(self.most, sum(len(other().shift) for other in self.caches))
+        self.most = max(self.most, sum(len(other().tokens) for other in self.caches))
         return cache
 
 
