@@ -328,8 +328,10 @@ class Generator(nn.Module):
                     scale=request.guidance,
                     limit=self.tokenizer.codebook_size,
                 )
-                with in_use(self):  # left before a part is handed over: the caller's modes are the caller's
+                # left before a part is handed over: the caller's modes are the caller's
+                with in_use(self), torch.inference_mode():
                     codes = draw(scorer, canvas)
+                codes = codes.clone()  # an ordinary tensor, of use to gradients
                 part = codes if request.output == "codes" else self._decode(request, codes)
                 yield part[: request.num - number * size]
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from smalti.errors import UserError
-from smalti.priors.linear import Linear
+from smalti.priors.linear import Dropout, Linear
 
 
 @runtime_checkable  # for the shape checker of the tests
@@ -52,8 +52,8 @@ class GatedBlock(nn.Module):
         self.norm2 = nn.RMSNorm(width, eps=1e-5)
         self.up = Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
         self.down = Linear(hidden, width, bias=False)
-        self.residual_dropout = nn.Dropout(sizes.residual_dropout)
-        self.ffn_dropout = nn.Dropout(sizes.ffn_dropout)
+        self.residual_dropout = Dropout(sizes.residual_dropout)
+        self.ffn_dropout = Dropout(sizes.ffn_dropout)
 
     def feed_forward(self, x: Float[Tensor, "b t e"]) -> Float[Tensor, "b t e"]:
         """What the network adds, from places that are normalised."""

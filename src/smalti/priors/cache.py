@@ -22,11 +22,8 @@ class Cache:
     @classmethod
     def empty(cls, batch: int, places: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
         """Unfilled; like: a table of embeddings, rows of k * e."""
-        shape = (batch, heads, places, like.shape[1] // heads)
-        return cls(
-            keys=tuple(like.new_empty(shape) for _ in range(layers)),
-            values=tuple(like.new_empty(shape) for _ in range(layers)),
-        )
+        whole = like.new_empty(2, layers, batch, heads, places, like.shape[1] // heads)
+        return cls(keys=whole[0].unbind(), values=whole[1].unbind())
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put the next places' keys and values (b k n e) after the filled ones; give all up to there.

@@ -11,7 +11,7 @@ from smalti.errors import UserError
 from smalti.priors.attention import attend
 from smalti.priors.block import start
 from smalti.priors.cache import Cache
-from smalti.priors.linear import Linear
+from smalti.priors.linear import Dropout, Linear
 from smalti.priors.protocol import Scope
 
 
@@ -49,7 +49,7 @@ class GPT(nn.Module):
         self.positions = nn.Parameter(
             torch.zeros(_at_least(self.places, settings.positions, "positions"), width)
         )
-        self.dropout = nn.Dropout(settings.embedding_dropout)
+        self.dropout = Dropout(settings.embedding_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = nn.LayerNorm(width)
         self.head = Linear(width, self.codebook_size, bias=False)
@@ -122,7 +122,7 @@ class Block(nn.Module):
         self.up = Linear(width, 4 * width)
         self.gelu = nn.GELU()
         self.down = Linear(4 * width, width)
-        self.dropout = nn.Dropout(settings.residual_dropout)
+        self.dropout = Dropout(settings.residual_dropout)
 
     def forward(self, x: Tensor, visible: Tensor | None, cache: Cache | None, last_alone: bool) -> Tensor:
         """Places b t e in and out; with last_alone only the last one out."""

@@ -16,9 +16,9 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """... i -> ... o."""
-        rows = x.numel() // x.shape[-1]
-        if not self._turned(x, rows):
+        if self.weight.dtype != torch.bfloat16 or not self._turned(x):
             return F.linear(x, self.weight, self.bias)
+        rows = x.numel() // x.shape[-1]
         columns = x.reshape(rows, -1).t()
         if rows == 1:
             columns = columns.expand(-1, 2).contiguous()
@@ -28,7 +28,16 @@ class Linear(nn.Linear):
             found = torch.addmm(self.bias[:, None], self.weight, columns)
         return found[:, :rows].t().reshape(*x.shape[:-1], -1)
 
-    def _turned(self, x: Tensor, rows: int) -> bool:
+    def _turned(self, x: Tensor) -> bool:
         """Whether the product is taken the other way round."""
-        of_bfloat16 = x.dtype == self.weight.dtype == torch.bfloat16
-        return of_bfloat16 and 0 < rows <= FEW and x.device.type == "cpu" and not torch.is_grad_enabled()
+        is_small = 0 < x.numel() <= FEW * x.shape[-1] and x.dtype == torch.bfloat16
+        return is_small and x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout that costs no call where nothing is dropped: codes are drawn one by one."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Any shape in and out."""
+        found: Tensor = super().__call__(x) if self.training else x
+        return found

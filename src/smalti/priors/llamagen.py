@@ -11,7 +11,7 @@ from smalti.config import Positive, Share, settings
 from smalti.priors.attention import attend
 from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.cache import Cache
-from smalti.priors.linear import Linear
+from smalti.priors.linear import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_where_held
 
@@ -49,7 +49,7 @@ class LlamaGen(nn.Module):
         width = settings.width
         self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
         self.table = nn.Embedding(scope.codebook_size, width)
-        self.dropout = nn.Dropout(settings.token_dropout)
+        self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)

@@ -13,7 +13,7 @@ from smalti.errors import UserError
 from smalti.priors.attention import attend
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
-from smalti.priors.linear import Linear
+from smalti.priors.linear import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns
 
@@ -55,7 +55,7 @@ class Modern(nn.Module):
         self.table = nn.Embedding(scope.codebook_size, width)
         # added to the prefix's tokens; with "shift" it is itself the one token that stands before the codes
         self.prefix_positions = nn.Parameter(torch.empty(scope.prefix_length, width))
-        self.dropout = nn.Dropout(settings.token_dropout)
+        self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)

@@ -14,7 +14,7 @@ from smalti.errors import UserError
 from smalti.priors.band import Band
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
-from smalti.priors.linear import Linear
+from smalti.priors.linear import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_of
 
@@ -66,7 +66,7 @@ class Neighbourhood(nn.Module):
         self.is_told_by_cell = scope.prefix_length > 1
         self.prefix_table = nn.Embedding(scope.prefix_vocabulary + self.is_told_by_cell, width)
         self.prefix_join = Linear(len(AROUND) * width, width, bias=False) if self.is_told_by_cell else None
-        self.dropout = nn.Dropout(settings.token_dropout)
+        self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
