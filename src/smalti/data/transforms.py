@@ -79,7 +79,8 @@ class Placement:
 
     def labels(self, labels: Int64[Tensor, "H W"]) -> Int64[Tensor, "h w"]:
         """The crop of a label map: the nearest label each, as between two classes there is none."""
-        whole = images.resize(labels[None].double(), self.sides, "nearest-exact")  # exact: below 2 ** 53
+        # in the arithmetic that pictures are resized in, so that both agree; exact below 2 ** 24
+        whole = images.resize(labels[None].float(), self.sides, "nearest-exact")
         return self._cut(whole)[0].long()
 
     def _cut(self, whole: Shaped[Tensor, "c H W"]) -> Shaped[Tensor, "c h w"]:

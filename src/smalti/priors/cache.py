@@ -23,7 +23,9 @@ class Cache:
     def empty(cls, batch: int, places: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
         """Unfilled; like: a table of embeddings, rows of k * e."""
         whole = like.new_empty(2, layers, batch, heads, places, like.shape[1] // heads)
-        return cls(keys=whole[0].unbind(), values=whole[1].unbind())
+        return cls(
+            keys=tuple(whole[0, i] for i in range(layers)), values=tuple(whole[1, i] for i in range(layers))
+        )
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put the next places' keys and values (b k n e) after the filled ones; give all up to there.
