@@ -52,6 +52,7 @@ def options(description: str | None) -> Options:
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32: with TF32 equal weights give other codes
     return Options(short=given.short, out=given.out, device=torch.device(given.device))
 
 
