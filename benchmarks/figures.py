@@ -12,7 +12,7 @@ class Figure:
     what: str
     goal: float | None  # at least; None: to be ahead, above 1
     file: str  # JSON without its ending
-    row: Mapping[str, Any]  # what the row says; a tuple: one of these
+    row: Mapping[str, Any]  # what the row says
     size: Mapping[str, Any] = field(default_factory=dict)  # what it says too, in the long form
     column: str = "times faster"
     on_accelerator: float | None = None  # the goal there, where it is another
@@ -58,15 +58,14 @@ def _limits() -> list[Figure]:
 
 
 def _canvases() -> list[Figure]:
-    plain = {"stride": (None, 1)}
-    window = {"prior": "gpt", "condition": "label"}
+    window = {"prior": "gpt", "condition": "label", "stride": 1}
     size, what = {"cells": "64x64"}, "sliding window, 64x64 cells, absolute positions, {}"
     near = {"prior": "neighbourhood", "radius": 7, "condition": "label", "dtype": "float32"}
     return [
         Figure(what=what.format("float32"), goal=1.4, on_accelerator=4.0, file="sliding",
-               row={**window, "dtype": "float32", **plain}, size=size),
+               row={**window, "dtype": "float32"}, size=size),
         Figure(what=what.format("bfloat16"), goal=5.0, file="sliding",
-               row={**window, "dtype": "bfloat16", **plain}, size=size),
+               row={**window, "dtype": "bfloat16"}, size=size),
         Figure(what=what.format("float32, stride 8"), goal=7.0, file="sliding",
                row={**window, "dtype": "float32", "stride": 8}, size=size),
         Figure(what="sliding window, 64x64 cells, relative positions, radius 7, float32", goal=80.0,

@@ -10,6 +10,7 @@ from torch import Tensor
 from smalti.conditions import ConditionSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
+from smalti.conditions.protocol import Prompt
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors import PriorSettings
 from smalti.priors.gpt import GPTSettings
@@ -67,11 +68,16 @@ def told(model: Generator, grid: tuple[int, int]) -> dict[str, Any]:
     return {"map": (noise * 2 - 1).to(model.order.device)}
 
 
-def prefixes(model: Generator, grid: tuple[int, int]) -> Callable[[int, int], Tensor]:
-    """That condition's tokens (1 m) for the window at (top, left)."""
+def prompt(model: Generator, grid: tuple[int, int]) -> Prompt:
+    """That condition, encoded."""
     (value,) = told(model, grid).values()
-    prompt = model.condition.encode(value, num=1, grid=grid, device=model.order.device)
-    return lambda top, left: prompt.window(top, left, SIDE, SIDE)
+    return model.condition.encode(value, num=1, grid=grid, device=model.order.device)
+
+
+def prefixes(model: Generator, grid: tuple[int, int]) -> Callable[[int, int], Tensor]:
+    """Its tokens (1 m) for the window at (top, left)."""
+    whole = prompt(model, grid)
+    return lambda top, left: whole.window(top, left, SIDE, SIDE)
 
 
 def baseline(model: Generator) -> gpt_2021.GPT:

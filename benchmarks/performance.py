@@ -83,8 +83,7 @@ def _figure(figure: Figure, result: Result | None, accelerator: bool) -> list[st
 def _found(figure: Figure, result: Result) -> Any:
     """The value of the row that a figure means; None where there is none, or more than one."""
     wanted = dict(figure.row) if result["short"] else {**figure.row, **figure.size}
-    sets = {key: value if isinstance(value, tuple) else (value,) for key, value in wanted.items()}
-    rows = [row for row in result["rows"] if all(row.get(key) in values for key, values in sets.items())]
+    rows = [row for row in result["rows"] if all(row.get(key) == value for key, value in wanted.items())]
     return rows[0].get(figure.column) if len(rows) == 1 else None
 
 

@@ -2,9 +2,10 @@
 
 Absolute positions, batch 1, a class as condition, or a map of 256 tokens a window. The algorithm of 2021
 costs the same for every cell, so it is timed on the first cells of a canvas and scaled; codes are held equal
-on a whole small canvas, for greedy and for drawn codes. Beside it priors of the same size with relative
-positions, which see 7, 4 or 3 cells each way and whose codes are others; they are held against their own
-teacher forcing.
+on a whole small canvas, for greedy and for drawn codes. Beside it a window that moves in steps of half its
+side, which lays other codes, held against that rule cell by cell; and priors of the same size with relative
+positions, which see 7, 4 or 3 cells each way and whose codes are others too, held against their own teacher
+forcing.
 
     python benchmarks/sliding.py --short --out runs/benchmarks
 """
@@ -19,11 +20,15 @@ from memory import megabytes
 from torch import Tensor
 
 from smalti.generator import Generator
+from smalti.sampling import window
+from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, choose
+from smalti.sampling.guidance import Scorer
 
 TOP_K = 100
 GRIDS = ((32, 32), (64, 64), (32, 96))
 RADII = (7, 4, 3)
+STRIDE = models.SIDE // 2
 TURNS, ENOUGH = 3, 600.0  # no further turn of a row after so many seconds
 
 
@@ -37,23 +42,26 @@ def main() -> None:
         model = models.generator(**size, condition=condition).to(given.device)
         network = models.baseline(model)
         check(model, network, (17, 18) if given.short else (20, 24))
-        ours = [model]
+        check_stride(model, (17, 25) if given.short else (20, 24))
+        ours = [(model, 1), (model, STRIDE)]
         for radius in RADII[:1] if given.short else RADII:
             near = models.neighbourhood(**size, radius=radius, condition=condition).to(given.device)
             check_forced(near, (17, 25))
-            ours.append(near)
+            ours.append((near, 1))
+        cells = 32 if given.short else 64
         for dtype in (torch.float32, torch.bfloat16):
             for grid in grids:
-                for one in ours:
-                    rows.append(measure(one.to(dtype), network, grid, cells=32 if given.short else 64))
+                rows += [measure(one.to(dtype), network, grid, cells, stride) for one, stride in ours]
     common.report("sliding", rows, given.out, device=given.device, size=size, top_k=TOP_K)
 
 
-def measure(model: Generator, network: gpt_2021.GPT, grid: tuple[int, int], *, cells: int) -> dict[str, Any]:
+def measure(
+    model: Generator, network: gpt_2021.GPT, grid: tuple[int, int], cells: int, stride: int
+) -> dict[str, Any]:
     """A row: the whole canvas by us, against `cells` cells by the algorithm of 2021, scaled."""
     prefix, draw = models.prefixes(model, grid), gpt_2021.multinomial(top_k=TOP_K)
     ways = {
-        "ours": lambda: laid(model, grid),
+        "ours": lambda: laid(model, grid, stride=stride),
         "2021": lambda: gpt_2021.sliding_window(network, prefix, grid, draw, cells=cells),
     }
     memory: dict[str, int | None] = {}
@@ -62,8 +70,8 @@ def measure(model: Generator, network: gpt_2021.GPT, grid: tuple[int, int], *, c
     times = common.ratio(found["ours"], [scale * seconds for seconds in found["2021"]])
     prior, (condition,) = model.settings.prior, models.told(model, grid)
     return {
-        "prior": prior.kind, "radius": getattr(prior, "radius", None), "condition": condition,
-        "cells": f"{grid[0]}x{grid[1]}", "dtype": common.word(next(model.prior.parameters()).dtype),
+        "prior": prior.kind, "radius": getattr(prior, "radius", None), "stride": stride,
+        "condition": condition, "cells": f"{grid[0]}x{grid[1]}", "dtype": common.word(next(model.prior.parameters()).dtype),
         "against": "2021, float32", "times faster": times, "our s": times.ours, "their s": times.theirs,
         "measured cells of theirs": cells, "our peak MB": megabytes(memory["ours"]),
         "their peak MB": megabytes(memory["2021"]),
@@ -82,21 +90,41 @@ def check(model: Generator, network: gpt_2021.GPT, grid: tuple[int, int]) -> Non
         assert laid(model, grid, top_k).equal(theirs), f"other codes with top_k={top_k}"
 
 
+def check_stride(model: Generator, grid: tuple[int, int]) -> None:
+    """A canvas of a window that moves in steps is that of the plain rule; AssertionError else."""
+    zeros = torch.zeros(1, *grid, dtype=torch.int64, device=model.order.device)
+    canvas = Canvas(
+        codes=zeros,
+        known=torch.zeros(grid, dtype=torch.bool),
+        seeds=zeros[:, 0, 0],
+        window=model.settings.grid,
+        order=model.order,
+        choice=Choice(top_k=TOP_K),
+        stride=STRIDE,
+    )
+    scorer = Scorer(model.prior, models.prompt(model, grid), limit=models.CODES)
+    with torch.no_grad():
+        expected = window.draw(scorer, canvas)
+    assert laid(model, grid, stride=STRIDE).equal(expected), f"other codes with stride={STRIDE}"
+
+
 def check_forced(model: Generator, grid: tuple[int, int]) -> None:
     """A greedy canvas is the argmax of teacher forcing; AssertionError else."""
     codes = laid(model, grid, top_k=1)
-    (value,) = models.told(model, grid).values()
-    prompt = model.condition.encode(value, num=1, grid=grid, device=codes.device)
-    tokens = prompt.window(0, 0, *grid).view(1, *(grid if model.prior.prefix_length > 1 else (1, 1)))
+    tokens = (
+        models.prompt(model, grid)
+        .window(0, 0, *grid)
+        .view(1, *(grid if model.prior.prefix_length > 1 else (1, 1)))
+    )
     with torch.no_grad():
         scores = model.prior.score(codes, tokens)
     assert scores.argmax(-1).view(codes.shape).equal(codes), "other codes than teacher forcing gives"
 
 
-def laid(model: Generator, grid: tuple[int, int], top_k: int = TOP_K) -> Tensor:
+def laid(model: Generator, grid: tuple[int, int], top_k: int = TOP_K, stride: int = 1) -> Tensor:
     """Our codes of one canvas."""
     size = (grid[0] * models.FACTOR, grid[1] * models.FACTOR)
-    return model.sample(size=size, top_k=top_k, output="codes", **models.told(model, grid))
+    return model.sample(size=size, top_k=top_k, stride=stride, output="codes", **models.told(model, grid))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,23 @@ NETWORK = {
     "groups": 4,
 }
 
+TRAINING = {  # a recipe on the pictures of `photos`, but for its kind and what that needs
+    "data": {"kind": "folder", "val_share": 0.2},
+    "size": 16,
+    "crop": {"resize": "none"},
+    "batch": 4,
+    "steps": 8,
+    "optimizer": {"lr": 1.0e-3},
+    "log_every": 1,
+}
+TOKENIZER_TRAINING = {
+    **TRAINING,
+    "kind": "tokenizer",
+    "network": {**NETWORK, "multipliers": (1, 2)},
+    "quantizer": {"codebook_size": 8},
+    "losses": {"perceptual": {"kind": "none"}},
+}
+
 LABELS = LabelSettings(classes=3, names=("brick", "grass", "moon"), dropout=0.1)
 
 

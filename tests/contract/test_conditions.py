@@ -14,14 +14,25 @@ from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 CLASSES = {"classes": 4, "names": ("brick", "grass", "gravel", "wood"), "dropout": 0.5}
 SCENES = {**CLASSES, "no_tokens": 100, "max_objects": 3}
-EXAMPLES = {  # kind -> settings, a value that it takes
+EXAMPLES = {  # kind, the last word -> settings, a value that it takes
     "none": ({"token": 5}, None),
     "label": (CLASSES, "grass"),
     "map": ({"dropout": 0.5}, torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6)),
+    "reduced map": ({"dropout": 0.5, "size": 4}, torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6)),
     "coordinates": ({"tokens": 40}, None),
     "boxes": (SCENES, [("grass", 0.0, 0.5, 1.0, 1.0), (3, 0.2, 0.2, 0.4, 0.9)]),
     "points": (SCENES, [("grass", 0.5, 0.75), (3, 0.3, 0.5)]),
 }
+THINGS = [[("grass", 0.0, 0.0, 1.0, 1.0)], [("wood", 0.0, 0.0, 1.0, 1.0)], []]
+EACH = {  # what it is told by -> three values that differ in every window
+    None: None,
+    "label": ["wood", 0, "grass"],
+    "map": -torch.eye(3)[:, :, None, None].expand(3, 3, 4, 6),  # one color less in each
+    "coordinates": torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0)),
+    "boxes": THINGS,
+    "points": THINGS,
+}
+WINDOWS = [(0, 0, 2, 3), (0, 1, 2, 2), (1, 0, 1, 3), (1, 1, 1, 2)]
 PLACE = {"grid": (2, 3), "device": torch.device("cpu")}
 
 
@@ -36,11 +47,12 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=8)))
 
 
-@pytest.fixture(params=CONDITIONS)
+@pytest.fixture(params=[*CONDITIONS, "reduced map"])
 def case(request):
     values, value = EXAMPLES[request.param]
-    read = config.parse({"condition": {"kind": request.param, **values}}, Recipe).condition
-    settings, member = CONDITIONS[request.param]
+    kind = request.param.split()[-1]
+    read = config.parse({"condition": {"kind": kind, **values}}, Recipe).condition
+    settings, member = CONDITIONS[kind]
     assert read == settings(**values)
     return member(read, tokenizer()), value
 
@@ -55,7 +67,7 @@ def numbers(condition, value, num=3):
     return condition.encode(value, num=num, **PLACE).window(0, 0, 2, 3)[:, 0].tolist()
 
 
-@pytest.mark.parametrize("window", [(0, 0, 2, 3), (0, 1, 2, 2), (1, 0, 1, 3)], ids=str)
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
 def test_a_prefix_for_every_canvas_and_window(case, window):
     condition, value = case
     prompt = condition.encode(value, num=3, **PLACE)
@@ -76,6 +88,18 @@ def test_one_value_for_each_canvas(case):
     assert together.window(0, 1, 2, 2).equal(condition.encode(value, num=2, **PLACE).window(0, 1, 2, 2))
     with pytest.raises(UserError, match=r"one .*, or 3 of them, got 2"):
         condition.encode([value, value], num=3, **PLACE)
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_the_prompt_of_some_canvases(case, window):
+    """Of one value for all, of one for each, and of nothing said."""
+    condition, value = case
+    rows = torch.tensor([2, 0, 0, 1])
+    one, each = (condition.encode(told, num=3, **PLACE) for told in (value, EACH[condition.argument]))
+    null = [] if condition.argument in (None, "coordinates") else [condition.null(num=3, **PLACE)]
+    for prompt in (one, each, *null):
+        assert prompt.take(rows).window(*window).equal(prompt.window(*window)[rows])
+    assert len(each.window(*window).unique(dim=0)) == (1 if condition.argument is None else 3)
 
 
 def test_descriptions_fit_into_a_file(case):

@@ -8,7 +8,8 @@ import torch
 
 import smalti
 from smalti.errors import UserError
-from smalti.tokenizer import tiling
+from smalti.tokenizer import blocks, tiling
+from smalti.tokenizer.blocks import Upsample
 from smalti.training import precision
 from smalti.training.recompute import recompute
 
@@ -46,6 +47,34 @@ def test_a_generator_in_half_precision_draws(tmp_path):
     model = smalti.load(tmp_path / "model", dtype=torch.bfloat16)
     assert model.sample(label=0, output="tensor").dtype == torch.float32
     assert model.fingerprint == smalti.load(tmp_path / "model").fingerprint
+
+
+@pytest.mark.parametrize("size", [(32, 32), (31, 45), (64, 20)])
+def test_doubling_and_convolving_in_one(size):
+    """Values and gradients of a large grid, against the two steps that stand for small ones."""
+    chance = torch.Generator().manual_seed(0)
+    upsample = Upsample(6, with_conv=True)
+    x = torch.randn(2, 6, *size, generator=chance, requires_grad=True)
+    slope = torch.randn(2, 6, 2 * size[0], 2 * size[1], generator=chance)
+    wanted = (x, upsample.conv.weight, upsample.conv.bias)
+    assert size[0] * size[1] >= blocks.LARGE
+    found, apart = upsample(x), upsample.conv(blocks.doubled(x))
+    assert not found.equal(apart)  # it was another way
+    torch.testing.assert_close(found, apart, atol=1e-5, rtol=0.0)
+    for one, other in zip(*(torch.autograd.grad(y, wanted, slope) for y in (found, apart)), strict=True):
+        torch.testing.assert_close(one, other, atol=5e-4, rtol=1e-5)
+
+
+def test_what_is_computed_in_place_harms_nobody(tokenizer):
+    """The networks leave what they are given as it is, and give the same with and without gradients."""
+    images = pictures(2, 3, 16, 16)
+    latents = tokenizer.encoder(images).detach()
+    for network, given in ((tokenizer.encoder, images), (tokenizer.decoder, latents)):
+        kept = given.clone()
+        with torch.no_grad():
+            found = network(given)
+        assert given.equal(kept)
+        assert network(given).equal(found)
 
 
 @pytest.mark.parametrize("tile", [4, 5, 7, 8, 32])

@@ -108,6 +108,25 @@ def test_drawing_sees_the_scores_of_one_pass(case, given):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("given", [0, 1, 5])
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_many_codes_at_once_are_fed_as_one_by_one(case, given, count):
+    """After any number of codes; what is fed afterwards sees them too."""
+    prior, codes, prefix = case
+    scores, caches = prior(codes, prefix), (prior.new_cache(len(codes)), prior.new_cache(len(codes)))
+    for cache in caches:
+        prior.next(codes[:, :given], prefix, cache)
+    found = prior.extend(codes[:, given : given + count], caches[0])
+    assert caches[0].length == caches[1].length + count
+    single = [prior.step(codes[:, place], caches[1]) for place in range(given, given + count)]
+    torch.testing.assert_close(found, torch.stack(single, 1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, scores[:, given + 1 : given + count + 1], rtol=1e-5, atol=1e-5)
+    end = given + count
+    rest = prior.extend(codes[:, end : NUM - 1], caches[0]) if end < NUM - 1 else found[:, :0]
+    torch.testing.assert_close(rest, scores[:, end + 1 :], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
 def test_a_cache_holds_one_window(case):
     prior, codes, prefix = case
     cache = prior.new_cache(len(codes))
@@ -115,6 +134,8 @@ def test_a_cache_holds_one_window(case):
     assert cache.length == cache.keys[0].shape[2]
     with pytest.raises((AssertionError, IndexError)):
         prior.step(codes[:, 0], cache)
+    with pytest.raises((AssertionError, RuntimeError)):
+        prior.extend(codes[:, :2], cache)
     with pytest.raises(AssertionError, match="filled"):
         prior.next(codes, prefix, cache)
 

@@ -11,28 +11,23 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny import NETWORK
+from tiny import TOKENIZER_TRAINING
 
 import smalti
 from smalti.training import log, processes
 
 RECIPE = {
-    "kind": "tokenizer",
-    "data": {"kind": "folder", "val_share": 0.2},
-    "size": 16,
-    "crop": {"resize": "none"},
+    **TOKENIZER_TRAINING,
     "batch": 8,
     "steps": 4,
     "device": "cpu",
-    "network": {**NETWORK, "multipliers": (1, 2)},
     "quantizer": {"codebook_size": 8, "kmeans_start": True, "revive_below": 0.2},
     "losses": {
-        "perceptual": {"kind": "none"},
+        **TOKENIZER_TRAINING["losses"],
         # ActNorm: BatchNorm would take the statistics of each process's own pictures
         "adversarial": {"start": 2, "critic_start": 1, "patchgan": {"width": 8, "layers": 2, "norm": "act"}},
     },
     "optimizer": {"lr": 1.0e-3, "betas": [0.9, 0.95]},
-    "log_every": 1,
 }
 SCRIPT = """
 import json, sys, torch, smalti

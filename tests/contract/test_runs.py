@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny import NETWORK
+from tiny import NETWORK, TOKENIZER_TRAINING, TRAINING
 
 import smalti
 from smalti import images, library
@@ -22,39 +22,27 @@ from smalti.training.prior_task import PriorTask
 from smalti.training.tokenizer_task import TokenizerTask
 
 TOKENIZER = {
-    "kind": "tokenizer",
-    "data": {"kind": "folder", "val_share": 0.2},
-    "size": 16,
-    "crop": {"resize": "none"},
-    "batch": 4,
-    "steps": 8,
+    **TOKENIZER_TRAINING,
     "network": {**NETWORK, "multipliers": (1, 2, 2), "dropout": 0.1},
     "quantizer": {"codebook_size": 16, "kmeans_start": True, "revive_below": 0.3},
     "losses": {
-        "perceptual": {"kind": "none"},
+        **TOKENIZER_TRAINING["losses"],
         "adversarial": {"start": 4, "critic_start": 2, "patchgan": {"width": 8, "layers": 2}},
     },
     "optimizer": {"lr": 1.0e-3, "warmup": 2, "schedule": "cosine"},
     "clip": 1.0,
     "ema": 0.9,
-    "log_every": 1,
     "sample_every": 4,
     "validate_every": 4,
     "checkpoint_every": 4,
 }
 PRIOR = {
+    **TRAINING,
     "kind": "prior",
     "tokenizer": "given below",
-    "data": {"kind": "folder", "val_share": 0.2},
-    "size": 16,
-    "crop": {"resize": "none"},
-    "batch": 4,
-    "steps": 8,
     "prior": {"kind": "modern", "layers": 1, "heads": 2, "width": 16, "residual_dropout": 0.2},
     "condition": {"kind": "label", "dropout": 0.3},
     "pkeep": 0.8,
-    "optimizer": {"lr": 1.0e-3},
-    "log_every": 1,
     "checkpoint_every": 4,
 }
 

@@ -14,7 +14,7 @@ from smalti.priors import PRIORS
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Scope
 from smalti.sampling import plain, wavefront, window
-from smalti.sampling.batches import Rows, split
+from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, choose
 from smalti.sampling.draw import draw
@@ -57,6 +57,13 @@ class HashPrior:
         cache.length += 1
         return self._scores(cache.shift[:, 0].long())
 
+    def extend(self, codes, cache):
+        self.calls += 1
+        fed = (codes + 1) * POWERS[cache.length : cache.length + codes.shape[1]]
+        states = cache.shift + fed.cumsum(1).double()
+        cache.shift, cache.length = states[:, -1:], cache.length + codes.shape[1]
+        return self._scores(states.long())
+
     def _states(self, tokens):
         return ((tokens + 1) * POWERS[: tokens.shape[1]]).cumsum(1)
 
@@ -76,6 +83,9 @@ class MapPrompt:
         self.shown.append((top, left, height, width))
         place = torch.tensor([top, left, height, width])
         return torch.cat([self.marks[:, None], place.expand(len(self.marks), -1)], 1)
+
+    def take(self, rows):
+        return replace(self, marks=self.marks[rows])
 
 
 def prompt_of(num: int, start: int = 0) -> MapPrompt:
@@ -249,6 +259,9 @@ def test_guided_scores():
     cache = scorer.new_cache(2)
     scorer.next(codes[:, :2], scorer.prefix([(1, 2)], (3, 4)), cache)
     assert scorer.step(codes[:, 2], cache).equal(found)
+    cache = scorer.new_cache(2)
+    scorer.next(codes[:, :1], scorer.prefix([(1, 2)], (3, 4)), cache)
+    assert scorer.extend(codes[:, 1:], cache)[:, -1].equal(found)
 
 
 @pytest.mark.parametrize(("grid", "laid"), [((4, 4), "row"), ((4, 4), "random"), ((7, 9), "row")], ids=str)
@@ -328,6 +341,3 @@ def test_batches():
     assert [rows.tolist() for rows in split(5, 2, device, padded=False)] == [[0, 1], [2, 3], [4]]
     assert [rows.tolist() for rows in split(5, 2, device, padded=True)] == [[0, 1], [2, 3], [4, 4]]
     assert [rows.tolist() for rows in split(1, 4, device, padded=True)] == [[0, 0, 0, 0]]
-    prompt = prompt_of(5)
-    some = Rows(prompt, torch.tensor([4, 1, 1]))
-    assert some.window(1, 2, 3, 4).equal(prompt.window(1, 2, 3, 4)[[4, 1, 1]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny import NETWORK
+from tiny import TOKENIZER_TRAINING
 
 import smalti
 from smalti.data.folder import Folder, FolderSettings
@@ -15,17 +15,7 @@ from smalti.training import log
 from smalti.training.tokenizer_task import TokenizerTask
 
 RECIPE = {
-    "kind": "tokenizer",
-    "data": {"kind": "folder", "val_share": 0.2},
-    "size": 16,
-    "crop": {"resize": "none"},
-    "batch": 4,
-    "steps": 8,
-    "network": {**NETWORK, "multipliers": (1, 2)},
-    "quantizer": {"kind": "vq", "codebook_size": 8},
-    "losses": {"perceptual": {"kind": "none"}},
-    "optimizer": {"lr": 1.0e-3},
-    "log_every": 1,
+    **TOKENIZER_TRAINING,
     "sample_every": 4,
     "validate_every": 4,
     "checkpoint_every": 100,

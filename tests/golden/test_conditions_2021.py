@@ -14,7 +14,8 @@ from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsCondition, PointsSettings
 from smalti.formats.compvis.transformer import ours
 from smalti.generator import Generator
-from smalti.sampling import wavefront, window
+from smalti.orders import inverse
+from smalti.sampling import plain, wavefront, window
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice
 from smalti.sampling.guidance import Scorer
@@ -31,6 +32,7 @@ CONDITIONS = {
     "boxes": BoxesSettings(**SCENE),
     "points": PointsSettings(**SCENE),
 }
+OTHER_ORDERS = {"transformer_shared_stage"}  # than row by row
 
 
 def generator_of(case, condition, *, side: int = 8, state=None) -> Generator:
@@ -45,11 +47,6 @@ def generator_of(case, condition, *, side: int = 8, state=None) -> Generator:
     model = Generator(how, found.tokenizer, found.condition_tokenizer)
     model.prior.load_state_dict(found.prior.state_dict() if state is None else ours(state))
     return model
-
-
-def close(got, case, name: str, rows=None) -> None:
-    expected = case.tensors[name] if rows is None else case.tensors[name][rows]
-    torch.testing.assert_close(got, expected, rtol=0, atol=case.case["measured"][name][-1])
 
 
 def boxed(annotation: dict, classes: int) -> Object:
@@ -81,6 +78,11 @@ def model(request, golden):
     return generator_of(case, CONDITIONS[request.param]), case, {name: case.tensors["cond"]}, ""
 
 
+def in_rows(generator: Generator, codes: torch.Tensor) -> torch.Tensor:
+    """Codes in the prior's order -> (b h w)."""
+    return codes[:, inverse(generator.order)].view(-1, 8, 8)
+
+
 def test_tokens(model):
     generator, case, told, end = model
     (value,) = told.values()
@@ -91,22 +93,17 @@ def test_tokens(model):
 
 def test_scores(model):
     generator, case, told, end = model
-    codes = case.tensors[f"z_indices{end}"]
-    rows = torch.empty_like(codes)
-    rows[:, generator.order] = codes
-    codes = rows.view(-1, 8, 8)
+    codes = in_rows(generator, case.tensors[f"z_indices{end}"])
     assert generator.tokenizer.encode(case.tensors["image"]).equal(codes)
-    close(generator.logits(codes, **told), case, f"logits{end}")
-    loss = case.tensors[f"loss{end}"].item()
-    expected = pytest.approx(loss, abs=case.case["measured"][f"loss{end}"][-1])
-    assert generator.nats_per_token(case.tensors["image"], **told) == expected
+    case.close(generator.logits(codes, **told), f"logits{end}")
+    case.close(torch.tensor(generator.nats_per_token(case.tensors["image"], **told)), f"loss{end}")
 
 
 def test_greedy(model):
     generator, case, told, end = model
     codes = generator.sample(num=len(case.tensors["image"]), **GREEDY, **told)
     assert codes.flatten(1)[:, generator.order].equal(case.tensors[f"greedy_codes{end}"])
-    close(generator.tokenizer.decode(codes), case, f"greedy_image{end}")
+    case.close(generator.tokenizer.decode(codes), f"greedy_image{end}")
 
 
 def test_greedy_without_cache(model):
@@ -124,9 +121,23 @@ def test_greedy_without_cache(model):
 
 
 def test_greedy_completion(model):
+    """The first half in the prior's order is known, wherever on the canvas it lies."""
     generator, case, told, end = model
-    if generator.settings.order != "row":
-        pytest.skip("the first half of another order is no upper half")
+    (value,) = told.values()
+    codes = in_rows(generator, case.tensors[f"z_indices{end}"])
+    canvas = canvas_of(generator.eval(), codes)
+    canvas.known.view(-1)[generator.order[:32]] = True
+    canvas.codes[:, canvas.known] = codes[:, canvas.known]
+    prompt = generator.condition.encode(value, num=len(codes), grid=(8, 8), device=CPU)
+    with torch.no_grad():
+        drawn = plain.draw(Scorer(generator.prior, prompt, limit=64), canvas)
+    assert drawn.flatten(1)[:, generator.order].equal(case.tensors[f"greedy_codes_from_half{end}"])
+
+
+@pytest.mark.parametrize("model", [name for name in CONDITIONS if name not in OTHER_ORDERS], indirect=True)
+def test_greedy_completion_of_pictures(model):
+    """Row by row the first half is the upper one."""
+    generator, case, told, end = model
     ((name, value),) = told.items()
     for row, image in enumerate(case.tensors["image"]):
         one = value[row : row + 1]
@@ -138,7 +149,7 @@ def test_coordinates_are_decoded(golden):
     case = golden("transformer_coord")
     generator = generator_of(case, CONDITIONS["transformer_coord"])
     decoded = generator.condition.decode(case.tensors["c_indices"].view(2, 8, 8))
-    close(decoded, case, "coord_decoded")
+    case.close(decoded, "coord_decoded")
 
 
 def test_coordinates_follow_from_size_and_part(golden):
@@ -211,7 +222,7 @@ def test_larger_canvases_with_a_map(golden, name, source):
     factor, side = generator.tokenizer.factor, generator.settings.grid[0]
     told = {} if given is None else {"map": given}
     assert generator.sample(size=(height * factor, width * factor), **GREEDY, **told).equal(codes)
-    close(generator.tokenizer.decode(codes), case, f"{name}.image")
+    case.close(generator.tokenizer.decode(codes), f"{name}.image")
     for row, column, top, left, inner_row, inner_column in case.tensors[f"{name}.trace"].tolist():
         cell = locate(row, column, (height, width), (side, side))
         assert (cell.top, cell.left, cell.place) == (top, left, inner_row * side + inner_column)
@@ -250,6 +261,10 @@ class Shuffled:
         self.seen.append(prompt.window(top, left, height, width))
         return self.seen[-1]
 
+    def take(self, rows: torch.Tensor) -> "Shuffled":
+        """Not asked for: there is one canvas, whose windows hang on those before."""
+        raise NotImplementedError
+
 
 @pytest.mark.parametrize("name", ["scene_bbox", "scene_center"])
 def test_larger_canvases_with_scenes(golden, name):
@@ -263,7 +278,7 @@ def test_larger_canvases_with_scenes(golden, name):
         drawn = window.draw(Scorer(generator.prior, prompt, limit=64), canvas_of(generator, codes))
     assert torch.cat(prompt.seen).equal(case.tensors[f"{name}.conditioning_tokens"])
     assert drawn.equal(codes)
-    close(generator.tokenizer.decode(codes), case, f"{name}.image")
+    case.close(generator.tokenizer.decode(codes), f"{name}.image")
 
 
 def test_a_scene_as_large_as_the_window(golden):

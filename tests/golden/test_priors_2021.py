@@ -14,6 +14,7 @@ from smalti.priors.protocol import Scope
 from smalti.training.optimization import build
 from smalti.training.settings import OptimizerSettings
 
+SCORED = (slice(None), slice(9, None))  # of scores of all tokens: those of what follows a prefix of 10
 NAMES_2021 = {theirs: ours for ours, theirs in PERMUTERS.items() if ours != "row"}
 
 
@@ -27,12 +28,6 @@ def gpt(state, scope, **changes):
     prior = GPT(GPTSettings(**sizes, positions=state["pos_emb"].shape[1], **changes), scope)
     prior.load_state_dict(ours(state))
     return prior.eval()
-
-
-def close(case, key, found, rows=None):
-    """As near as `measured` suggests; fused attention needs no wider bounds."""
-    expected = case.tensors[key] if rows is None else case.tensors[key][:, rows]
-    torch.testing.assert_close(found, expected, rtol=0, atol=case.case["measured"][key][-1])
 
 
 @torch.inference_mode()
@@ -59,7 +54,7 @@ def test_transformer_scores(transformer):
     case, key, prior = transformer
     tokens = case.tensors["idx"]
     found = prior(torch.cat((tokens[:, 10:], tokens[:, :1]), 1), tokens[:, :10])  # the last code is not fed
-    close(case, f"{key}logits", found, rows=slice(9, None))
+    case.close(found, f"{key}logits", rows=SCORED)
 
 
 def test_transformer_loss(golden):
@@ -68,8 +63,8 @@ def test_transformer_loss(golden):
     tokens = case.tensors["idx"]
     prior = gpt(state, scope(30, 1, 6))  # one token as prefix: every row is scored
     logits = prior(torch.cat((tokens[:, 1:], tokens[:, :1]), 1), tokens[:, :1])
-    close(case, "unmasked0.logits", logits)
-    close(case, "unmasked0.loss", F.cross_entropy(logits.mT, case.tensors["targets"][:, :30]))
+    case.close(logits, "unmasked0.logits")
+    case.close(F.cross_entropy(logits.mT, case.tensors["targets"][:, :30]), "unmasked0.loss")
 
 
 def test_transformer_with_a_cache(transformer):
@@ -77,7 +72,7 @@ def test_transformer_with_a_cache(transformer):
     tokens, cache = case.tensors["idx"], prior.new_cache(2)
     rows = [prior.next(tokens[:, 10:10], tokens[:, :10], cache)]
     rows += [prior.step(code, cache) for code in tokens[:, 10:].T]
-    close(case, f"{key}cached_logits", torch.stack(rows, 1), rows=slice(9, None))
+    case.close(torch.stack(rows, 1), f"{key}cached_logits", rows=SCORED)
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -95,9 +90,9 @@ def test_prior_of_a_model(golden, name):
     prior = gpt(case.state_dict("transformer."), scope(64, 1, 8))
     codes, prefix = case.tensors["z_indices"], case.tensors["c_indices"]
     logits = prior(codes, prefix)
-    close(case, "logits", logits)
-    close(case, "all_logits", logits)
-    close(case, "loss", F.cross_entropy(logits.mT, case.tensors["target"]))
+    case.close(logits, "logits")
+    case.close(logits, "all_logits")
+    case.close(F.cross_entropy(logits.mT, case.tensors["target"]), "loss")
     for cached in (True, False):
         assert greedy(prior, codes[:, :0], prefix, 64, cached).equal(case.tensors["greedy_codes"])
         assert greedy(prior, codes[:, :32], prefix, 64, cached).equal(case.tensors["greedy_codes_from_half"])
@@ -131,8 +126,8 @@ def test_prior_trained_in_an_order(golden, name):
     prefix = case.tensors["trained_order.labels"][:, None]
     assert codes.equal(case.tensors[f"{key}z_indices"])
     logits = prior(codes, prefix)
-    close(case, f"{key}logits_rows_0_1_63", logits[:, [0, 1, 63]])
-    close(case, f"{key}loss", F.cross_entropy(logits.mT, codes))
+    case.close(logits[:, [0, 1, 63]], f"{key}logits_rows_0_1_63")
+    case.close(F.cross_entropy(logits.mT, codes), f"{key}loss")
     drawn = greedy(prior, codes[:, :0], prefix, 64, cached=True)
     assert drawn.equal(case.tensors[f"{key}greedy_codes"])
     assert drawn[:, inverse(laid)].equal(case.tensors[f"{key}greedy_codes_row_major"])
@@ -157,12 +152,12 @@ def test_training(golden, pkeep):
         losses.append(loss.detach())
         if step == 0:
             compare_parameters(case, f"{key}after_step1.", prior)
-    close(case, f"{key}loss", torch.stack(losses))
+    case.close(torch.stack(losses), f"{key}loss")
     compare_parameters(case, f"{key}final.", prior)
     moments = optimizer.state[prior.blocks[1].qkv.weight]
     for moment in ("exp_avg", "exp_avg_sq"):
-        close(case, f"{key}final.adam.{moment}", moments[moment][64:128])
-    close(case, f"{key}final.logits", prior.eval()(codes[:2], labels[:2][:, None]))
+        case.close(moments[moment][64:128], f"{key}final.adam.{moment}")
+    case.close(prior.eval()(codes[:2], labels[:2][:, None]), f"{key}final.logits")
 
 
 def noisy(codes, case, step, pkeep):
@@ -177,12 +172,12 @@ def noisy(codes, case, step, pkeep):
 
 
 def compare_parameters(case, key, prior):
-    close(case, f"{key}pos_emb", prior.positions[None])
-    close(case, f"{key}tok_emb.weight", prior.table.weight)
-    close(case, f"{key}blocks.0.ln1.weight", prior.blocks[0].norm1.weight)
-    close(case, f"{key}blocks.0.attn.query.bias", prior.blocks[0].qkv.bias[:64])
-    close(case, f"{key}blocks.1.attn.proj.weight", prior.blocks[1].out.weight)
-    close(case, f"{key}head.weight", prior.head.weight)
+    case.close(prior.positions[None], f"{key}pos_emb")
+    case.close(prior.table.weight, f"{key}tok_emb.weight")
+    case.close(prior.blocks[0].norm1.weight, f"{key}blocks.0.ln1.weight")
+    case.close(prior.blocks[0].qkv.bias[:64], f"{key}blocks.0.attn.query.bias")
+    case.close(prior.blocks[1].out.weight, f"{key}blocks.1.attn.proj.weight")
+    case.close(prior.head.weight, f"{key}head.weight")
 
 
 def test_decayed_parameters(golden):

@@ -16,6 +16,7 @@ DRAWING = {
     "--top-p": ("0", "2", "-0.5", "nan", "most"),
     "--min-p": ("2", "-1", "nan"),
     "--guidance": ("nan", "inf", "-inf", "much"),
+    "--stride": ("0", "-1", "1.5", "3", "x"),
     "--micro-batch": ("0", "-4", "x"),
     "--size": ("0", "0x0", "30x", "x30", "9", "-8", "8.5", "8x8x8", "\N{SUPERSCRIPT TWO}", ""),
 }
@@ -98,6 +99,7 @@ def test_help_and_version_are_no_mistakes(home, smalti_command):
 
 def test_numbers_at_the_edge_of_their_range(ways, smalti_command):
     edge = ("--top-k", 10**9, "--top-p", 1, "--min-p", 1, "--guidance", -1, "--seed", -5, "--micro-batch", 1)
+    edge += ("--stride", 2)
     assert smalti_command(*ways["sample"], *edge)[0] == 0
     odd = ("--batch", 3, "--crops", 2, "--size", "6x10", "--scale", 1, 1, "--seed", -3)
     assert smalti_command(*ways["encode"][:3], "tokens", *odd)[0] == 0

@@ -145,6 +145,9 @@ _SAMPLING = [
     click.option("--top-p", type=float, help="Draw among the likeliest codes that hold this share."),
     click.option("--min-p", type=float, help="Drop codes below this share of the likeliest one."),
     click.option("--guidance", default=1.0, show_default=True, help="u + s (c - u); 1 is off."),
+    click.option(
+        "--stride", default=1, show_default=True, help="Cells by which a window moves; more: faster."
+    ),
     click.option("--micro-batch", type=int, help="Fixed batch size: bit-equal pictures whatever --num."),
 ]
 

@@ -29,13 +29,19 @@ def cut(folder: Path, crop: int) -> None:
     The left four fifths are for training, in overlapping tiles of 1.5 x crop pixels a side, so that random
     crops move inside them; the right fifth is held out, in tiles of crop x crop.
     """
+    for name, left, right in parts(crop):
+        _save_tiles(left, folder / "train" / name, side=crop * 3 // 2, count=140)
+        _save_tiles(right, folder / "val" / name, side=crop, count=30)
+
+
+def parts(crop: int) -> Iterator[tuple[str, UInt8[Tensor, "3 H W"], UInt8[Tensor, "3 H V"]]]:
+    """Class, training part and held-out part (`crop` pixels wide or more) of each photograph, scaled."""
     for name, (package, file, scale) in PHOTOGRAPHS.items():
         picture = images.open_rgb(_find(package, file))
         height, width = (round(side * scale) for side in picture.shape[1:])
         picture = images.resize(picture, (height, width))
         border = width - max(width // 5, crop)
-        _save_tiles(picture[:, :, :border], folder / "train" / name, side=crop * 3 // 2, count=140)
-        _save_tiles(picture[:, :, border:], folder / "val" / name, side=crop, count=30)
+        yield name, picture[:, :, :border], picture[:, :, border:]
 
 
 def _find(package: str, file: str) -> Path:

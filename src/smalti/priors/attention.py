@@ -1,5 +1,6 @@
 """Attention as every prior of the shelf does it: to the places before and to oneself."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -15,10 +16,13 @@ def attend(
 ) -> Float[Tensor, "b q ke"]:
     """Scaled dot-product attention; the heads' results stand side by side.
 
-    Either all t places ask (q = t), or the last one alone (q = 1), which sees everything. visible: which
-    place (row) sees which (column); without it each sees itself and those before.
+    The last q of t places ask; one alone (q = 1) sees everything. visible: which place (row) sees which
+    (column), where all t ask; without it each sees itself and those before.
     """
-    alone = queries.shape[2] == 1
+    asking, held = queries.shape[2], keys.shape[2]
+    alone = asking == 1
+    if visible is None and 1 < asking < held:  # is_causal would count from the first place that is held
+        visible = torch.ones(asking, held, dtype=torch.bool, device=keys.device).tril(held - asking)
     mixed = F.scaled_dot_product_attention(
         queries,
         keys,

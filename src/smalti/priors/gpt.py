@@ -75,20 +75,27 @@ class GPT(nn.Module):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
-        x = self.dropout(self.table(codes) + self.positions[cache.length])[:, None]  # b 1 e
-        return self.head(self._run(x, cache)[:, 0])
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
+        return self.head(self._run(self._place(self.table(codes), cache.length), cache))
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         prefix_table = self.table if self.prefix_table is None else self.prefix_table
-        tokens = torch.cat((prefix_table(prefix), self.table(codes)), 1)
-        count = tokens.shape[1]
-        assert count <= len(self.positions), f"{len(self.positions)} positions, {count} tokens"
-        return self.dropout(tokens + self.positions[:count])
+        return self._place(torch.cat((prefix_table(prefix), self.table(codes)), 1), 0)
+
+    def _place(self, tokens: Tensor, begin: int) -> Tensor:
+        """Tokens (b t e) with their positions, of which the first is `begin`."""
+        end = begin + tokens.shape[1]
+        assert end <= len(self.positions), f"{len(self.positions)} positions, {end} tokens"
+        return self.dropout(tokens + self.positions[begin:end])
 
     def _run(self, x: Tensor, cache: Cache | None = None, last_alone: bool = False) -> Tensor:
         """All blocks and the last norm; with last_alone only the last place comes out."""
         fed, last = x.shape[1], self.settings.layers - 1
-        visible = self._visible(fed, x.device) if self.settings.unmasked and fed > 1 else None
+        first = cache is None or cache.length == 0  # the prefix is among what is fed
+        visible = self._visible(fed, x.device) if self.settings.unmasked and first and fed > 1 else None
         for layer, block in enumerate(self.blocks):
             x = block(x, visible, cache, last_alone and layer == last)
         if cache is not None:

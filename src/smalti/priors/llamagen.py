@@ -83,8 +83,11 @@ class LlamaGen(nn.Module):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
-        x = self.dropout(self.table(codes))[:, None]  # b 1 e
-        return self.head(self._run(x, cache)[:, 0])
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
+        return self.head(self._run(self.dropout(self.table(codes)), cache))
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         return self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1))

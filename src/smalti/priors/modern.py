@@ -94,8 +94,11 @@ class Modern(nn.Module):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
-        x = self.dropout(self.table(codes))[:, None]  # b 1 e
-        return self.head(self._run(x, cache.shift, cache)[:, 0])
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
+        return self.head(self._run(self.dropout(self.table(codes)), cache.shift, cache))
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         first = self.prefix_positions.expand(len(prefix), -1, -1)  # b m e

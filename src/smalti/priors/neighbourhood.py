@@ -125,16 +125,21 @@ class Neighbourhood(nn.Module):
         assert cache.tokens is not None, "a cache of this prior holds the codes"
         given = torch.cat((prefix, codes), 1)
         cache.tokens[:, : given.shape[1]] = given
-        return self._go_on(cache, codes.shape[1] + 1)
+        return self.head(self._go_on(cache, codes.shape[1] + 1)[:, -1])
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
+        return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
         assert cache.tokens is not None, "a cache of this prior holds the codes"
-        cache.tokens[:, self.prefix_length + cache.length - 1] = codes
-        return self._go_on(cache, cache.length + 1)
+        first, until = self.prefix_length + cache.length - 1, cache.length + codes.shape[1]
+        cache.tokens[:, first : first + codes.shape[1]] = codes
+        return self.head(self._go_on(cache, until))
 
     def _go_on(self, cache: Cache, until: int) -> Tensor:
-        """Compute the cells of a crop up to `until`, whose neighbours' codes the cache knows."""
+        """Compute the cells of a crop up to `until` (b c e), whose neighbours' codes the cache knows."""
         assert cache.tokens is not None
         prefix, codes = cache.tokens[:, : self.prefix_length], cache.tokens[:, self.prefix_length :]
         cells = _cells(*self.grid, codes.device)
@@ -143,7 +148,7 @@ class Neighbourhood(nn.Module):
         mix = partial(_mix, visible=self._visible(new, cells[:until]), write=cache.write)
         x = self._run(self._embed(self._laid(codes), self._tokens(prefix), new), new, mix)
         cache.length = until
-        return self.head(x[:, -1])
+        return x
 
     def _tokens(self, prefix: Int64[Tensor, "b m"]) -> Int64[Tensor, "b y x"]:
         return self._laid(prefix) if self.is_told_by_cell else prefix[:, :, None]

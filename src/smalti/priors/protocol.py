@@ -28,8 +28,8 @@ class Scope:
 class Prior(Protocol):
     """A member of the shelf.
 
-    Place i of n is scored given the prefix and the codes at places before i. `forward`, `next` and `step`
-    give the same scores up to rounding.
+    Place i of n is scored given the prefix and the codes at places before i. `forward`, `next`, `step` and
+    `extend` give the same scores up to rounding.
     """
 
     codebook_size: int  # v, codes that are scored
@@ -50,6 +50,10 @@ class Prior(Protocol):
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
+        ...
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row to a filled cache in one pass; row i scores the code after codes[i]."""
         ...
 
 

@@ -20,6 +20,7 @@ class Canvas:
     order: Int64[Tensor, " n"]  # row-major cell of place 0 .. n - 1 of the window
     choice: Choice
     shift: int = 0  # 1: windows begin (side - 1) // 2 cells before the cell that is drawn, 0: side // 2
+    stride: int = 1  # cells by which windows move, at most half a window
     # told how many cells more are done, of all canvases
     progress: Callable[[int], object] = lambda count: None
 

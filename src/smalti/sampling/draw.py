@@ -5,7 +5,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from smalti.priors.protocol import Local, Prior
-from smalti.sampling import band, plain, wavefront
+from smalti.sampling import band, plain, standing, wavefront
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.guidance import Scorer
 
@@ -24,11 +24,15 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     assert all(size >= side for size, side in sides), f"{canvas.grid} is smaller than {canvas.window}"
     in_rows = torch.equal(canvas.order.cpu(), torch.arange(len(canvas.order)))
     assert in_rows, "a moving window needs codes in row-major order"
-    return wavefront.draw(scorer, canvas)
+    return wavefront.draw(scorer, canvas) if canvas.stride == 1 else standing.draw(scorer, canvas)
 
 
-def together(prior: Prior, grid: tuple[int, int], window: tuple[int, int]) -> int:
-    """The most cells of one canvas that go through the prior at once."""
+def together(
+    prior: Prior, grid: tuple[int, int], window: tuple[int, int], *, stride: int = 1, shift: int = 0
+) -> int:
+    """The most cells of one canvas that go through the prior at once, or windows whose caches are held."""
     if isinstance(prior, Local):
         return band.together(grid, prior.radius)
-    return wavefront.together(grid, window)
+    if stride == 1:
+        return wavefront.together(grid, window)
+    return standing.together(grid, window, stride, shift)

@@ -60,6 +60,10 @@ class Scorer:
         """Feed one more code a row, get the scores of the one after it."""
         return self._guided(self.prior.step(self._doubled(codes), cache))
 
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
+        return self._guided(self.prior.extend(self._doubled(codes), cache))
+
     def new_band(self, tokens: Int64[Tensor, "b2 y x"], *, rows: int, width: int) -> Band:
         """An empty band for canvases of that width, whose conditions are given; the prior is a Local one."""
         assert isinstance(self.prior, Local), "a band for a prior whose cells see only cells near them"

@@ -21,6 +21,7 @@ class Request:
     seed: int  # of the first picture; picture i has seed + i
     choice: Choice
     guidance: float  # s in u + s (c - u)
+    stride: int  # cells by which a window moves
     micro_batch: int | None  # every batch has this size; None: up to the generator
     output: str  # one of OUTPUTS
     progress: bool
@@ -31,6 +32,7 @@ class Request:
             (self.num >= 1, "num", "a number from 1", "1"),
             (-(2**63) <= self.seed <= last < 2**63, "seed", "64 bits, also for the last picture's,", "0"),
             (math.isfinite(self.guidance), "guidance", "a number", "1, which is off"),
+            (self.stride >= 1, "stride", "a number of cells from 1", "1"),
             (micro is None or micro >= 1, "micro_batch", "a number from 1", "16"),
             (self.output in OUTPUTS, "output", f"one of {', '.join(OUTPUTS)}", "pil"),
         )
@@ -45,6 +47,7 @@ class Request:
         more: other facts, one value or a sequence of one a picture.
         """
         made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance}
+        made["stride"] = self.stride
         chosen = {name: _of(value, index) for name, value in more.items()}
         return json.dumps({**made, "micro_batch": self.micro_batch, **chosen}, default=str)
 

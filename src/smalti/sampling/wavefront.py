@@ -21,19 +21,21 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """Lay the unknown cells, the same codes as `window.draw`; the prior's order must be row-major."""
     codes = canvas.codes.clone()
     canvas.progress(int(canvas.known.sum()) * len(codes))
-    for cells in passes(canvas.known, canvas.window, canvas.shift):
+    for cells in passes(canvas.known, canvas.window, canvas.shift, canvas.stride):
         lay(scorer, canvas, codes, cells)
         canvas.progress(len(cells) * len(codes))
     return codes
 
 
-def passes(known: Bool[Tensor, "h w"], window: tuple[int, int], shift: int = 0) -> Iterator[list[Cell]]:
+def passes(
+    known: Bool[Tensor, "h w"], window: tuple[int, int], shift: int = 0, stride: int = 1
+) -> Iterator[list[Cell]]:
     """The unknown cells in an order in which they can be laid; those of one list do not see one another."""
     height, width = known.shape
     for line in diagonals(height, width, window[1]):
         unknown = [place for place in line if not known[place]]
         if unknown:
-            yield [locate(*place, (height, width), window, shift) for place in unknown]
+            yield [locate(*place, (height, width), window, shift, stride) for place in unknown]
 
 
 def together(grid: tuple[int, int], window: tuple[int, int]) -> int:

@@ -1,6 +1,6 @@
 """Canvases larger than the window: the rule of arXiv:2012.09841, section 3.3, one cell after the other.
 
-`wavefront` draws the same codes with fewer passes; this is the rule in its plainest form.
+`wavefront` and `standing` draw the same codes in less time; this is the rule in its plainest form.
 """
 
 from typing import NamedTuple
@@ -24,13 +24,22 @@ class Cell(NamedTuple):
     place: int  # row-major number of the cell inside the window = codes that it sees
 
 
-def locate(row: int, column: int, grid: tuple[int, int], window: tuple[int, int], shift: int = 0) -> Cell:
-    """A cell with its window: half a window before it, moved inside the canvas at the borders (2021 code).
+def begin(at: int, size: int, side: int, *, shift: int = 0, stride: int = 1) -> int:
+    """Where on an axis of `size` cells the window of a cell begins.
 
-    shift: 1 as in the 2021 sampler of scenes, where of an even side it is one cell less.
+    Half a window before it, moved inside the canvas at the borders (2021 code); shift: 1 as in the 2021
+    sampler of scenes, where of an even side it is one cell less. With a stride above 1 the window stands
+    still for so many cells: the last multiple of the stride that is half a window or more before the cell.
     """
+    return min(max((at - (side - shift) // 2) // stride * stride, 0), size - side)
+
+
+def locate(
+    row: int, column: int, grid: tuple[int, int], window: tuple[int, int], shift: int = 0, stride: int = 1
+) -> Cell:
+    """A cell with its window; see `begin`."""
     top, left = (
-        min(max(at - (side - shift) // 2, 0), size - side)
+        begin(at, size, side, shift=shift, stride=stride)
         for at, size, side in zip((row, column), grid, window, strict=True)
     )
     return Cell(row, column, top, left, (row - top) * window[1] + column - left)
@@ -39,10 +48,11 @@ def locate(row: int, column: int, grid: tuple[int, int], window: tuple[int, int]
 def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """Lay the unknown cells row by row; the prior's order must be row-major."""
     codes = canvas.codes.clone()
+    rule = canvas.grid, canvas.window, canvas.shift, canvas.stride
     for row in range(canvas.grid[0]):
         for column in range(canvas.grid[1]):
             if not canvas.known[row, column]:
-                lay(scorer, canvas, codes, [locate(row, column, canvas.grid, canvas.window, canvas.shift)])
+                lay(scorer, canvas, codes, [locate(row, column, *rule)])
             canvas.progress(len(codes))
     return codes
 
@@ -57,13 +67,13 @@ def lay(scorer: Scorer, canvas: Canvas, codes: Tensor, cells: list[Cell]) -> Non
     if all(cell.place == longest for cell in cells):
         scores = scorer.next(seen[:, :longest], prefix)
     else:  # shorter ones are filled up with what stands there: no prior looks past the place it scores
-        scores = scorer.at(seen, prefix, _each(canvas, [cell.place for cell in cells]))
-    numbers = _each(canvas, [cell.row * canvas.grid[1] + cell.column for cell in cells])
+        scores = scorer.at(seen, prefix, each(canvas, [cell.place for cell in cells]))
+    numbers = each(canvas, [cell.row * canvas.grid[1] + cell.column for cell in cells])
     drawn = choose(scores, canvas.seeds.repeat(len(cells)), numbers, canvas.choice)
     for cell, new in zip(cells, drawn.chunk(len(cells)), strict=True):
         codes[:, cell.row, cell.column] = new
 
 
-def _each(canvas: Canvas, numbers: list[int]) -> Int64[Tensor, " r"]:
-    """A number of each cell, repeated for all canvases; made on the device, which need not be waited for."""
+def each(canvas: Canvas, numbers: list[int]) -> Int64[Tensor, " r"]:
+    """A number of each cell or window, repeated for all canvases; made on the device: nobody waits for it."""
     return torch.cat([torch.full_like(canvas.seeds, number) for number in numbers])

@@ -6,16 +6,28 @@ h w grid of the level.
 
 from collections.abc import Iterable, Sequence
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from smalti.tokenizer.settings import NetworkSettings
 
+LARGE = 32 * 32  # cells of a grid from which doubling and convolving in one pays
+
 
 def norm(width: int, groups: int) -> nn.GroupNorm:
     """Group norm with the 2021 code's epsilon, not torch's 1e-5, with which its models give other codes."""
     return nn.GroupNorm(groups, width, eps=1e-6)
+
+
+def silu(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
+    """x sigmoid(x), in the memory of x where no gradient wants it: x belongs to the caller alone.
+
+    Large results cost a CPU more by the new memory that they lie in than by their numbers: at 256 pixels and
+    128 channels 19 ms in new memory, 6 ms in place.
+    """
+    return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
 class ResidualBlock(nn.Module):
@@ -32,9 +44,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b e_in h w"]) -> Float[Tensor, "b e h w"]:
         """Input plus what the convolutions add."""
-        added = self.conv1(F.silu(self.norm1(x)))
-        added = self.conv2(self.dropout(F.silu(self.norm2(added))))
-        return self.nin_shortcut(x) + added
+        added = self.conv1(silu(self.norm1(x)))
+        added = self.conv2(self.dropout(silu(self.norm2(added))))
+        return added.add_(self.nin_shortcut(x))
 
 
 class AttentionBlock(nn.Module):
@@ -75,11 +87,11 @@ class Upsample(nn.Module):
 
     def __init__(self, width: int, *, with_conv: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1) if with_conv else nn.Identity()
+        self.conv = nn.Conv2d(width, width, 3, padding=1) if with_conv else None
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e y x"]:
         """Sides 2 h, 2 w."""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return doubled(x) if self.conv is None else convolve_doubled(self.conv, x)
 
 
 class Middle(nn.Module):
@@ -119,3 +131,28 @@ def run_level(
         for attention in attentions if all_after_each else attentions[number : number + 1]:
             x = attention(x)
     return x
+
+
+def doubled(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e y x"]:
+    """Each cell four times."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def convolve_doubled(conv: nn.Conv2d, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b o y x"]:
+    """conv(doubled(x)) for a 3x3 convolution with padding 1; both in one where that was measured faster.
+
+    Where a doubled grid shows one cell to several weights their sum can stand: 4 products a value in place of
+    9. In fp32 on a CPU that takes half the time from 32 x 32 cells on; on smaller grids, and in bf16 on most,
+    torch's transposed convolution loses more than it saves.
+    """
+    in_fp32 = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    if in_fp32 and x.device.type == "cpu" and x.shape[2] * x.shape[3] >= LARGE:
+        return F.conv_transpose2d(x, _doubling(conv.weight), conv.bias, stride=2, padding=1)
+    return conv(doubled(x))
+
+
+def _doubling(weight: Float[Tensor, "o e 3 3"]) -> Float[Tensor, "e o 4 4"]:
+    """The kernel of the transposed convolution: each weight on the four cells that it can meet."""
+    spread = F.pad(weight, (1, 1, 1, 1))  # o e 5 5
+    rows = spread[:, :, 1:] + spread[:, :, :-1]
+    return (rows[..., 1:] + rows[..., :-1]).flip(2, 3).transpose(0, 1)

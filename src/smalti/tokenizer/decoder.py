@@ -1,10 +1,9 @@
 """The decoder: a grid of latents to pictures."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smalti.tokenizer.blocks import Middle, Upsample, attention_blocks, norm, residual_blocks, run_level
+from smalti.tokenizer.blocks import Middle, Upsample, attention_blocks, norm, residual_blocks, run_level, silu
 from smalti.tokenizer.settings import NetworkSettings
 
 
@@ -25,7 +24,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(latents))
         for level in reversed(self.up):  # kept by the encoder's numbers, run from coarse to fine
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(silu(self.norm_out(x)))
 
 
 class DecoderLevel(nn.Module):

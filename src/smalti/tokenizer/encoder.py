@@ -1,10 +1,17 @@
 """The encoder: pictures to a grid of latents."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smalti.tokenizer.blocks import Downsample, Middle, attention_blocks, norm, residual_blocks, run_level
+from smalti.tokenizer.blocks import (
+    Downsample,
+    Middle,
+    attention_blocks,
+    norm,
+    residual_blocks,
+    run_level,
+    silu,
+)
 from smalti.tokenizer.settings import NetworkSettings
 
 
@@ -26,7 +33,7 @@ class Encoder(nn.Module):
         x = self.conv_in(images)
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(silu(self.norm_out(self.mid(x))))
 
 
 class EncoderLevel(nn.Module):

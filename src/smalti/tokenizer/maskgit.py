@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smalti.tokenizer.blocks import norm
+from smalti.tokenizer.blocks import convolve_doubled, norm, silu
 from smalti.tokenizer.settings import MaskgitSettings
 
 
@@ -32,7 +32,7 @@ class MaskgitEncoder(nn.Module):
         x = self.conv_in(images)
         for part in (*self.down, *self.mid):
             x = part(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(silu(self.norm_out(x)))
 
 
 class MaskgitDecoder(nn.Module):
@@ -55,7 +55,7 @@ class MaskgitDecoder(nn.Module):
         x = self.conv_in(latents)
         for part in (*self.mid, *reversed(self.up)):  # kept by the encoder's numbers, run from coarse to fine
             x = part(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(silu(self.norm_out(x)))
 
 
 class EncoderLevel(nn.Module):
@@ -87,7 +87,7 @@ class DecoderLevel(nn.Module):
             x = block(x)
         if self.upsample_conv is None:
             return x
-        return self.upsample_conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return convolve_doubled(self.upsample_conv, x)
 
 
 class ResidualBlock(nn.Module):
@@ -108,8 +108,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b e_in h w"]) -> Float[Tensor, "b e h w"]:
         """Grid in, grid out."""
-        added = self.conv1(F.silu(self.norm1(x)))
-        added = self.conv2(self.dropout(F.silu(self.norm2(added))))
+        added = self.conv1(silu(self.norm1(x)))
+        added = self.conv2(self.dropout(silu(self.norm2(added))))
         return added + (x if self.nin_shortcut is None else self.nin_shortcut(added))
 
 

@@ -23,11 +23,20 @@ def in_use(module: nn.Module) -> Iterator[None]:
 
 
 def laid_out(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
-    """The same numbers, in half precision on a CPU with a place's channels side by side in memory.
+    """The same numbers, on a CPU with a place's channels side by side in memory.
 
-    Its convolutions then do not turn them about: 1.7 times as fast at 256 pixels in bf16. In fp32 it gains
-    6 % there and loses as much elsewhere, since group norm is slower so; CUDA's group norm turns it back.
+    Its convolutions then do not turn them about: at 256 pixels 1.7 times as fast in bf16, 4 to 10 % faster in
+    fp32, training likewise. CUDA's group norm would turn them back.
     """
-    if x.device.type == "cpu" and x.element_size() == 2:
+    if x.device.type == "cpu":
         return x.contiguous(memory_format=torch.channels_last)
     return x
+
+
+def lay_out(module: nn.Module) -> None:
+    """Keep a network's weights in the same layout where its device has it, so that no call turns them.
+
+    A step of training is 8 % faster so; the numbers stay, and files hold the plain layout.
+    """
+    if all(parameter.device.type == "cpu" for parameter in module.parameters()):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack this form

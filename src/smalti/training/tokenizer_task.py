@@ -14,6 +14,7 @@ from smalti.losses.patchgan import PatchGAN
 from smalti.quantizers.protocol import Quantized
 from smalti.quantizers.usage import RecentCodes, perplexity, usage
 from smalti.tokenizer import Tokenizer, TokenizerSettings
+from smalti.tokenizer.use import lay_out
 from smalti.training import processes
 from smalti.training.contents import content
 from smalti.training.recompute import recompute
@@ -51,6 +52,9 @@ class TokenizerTask:
         self.autoencoder: nn.Module = Autoencoder(tokenizer)
         if training.recompute:
             recompute(tokenizer)
+        for network in (tokenizer, critic, distance):
+            if network is not None:
+                lay_out(network)
         self.judge: nn.Module | None = None
         if critic is not None:
             self.networks = {**self.networks, CRITIC: critic.train()}
