@@ -71,7 +71,8 @@ def measure(
     prior, (condition,) = model.settings.prior, models.told(model, grid)
     return {
         "prior": prior.kind, "radius": getattr(prior, "radius", None), "stride": stride,
-        "condition": condition, "cells": f"{grid[0]}x{grid[1]}", "dtype": common.word(next(model.prior.parameters()).dtype),
+        "condition": condition, "cells": f"{grid[0]}x{grid[1]}",
+        "dtype": common.word(next(model.prior.parameters()).dtype),
         "against": "2021, float32", "times faster": times, "our s": times.ours, "their s": times.theirs,
         "measured cells of theirs": cells, "our peak MB": megabytes(memory["ours"]),
         "their peak MB": megabytes(memory["2021"]),

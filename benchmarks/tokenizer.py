@@ -111,9 +111,7 @@ def networks(given: Options) -> list[dict[str, Any]]:
                     their = copy.deepcopy(other)
                     their.model.to(theirs)
                     what = {**row, "theirs": f"{name}, {word(theirs)}"}
-                    rows += [
-                        {**what, **found} for found in both_ways(mine, their, x, 3 if given.short else 7)
-                    ]
+                    rows += [{**what, **found} for found in both_ways(mine, their, x, given)]
     return rows
 
 

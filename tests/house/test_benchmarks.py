@@ -70,7 +70,7 @@ def test_performance_is_what_the_script_writes(shared):
 
 
 def test_a_figure_is_found_by_its_row(shared, tmp_path):
-    """In the long form at its size only; a share in per cent; what is not there is said to be missing."""
+    """In the long form at its size only; what a short form gave does not count; what is not there is said."""
     performance, figures = shared("performance"), shared("figures")
     ratio = {"ours": 1.0, "theirs": 2.0, "low": 1.5, "middle": 2.0, "high": 2.5, "turns": 3}
     rows = [{"ours": "fp32", "pixels": pixels, "times faster": ratio} for pixels in (128, 256)]
@@ -85,3 +85,6 @@ def test_a_figure_is_found_by_its_row(shared, tmp_path):
     (tmp_path / "train_step.json").write_text(json.dumps({**told, "rows": rows[:1]}))
     (line,) = [line for line in performance.page(tmp_path).splitlines() if line.startswith("| training step")]
     assert "not measured" in line
+    (tmp_path / "train_step.json").write_text(json.dumps({**told, "short": True, "rows": rows[:1]}))
+    (line,) = [line for line in performance.page(tmp_path).splitlines() if line.startswith("| training step")]
+    assert line.endswith("| 2x (1.5x .. 2.5x) *short* |  | `python x.py` |")
