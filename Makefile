@@ -15,7 +15,9 @@ test: .venv/.dev  ## the tests
 test-slow: .venv/.dev  ## the tests that take longer
 	$(BIN)/pytest -m slow
 
-BENCHMARKS := $(filter-out benchmarks/common.py benchmarks/models.py,$(wildcard benchmarks/*.py))
+# what the others use, and what writes docs/performance.md
+SHARED := $(addprefix benchmarks/,common.py memory.py models.py figures.py performance.py)
+BENCHMARKS := $(filter-out $(SHARED),$(wildcard benchmarks/*.py))
 
 bench: .venv/.bench  ## every benchmark in its short form; JSON in runs/benchmarks
 	set -e; for script in $(BENCHMARKS); do $(BIN)/python $$script --short --out runs/benchmarks; done

@@ -3,6 +3,7 @@
 import argparse
 import gc
 import json
+import math
 import platform
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import memory as held
 import torch
 
 Work = Callable[[], object]
@@ -50,29 +52,47 @@ def options(description: str | None) -> Options:
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32: with TF32 equal weights give other codes
     return Options(short=given.short, out=given.out, device=torch.device(given.device))
 
 
 def seconds(work: Work) -> float:
     """Of one call, until the accelerator is done."""
-    _wait()
+    held.wait()
     begin = time.perf_counter()
     work()
-    _wait()
+    held.wait()
     return time.perf_counter() - begin
 
 
-def race(ways: Mapping[str, Work], turns: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds of every way in every turn, one way after the other in each."""
+def race(
+    ways: Mapping[str, Work],
+    turns: int,
+    warm_up: int = 1,
+    *,
+    enough: float = math.inf,
+    memory: dict[str, int | None] | None = None,
+) -> dict[str, list[float]]:
+    """Seconds of every way in every turn, one way after the other in each.
+
+    enough: after so many seconds no further turn begins; a ratio says how many turns it is of.
+    memory: is filled with every way's peak memory in the first turn.
+    """
     for _ in range(warm_up):
         for work in ways.values():
             work()
     gc.collect()
     found: dict[str, list[float]] = {name: [] for name in ways}
+    begin = time.perf_counter()
     for turn in range(turns):
+        if turn and time.perf_counter() - begin > enough:
+            break
         names = list(ways) if turn % 2 == 0 else list(reversed(ways))  # nobody always comes second
         for name in names:
+            before = held.watch() if memory is not None and not turn else None
             found[name].append(seconds(ways[name]))
+            if memory is not None and not turn:
+                memory[name] = held.most_since(before)
     return found
 
 
@@ -95,33 +115,12 @@ def compare(ours: Work, theirs: Work, repeats: int = 7) -> Ratio:
     return ratio(found["ours"], found["theirs"])
 
 
-def peak_memory(work: Work) -> int | None:
-    """Most bytes that a call holds beyond what was there before it; None where the system does not tell.
-
-    On a CPU it is the process's resident memory, which counts what the allocator keeps: an upper bound, and
-    0 for work that fits into what was freed before. Call it before anything larger has run.
-    """
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        work()
-        _wait()
-        return torch.cuda.max_memory_allocated() - before
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # begins the high-water mark anew (man 5 proc)
-        before = _resident("VmRSS")
-    except OSError:
-        return None
-    work()
-    return max(0, _resident("VmHWM") - before)
-
-
 def machine(device: torch.device) -> dict[str, Any]:
     """Where a figure was taken."""
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "accelerator": cuda,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
@@ -136,11 +135,16 @@ def report(
     device: torch.device | None = None,
     **more: Any,
 ) -> None:
-    """Print rows as a table and write them to out/name.json; values may be Ratios, numbers or words."""
+    """Print rows as a table and write them to out/name.json.
+
+    Values are Ratios, numbers, words or lists of these. The question is the docstring's first paragraph.
+    """
     where = machine(device or torch.device("cpu"))
     out.mkdir(parents=True, exist_ok=True)
     plain = [{key: asdict(v) if isinstance(v, Ratio) else v for key, v in row.items()} for row in rows]
-    whole = {"name": name, "command": " ".join(sys.argv), **where, **more, "rows": plain}
+    asked = (sys.modules["__main__"].__doc__ or "").split("\n\n")[0].strip().replace("\n", " ")
+    told = {"name": name, "question": asked, "command": _command(), "short": "--short" in sys.argv}
+    whole = {**told, **where, **more, "rows": plain}
     (out / f"{name}.json").write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
     print(f"{name}: {where['device']}, {where['threads']} threads, torch {where['versions']['torch']}")
     for line in table(rows):
@@ -150,29 +154,36 @@ def report(
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines of text, a column as wide as its widest cell."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [columns, *([_show(row.get(column, "")) for column in columns] for row in rows)]
+    cells = [columns, *([show(row.get(column, "")) for column in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in cells
     ]
 
 
-def _show(value: Any) -> str:
+def word(dtype: torch.dtype) -> str:
+    """Of a type of numbers: float32, bfloat16."""
+    return str(dtype).removeprefix("torch.")
+
+
+def show(value: Any) -> str:
+    """A cell of a table, out of a row or of its JSON."""
     if isinstance(value, Ratio):
-        return f"{value.middle:.2f}x ({value.low:.2f} .. {value.high:.2f})"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return f"{value['middle']:.2f}x ({value['low']:.2f} .. {value['high']:.2f})"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(show, value))
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _resident(field: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"no {field} in /proc/self/status")
+def _command() -> str:
+    """As it is typed at the root of the repository, without the folder of the JSON."""
+    words = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    if "--out" in words:
+        at = words.index("--out")
+        del words[at : at + 2]
+    return " ".join(["python", *words])
 
 
 def _processor() -> str:

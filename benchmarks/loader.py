@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import Options, compare, options, report
+from memory import megabytes, peak
 from PIL import Image
 
 from smalti.data.folder import Folder, FolderSettings
@@ -71,11 +72,11 @@ def measure(folder: Path, given: Options) -> list[dict[str, Any]]:
     count, rows = 3 if given.short else 8, []
     for workers in (0, 1) if given.short else (0, 1, 2, 4):
         source = batches(folder, workers)
-        take(source, 2)
+        memory = megabytes(peak(partial(take, source, 2)))
         found = compare(partial(take, source, count), partial(plain, folder, count), 3 if given.short else 7)
         waits = {f"waits, {step} s a step": waited(source, step, count) for step in STEPS}
         rate = {"workers": workers, "images a second": count * BATCH / found.ours}
-        rows.append({**rate, "times Pillow's loop": found, **waits})
+        rows.append({**rate, "times faster": found, **waits, "peak MB, main process": memory})
     return rows
 
 

@@ -13,6 +13,7 @@ import common
 import models
 import torch
 from baselines import gpt_2021
+from memory import megabytes
 from torch import Tensor
 
 from smalti.errors import optional
@@ -20,19 +21,22 @@ from smalti.generator import Generator
 from smalti.sampling.choice import Choice, choose
 
 TOP_K = 100
+SMALL = {"layers": 2, "width": 128}
 Way = Callable[[], Tensor]
 
 
 def main() -> None:
-    """All batches, both precisions."""
+    """All batches, both precisions, and a small model in both."""
     given = common.options(__doc__)
-    size = {"layers": 2, "width": 128} if given.short else {"layers": 12, "width": 512}
+    size = SMALL if given.short else {"layers": 12, "width": 512}
     batches = (1, 8) if given.short else (1, 8, 64)
     rows = []
     for dtype in (torch.float32, torch.bfloat16):
         model = models.generator(**size).to(given.device)
         for batch in batches:
             rows += measure(model, batch, dtype, turns=3 if given.short or batch > 8 else 5)
+    if not given.short:  # which has it above
+        rows += [row for batch in batches for row in precisions(SMALL, batch, given.device)]
     common.report("sample", rows, given.out, device=given.device, size=size, top_k=TOP_K, cells=256)
 
 
@@ -48,21 +52,34 @@ def measure(model: Generator, batch: int, dtype: torch.dtype, turns: int) -> lis
     if batch > 1:
         del theirs["no cache"]  # minutes a picture
     check(model, labels)
-    ours = model if dtype == torch.float32 else model.to(dtype)
     if dtype != torch.float32:
         theirs["our fp32"] = drawn_by(models.generator(**sizes(model)).to(model.order.device), labels)
-    memory = common.peak_memory(drawn_by(ours, labels))
-    found = common.race({"ours": drawn_by(ours, labels), **theirs}, turns)
-    rate = batch * 256 / sorted(found["ours"])[turns // 2]
-    rows = []
+    found = rows_of(model.to(dtype), labels, theirs, turns)
+    model.to(torch.float32)
+    return found
+
+
+def precisions(size: dict[str, int], batch: int, device: torch.device) -> list[dict[str, Any]]:
+    """Our bf16 against our fp32."""
+    labels = torch.arange(batch, device=device) % 8
+    plain, half = (models.generator(**size).to(device, dtype) for dtype in (torch.float32, torch.bfloat16))
+    return rows_of(half, labels, {"our fp32": drawn_by(plain, labels)}, turns=5)
+
+
+def rows_of(model: Generator, labels: Tensor, theirs: dict[str, Way], turns: int) -> list[dict[str, Any]]:
+    """Race ours against all others; a row each."""
+    memory: dict[str, int | None] = {}
+    found = common.race({"ours": drawn_by(model, labels), **theirs}, turns, memory=memory)
+    size, batch, rows = sizes(model), len(labels), []
     for name in theirs:
-        share = common.ratio(found["ours"], found[name])
+        times = common.ratio(found["ours"], found[name])
         rows.append({
-            "batch": batch, "dtype": str(dtype).removeprefix("torch."), "against": name, "times": share,
-            "our tokens/s": rate, "our MB": None if memory is None else round(memory / 1e6, 1),
+            "layers x width": f"{size['layers']} x {size['width']}", "batch": batch,
+            "dtype": common.word(next(model.prior.parameters()).dtype), "against": name,
+            "times faster": times, "our tokens/s": batch * 256 / times.ours,
+            "their tokens/s": batch * 256 / times.theirs,
+            "our peak MB": megabytes(memory["ours"]), "their peak MB": megabytes(memory[name]),
         })  # fmt: skip
-    if dtype != torch.float32:
-        model.to(torch.float32)
     return rows
 
 

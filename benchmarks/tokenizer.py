@@ -1,8 +1,9 @@
 """Pictures to codes and back: images a second against diffusers' VQModel and the 2021 network, same weights.
 
 Then the search for the nearest entry against torch.cdist and vector-quantize-pytorch, time and peak memory.
-Codes are held against each other first; in fp32 they must be equal, but for one in a thousand of a search
-among many entries (two may be equally near but for rounding). In bf16 the share of equal codes is told.
+Codes and pictures are held against each other first; in fp32 codes must be equal, but for one in a thousand
+of a search among many entries (two may be equally near but for rounding). In bf16 the share of equal codes is
+told.
 """
 
 import copy
@@ -14,7 +15,8 @@ from typing import Any
 
 import torch
 from baselines.network_2021 import VQModel2021
-from common import Options, compare, options, peak_memory, report
+from common import Options, options, race, ratio, report, word
+from memory import megabytes
 from torch import Tensor
 
 from smalti.formats import diffusers
@@ -22,7 +24,8 @@ from smalti.quantizers.clusters import nearest
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
-Network = Callable[[Tensor], Tensor]
+CLOSE = 1e-3  # of pictures in [-1, 1], in fp32
+SIDES = {"our": "ours", "their": "theirs"}
 
 
 def build(codes: int = 1024) -> Tokenizer:
@@ -49,48 +52,94 @@ def of_diffusers(tokenizer: Tokenizer) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model").mkdir()
         diffusers.write(tokenizer, Path(folder) / "model", {})
-        return VQModel.from_pretrained(Path(folder) / "model").eval()
+        return VQModel.from_pretrained(Path(folder) / "model", low_cpu_mem_usage=False).eval()
 
 
-@torch.no_grad()
-def whole(model: Any, x: Tensor) -> Tensor:
-    """Both ways through ours."""
-    return model.decode(model.encode(x))
+class Diffusers:
+    """Diffusers' model, called as ours is."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        latents = self.model.encode(x.to(self.model.dtype)).latents
+        codes = self.model.quantize(latents)[2][2]
+        return codes.view(len(x), *latents.shape[2:])
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        shape = (*codes.shape, self.model.config.vq_embed_dim)
+        q = self.model.quantize.get_codebook_entry(codes.flatten(), shape)
+        return self.model.decode(q.to(self.model.dtype), force_not_quantize=True).sample
 
 
-@torch.no_grad()
-def whole_2021(model: VQModel2021, x: Tensor) -> Tensor:
-    return model(x.to(model.decoder.conv_out.weight.dtype))[0]
+class Of2021:
+    """The 2021 network, called as ours is."""
 
+    def __init__(self, model: VQModel2021) -> None:
+        self.model = model
 
-@torch.no_grad()
-def whole_diffusers(model: Any, x: Tensor) -> Tensor:
-    return model(x.to(model.dtype)).sample
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        return self.model.encode(x.to(self.model.decoder.conv_out.weight.dtype))[2]
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        return self.model.decode(self.model.quantizer.codebook(codes).permute(0, 3, 1, 2).contiguous())
 
 
 def networks(given: Options) -> list[dict[str, Any]]:
     """Encode and decode, both precisions, each against both others in fp32 and in its own precision."""
-    ours = build().to(given.device)
-    old = VQModel2021(ours.settings.network, ours.codebook_size).to(given.device).eval()
+    ours = build()
+    old = VQModel2021(ours.settings.network, ours.codebook_size)
     old.load_state_dict(ours.state_dict())
-    peers: dict[str, tuple[Any, Any]] = {"2021": (whole_2021, old)}
-    peers["diffusers"] = (whole_diffusers, of_diffusers(ours.cpu()).to(given.device))
+    others = {"2021": Of2021(old.eval()), "diffusers": Diffusers(of_diffusers(ours))}
     ours.to(given.device)
+    for other in others.values():
+        other.model.to(given.device)
     rows = []
     for size in [128] if given.short else [256, 512]:
         x = pictures(1, size, given.device)
+        check(ours, others, x)
         for dtype in (torch.float32, torch.bfloat16):
             mine = copy.deepcopy(ours).keep_in(dtype)
-            codes = ours.encode(x)
-            share = (mine.encode(x) == codes).float().mean().item()
-            assert dtype != torch.float32 or torch.equal(old.encode(x)[2], codes), "other codes than in 2021"
-            for name, (run, model) in peers.items():
-                row = {"pixels": size, "ours": str(dtype).removeprefix("torch."), "same codes": share}
+            share = (mine.encode(x) == ours.encode(x)).float().mean().item()
+            row = {"pixels": size, "ours": word(dtype), "same codes": share}
+            for name, other in others.items():
                 for theirs in dict.fromkeys((torch.float32, dtype)):
-                    their = copy.deepcopy(model).to(theirs)
-                    found = compare(partial(whole, mine, x), partial(run, their, x), 3 if given.short else 7)
-                    what = {"theirs": f"{name}, {str(theirs).removeprefix('torch.')}"}
-                    rows.append({**row, **what, "times faster": found, "images a second": 1 / found.ours})
+                    their = copy.deepcopy(other)
+                    their.model.to(theirs)
+                    what = {**row, "theirs": f"{name}, {word(theirs)}"}
+                    rows += [{**what, **found} for found in both_ways(mine, their, x, given)]
+    return rows
+
+
+def check(ours: Tokenizer, others: dict[str, Any], x: Tensor) -> None:
+    """Equal codes, and pictures that differ by rounding; AssertionError else."""
+    codes = ours.encode(x)
+    rebuilt = ours.decode(codes)
+    for name, other in others.items():
+        assert torch.equal(other.encode(x), codes), f"{name} has other codes"
+        difference = (other.decode(codes) - rebuilt).abs().max().item()
+        assert difference < CLOSE, f"pictures of {name} differ by {difference}"
+
+
+def both_ways(ours: Tokenizer, theirs: Any, x: Tensor, given: Options) -> list[dict[str, Any]]:
+    """A row for encode and decode together, and in the long form for encode and for decode."""
+    codes, rows, turns = ours.encode(x), [], 3 if given.short else 7
+    works = {
+        "encode + decode": lambda model: model.decode(model.encode(x)),
+        "encode": lambda model: model.encode(x),
+        "decode": lambda model: model.decode(codes),
+    }
+    for name, work in list(works.items())[: 1 if given.short else None]:
+        memory: dict[str, int | None] = {}
+        found = race({"ours": partial(work, ours), "theirs": partial(work, theirs)}, turns, memory=memory)
+        times = ratio(found["ours"], found["theirs"])
+        rate = {"our images/s": 1 / times.ours, "their images/s": 1 / times.theirs}
+        peaks = {f"{side} peak MB": megabytes(memory[key]) for side, key in SIDES.items()}
+        rows.append({"work": name, "times faster": times, **rate, **peaks})
     return rows
 
 
@@ -102,15 +151,16 @@ def search(given: Options) -> list[dict[str, Any]]:
         entries = torch.randn(codes, 256, generator=chance).to(given.device)
         z = torch.randn(count, 256, generator=chance).to(given.device)
         ours = partial(nearest, z, entries)
-        own = peak_memory(ours)
         for name, theirs in {"torch.cdist": _cdist, "vector-quantize-pytorch": _library(entries)}.items():
-            work = partial(theirs, z, entries)
-            memory = peak_memory(work)
+            work, memory = partial(theirs, z, entries), {}
             equal = (work() == ours()).float().mean().item()
             assert equal > 0.999, f"{name} finds other entries: {equal}"
-            found = compare(ours, work, 3 if given.short else 7)
-            row = {"codes": codes, "rows": count, "theirs": name, "times faster": found, "same": equal}
-            rows.append({**row, "peak bytes": own, "their peak bytes": memory})
+            found = race({"ours": ours, "theirs": work}, 3 if given.short else 7, memory=memory)
+            times = ratio(found["ours"], found["theirs"])
+            row = {"codes": codes, "rows": count, "theirs": name, "times faster": times, "same": equal}
+            row |= {f"{side} peak MB": megabytes(memory[key]) for side, key in SIDES.items()}
+            own, their = memory["ours"], memory["theirs"]
+            rows.append({**row, "times less memory": their / own if own and their is not None else None})
     return rows
 
 
@@ -134,8 +184,7 @@ def _library(entries: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
 def main() -> None:
     """Command line."""
     given = options(__doc__)
-    found = search(given)  # first: it tells peak memory
-    report("codebook_search", found, given.out, device=given.device)
+    report("codebook_search", search(given), given.out, device=given.device)
     report("tokenizer", networks(given), given.out, device=given.device)
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from baselines.network_2021 import VQModel2021
 from baselines.two_forward_step import TwoForwardStep
-from common import Options, compare, options, peak_memory, report
+from common import Options, compare, options, report
+from memory import megabytes, peak
 
 from smalti.data.folder import FolderSettings
 from smalti.data.protocol import Batch
@@ -102,21 +103,21 @@ def measure(training: TokenizerTraining, given: Options) -> list[dict[str, Any]]
     del resting
     base = theirs(training, plain.task, LR)
     size = {"pixels": height, "batch": training.batch, "width": training.network.width}
-    their_bytes = alone(training, given.device, "2021")
+    their_memory = alone(training, given.device, "2021")
     rows = []
     for name, changes in VARIANTS.items():
         ours = partial(Ours(replace(training, **changes), given.device), pictures)
         found = compare(ours, partial(base.step, pictures), 3 if given.short else 7)
-        memory = {"peak bytes": alone(training, given.device, name), "their peak bytes": their_bytes}
+        memory = {"our peak MB": alone(training, given.device, name), "their peak MB": their_memory}
         rows.append({**size, "ours": name, "times faster": found, **memory})
     rows[0]["first losses differ by"] = difference
     return rows
 
 
-def alone(training: TokenizerTraining, device: torch.device, side: str) -> int | None:
-    """Peak memory of the first step of a side, in a process that has done nothing before."""
+def alone(training: TokenizerTraining, device: torch.device, side: str) -> float | None:
+    """Peak MB of the first step of a side, in a process that has done nothing before."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_first_step, training, device, side, torch.get_num_threads()).result()
+        return megabytes(pool.submit(_first_step, training, device, side, torch.get_num_threads()).result())
 
 
 def _first_step(training: TokenizerTraining, device: torch.device, side: str, threads: int) -> int | None:
@@ -124,8 +125,8 @@ def _first_step(training: TokenizerTraining, device: torch.device, side: str, th
     noise = pictures_of(training, device)
     ours = Ours(replace(training, **VARIANTS.get(side, {})), device)
     if side == "2021":
-        return peak_memory(partial(theirs(training, ours.task, LR).step, noise))
-    return peak_memory(partial(ours, noise))
+        return peak(partial(theirs(training, ours.task, LR).step, noise))
+    return peak(partial(ours, noise))
 
 
 def pictures_of(training: TokenizerTraining, device: torch.device) -> torch.Tensor:
