@@ -38,6 +38,7 @@ class Options:
     """What every script is told."""
 
     short: bool  # smaller sizes and fewer turns: does it run, and roughly how fast
+    figures: bool  # the sizes that figures are asked for, and no others; fewer turns
     out: Path  # folder of the JSON
     device: torch.device
 
@@ -46,6 +47,7 @@ def options(description: str | None) -> Options:
     """Read --short, --out, --device and --threads."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--short", action="store_true", help="smaller sizes, fewer turns")
+    parser.add_argument("--figures", action="store_true", help="only the sizes that figures are asked for")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON")
     parser.add_argument("--device", default="cpu", help="cpu, cuda ...")
     parser.add_argument("--threads", type=int, help="of torch; its own choice unless given")
@@ -53,7 +55,7 @@ def options(description: str | None) -> Options:
     if given.threads:
         torch.set_num_threads(given.threads)
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32: with TF32 equal weights give other codes
-    return Options(short=given.short, out=given.out, device=torch.device(given.device))
+    return Options(short=given.short, figures=given.figures, out=given.out, device=torch.device(given.device))
 
 
 def seconds(work: Work) -> float:

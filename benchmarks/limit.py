@@ -45,7 +45,7 @@ def main() -> None:
 def decoding(given: Options, far: int) -> list[dict[str, Any]]:
     """Rows of all sizes and precisions; far: bytes of arrays that no cache holds."""
     rows = []
-    for layers, width in ((4, 512),) if given.short else SIZES:
+    for layers, width in ((4, 512),) if given.short else SIZES[:1] if given.figures else SIZES:
         model = models.generator(layers=layers, width=width, heads=width // 64).to(given.device)
         for dtype in (torch.float32, torch.bfloat16):
             found = shares(model.to(dtype), far, turns=3 if given.short else 7)

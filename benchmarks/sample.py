@@ -29,12 +29,13 @@ def main() -> None:
     """All batches, both precisions, and a small model in both."""
     given = common.options(__doc__)
     size = SMALL if given.short else {"layers": 12, "width": 512}
-    batches = (1, 8) if given.short else (1, 8, 64)
+    few = given.short or given.figures
+    batches = (1, 8) if few else (1, 8, 64)
     rows = []
     for dtype in (torch.float32, torch.bfloat16):
         model = models.generator(**size).to(given.device)
         for batch in batches:
-            rows += measure(model, batch, dtype, turns=3 if given.short or batch > 8 else 5)
+            rows += measure(model, batch, dtype, turns=3 if few or batch > 8 else 5)
     if not given.short:  # which has it above
         rows += [row for batch in batches for row in precisions(SMALL, batch, given.device)]
     common.report("sample", rows, given.out, device=given.device, size=size, top_k=TOP_K, cells=256)

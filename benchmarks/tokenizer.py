@@ -99,7 +99,7 @@ def networks(given: Options) -> list[dict[str, Any]]:
     for other in others.values():
         other.model.to(given.device)
     rows = []
-    for size in [128] if given.short else [256, 512]:
+    for size in [128] if given.short else [256] if given.figures else [256, 512]:
         x = pictures(1, size, given.device)
         check(ours, others, x)
         for dtype in (torch.float32, torch.bfloat16):
