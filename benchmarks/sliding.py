@@ -38,7 +38,7 @@ def main() -> None:
     size = {"layers": 2, "width": 128} if given.short else {"layers": 12, "width": 512}
     grids = ((17, 24),) if given.short else GRIDS[1:2] if given.figures else GRIDS
     rows = []
-    for condition in models.CONDITIONS[: 1 if given.figures else None]:
+    for condition in list(models.CONDITIONS)[: 1 if given.figures else None]:
         model = models.generator(**size, condition=condition).to(given.device)
         network = models.baseline(model)
         check(model, network, (17, 18) if given.short else (20, 24))

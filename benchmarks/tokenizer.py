@@ -146,7 +146,7 @@ def both_ways(ours: Tokenizer, theirs: Any, x: Tensor, given: Options) -> list[d
 def search(given: Options) -> list[dict[str, Any]]:
     """The nearest of v entries for the rows of one picture of 1024 pixels."""
     rows, count = [], 1024 if given.short else 4096
-    for codes in (1024, 16384) if given.short else (1024, 16384, 262144):
+    for codes in (1024, 16384) if given.short or given.figures else (1024, 16384, 262144):
         chance = torch.Generator().manual_seed(codes)
         entries = torch.randn(codes, 256, generator=chance).to(given.device)
         z = torch.randn(count, 256, generator=chance).to(given.device)
