@@ -18,6 +18,7 @@ def test_it_is_linear(rows, dtype, bias):
     with torch.no_grad():
         found = layer(x)
     assert found.dtype == dtype
+    assert found.is_contiguous(), "fused attention and all that follows are quick for this layout alone"
     atol = 1e-5 if dtype == torch.float32 else 0.02
     torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0.01)
 
