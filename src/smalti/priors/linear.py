@@ -11,7 +11,7 @@ class Linear(nn.Linear):
     """nn.Linear, up to rounding; same weights, same names.
 
     For few rows of bfloat16 the product is taken as (W x^T)^T, and the bias added to it after rounding:
-    measured quicker on a CPU with AMX (torch 2.13, oneDNN 3.12). In float32 a whole step gained nothing by it.
+    measured quicker on a CPU with AMX (torch 2.13, oneDNN 3.12). In float32 nothing was gained by it.
     """
 
     def forward(self, x: Tensor) -> Tensor:
