@@ -105,6 +105,9 @@ def test_drawing_sees_the_scores_of_one_pass(case, given):
     for place in range(given, NUM):
         alone = prior.next(codes[:, :place], prefix)
         torch.testing.assert_close(alone, scores[:, place], rtol=1e-5, atol=1e-5)
+    for places in torch.tensor([[NUM - 1, 0, 4], [given, NUM // 2, 1]]):
+        own = prior.at(codes, prefix, places)
+        torch.testing.assert_close(own, scores[torch.arange(3), places], rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

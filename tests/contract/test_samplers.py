@@ -51,6 +51,9 @@ class HashPrior:
             cache.tokens[:, : tokens.shape[1]], cache.length = tokens, tokens.shape[1]
         return self._scores(state)
 
+    def at(self, codes, prefix, places):
+        return self(codes, prefix)[torch.arange(len(codes)), places]
+
     def step(self, codes, cache):
         return self.extend(codes[:, None], cache)[:, 0]
 

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -11,24 +11,37 @@ def attend(
     keys: Float[Tensor, "b k t e"],
     values: Float[Tensor, "b k t e"],
     *,
-    visible: Bool[Tensor, "t t"] | None = None,
+    visible: Bool[Tensor, "*b q t"] | None = None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "b q ke"]:
     """Scaled dot-product attention; the heads' results stand side by side.
 
-    The last q of t places ask; one alone (q = 1) sees everything. visible: which place (row) sees which
-    (column), where all t ask; without it each sees itself and those before.
+    The last q of t places ask, and each sees itself and those before; visible: which place (row) sees which
+    (column), where that is otherwise.
     """
     asking, held = queries.shape[2], keys.shape[2]
-    alone = asking == 1
     if visible is None and 1 < asking < held:  # is_causal would count from the first place that is held
         visible = torch.ones(asking, held, dtype=torch.bool, device=keys.device).tril(held - asking)
     mixed = F.scaled_dot_product_attention(
         queries,
         keys,
         values,
-        attn_mask=None if alone else visible,
+        attn_mask=visible,
         dropout_p=dropout,
-        is_causal=visible is None and not alone,
+        is_causal=visible is None and asking > 1,  # one alone sees everything
     )
     return mixed.transpose(1, 2).flatten(2)
+
+
+def last(x: Float[Tensor, "b t w"]) -> Int64[Tensor, " b"]:
+    """The last place of each row."""
+    return torch.full((len(x),), x.shape[1] - 1, device=x.device)
+
+
+def only(
+    x: Float[Tensor, "b t w"], queries: Float[Tensor, "b k t e"], places: Int64[Tensor, " b"]
+) -> tuple[Float[Tensor, "b 1 w"], Float[Tensor, "b k 1 e"], Bool[Tensor, "b 1 1 t"]]:
+    """Of each row one place alone, its query, and what it sees: of the last layer no more is asked for."""
+    rows, all_places = torch.arange(len(x), device=x.device), torch.arange(x.shape[1], device=x.device)
+    visible = all_places <= places[:, None]
+    return x[rows, places][:, None], queries[rows, :, places][:, :, None], visible[:, None, None]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from smalti.config import Count, Positive, Share, settings
 from smalti.errors import UserError
-from smalti.priors.attention import attend
+from smalti.priors.attention import attend, last, only
 from smalti.priors.block import start
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Dropout, Linear
@@ -70,8 +70,15 @@ class GPT(nn.Module):
     ) -> Float[Tensor, "b v"]:
         """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
         assert cache is None or cache.length == 0, "the cache is filled: go on with step"
-        x = self._run(self._embed(codes, prefix), cache, last_alone=True)
-        return self.head(x[:, -1])
+        x = self._embed(codes, prefix)
+        return self.head(self._run(x, cache, last(x))[:, 0])
+
+    def at(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code at each row's own place (below n), given those before it."""
+        x = self._run(self._embed(codes[:, :-1], prefix), places=prefix.shape[1] - 1 + places)
+        return self.head(x[:, 0])
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
@@ -91,13 +98,13 @@ class GPT(nn.Module):
         assert end <= len(self.positions), f"{len(self.positions)} positions, {end} tokens"
         return self.dropout(tokens + self.positions[begin:end])
 
-    def _run(self, x: Tensor, cache: Cache | None = None, last_alone: bool = False) -> Tensor:
-        """All blocks and the last norm; with last_alone only the last place comes out."""
-        fed, last = x.shape[1], self.settings.layers - 1
+    def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
+        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
+        fed, top = x.shape[1], self.settings.layers - 1
         first = cache is None or cache.length == 0  # the prefix is among what is fed
         visible = self._visible(fed, x.device) if self.settings.unmasked and first and fed > 1 else None
         for layer, block in enumerate(self.blocks):
-            x = block(x, visible, cache, last_alone and layer == last)
+            x = block(x, visible, cache, places if layer == top else None)
         if cache is not None:
             cache.length += fed
         return self.norm(x)
@@ -124,14 +131,16 @@ class Block(nn.Module):
         self.down = Linear(4 * width, width)
         self.dropout = Dropout(settings.residual_dropout)
 
-    def forward(self, x: Tensor, visible: Tensor | None, cache: Cache | None, last_alone: bool) -> Tensor:
-        """Places b t e in and out; with last_alone only the last one out."""
+    def forward(
+        self, x: Tensor, visible: Tensor | None, cache: Cache | None, places: Tensor | None
+    ) -> Tensor:
+        """Places b t e in and out; of given places only these out, one a row."""
         heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
         queries, keys, values = heads.permute(2, 0, 3, 1, 4)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        if last_alone:
-            x, queries = x[:, -1:], queries[:, :, -1:]
+        if places is not None:
+            x, queries, visible = only(x, queries, places)
         dropout = self.attention_dropout if self.training else 0.0
         x = x + self.dropout(self.out(attend(queries, keys, values, visible=visible, dropout=dropout)))
         return x + self.dropout(self.down(self.gelu(self.up(self.norm2(x)))))

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
-from smalti.priors.attention import attend
+from smalti.priors.attention import attend, last, only
 from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Dropout, Linear
@@ -79,7 +79,15 @@ class LlamaGen(nn.Module):
     ) -> Float[Tensor, "b v"]:
         """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
         assert cache is None or cache.length == 0, "the cache is filled: go on with step"
-        return self.head(self._run(self._embed(codes, prefix), cache, last_alone=True)[:, -1])
+        x = self._embed(codes, prefix)
+        return self.head(self._run(x, cache, last(x))[:, 0])
+
+    def at(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code at each row's own place (below n), given those before it."""
+        x = self._run(self._embed(codes[:, :-1], prefix), places=prefix.shape[1] - 1 + places)
+        return self.head(x[:, 0])
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
@@ -92,14 +100,14 @@ class LlamaGen(nn.Module):
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         return self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1))
 
-    def _run(self, x: Tensor, cache: Cache | None = None, last_alone: bool = False) -> Tensor:
-        """All blocks and the last norm; with last_alone only the last place comes out."""
+    def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
+        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
         begin = 0 if cache is None else cache.length
-        end, last = begin + x.shape[1], self.settings.layers - 1
+        end, top = begin + x.shape[1], self.settings.layers - 1
         assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
         turn = self.cosines[begin:end], self.sines[begin:end]
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, cache, last_alone and layer == last)
+            x = block(x, turn, cache, places if layer == top else None)
         if cache is not None:
             cache.length = end
         return self.norm(x)
@@ -112,17 +120,18 @@ class Block(GatedBlock):
         super().__init__(settings, layer, hidden=hidden_width(settings.width))
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], cache: Cache | None, last_alone: bool
+        self, x: Tensor, turn: tuple[Tensor, Tensor], cache: Cache | None, places: Tensor | None
     ) -> Tensor:
-        """Places b t e in and out; with last_alone only the last one out."""
+        """Places b t e in and out; of given places only these out, one a row."""
         heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
         queries, keys = rotate(heads[:, :, :2], *turn).to(heads.dtype).transpose(1, 3).unbind(2)
         values = heads[:, :, 2].transpose(1, 2)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        if last_alone:
-            x, queries = x[:, -1:], queries[:, :, -1:]
-        x = x + self.residual_dropout(self.out(attend(queries, keys, values)))
+        visible = None
+        if places is not None:
+            x, queries, visible = only(x, queries, places)
+        x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         return x + self.feed_forward(self.norm2(x))
 
 

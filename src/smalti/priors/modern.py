@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
-from smalti.priors.attention import attend
+from smalti.priors.attention import attend, last, only
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
 from smalti.priors.linear import Dropout, Linear
@@ -90,7 +90,15 @@ class Modern(nn.Module):
         shift = self._shift(prefix)
         if cache is not None:
             cache.shift = shift
-        return self.head(self._run(self._embed(codes, prefix), shift, cache, last_alone=True)[:, -1])
+        x = self._embed(codes, prefix)
+        return self.head(self._run(x, shift, cache, last(x))[:, 0])
+
+    def at(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code at each row's own place (below n), given those before it."""
+        x, places = self._embed(codes[:, :-1], prefix), prefix.shape[1] - 1 + places
+        return self.head(self._run(x, self._shift(prefix), places=places)[:, 0])
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
@@ -111,16 +119,16 @@ class Modern(nn.Module):
         return None if self.shift is None else self.shift(F.silu(self.prefix_table(prefix[:, 0])))
 
     def _run(
-        self, x: Tensor, shift: Tensor | None, cache: Cache | None = None, last_alone: bool = False
+        self, x: Tensor, shift: Tensor | None, cache: Cache | None = None, places: Tensor | None = None
     ) -> Tensor:
-        """All blocks and the last norm; with last_alone only the last place comes out."""
+        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
         begin = 0 if cache is None else cache.length
-        end, last = begin + x.shape[1], self.settings.layers - 1
+        end, top = begin + x.shape[1], self.settings.layers - 1
         assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
         turn = self.cosines[begin:end], self.sines[begin:end]
         tunings = self._tunings(shift)
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, tunings[layer], cache, last_alone and layer == last)
+            x = block(x, turn, tunings[layer], cache, places if layer == top else None)
         if cache is not None:
             cache.length = end
         return _tune(self.norm(x), tunings[-1])
@@ -150,15 +158,21 @@ class Block(GatedBlock):
         self.gains = nn.Parameter(torch.ones(2, 1, head)) if settings.qk_norm else None
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], tuning: Tuning, cache: Cache | None, last_alone: bool
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        tuning: Tuning,
+        cache: Cache | None,
+        places: Tensor | None,
     ) -> Tensor:
-        """Places b t e in and out; with last_alone only the last one out."""
+        """Places b t e in and out; of given places only these out, one a row."""
         queries, keys, values = self._heads(_tune(self.norm1(x), tuning and tuning[:2]), turn)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        if last_alone:
-            x, queries = x[:, -1:], queries[:, :, -1:]
-        mixed = self.residual_dropout(self.out(attend(queries, keys, values)))
+        visible = None
+        if places is not None:
+            x, queries, visible = only(x, queries, places)
+        mixed = self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         x = x + (mixed if tuning is None else tuning[2] * mixed)
         added = self.feed_forward(_tune(self.norm2(x), tuning and tuning[3:5]))
         return x + (added if tuning is None else tuning[5] * added)

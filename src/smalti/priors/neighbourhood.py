@@ -127,6 +127,13 @@ class Neighbourhood(nn.Module):
         cache.tokens[:, : given.shape[1]] = given
         return self.head(self._go_on(cache, codes.shape[1] + 1)[:, -1])
 
+    def at(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code at each row's own place (below n), given those before it."""
+        scores = self(codes, prefix)
+        return scores[torch.arange(len(scores), device=scores.device), places]
+
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
         return self.extend(codes[:, None], cache)[:, 0]

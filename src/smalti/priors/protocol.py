@@ -28,9 +28,9 @@ class Scope:
 class Prior(Protocol):
     """A member of the shelf.
 
-    Place i of n is scored given the prefix and the codes at places before i. `forward`, `next`, `step` and
-    `extend` give the same scores up to rounding. Who sets a cache's length back takes the last codes out of
-    it again.
+    Place i of n is scored given the prefix and the codes at places before i. `forward`, `next`, `at`, `step`
+    and `extend` give the same scores up to rounding. Who sets a cache's length back takes the last codes out
+    of it again.
     """
 
     codebook_size: int  # v, codes that are scored
@@ -47,6 +47,12 @@ class Prior(Protocol):
         self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
         """Scores of the code after the given ones (n may be 0), in one pass; fills the cache if given."""
+        ...
+
+    def at(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code at each row's own place (below n), given those before it."""
         ...
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:

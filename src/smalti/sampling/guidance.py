@@ -52,9 +52,7 @@ class Scorer:
         self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b2 m"], places: Int64[Tensor, " b"]
     ) -> Float[Tensor, "b v"]:
         """Scores of the code at each row's own place (below n), given those before it and no others."""
-        scores = self.prior(self._doubled(codes), prefix)
-        rows = torch.arange(len(scores), device=scores.device)
-        return self._guided(scores[rows, self._doubled(places)])
+        return self._guided(self.prior.at(self._doubled(codes), prefix, self._doubled(places)))
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
