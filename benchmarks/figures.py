@@ -60,7 +60,7 @@ def _limits() -> list[Figure]:
 def _canvases() -> list[Figure]:
     window = {"prior": "gpt", "condition": "label", "stride": 1}
     size, what = {"cells": "64x64"}, "sliding window, 64x64 cells, absolute positions, {}"
-    near = {"prior": "neighbourhood", "radius": 7, "condition": "label", "dtype": "float32"}
+    near = {"prior": "neighbourhood", "radius": 7, "condition": "label", "dtype": "float32", "canvases": 1}
     return [
         Figure(what=what.format("float32"), goal=1.4, on_accelerator=4.0, file="sliding",
                row={**window, "dtype": "float32"}, size=size),

@@ -5,7 +5,7 @@ costs the same for every cell, so it is timed on the first cells of a canvas and
 on a whole small canvas, for greedy and for drawn codes. Beside it a window that moves in steps of half its
 side, which lays other codes, held against that rule cell by cell; and priors of the same size with relative
 positions, which see 7, 4 or 3 cells each way and whose codes are others too, held against their own teacher
-forcing.
+forcing. Where several canvases are drawn together, seconds are those of one.
 
     python benchmarks/sliding.py --short --out runs/benchmarks
 """
@@ -29,6 +29,7 @@ TOP_K = 100
 GRIDS = ((32, 32), (64, 64), (32, 96))
 RADII = (7, 4, 3)
 STRIDE = models.SIDE // 2
+SEVERAL = 4  # canvases drawn together
 TURNS, ENOUGH = 3, 60.0  # no further turn of a row after so many seconds
 
 
@@ -43,37 +44,39 @@ def main() -> None:
         network = models.baseline(model)
         check(model, network, (17, 18) if given.short else (20, 24))
         check_stride(model, (17, 25) if given.short else (20, 24))
-        ours = [(model, 1), (model, STRIDE)]
+        ours = [(model, 1, 1), (model, STRIDE, 1)]
         for radius in RADII[:1] if given.short else RADII[:2] if given.figures else RADII:
             near = models.neighbourhood(**size, radius=radius, condition=condition).to(given.device)
             check_forced(near, (17, 25))
-            ours.append((near, 1))
+            ours.append((near, 1, 1))
+        ours.append((ours[2][0], 1, SEVERAL))
         cells = 32 if given.short else 64
         for dtype in (torch.float32, torch.bfloat16):
             for grid in grids:
-                alone = given.figures and dtype == torch.bfloat16  # asked for with a window that moves by 1
-                several = ours[:1] if alone else ours
-                rows += [measure(one.to(dtype), network, grid, cells, stride) for one, stride in several]
+                few = given.figures and dtype == torch.bfloat16  # radius 7, and the window that moves by 1
+                asked = [ours[0], ours[2]] if few else ours
+                rows += [measure(one.to(dtype), network, grid, cells, *how) for one, *how in asked]
     common.report("sliding", rows, given.out, device=given.device, size=size, top_k=TOP_K)
 
 
 def measure(
-    model: Generator, network: gpt_2021.GPT, grid: tuple[int, int], cells: int, stride: int
+    model: Generator, network: gpt_2021.GPT, grid: tuple[int, int], cells: int, stride: int, canvases: int
 ) -> dict[str, Any]:
-    """A row: the whole canvas by us, against `cells` cells by the algorithm of 2021, scaled."""
+    """A row: whole canvases by us, against `cells` cells of one by the algorithm of 2021, scaled."""
     prefix, draw = models.prefixes(model, grid), gpt_2021.multinomial(top_k=TOP_K)
     ways = {
-        "ours": lambda: laid(model, grid, stride=stride),
+        "ours": lambda: laid(model, grid, stride=stride, canvases=canvases),
         "2021": lambda: gpt_2021.sliding_window(network, prefix, grid, draw, cells=cells),
     }
     memory: dict[str, int | None] = {}
     found = common.race(ways, TURNS, warm_up=0, enough=ENOUGH, memory=memory)
     scale = grid[0] * grid[1] / cells
-    times = common.ratio(found["ours"], [scale * seconds for seconds in found["2021"]])
+    ours, theirs = [each / canvases for each in found["ours"]], [scale * each for each in found["2021"]]
+    times = common.ratio(ours, theirs)
     prior, (condition,) = model.settings.prior, models.told(model, grid)
     return {
         "prior": prior.kind, "radius": getattr(prior, "radius", None), "stride": stride,
-        "condition": condition, "cells": f"{grid[0]}x{grid[1]}",
+        "canvases": canvases, "condition": condition, "cells": f"{grid[0]}x{grid[1]}",
         "dtype": common.word(next(model.prior.parameters()).dtype),
         "against": "2021, float32", "times faster": times, "our s": times.ours, "their s": times.theirs,
         "measured cells of theirs": cells, "our peak MB": megabytes(memory["ours"]),
@@ -124,10 +127,13 @@ def check_forced(model: Generator, grid: tuple[int, int]) -> None:
     assert scores.argmax(-1).view(codes.shape).equal(codes), "other codes than teacher forcing gives"
 
 
-def laid(model: Generator, grid: tuple[int, int], top_k: int = TOP_K, stride: int = 1) -> Tensor:
-    """Our codes of one canvas."""
-    size = (grid[0] * models.FACTOR, grid[1] * models.FACTOR)
-    return model.sample(size=size, top_k=top_k, stride=stride, output="codes", **models.told(model, grid))
+def laid(
+    model: Generator, grid: tuple[int, int], top_k: int = TOP_K, stride: int = 1, canvases: int = 1
+) -> Tensor:
+    """Our codes of canvases, drawn together."""
+    how = {"size": (grid[0] * models.FACTOR, grid[1] * models.FACTOR), "top_k": top_k, "stride": stride}
+    how |= {"num": canvases, "micro_batch": canvases, "output": "codes"}
+    return model.sample(**how, **models.told(model, grid))
 
 
 if __name__ == "__main__":
