@@ -23,7 +23,7 @@ from smalti.priors.protocol import Local, Prior, Scope
 from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice
-from smalti.sampling.draw import draw, together
+from smalti.sampling.draw import check, draw, together
 from smalti.sampling.guidance import Scorer
 from smalti.sampling.request import Request
 from smalti.tokenizer import Tokenizer
@@ -244,17 +244,6 @@ class Generator(nn.Module):
             )
         return height // factor, width // factor
 
-    def _check_parallel(self, request: Request, grid: tuple[int, int]) -> None:
-        """UserError where cells are not laid one by one, so that the option would do nothing."""
-        if request.parallel == 1 or (grid == self.settings.grid and not isinstance(self.prior, Local)):
-            return
-        if isinstance(self.prior, Local):
-            expected, got = "parallel=1, as this prior lays many cells at once anyway", str(request.parallel)
-        else:
-            expected = "a canvas of one window, {} x {} pixels, for parallel above 1".format(*self.crop_size)
-            got = " x ".join(str(cells * self.tokenizer.factor) for cells in grid)
-        raise UserError(expected, got, "leave parallel out")
-
     def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
         """The cells of a canvas that are described at once: a training crop, or a smaller canvas whole."""
         height, width = self.settings.grid
@@ -270,21 +259,10 @@ class Generator(nn.Module):
         value = condition.get(name) if name else None
         return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
 
-    def _check_stride(self, stride: int) -> None:
-        """UserError for windows that would move by more than half of them, or that do not move at all."""
-        if isinstance(self.prior, Local):
-            most, why = 1, "a prior of kind neighbourhood has no window that moves"
-        else:
-            most = max(1, min(self.settings.grid) // 2)
-            why = "half of this model's window of {} x {} cells".format(*self.settings.grid)
-        if stride > most:
-            raise UserError(f"a stride of at most {most}: {why}", str(stride), f"set stride={most}")
-
     def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
-        self._check_stride(request.stride)
         grid = (known.shape[0], known.shape[1])
-        self._check_parallel(request, grid)
+        check(request, self.prior, grid, self.settings.grid, self.tokenizer.factor)
         prompt, null = self._prompt(condition, num=request.num, grid=grid), None
         if request.guidance != 1:
             null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
