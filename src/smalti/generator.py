@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import images
+from smalti import images, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.protocol import Condition, Prompt
@@ -50,7 +50,8 @@ class Generator(nn.Module):
     given by the name that the model was trained with (label=...), one value for all pictures or a sequence of
     one for each; a missing or another name is a UserError.
 
-    `to(torch.bfloat16)` draws large priors faster where the device has that type; scores change by rounding.
+    In half precision large priors draw faster where the device has it (`smalti.load` with dtype=); scores
+    change by rounding. Prior and tokenizers need not have the same type: what passes between them is codes.
     """
 
     prior: Prior
@@ -63,7 +64,7 @@ class Generator(nn.Module):
         super().__init__()
         check_tokenizers(settings.condition, tokenizer, condition_tokenizer)
         self.settings, self.tokenizer, self.condition_tokenizer = settings, tokenizer, condition_tokenizer
-        self.fingerprint = ""  # of the model folder it came from
+        self.fingerprint = ""  # of the model folder it came from; see library.fingerprint
         member = CONDITIONS[settings.condition.kind][1]
         self.condition: Condition = member(settings.condition, condition_tokenizer or tokenizer)
         self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
@@ -225,6 +226,12 @@ class Generator(nn.Module):
         height, width = self.settings.grid
         return height * self.tokenizer.factor, width * self.tokenizer.factor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the prior is kept in; tokenizers say it themselves."""
+        assert isinstance(self.prior, nn.Module), "a prior has weights"
+        return next(self.prior.parameters()).dtype
+
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The cells of a size in pixels, if this model can draw it."""
         (height, width), (rows, columns), factor = size, self.crop_size, self.tokenizer.factor
@@ -272,6 +279,7 @@ class Generator(nn.Module):
         height, width = (cells * self.tokenizer.factor for cells in grid)
         facts = {"model": self.fingerprint, "height": height, "width": width}
         facts["rows_kept"] = int(known[:, 0].sum())
+        facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
         told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
         pictures = _with_facts(request, parts, {**facts, **told})
         return pictures if request.output == "stream" else list(pictures)
