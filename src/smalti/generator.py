@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import images
+from smalti import images, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.protocol import Condition, Prompt
@@ -23,7 +23,7 @@ from smalti.priors.protocol import Local, Prior, Scope
 from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice
-from smalti.sampling.draw import draw, together
+from smalti.sampling.draw import check, draw, together
 from smalti.sampling.guidance import Scorer
 from smalti.sampling.request import Request
 from smalti.tokenizer import Tokenizer
@@ -50,7 +50,8 @@ class Generator(nn.Module):
     given by the name that the model was trained with (label=...), one value for all pictures or a sequence of
     one for each; a missing or another name is a UserError.
 
-    `to(torch.bfloat16)` draws large priors faster where the device has that type; scores change by rounding.
+    In half precision large priors draw faster where the device has it (`smalti.load` with dtype=); scores
+    change by rounding. Prior and tokenizers need not have the same type: what passes between them is codes.
     """
 
     prior: Prior
@@ -63,7 +64,7 @@ class Generator(nn.Module):
         super().__init__()
         check_tokenizers(settings.condition, tokenizer, condition_tokenizer)
         self.settings, self.tokenizer, self.condition_tokenizer = settings, tokenizer, condition_tokenizer
-        self.fingerprint = ""  # of the model folder it came from
+        self.fingerprint = ""  # of the model folder it came from; see library.fingerprint
         member = CONDITIONS[settings.condition.kind][1]
         self.condition: Condition = member(settings.condition, condition_tokenizer or tokenizer)
         self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
@@ -225,6 +226,12 @@ class Generator(nn.Module):
         height, width = self.settings.grid
         return height * self.tokenizer.factor, width * self.tokenizer.factor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the prior is kept in; tokenizers say it themselves."""
+        assert isinstance(self.prior, nn.Module), "a prior has weights"
+        return next(self.prior.parameters()).dtype
+
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """The cells of a size in pixels, if this model can draw it."""
         (height, width), (rows, columns), factor = size, self.crop_size, self.tokenizer.factor
@@ -244,17 +251,6 @@ class Generator(nn.Module):
             )
         return height // factor, width // factor
 
-    def _check_parallel(self, request: Request, grid: tuple[int, int]) -> None:
-        """UserError where cells are not laid one by one, so that the option would do nothing."""
-        if request.parallel == 1 or (grid == self.settings.grid and not isinstance(self.prior, Local)):
-            return
-        if isinstance(self.prior, Local):
-            expected, got = "parallel=1, as this prior lays many cells at once anyway", str(request.parallel)
-        else:
-            expected = "a canvas of one window, {} x {} pixels, for parallel above 1".format(*self.crop_size)
-            got = " x ".join(str(cells * self.tokenizer.factor) for cells in grid)
-        raise UserError(expected, got, "leave parallel out")
-
     def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
         """The cells of a canvas that are described at once: a training crop, or a smaller canvas whole."""
         height, width = self.settings.grid
@@ -270,21 +266,10 @@ class Generator(nn.Module):
         value = condition.get(name) if name else None
         return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
 
-    def _check_stride(self, stride: int) -> None:
-        """UserError for windows that would move by more than half of them, or that do not move at all."""
-        if isinstance(self.prior, Local):
-            most, why = 1, "a prior of kind neighbourhood has no window that moves"
-        else:
-            most = max(1, min(self.settings.grid) // 2)
-            why = "half of this model's window of {} x {} cells".format(*self.settings.grid)
-        if stride > most:
-            raise UserError(f"a stride of at most {most}: {why}", str(stride), f"set stride={most}")
-
     def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
-        self._check_stride(request.stride)
         grid = (known.shape[0], known.shape[1])
-        self._check_parallel(request, grid)
+        check(request, self.prior, grid, self.settings.grid, self.tokenizer.factor)
         prompt, null = self._prompt(condition, num=request.num, grid=grid), None
         if request.guidance != 1:
             null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
@@ -294,6 +279,7 @@ class Generator(nn.Module):
         height, width = (cells * self.tokenizer.factor for cells in grid)
         facts = {"model": self.fingerprint, "height": height, "width": width}
         facts["rows_kept"] = int(known[:, 0].sum())
+        facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
         told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
         pictures = _with_facts(request, parts, {**facts, **told})
         return pictures if request.output == "stream" else list(pictures)

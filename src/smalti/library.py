@@ -14,14 +14,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from smalti import config
+from smalti import config, precision
 from smalti.errors import UserError
 from smalti.generator import Generator, GeneratorSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -32,12 +32,15 @@ CRITIC = "critic.safetensors"
 
 
 def load(
-    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
 ) -> Tokenizer | Generator:
     """A model from its model folder, or from a run folder (its newest good model), ready to use.
 
     dtype: what networks are kept in and compute in; codebooks stay in fp32, pictures come out in fp32. Where
-    the device computes in bf16 that is several times as fast; a few codes are others then.
+    the device computes in bf16 that is several times as fast; a few codes are others then. "auto": for each
+    network what it is quickest in on the device, bf16 or fp32; see precision.py.
     Raises UserError where there is no such folder, or where it holds something else.
     """
     _check_device(device)
@@ -52,7 +55,8 @@ def load(
         model = Generator(settings, _load_tokenizer(folder / TOKENIZER), other)
     _fill(_network(model), weights, folder)
     model.fingerprint = facts["fingerprint"]
-    return _kept_in(model, dtype).eval().to(device)
+    _keep_in(model, dtype, torch.device(device))
+    return model.eval().to(device)
 
 
 def save(
@@ -168,20 +172,22 @@ def trained_size(path: Path) -> tuple[int, int]:
 def fingerprint(model: Tokenizer | Generator) -> str:
     """16 hex digits that change with any weight or setting: which model drew a picture or made codes.
 
-    A tokenizer kept in half precision, which is for use only, has that of the weights it was loaded from.
+    What is kept in half precision, which is for use only, has that of the weights it was loaded from.
     """
-    if isinstance(model, Tokenizer) and model.dtype != torch.float32 and model.fingerprint:
+    if model.dtype != torch.float32 and model.fingerprint:
         return model.fingerprint
     return _digest(_settings(model), _weights(model), _part_fingerprints(model))
 
 
-def _kept_in(model: Tokenizer | Generator, dtype: torch.dtype) -> Tokenizer | Generator:
-    if isinstance(model, Tokenizer):
-        return model.keep_in(dtype)
-    for part in _parts(model).values():
-        part.keep_in(dtype)
-    _network(model).to(dtype)
-    return model
+def _keep_in(
+    model: Tokenizer | Generator, dtype: torch.dtype | Literal["auto"], device: torch.device
+) -> None:
+    for tokenizer in [model] if isinstance(model, Tokenizer) else _parts(model).values():
+        tokenizer.keep_in(precision.quickest(device) if dtype == "auto" else dtype)
+    if isinstance(model, Generator):
+        prior = _network(model)
+        weights = sum(parameter.numel() for parameter in prior.parameters())
+        prior.to(precision.quickest_for_prior(device, weights) if dtype == "auto" else dtype)
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:

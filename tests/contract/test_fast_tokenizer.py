@@ -10,10 +10,7 @@ import smalti
 from smalti.errors import UserError
 from smalti.tokenizer import blocks, tiling
 from smalti.tokenizer.blocks import Upsample
-from smalti.training import precision
 from smalti.training.recompute import recompute
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -144,22 +141,3 @@ def test_recomputed_activations_give_the_same_gradients(tokenizer):
     assert plain.keys() == again.keys()
     for name, gradient in plain.items():
         torch.testing.assert_close(again[name], gradient, msg=name)
-
-
-def test_precision_is_settled_by_the_device(monkeypatch):
-    assert precision.choose("fp16", CPU) == "fp16"
-    for features, chosen in (({"amx_bf16": True}, "bf16"), ({"avx512_bf16": False}, "fp32"), ({}, "fp32")):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=features: found, raising=False)
-        assert precision.choose("auto", CPU) == chosen
-    assert precision.choose("auto", torch.device("meta")) == "fp32"
-
-
-def test_precision_where_torch_has_no_public_question(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
-    assert not precision.computes_bf16(CPU)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert precision.computes_bf16(CPU)
-    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
-    assert not precision.computes_bf16(CPU)

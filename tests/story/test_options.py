@@ -21,6 +21,7 @@ DRAWING = {
     "--stride": ("0", "-1", "1.5", "3", "x"),
     "--micro-batch": ("0", "-4", "x"),
     "--parallel": ("0", "-2", "1.5", "x"),
+    "--precision": ("half", "16", ""),
     "--size": ("0", "0x0", "30x", "x30", "9", "-8", "8.5", "8x8x8", "\N{SUPERSCRIPT TWO}", ""),
 }
 OPTIONS = {
@@ -32,6 +33,7 @@ OPTIONS = {
         "--batch": ("0", "-1", "x", "nan"),
         "--workers": ("-1", "x"),
         "--seed": ("x", "0.5"),
+        "--precision": ("half", "BF17"),
         "--scale": ("0.5 2", "2 1", "nan nan", "inf inf", "1 inf", "1 x", "1"),
     },
 }

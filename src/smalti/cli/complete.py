@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, device, drawing, fit_map, load_generator, new_folder, sampling, write
+from smalti.cli.options import Size, computing, drawing, fit_map, load_generator, new_folder, sampling, write
 
 
 @click.command()
@@ -15,8 +15,8 @@ from smalti.cli.options import Size, device, drawing, fit_map, load_generator, n
 @click.option("--keep", default=0.5, show_default=True, help="Share of rows kept from the top.")
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @sampling
-@device
-def complete(model: Path, image: Path, out: Path, device: str, **options: Any) -> None:
+@computing
+def complete(model: Path, image: Path, out: Path, device: str, precision: str, **options: Any) -> None:
     """Keep the top of a picture and draw the rest anew, into OUT, a new or empty folder.
 
     The picture, and a map if one is given, is scaled until it just covers the size, and its middle is taken.
@@ -30,7 +30,7 @@ def complete(model: Path, image: Path, out: Path, device: str, **options: Any) -
     from smalti.data.transforms import CropSettings, crop
 
     new_folder(out)
-    generator = load_generator(model, device)
+    generator = load_generator(model, device, precision)
     options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size})
     size = options.pop("size")
     middle = CropSettings().for_validation()

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, device, load_tokenizer, new_folder
+from smalti.cli.options import Size, computing, load_tokenizer, new_folder
 
 
 @click.command()
@@ -21,8 +21,8 @@ from smalti.cli.options import Size, device, load_tokenizer, new_folder
 @click.option("--workers", default=0, show_default=True, help="Processes that open pictures.")
 @click.option("--seed", default=0, show_default=True, help="Of the crops and flips.")
 @click.option("--resume", is_flag=True, help="Go on in an OUT whose encoding was interrupted.")
-@device
-def encode(model: Path, data: Path, out: Path, device: str, **options: Any) -> None:
+@computing
+def encode(model: Path, data: Path, out: Path, device: str, precision: str, **options: Any) -> None:
     """Turn a folder of pictures into token shards, which `smalti train` reads for a prior.
 
     OUT is a new or empty folder. Interrupted, the same command with --resume goes on where it was, with the
@@ -37,4 +37,4 @@ def encode(model: Path, data: Path, out: Path, device: str, **options: Any) -> N
         new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
     options["size"] = options["size"] or library.trained_size(model)
     options["crop"] = {"scale": options.pop("scale")}
-    click.echo(run(load_tokenizer(model, device), data, out, **options))
+    click.echo(run(load_tokenizer(model, device, precision), data, out, **options))

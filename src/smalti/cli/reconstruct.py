@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import device, load_tokenizer, new_folder
+from smalti.cli.options import computing, load_tokenizer, new_folder
 
 
 @click.command()
 @click.argument("model", type=Path)
 @click.argument("image_or_dir", type=Path)
 @click.argument("out", type=Path)
-@device
-def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str) -> None:
+@computing
+def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precision: str) -> None:
     """Send pictures through a tokenizer and back, into OUT, a new or empty folder; prints each one's PSNR.
 
     A tokenizer of depth or edges takes pictures of such maps. One of segmentations takes label maps: the
@@ -28,21 +28,22 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str) -> None
 
     from smalti import images, library
     from smalti.conditions.map_files import open_for
+    from smalti.precision import recorded
     from smalti.training.contents import content
     from smalti.training.settings import LossSettings
 
     new_folder(out)
     paths = images.find_pictures(image_or_dir)
-    tokenizer = load_tokenizer(model, device)
+    tokenizer = load_tokenizer(model, device, precision)
     kind = content(tokenizer.settings.content, LossSettings(), None, tokenizer.channels)
     root = image_or_dir if image_or_dir.is_dir() else image_or_dir.parent
-    made_by = library.fingerprint(tokenizer)
+    made_by = {"model": library.fingerprint(tokenizer), **recorded(tokenizer=tokenizer.dtype)}
     for index, path in enumerate(tqdm(paths, unit="picture", disable=None)):
         original = images.crop_to_multiple(open_for(tokenizer, path), tokenizer.factor).to(device)
         rebuilt = tokenizer.reconstruct(original)
         target = out / f"{index:05}-{path.stem}.png"
         sides = {"height": rebuilt.shape[2], "width": rebuilt.shape[3]}
-        facts = {"model": made_by, "source": path.relative_to(root).as_posix(), **sides}
+        facts = {**made_by, "source": path.relative_to(root).as_posix(), **sides}
         images.save_png(target, kind.show(rebuilt)[0].cpu(), facts)
         tqdm.write(f"{target}  {_told(kind.measures(original, rebuilt))}")
 

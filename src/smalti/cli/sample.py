@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, device, drawing, fit_map, load_generator, new_folder, sampling, write
+from smalti.cli.options import Size, computing, drawing, fit_map, load_generator, new_folder, sampling, write
 
 
 @click.command()
@@ -13,8 +13,8 @@ from smalti.cli.options import Size, device, drawing, fit_map, load_generator, n
 @click.argument("out", type=Path)
 @sampling
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
-@device
-def sample(model: Path, out: Path, device: str, **options: Any) -> None:
+@computing
+def sample(model: Path, out: Path, device: str, precision: str, **options: Any) -> None:
     """Draw pictures from a model folder or a run folder into OUT, a new or empty folder.
 
     Each picture is written as soon as its batch is drawn: 00000.png with the seed that --seed says, 00001.png
@@ -24,6 +24,6 @@ def sample(model: Path, out: Path, device: str, **options: Any) -> None:
     Example: smalti sample runs/photos-prior pictures --num 4 --label brick --size 64x512
     """
     new_folder(out)
-    generator = load_generator(model, device)
+    generator = load_generator(model, device, precision)
     pictures = generator.sample(**drawing(fit_map(generator, options)))
     write(pictures, out, num=options["num"], seed=options["seed"])

@@ -1,8 +1,8 @@
 """Token shards: the codes of a dataset on disk, so that a prior trains without the tokenizer at work.
 
 folder/
-  index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, how the rows were
-                          made, files of each split, and whether they are complete
+  index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, precision, how the
+                          rows were made, files of each split, and whether they are complete
   train-00000.safetensors codes (n h w) uint16, or int32 above 65,536 entries; labels (n) int32 if any
   val-00000.safetensors
   train-00001.partial     while it is written: rows that fill no shard yet
@@ -44,6 +44,7 @@ class ShardFacts:
     codebook_size: int
     factor: int  # pixels a cell side
     classes: tuple[str, ...]
+    precision: str = "fp32"  # what that model was kept in: others give a few other codes
     made: Mapping[str, Any] = field(default_factory=dict)  # plain values: what decides which rows there are
 
 
@@ -130,7 +131,8 @@ class ShardWriter:
             got = f"{self.folder} without {INDEX}"
             raise UserError("a folder of token shards to go on with", got, "leave out --resume")
         index = _read(self.folder)
-        begun, now = _facts(index), _facts(self._index(complete=False))
+        # of folders of before their precision was said it is fp32
+        begun, now = {"precision": "fp32"} | _facts(index), _facts(self._index(complete=False))
         for name, value in now.items():
             if begun.get(name) != value:
                 expected = f"{name} {begun.get(name)}, with which {self.folder} was begun"

@@ -1,13 +1,15 @@
-"""The sampler for a canvas: all of them give the same codes, up to rounding."""
+"""The sampler for a canvas, and what it can be told: all give the same codes, up to rounding."""
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.errors import UserError
 from smalti.priors.protocol import Local, Prior
 from smalti.sampling import band, plain, standing, wavefront
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.guidance import Scorer
+from smalti.sampling.request import Request
 
 
 def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
@@ -25,6 +27,25 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     in_rows = torch.equal(canvas.order.cpu(), torch.arange(len(canvas.order)))
     assert in_rows, "a moving window needs codes in row-major order"
     return wavefront.draw(scorer, canvas) if canvas.stride == 1 else standing.draw(scorer, canvas)
+
+
+def check(request: Request, prior: Prior, grid: tuple[int, int], crop: tuple[int, int], factor: int) -> None:
+    """UserError for a stride or a `parallel` above 1 that the sampler for such a canvas has no use for.
+
+    grid, crop: cells of the canvas and of a training crop, which is the window; factor: pixels a cell side.
+    """
+    if isinstance(prior, Local):
+        most, why, one_by_one = 1, "a prior of kind neighbourhood has no window that moves", False
+        expected, got = "parallel=1, as this prior lays many cells at once anyway", str(request.parallel)
+    else:
+        most, why = max(1, min(crop) // 2), "half of this model's window of {} x {} cells".format(*crop)
+        one_by_one = grid == crop
+        window, got = (f"{height * factor} x {width * factor}" for height, width in (crop, grid))
+        expected = f"a canvas of one window, {window} pixels, for parallel above 1"
+    if request.stride > most:
+        raise UserError(f"a stride of at most {most}: {why}", str(request.stride), f"set stride={most}")
+    if request.parallel > 1 and not one_by_one:
+        raise UserError(expected, got, "leave parallel out")
 
 
 def together(

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from smalti.precision import DTYPES
 from smalti.training import checkpoints, schedule
 from smalti.training.settings import OptimizerSettings, Training
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DECAYED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 
@@ -42,9 +42,10 @@ class Optimizers:
 
     def autocast(self) -> torch.autocast:
         """The context in which a task computes its losses."""
-        assert self.training.precision != "auto", "settled before a run begins"
-        dtype = DTYPES.get(self.training.precision)
-        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+        precision = self.training.precision
+        assert precision != "auto", "settled before a run begins"
+        half = None if precision == "fp32" else DTYPES[precision]
+        return torch.autocast(self.device.type, dtype=half, enabled=half is not None)
 
     def backward(self, losses: Mapping[str, Float[Tensor, ""]], share: float) -> None:
         """Add the gradients of a part of a batch, weighted with the part's share of the batch.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from smalti import config, library
+from smalti import config, library, precision
 from smalti.config import Count, Positive, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Crops, Loader, collate
@@ -46,10 +46,10 @@ def encode(
 
     options: those of `Encoding`; size in multiples of the factor. Crops are best taken as the tokenizer was
     trained, above all in scale: at 1.0 the crops of a square picture differ by their flip alone. The shards
-    carry the tokenizer's fingerprint, and the classes by number. resume: go on in an `out` whose encoding was
-    interrupted, with the tokenizer, the pictures and the options it was begun with; all but workers must be
-    the same, and so is then what comes out. UserError for an `out` that holds something else, and for an
-    unreadable picture.
+    carry the tokenizer's fingerprint and precision, and the classes by number. resume: go on in an `out`
+    whose encoding was interrupted, with the tokenizer, its precision, the pictures and the options it was
+    begun with; all but workers must be the same, and so is then what comes out. UserError for an `out` that
+    holds something else, and for an unreadable picture.
     """
     how: Encoding = config.parse(options, Encoding)
     if any(side % tokenizer.factor for side in how.crop_size):
@@ -63,6 +63,7 @@ def encode(
         codebook_size=tokenizer.codebook_size,
         factor=tokenizer.factor,
         classes=readers["train"].classes,
+        precision=precision.name(tokenizer.dtype),
         made=_made(how, readers["train"], readers["val"]),
     )
     with Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:

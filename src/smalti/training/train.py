@@ -12,7 +12,7 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from smalti import config, library
+from smalti import config, library, precision
 from smalti.config import find_recipe
 from smalti.data import READERS, ReaderSettings
 from smalti.data.annotated import Annotated
@@ -27,7 +27,7 @@ from smalti.errors import UserError
 from smalti.generator import Generator, check_tokenizers
 from smalti.losses import perceptual
 from smalti.tokenizer import Tokenizer
-from smalti.training import beginning, checkpoints, precision, processes, told
+from smalti.training import beginning, checkpoints, processes, told
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
 from smalti.training.prior_task import PRIOR, PriorTask
