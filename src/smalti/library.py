@@ -69,7 +69,14 @@ def save(
 
     provenance: what is worth knowing about where the model came from (recipe, steps, data, source file).
     critic: the tensors of the critic that a tokenizer was trained against, where training is to go on.
+    Raises UserError for a model kept in half precision, whose weights would be lost.
     """
+    kept = {part.dtype for part in (model, *_parts(model).values())}
+    if kept != {torch.float32}:
+        got = f"one kept in {' and '.join(sorted(map(precision.name, kept)))}"
+        raise UserError(
+            "a model with its weights as trained, in fp32", got, "load it without dtype=, then save"
+        )
     folder = Path(folder)
     fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)

@@ -9,6 +9,7 @@ import torch
 import smalti
 from smalti import images, library, precision
 from smalti.conditions.map import MapSettings
+from smalti.errors import UserError
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
@@ -123,6 +124,24 @@ def test_a_picture_says_its_precision_unless_it_is_fp32(model):
     assert facts(smalti.load(model, dtype=BF16).sample(label=0)[0])["precision"] == "bf16"
     assert "precision" not in facts(smalti.load(model).sample(label=0)[0])
     assert precision.recorded(tokenizer=torch.float64) == {"precision": "torch.float64"}
+
+
+@pytest.mark.parametrize("dtype", ["auto", BF16])
+def test_half_precision_is_not_saved(model, in_bf16, tmp_path, dtype):
+    for part in (model, model / "tokenizer"):
+        loaded = smalti.load(part, dtype=dtype)
+        with pytest.raises(UserError, match="weights as trained, in fp32, got one kept in bf16"):
+            smalti.save(loaded, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_overflow_in_fp16_is_told(model):
+    tokenizer = smalti.load(model / "tokenizer", dtype=FP16)
+    pixels = torch.zeros(1, 3, 8, 8)
+    assert tokenizer.encode(pixels).shape == (1, 4, 4)
+    tokenizer.quant_conv.bias.data.fill_(torch.inf)
+    with pytest.raises(UserError, match="range of fp16"):
+        tokenizer.encode(pixels)
 
 
 def test_precision_is_settled_by_the_device(monkeypatch):

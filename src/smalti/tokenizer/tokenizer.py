@@ -101,12 +101,16 @@ class Tokenizer(nn.Module):
         """Codes of pictures in [-1, 1], row-major; sides of any multiple of the factor.
 
         tile: cells a side that are encoded at a time, 4 or more, for pictures that else do not fit into
-        memory; what that changes is said in tiling.py. Raises UserError as `latents` does.
+        memory; what that changes is said in tiling.py. Raises UserError as `latents` does, and where fp16
+        overflows.
         """
         self._need_codes()
         self._check(images)
         with in_use(self):
             latents = self._by_tiles(self.latents, images, tile, (self.factor, 1))
+            if self.dtype == torch.float16 and not latents.isfinite().all():  # each would be code 0
+                remedy = "use bf16 or fp32, whose range is larger"
+                raise UserError("latents within the range of fp16", "numbers beyond it", remedy)
             codes = self.quantize(latents).codes
         assert codes is not None, "a codebook gives codes"
         return codes
