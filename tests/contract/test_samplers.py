@@ -316,6 +316,26 @@ def test_wavefronts_wait_for_what_they_see(side, more):
     assert len(laid) == sum(map(len, groups)) == grid[0] * grid[1]
 
 
+def test_a_window_that_stands_still_is_filled_once_a_row():
+    """On a CPU: 5 of 12 columns see through a window of their own, 4 share the left one, 3 the right one."""
+    filled = []
+
+    class Filled(HashPrior):
+        def next(self, codes, prefix, cache=None):
+            filled.append((len(codes), cache is not None))
+            return super().next(codes, prefix, cache)
+
+        def at(self, codes, prefix, places):
+            filled.append((len(codes), False))
+            return super().at(codes, prefix, places)
+
+    canvas = blank((5, 12), (4, 6), num=2)
+    drawn = wavefront.draw(scorer_of(Filled(), 2), canvas)
+    assert drawn.equal(window.draw(scorer_of(HashPrior(), 2), canvas))
+    assert sum(rows for rows, kept in filled if kept) == 2 * 5 * 2
+    assert sum(rows for rows, kept in filled if not kept) == 2 * 5 * (12 - 4 - 3)
+
+
 def test_wavefronts_are_few():
     groups = list(passes(torch.zeros(64, 64, dtype=torch.bool), (16, 16)))
     assert len(groups) == 16 * (64 - 1) + 64

@@ -10,30 +10,18 @@ row by row, along slanted lines: in each row a block waits for those that its wi
 """
 
 from collections.abc import Iterator
-from functools import partial
-from itertools import groupby, pairwise
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from smalti.priors.cache import Cache
 from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import choose
 from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
-from smalti.sampling.window import begin, each
+from smalti.sampling.window import Draw, Steps, draws, lay_row, steps
 
 HELD = 8  # windows of one canvas whose caches are held at once, at most: bounds their memory
-Steps = list[tuple[int, list[int]]]  # along an axis: where a window begins, cells that are drawn through it
-
-
-class Draw(NamedTuple):
-    """An unknown cell, by its place inside the window; codes from place `fed` on are fed before."""
-
-    fed: int
-    place: int
 
 
 class Group(NamedTuple):
@@ -52,7 +40,7 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
         if group not in caches:
             caches[group] = scorer.new_cache(len(group.corners) * len(codes))
         if group.rows[row]:
-            _lay(scorer, canvas, codes, group, row, caches[group])
+            lay_row(scorer, canvas, codes, group.corners, group.rows[row], caches[group])
         if row + 1 == len(group.rows):
             del caches[group]
         canvas.progress(len(group.rows[row]) * len(group.corners) * len(codes))
@@ -61,14 +49,14 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 
 def plan(canvas: Canvas) -> Iterator[tuple[Group, int]]:
     """Groups and rows of their blocks, in an order in which they can be laid; of a group all rows in turn."""
-    down, right = _steps(canvas.grid, canvas.window, canvas.stride, canvas.shift)
+    down, right = _windows(canvas.grid, canvas.window, canvas.stride, canvas.shift)
     reach = _reach(right, canvas.window[1])
     return _in_turn(canvas, down, right, reach) if reach else _in_lockstep(canvas, down, right)
 
 
 def together(grid: tuple[int, int], window: tuple[int, int], stride: int, shift: int = 0) -> int:
     """The most windows of one canvas whose caches are held at once."""
-    down, right = _steps(grid, window, stride, shift)
+    down, right = _windows(grid, window, stride, shift)
     reach = _reach(right, window[1])
     if not reach:
         return min(HELD, longest(len(down), len(right), 1))
@@ -82,7 +70,7 @@ def _in_lockstep(canvas: Canvas, down: Steps, right: Steps) -> Iterator[tuple[Gr
     for line in diagonals(len(down), len(right), 1):
         alike: dict[tuple[tuple[Draw, ...], ...], list[tuple[int, int]]] = {}
         for (top, rows), (left, columns) in ((down[i], right[j]) for i, j in line):
-            drawn = _draws(known, (top, left), rows, columns, canvas.window[1])
+            drawn = draws(known, (top, left), rows, columns, canvas.window[1])
             alike.setdefault(drawn, []).append((top, left))
         for drawn, corners in alike.items():
             for first in range(0, len(corners) if any(drawn) else 0, HELD):
@@ -96,11 +84,19 @@ def _in_turn(canvas: Canvas, down: Steps, right: Steps, reach: int) -> Iterator[
     for top, band in down:
         for rows in (band[first : first + most] for first in range(0, len(band), most)):
             groups = [
-                Group(((top, left),), _draws(known, (top, left), rows, columns, canvas.window[1]))
+                Group(((top, left),), draws(known, (top, left), rows, columns, canvas.window[1]))
                 for left, columns in right
             ]
             for line in diagonals(len(rows), len(groups), reach):
                 yield from ((groups[at], row) for row, at in line if any(groups[at].rows))
+
+
+def _windows(grid: tuple[int, int], window: tuple[int, int], stride: int, shift: int) -> tuple[Steps, Steps]:
+    """Those of the rows, and those of the columns."""
+    down, right = (
+        steps(size, side, shift=shift, stride=stride) for size, side in zip(grid, window, strict=True)
+    )
+    return down, right
 
 
 def _rows_at_once(reach: int) -> int:
@@ -108,50 +104,7 @@ def _rows_at_once(reach: int) -> int:
     return (HELD - 1) // reach + 1
 
 
-def _steps(grid: tuple[int, int], window: tuple[int, int], stride: int, shift: int) -> tuple[Steps, Steps]:
-    """The windows of the rows, and those of the columns."""
-    down, right = (
-        groupby(range(size), partial(begin, size=size, side=side, shift=shift, stride=stride))
-        for size, side in zip(grid, window, strict=True)
-    )
-    return [(start, list(rows)) for start, rows in down], [(start, list(columns)) for start, columns in right]
-
-
 def _reach(right: Steps, side: int) -> int:
     """Blocks to its right that a window reaches into, the most of all windows."""
     ends = [columns[-1] for _, columns in right]
     return max(sum(end < left + side - 1 for end in ends[at:]) for at, (left, _) in enumerate(right))
-
-
-def _draws(
-    known: list[list[bool]], corner: tuple[int, int], rows: list[int], columns: list[int], width: int
-) -> tuple[tuple[Draw, ...], ...]:
-    """The unknown cells of a block row by row; width: of the window."""
-    drawn, fed = [], 0
-    for row in rows:
-        first = (row - corner[0]) * width - corner[1]
-        ends = [fed, *(first + column for column in columns if not known[row][column])]
-        drawn.append(tuple(Draw(*pair) for pair in pairwise(ends)))
-        fed = ends[-1]
-    return tuple(drawn)
-
-
-def _lay(scorer: Scorer, canvas: Canvas, codes: Tensor, group: Group, row: int, cache: Cache) -> None:
-    """Draw the unknown cells of one row of the blocks, on all canvases, into codes (b h w)."""
-    height, width = canvas.window
-    windows = [codes[:, top : top + height, left : left + width] for top, left in group.corners]
-    seen = torch.cat([window.flatten(1) for window in windows])  # r n, a copy; canvases change fastest
-    seeds = canvas.seeds.repeat(len(windows))
-    corners = each(canvas, [top * canvas.grid[1] + left for top, left in group.corners])
-    down = group.rows[row][0].place // width  # inside the window
-    for fed, place in group.rows[row]:
-        if cache.length == 0:
-            scores = scorer.next(seen[:, :place], scorer.prefix(group.corners, canvas.window), cache)
-        elif place - fed == 1:
-            scores = scorer.step(seen[:, fed], cache)
-        else:
-            scores = scorer.extend(seen[:, fed:place], cache)[:, -1]
-        cells = corners + (down * canvas.grid[1] + place % width)
-        seen[:, place] = choose(scores, seeds, cells, canvas.choice)
-    for window, new in zip(windows, seen.view(-1, *codes.shape[:1], height, width), strict=True):
-        window[:, down] = new[:, down]
