@@ -44,17 +44,18 @@ def main() -> None:
         network = models.baseline(model)
         check(model, network, (17, 18) if given.short else (20, 24))
         check_stride(model, (17, 25) if given.short else (20, 24))
-        ours = [(model, 1, 1), (model, STRIDE, 1)]
+        moving, near = [(model, 1, 1), (model, STRIDE, 1)], []
         for radius in RADII[:1] if given.short else RADII[:2] if given.figures else RADII:
-            near = models.neighbourhood(**size, radius=radius, condition=condition).to(given.device)
-            check_forced(near, (17, 25))
-            ours.append((near, 1, 1))
-        ours.append((ours[2][0], 1, SEVERAL))
+            prior = models.neighbourhood(**size, radius=radius, condition=condition).to(given.device)
+            check_forced(prior, (17, 25))
+            near.append((prior, 1, 1))
+        widest, *_ = near[0]
+        ours = [*moving, *near, (widest, 1, SEVERAL)]
         cells = 32 if given.short else 64
         for dtype in (torch.float32, torch.bfloat16):
             for grid in grids:
                 few = given.figures and dtype == torch.bfloat16  # radius 7, and the window that moves by 1
-                asked = [ours[0], ours[2]] if few else ours
+                asked = [moving[0], near[0]] if few else ours
                 rows += [measure(one.to(dtype), network, grid, cells, *how) for one, *how in asked]
     common.report("sliding", rows, given.out, device=given.device, size=size, top_k=TOP_K)
 

@@ -34,16 +34,19 @@ CRITIC = "critic.safetensors"
 def load(
     path: str | Path,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype | Literal["auto"] = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
 ) -> Tokenizer | Generator:
     """A model from its model folder, or from a run folder (its newest good model), ready to use.
 
-    dtype: what networks are kept in and compute in; codebooks stay in fp32, pictures come out in fp32. Where
-    the device computes in bf16 that is several times as fast; a few codes are others then. "auto": for each
-    network what it is quickest in on the device, bf16 or fp32; see precision.py.
+    dtype: what networks are kept in and compute in, also by name: "fp32", "bf16", "fp16"; codebooks stay in
+    fp32, pictures come out in fp32. Where the device computes in bf16 tokenizers are several times as fast in
+    it, large priors faster, and small ones on a CPU slower. A few codes of a picture that is encoded are
+    others then, and drawn pictures are other ones, as each code sees those before. "auto": for each network
+    what it is quickest in on the device, one picture at a time, bf16 or fp32; see precision.py.
     Raises UserError where there is no such folder, or where it holds something else.
     """
     _check_device(device)
+    dtype = precision.parse(dtype)
     folder = find(Path(path))
     facts = read_config(folder)
     weights = _read_weights(folder / WEIGHTS)
@@ -69,7 +72,7 @@ def save(
 
     provenance: what is worth knowing about where the model came from (recipe, steps, data, source file).
     critic: the tensors of the critic that a tokenizer was trained against, where training is to go on.
-    Raises UserError for a model kept in half precision, whose weights would be lost.
+    Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost.
     """
     kept = {part.dtype for part in (model, *_parts(model).values())}
     if kept != {torch.float32}:

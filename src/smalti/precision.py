@@ -5,14 +5,17 @@ from typing import Any, Literal
 
 import torch
 
+from smalti.errors import UserError
+
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-# Weights of a prior from which bf16 is quicker on a CPU even for one picture at a time. Measured: fp32 takes
-# 0.60 of bf16's time at 2 million weights, 0.89 at 15, 1.19 at 39; for 64 pictures together 1.18 and more.
+# Weights of a prior from which bf16 is quicker on a CPU with AMX even for one picture at a time: fp32 took
+# 0.63 of bf16's time at 0.7 million weights and 1.06 at 39 million (benchmarks/sample.py), 0.9 at 15 (once).
+# In large batches smaller ones gain too.
 LARGE = 25_000_000
 
 
@@ -24,7 +27,7 @@ def choose(precision: Literal["auto", "fp32", "bf16", "fp16"], device: torch.dev
 
 
 def quickest(device: torch.device) -> torch.dtype:
-    """What a tokenizer is quickest in, from the size of the demo's up; toys lose a millisecond in bf16."""
+    """What a tokenizer is quickest in on a device."""  # toys lose a millisecond a picture by it
     return DTYPES[choose("auto", device)]
 
 
@@ -36,6 +39,17 @@ def quickest_for_prior(device: torch.device, weights: int) -> torch.dtype:
 def name(dtype: torch.dtype) -> str:
     """fp32, bf16 or fp16; another type by torch's own name."""
     return next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
+
+
+def parse(asked: torch.dtype | str) -> torch.dtype | Literal["auto"]:
+    """A type by its name here, or one of torch; UserError for another word, and for whole numbers."""
+    if asked == "auto":
+        return "auto"
+    found = DTYPES.get(asked) if isinstance(asked, str) else asked
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        expected = "fp32, bf16, fp16, auto, or a type of torch with a fraction, for dtype"
+        raise UserError(expected, str(asked), 'dtype="auto"')
+    return found
 
 
 def recorded(**parts: torch.dtype) -> dict[str, str]:
@@ -58,7 +72,7 @@ def computes_bf16(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     features = _cpu_features()
-    return any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "arm_bf16"))
+    return any(features.get(feature, False) for feature in ("amx_bf16", "avx512_bf16", "arm_bf16"))
 
 
 def _cpu_features() -> dict[str, Any]:
@@ -67,4 +81,4 @@ def _cpu_features() -> dict[str, Any]:
     if ask is not None:
         return dict(ask())
     parts = {"amx_bf16": "_is_amx_tile_supported", "avx512_bf16": "_is_avx512_bf16_supported"}
-    return {name: getattr(torch.cpu, asked, bool)() for name, asked in parts.items()}
+    return {feature: getattr(torch.cpu, asked, bool)() for feature, asked in parts.items()}

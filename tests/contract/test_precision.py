@@ -139,9 +139,23 @@ def test_overflow_in_fp16_is_told(model):
     tokenizer = smalti.load(model / "tokenizer", dtype=FP16)
     pixels = torch.zeros(1, 3, 8, 8)
     assert tokenizer.encode(pixels).shape == (1, 4, 4)
+    tokenizer.decoder.conv_out.bias.data.fill_(torch.inf)
+    with pytest.raises(UserError, match="range of fp16"):
+        tokenizer.decode(tokenizer.encode(pixels))
     tokenizer.quant_conv.bias.data.fill_(torch.inf)
     with pytest.raises(UserError, match="range of fp16"):
         tokenizer.encode(pixels)
+
+
+@pytest.mark.parametrize("dtype", ["half", "", torch.int64])
+def test_types_that_no_network_has(model, dtype):
+    with pytest.raises(UserError, match="fp32, bf16, fp16, auto"):
+        smalti.load(model, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_types_by_name(model, name):
+    assert smalti.load(model, dtype=name).dtype == precision.DTYPES[name]
 
 
 def test_precision_is_settled_by_the_device(monkeypatch):

@@ -113,9 +113,8 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
 def _load(model: Path, device: str, precision: str) -> "Tokenizer | Generator":
     import smalti
-    from smalti.precision import DTYPES
 
-    return smalti.load(model, device, "auto" if precision == "auto" else DTYPES[precision])
+    return smalti.load(model, device, precision)
 
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
@@ -143,7 +142,7 @@ def write(pictures: Iterator["Image"], out: Path, *, num: int, seed: int) -> Non
             tqdm.write(f"stopped: {done} of {num} pictures are in {out}; {rest}", file=sys.stderr)
 
 
-_HALF = "Half precision is faster, but a few codes differ; auto: bf16 where it is quicker, else fp32."
+_HALF = "bf16 and fp16: faster but for small priors; other pictures, a few other codes. auto: the quickest."
 _PARALLEL = "Cells drawn in a pass, the same picture sooner; 1 is off. Pays for one picture at a time: try 8."
 _CONDITIONS = ("label", "map", "boxes", "points")
 

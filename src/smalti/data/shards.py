@@ -131,7 +131,7 @@ class ShardWriter:
             got = f"{self.folder} without {INDEX}"
             raise UserError("a folder of token shards to go on with", got, "leave out --resume")
         index = _read(self.folder)
-        # of folders of before their precision was said it is fp32
+        # older indexes do not say their precision; it is taken as fp32
         begun, now = {"precision": "fp32"} | _facts(index), _facts(self._index(complete=False))
         for name, value in now.items():
             if begun.get(name) != value:

@@ -11,7 +11,7 @@ def attend(
     keys: Float[Tensor, "b k t e"],
     values: Float[Tensor, "b k t e"],
     *,
-    visible: Bool[Tensor, "*b q t"] | None = None,
+    visible: Bool[Tensor, "*rows q t"] | None = None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "b q ke"]:
     """Scaled dot-product attention; the heads' results stand side by side.
@@ -41,7 +41,10 @@ def last(x: Float[Tensor, "b t w"]) -> Int64[Tensor, " b"]:
 def only(
     x: Float[Tensor, "b t w"], queries: Float[Tensor, "b k t e"], places: Int64[Tensor, " b"]
 ) -> tuple[Float[Tensor, "b 1 w"], Float[Tensor, "b k 1 e"], Bool[Tensor, "b 1 1 t"]]:
-    """Of each row one place alone, its query, and what it sees: of the last layer no more is asked for."""
+    """Of each row one place alone, its query, and what it sees: of the last layer no more is asked for.
+
+    No place is before the last one of the prefix, so that it sees all before it under every prior's mask.
+    """
     rows, all_places = torch.arange(len(x), device=x.device), torch.arange(x.shape[1], device=x.device)
     visible = all_places <= places[:, None]
     return x[rows, places][:, None], queries[rows, :, places][:, :, None], visible[:, None, None]

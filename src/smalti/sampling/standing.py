@@ -19,7 +19,7 @@ from smalti.priors.cache import Cache
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
-from smalti.sampling.window import Draw, Steps, draws, lay_row, steps
+from smalti.sampling.rows import Draw, Steps, draws, lay_row, steps
 
 HELD = 8  # windows of one canvas whose caches are held at once, at most: bounds their memory
 
@@ -92,7 +92,7 @@ def _in_turn(canvas: Canvas, down: Steps, right: Steps, reach: int) -> Iterator[
 
 
 def _windows(grid: tuple[int, int], window: tuple[int, int], stride: int, shift: int) -> tuple[Steps, Steps]:
-    """Those of the rows, and those of the columns."""
+    """Where windows stand, and the cells drawn through each: along the rows, and along the columns."""
     down, right = (
         steps(size, side, shift=shift, stride=stride) for size, side in zip(grid, window, strict=True)
     )

@@ -18,22 +18,23 @@ from torch import Tensor
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
-from smalti.sampling.window import Cell, draws, lay, lay_row, locate, steps
+from smalti.sampling.rows import draws, lay_row, steps
+from smalti.sampling.window import Cell, lay, locate
 
 
 def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """Lay the unknown cells, the same codes as `window.draw`; the prior's order must be row-major."""
     codes, known = canvas.codes.clone(), canvas.known.tolist()
     canvas.progress(int(canvas.known.sum()) * len(codes))
-    neighbours = _neighbours(canvas) if codes.device.type == "cpu" else {}
+    sharing = _sharing(canvas) if codes.device.type == "cpu" else {}
     for cells in passes(canvas.known, canvas.window, canvas.shift, canvas.stride):
-        moving = [cell for cell in cells if cell.column not in neighbours]
-        if moving:
-            lay(scorer, canvas, codes, moving)
-        for cell in cells:
-            columns, corner = neighbours.get(cell.column, []), (cell.top, cell.left)
-            (row,) = draws(known, corner, [cell.row], columns, canvas.window[1])
-            if row and row[0].place == cell.place:  # the first of them; it lays the others too
+        alone = [cell for cell in cells if cell.column not in sharing]
+        if alone:
+            lay(scorer, canvas, codes, alone)
+        for cell in (cell for cell in cells if cell.column in sharing):
+            corner = cell.top, cell.left
+            (row,) = draws(known, corner, [cell.row], sharing[cell.column], canvas.window[1])
+            if row[0].place == cell.place:  # the first that shares the window; the others come with it
                 lay_row(scorer, canvas, codes, [corner], row, scorer.new_cache(len(codes)))
         canvas.progress(len(cells) * len(codes))
     return codes
@@ -50,7 +51,7 @@ def passes(
             yield [locate(*place, (height, width), window, shift, stride) for place in unknown]
 
 
-def _neighbours(canvas: Canvas) -> dict[int, list[int]]:
+def _sharing(canvas: Canvas) -> dict[int, list[int]]:
     """For a column whose cells share their windows with others of their row: the columns of them all."""
     right = steps(canvas.grid[1], canvas.window[1], shift=canvas.shift, stride=canvas.stride)
     return {column: columns for _, columns in right if len(columns) > 1 for column in columns}

@@ -77,11 +77,12 @@ class Tokenizer(nn.Module):
     def latents(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b m h w"]:
         """What the quantizer takes, from pictures in [-1, 1]; m is code_dim, twice that without a codebook.
 
-        Raises UserError for other channels than the model's, or sides that are no multiples of the factor.
+        Raises UserError for other channels than the model's, for sides that are no multiples of the factor,
+        and where fp16 overflows.
         """
         self._check(images)
         inner = (images + 1) / 2 if self.settings.image_range == "0..1" else images
-        return self.quant_conv(self.encoder(laid_out(inner.to(self.dtype))))
+        return self._in_range(self.quant_conv(self.encoder(laid_out(inner.to(self.dtype)))))
 
     def quantize(self, latents: Float[Tensor, "b m h w"], step: int = 0) -> Quantized:
         """Entries, codes and the quantizer's loss, computed in fp32 whatever the autocast.
@@ -91,9 +92,10 @@ class Tokenizer(nn.Module):
         return self.quantizer(latents, step)
 
     def decode_latents(self, quantized: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c H W"]:
-        """Pictures from quantized latents, around [-1, 1], not clipped."""
+        """Pictures from quantized latents, around [-1, 1], not clipped; UserError where fp16 overflows."""
         # the quantizer gives fp32 also where the networks are kept in half precision
         inner = self.decoder(self.post_quant_conv(laid_out(quantized.to(self.dtype))))
+        inner = self._in_range(inner)
         inner = inner if self.dtype == torch.float32 else inner.float()
         return inner * 2 - 1 if self.settings.image_range == "0..1" else inner
 
@@ -101,16 +103,12 @@ class Tokenizer(nn.Module):
         """Codes of pictures in [-1, 1], row-major; sides of any multiple of the factor.
 
         tile: cells a side that are encoded at a time, 4 or more, for pictures that else do not fit into
-        memory; what that changes is said in tiling.py. Raises UserError as `latents` does, and where fp16
-        overflows.
+        memory; what that changes is said in tiling.py. Raises UserError as `latents` does.
         """
         self._need_codes()
         self._check(images)
         with in_use(self):
             latents = self._by_tiles(self.latents, images, tile, (self.factor, 1))
-            if self.dtype == torch.float16 and not latents.isfinite().all():  # each would be code 0
-                remedy = "use bf16 or fp32, whose range is larger"
-                raise UserError("latents within the range of fp16", "numbers beyond it", remedy)
             codes = self.quantize(latents).codes
         assert codes is not None, "a codebook gives codes"
         return codes
@@ -154,6 +152,12 @@ class Tokenizer(nn.Module):
         if tile < 4:
             raise UserError("a tile of 4 cells a side or more", str(tile), "tile=32")
         return by_tiles(run, x, cell=cell, tile=tile)
+
+    def _in_range(self, x: Tensor) -> Tensor:
+        if self.dtype == torch.float16 and not x.isfinite().all():  # they would be code 0, or white
+            got = "numbers beyond it"
+            raise UserError("a tokenizer within the range of fp16", got, "--precision bf16, or dtype='bf16'")
+        return x
 
     def _need_codes(self) -> None:
         if not self.codebook_size:
