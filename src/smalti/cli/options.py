@@ -96,7 +96,7 @@ def load_generator(model: Path, device: str, precision: str) -> "Generator":
     """A model that can draw; UserError with what to do for a tokenizer alone."""
     import smalti  # not above: `smalti --help` must not wait for torch
 
-    generator = _load(model, device, precision)
+    generator = smalti.load(model, device, precision)
     if not isinstance(generator, smalti.Generator):
         remedy = f"train a prior on it: smalti train prior_300 tokenizer={model} --data ..."
         raise UserError("a model with a prior", f"the tokenizer {model}", remedy)
@@ -107,14 +107,8 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
     """A tokenizer, alone or out of a model with a prior."""
     import smalti
 
-    found = _load(model, device, precision)
+    found = smalti.load(model, device, precision)
     return found.tokenizer if isinstance(found, smalti.Generator) else found
-
-
-def _load(model: Path, device: str, precision: str) -> "Tokenizer | Generator":
-    import smalti
-
-    return smalti.load(model, device, precision)
 
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from smalti.config import Count, Positive, Share, settings
 from smalti.errors import UserError
-from smalti.priors.attention import attend, last, only
+from smalti.priors.attention import attend, only
 from smalti.priors.block import start
 from smalti.priors.cache import Cache
+from smalti.priors.causal import Causal
 from smalti.priors.linear import Dropout, Linear
 from smalti.priors.protocol import Scope
 
@@ -32,7 +33,7 @@ class GPTSettings:
     shared_table: bool = True  # prefix token 7 and code 7 share a row, and the head scores all rows
 
 
-class GPT(nn.Module):
+class GPT(Causal):
     """p(next code) by a decoder-only transformer (arXiv:2012.09841, section 3.2; the 2021 code's GPT)."""
 
     def __init__(self, settings: GPTSettings, scope: Scope) -> None:
@@ -55,34 +56,10 @@ class GPT(nn.Module):
         self.head = Linear(width, self.codebook_size, bias=False)
         self.apply(start)
 
-    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
-        """Teacher forcing: row i scores code i given the prefix and the codes before it."""
-        x = self._run(self._embed(codes[:, :-1], prefix))
-        return self.head(x[:, prefix.shape[1] - 1 :])
-
     def new_cache(self, batch: int) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
         sizes = self.settings
         return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=self.positions)
-
-    def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
-        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
-        x = self._embed(codes, prefix)
-        return self.head(self._run(x, cache, last(x))[:, 0])
-
-    def at(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place (below n), given those before it."""
-        x = self._run(self._embed(codes[:, :-1], prefix), places=prefix.shape[1] - 1 + places)
-        return self.head(x[:, 0])
-
-    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
-        """Feed one more code a row, get the scores of the one after it."""
-        return self.extend(codes[:, None], cache)[:, 0]
 
     def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
         """Feed n more codes a row in one pass; row i scores the code after codes[i]."""

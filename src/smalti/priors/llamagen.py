@@ -8,9 +8,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
-from smalti.priors.attention import attend, last, only
+from smalti.priors.attention import attend, only
 from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.cache import Cache
+from smalti.priors.causal import Causal
 from smalti.priors.linear import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_where_held
@@ -30,7 +31,7 @@ class LlamaGenSettings:
     rope_base: Annotated[float, Gt(0.0)] = 10000.0  # of the speeds of the rotary positions
 
 
-class LlamaGen(nn.Module):
+class LlamaGen(Causal):
     """p(next code) by a decoder-only transformer that differs from `Modern` in what its weights expect.
 
     Queries stand at the cell whose code their place holds, not at the one asked for; queries and keys of the
@@ -64,34 +65,10 @@ class LlamaGen(nn.Module):
         self.apply(start)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
 
-    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
-        """Teacher forcing: row i scores code i given the prefix and the codes before it."""
-        x = self._run(self._embed(codes[:, :-1], prefix))
-        return self.head(x[:, prefix.shape[1] - 1 :])
-
     def new_cache(self, batch: int) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
         sizes, table = self.settings, self.table.weight
         return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
-
-    def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
-        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
-        x = self._embed(codes, prefix)
-        return self.head(self._run(x, cache, last(x))[:, 0])
-
-    def at(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place (below n), given those before it."""
-        x = self._run(self._embed(codes[:, :-1], prefix), places=prefix.shape[1] - 1 + places)
-        return self.head(x[:, 0])
-
-    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
-        """Feed one more code a row, get the scores of the one after it."""
-        return self.extend(codes[:, None], cache)[:, 0]
 
     def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
         """Feed n more codes a row in one pass; row i scores the code after codes[i]."""

@@ -1,0 +1,51 @@
+"""What members share whose tokens stand in one sequence, the prefix first: how that is scored."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from smalti.priors.attention import last
+from smalti.priors.cache import Cache
+
+
+class Causal(nn.Module, ABC):
+    """Scores codes by a transformer that each member embeds for and runs in its own way; see `Prior`."""
+
+    head: nn.Module  # b t e -> b t v
+
+    @abstractmethod
+    def _embed(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b t e"]:
+        """What is fed: the prefix's m places, then those of the codes."""
+
+    @abstractmethod
+    def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
+        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
+
+    @abstractmethod
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
+
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+        """Teacher forcing: row i scores code i given the prefix and the codes before it."""
+        x = self._run(self._embed(codes[:, :-1], prefix))
+        return self.head(x[:, prefix.shape[1] - 1 :])
+
+    def next(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
+        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
+        x = self._embed(codes, prefix)
+        return self.head(self._run(x, cache, last(x))[:, 0])
+
+    def at(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "b v"]:
+        """Scores of the code at each row's own place (below n), given those before it."""
+        x = self._run(self._embed(codes[:, :-1], prefix), places=prefix.shape[1] - 1 + places)
+        return self.head(x[:, 0])
+
+    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
+        """Feed one more code a row, get the scores of the one after it."""
+        return self.extend(codes[:, None], cache)[:, 0]
