@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smalti.priors.linear import FEW, Linear
+from smalti.priors.linear import FEW, LARGE, MANY, SOME, Linear
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 7, FEW, FEW + 1])
@@ -21,6 +21,19 @@ def test_it_is_linear(rows, dtype, bias):
     assert found.is_contiguous(), "fused attention and all that follows are quick for this layout alone"
     atol = 1e-5 if dtype == torch.float32 else 0.02
     torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0.01)
+
+
+@pytest.mark.parametrize("rows", [SOME - 1, SOME, 13, MANY, MANY + 1])
+@pytest.mark.parametrize("out", [1024, 1030], ids=["in pieces", "not in pieces"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_large_weights(rows, out, bias):
+    torch.manual_seed(rows)
+    layer = Linear(LARGE // 1024, out, bias=bias)
+    x = torch.randn(1, rows, layer.in_features)
+    with torch.no_grad():
+        found = layer(x)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
 
 
 def test_gradients():

@@ -100,9 +100,9 @@ def by_hand(prior, canvas: Canvas, scale: float) -> torch.Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("by_cell", [False, True], ids=["one token", "a map"])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-@pytest.mark.parametrize("scale", [1.0, 2.0])
-def test_fronts_lay_what_teacher_forcing_lays(by_cell, grid, scale):
-    prior = build(by_cell=by_cell, radius=2)
+@pytest.mark.parametrize(("scale", "lag"), [(1.0, 2), (1.0, 3), (2.0, 2)])
+def test_fronts_lay_what_teacher_forcing_lays(by_cell, grid, scale, lag):
+    prior = build(by_cell=by_cell, radius=2, lag=lag)
     canvas = blank(grid, choice=Choice(top_k=7, temperature=1.5))
     found = draw(scorer_of(prior, grid, 2, scale), canvas)
     assert found.equal(by_hand(prior, canvas, scale))
@@ -156,12 +156,12 @@ def test_canvases_do_not_hang_on_one_another():
 
 @torch.no_grad()
 def test_a_megapixel_takes_as_many_tokens_as_it_has_cells():
-    """64 x 64 cells: 4096 tokens in 8 (64 - 1) + 64 passes at radius 7; a moving window feeds 4096 * 256."""
-    prior = counted(build(layers=1, radius=3))
+    """64 x 64 cells: 4096 tokens in 2 (64 - 1) + 64 passes; a moving window feeds 4096 * 256."""
     canvas = blank((64, 64), 1)
-    draw(scorer_of(prior, (64, 64), 1), canvas)
-    assert (prior.cells, prior.passes) == (4096, 4 * 63 + 64)
-    assert len(list(band.fronts(canvas, 7))) == 8 * 63 + 64
+    for lag in (2, 4):
+        prior = counted(build(layers=1, radius=3, lag=lag))
+        draw(scorer_of(prior, (64, 64), 1), canvas)
+        assert (prior.cells, prior.passes) == (4096, lag * 63 + 64)
 
 
 @torch.no_grad()
@@ -177,44 +177,69 @@ def test_known_rows_take_a_pass_each_and_what_lies_below_takes_none():
     canvas.known[:4] = True
     canvas.known[7:] = True
     draw(scorer_of(prior, canvas.grid, 2), canvas)
-    assert (prior.cells, prior.passes) == (7 * 12, 4 + 3 * 2 + 12)
+    assert (prior.cells, prior.passes) == (7 * 12, 4 + 2 * 2 + 12)
 
 
 @pytest.mark.parametrize(
-    ("grid", "radius"), [((9, 30), 1), ((20, 11), 3), ((5, 64), 7), ((9, 2), 3), ((3, 1), 2)]
+    ("grid", "radius", "lag"),
+    [
+        ((9, 30), 1, 2),
+        ((20, 11), 3, 4),
+        ((20, 40), 3, 2),
+        ((24, 33), 3, 3),
+        ((5, 64), 3, 2),
+        ((9, 2), 3, 4),
+        ((3, 1), 2, 2),
+    ],
 )
-def test_fronts_wait_for_what_they_see_and_the_band_still_holds_it(grid, radius):
-    (height, width), rows = grid, band.held(grid, radius)
+def test_fronts_wait_for_what_they_see_and_the_band_still_holds_it(grid, radius, lag):
+    (height, width), prior, canvas = grid, build(layers=1, radius=radius, lag=lag), blank(grid)
+    rows, columns = band.held(canvas, prior)
     holds, laid = {}, 0
-    for front in band.fronts(blank(grid), radius):
+    for front in band.fronts(canvas, lag):
         places = [divmod(cell, width) for cell in front.cells]
-        assert front.unknown == len(places) <= band.together(grid, radius)
+        assert front.unknown == len(places) <= band.together(grid, lag)
         for row, column in places:
-            holds[row % rows, column] = (row, column)
-        for row, column in places:
-            above = itertools.product(range(row - radius, row), range(column - radius, column + radius + 1))
-            left = ((row, column - far) for far in range(1, radius + 1))
-            for cell in itertools.chain(above, left):
-                inside = cell[0] >= 0 and 0 <= cell[1] < width
-                assert not inside or holds.get((cell[0] % rows, cell[1])) == cell
-                assert cell not in places
+            holds[row % rows, column % columns] = (row, column)
+        for cell in places:
+            seen = reached(cell, grid, radius, lag)
+            assert all(holds.get((row % rows, column % columns)) == (row, column) for row, column in seen)
+            assert not seen & set(places)
         laid += len(places)
     assert laid == height * width
 
 
+def reached(cell, grid, radius: int, lag: int) -> set[tuple[int, int]]:
+    """The other cells that a cell sees, said anew."""
+    row, column = cell
+    left = {(row, column - far) for far in range(1, radius + 1)}
+    above = {
+        (row - up, column + far)
+        for up in range(1, radius + 1)
+        for far in range(-radius, min(radius, up * lag - 1) + 1)
+    }
+    return {(y, x) for y, x in left | above if y >= 0 and 0 <= x < grid[1]}
+
+
 def test_memory_is_that_of_a_band():
     prior = build(radius=2)
-    sizes = [band.held((height, 20), 2) for height in (4, 40, 400)]
-    assert sizes == [4, 9, 9]
-    found = prior.new_band(tokens(False, (40, 20), 3), rows=9, width=20)
-    assert {tuple(part.shape) for part in found.keys + found.values} == {(3, 2, 9 * 20, 8)}
+    sizes = [band.held(blank((height, 20)), prior) for height in (4, 40, 400)]
+    assert sizes == [(4, 7), (12, 7), (12, 7)]
+    found = prior.new_band(tokens(False, (40, 20), 3), rows=12, columns=7)
+    assert {tuple(part.shape) for part in found.keys + found.values} == {(3, 2, 12 * 7, 8)}
+
+
+def test_rows_that_are_known_are_held_from_end_to_end():
+    canvas = blank((40, 20))
+    canvas.known[0] = True
+    assert band.held(canvas, build(radius=2)) == (12, 20)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("radius", [1, 2])
-def test_one_layer_sees_its_neighbourhood_and_no_more(radius):
+@pytest.mark.parametrize(("radius", "lag"), [(1, 2), (2, 2), (2, 3), (3, 2)])
+def test_one_layer_sees_its_neighbourhood_and_no_more(radius, lag):
     """In one layer code (i, j) reaches the cells that see one that is fed it: no other way exists."""
-    prior = build(layers=1, radius=radius)
+    prior = build(layers=1, radius=radius, lag=lag)
     codes, prompt = torch.zeros(1, 9, 11, dtype=torch.int64), tokens(False, (9, 11), 1)
     scores = prior.score(codes, prompt)
     for row, column in [(0, 0), (3, 5), (4, 10), (8, 4)]:
@@ -224,9 +249,8 @@ def test_one_layer_sees_its_neighbourhood_and_no_more(radius):
         fed = [(row, column + 1), (row + 1, column - 1), (row + 1, column), (row + 1, column + 1)]
         fed = [cell for cell in fed if cell[0] < 9 and 0 <= cell[1] < 11]
         for i, j in itertools.product(range(9), range(11)):
-            seen = [(y, x) for y, x in fed if 0 < i - y <= radius and abs(j - x) <= radius]
-            seen += [(y, x) for y, x in fed if y == i and 0 <= j - x <= radius]
-            assert moved[i, j] == bool(seen), (row, column, i, j)
+            seen = reached((i, j), (9, 11), radius, lag) | {(i, j)}
+            assert moved[i, j] == bool(seen & set(fed)), (row, column, i, j)
 
 
 @torch.no_grad()
@@ -289,6 +313,8 @@ def test_half_precision_draws():
     ("changes", "words"),
     [
         ({"radius": 4}, "prior.radius of at most 3, below half the training crop of 7 x 8 cells, got 4"),
+        ({"lag": 5}, "prior.lag of 2 to 4, one more than the radius, got 5"),
+        ({"lag": 1}, "prior.lag of 2 to 4"),
         ({"heads": 8}, "multiple of 4 times prior.heads, got 16 and 8"),
         ({"cells": tuple(itertools.product(range(2), range(9)))}, "3 x 3 cells or more, got 2 x 9"),
         ({"cells": tuple((row, 3 - column) for row in range(4) for column in range(4))}, "order=row"),

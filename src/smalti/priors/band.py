@@ -1,4 +1,4 @@
-"""Keys and values of cells that see only cells near them: of a band of rows, whatever the canvas."""
+"""Keys and values of cells that see only cells near them: of a band, whatever the canvas."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ NOWHERE = -(2**40)  # the row of a place that holds no cell: no cell is near it
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """The last rows of b canvases as every layer sees them; row i takes the place of row i - rows.
+    """The last columns of the last rows of b canvases as every layer sees them.
 
-    Axes: b batch, k heads, p = rows * width places, e a head's width.
+    Row i takes the place of row i - rows, and of a row column j that of column j - columns. Axes: b batch,
+    k heads, p = rows * columns places, e a head's width.
     """
 
     keys: tuple[Float[Tensor, "b k p e"], ...]  # one a layer
@@ -20,25 +21,25 @@ class Band:
     tokens: Int64[Tensor, "b y x"]  # the condition: a token a cell of the canvas, or one for all
     cells: Int64[Tensor, "p 2"]  # row and column of the cell that each place holds
     rows: int
-    width: int  # columns of the canvas
+    columns: int
 
     @classmethod
-    def empty(cls, tokens: Tensor, *, rows: int, width: int, layers: int, heads: int, like: Tensor) -> "Band":
+    def empty(cls, tokens: Tensor, *, rows: int, columns: int, layers: int, heads: int, like: Tensor) -> "Band":
         """Unfilled, for as many canvases as there are conditions; like: an embedding of codes, v e."""
-        shape = (len(tokens), heads, rows * width, like.shape[1] // heads)
+        shape = (len(tokens), heads, rows * columns, like.shape[1] // heads)
         # zeros: what was never written is hidden by a mask, but a NaN would come through
         return cls(
             keys=tuple(like.new_zeros(shape) for _ in range(layers)),
             values=tuple(like.new_zeros(shape) for _ in range(layers)),
             tokens=tokens,
-            cells=tokens.new_full((rows * width, 2), NOWHERE),
+            cells=tokens.new_full((rows * columns, 2), NOWHERE),
             rows=rows,
-            width=width,
+            columns=columns,
         )
 
     def place(self, cells: Int64[Tensor, "c 2"]) -> Int64[Tensor, " c"]:
         """Give cells their places, in which others lay that nobody sees any more."""
-        places = cells[:, 0] % self.rows * self.width + cells[:, 1]
+        places = cells[:, 0] % self.rows * self.columns + cells[:, 1] % self.columns
         self.cells.index_copy_(0, places, cells)
         return places
 

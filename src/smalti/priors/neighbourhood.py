@@ -35,6 +35,7 @@ class NeighbourhoodSettings:
     heads: Positive = 8
     width: Positive = 512  # a multiple of 4 * heads
     radius: Positive | None = None  # cells seen each way, below half a crop; None: 7, or as many as it allows
+    lag: Positive = 2  # columns that a row is laid behind the one above, 2 to radius + 1: see Neighbourhood
     token_dropout: Share = 0.0  # of what a cell is fed
     residual_dropout: Share = 0.0  # of what attention adds
     ffn_dropout: Share = 0.0  # of what the feed-forward network adds
@@ -43,11 +44,13 @@ class NeighbourhoodSettings:
 class Neighbourhood(nn.Module):
     """p(next code) by a transformer over the cells near a cell, laid row by row.
 
-    In every layer cell (i, j) attends to itself, to columns j - radius .. j - 1 of its row and to columns
-    j - radius .. j + radius of the radius rows above, as far as the canvas has them; positions are rotary, so
-    that it sees distances alone. It is fed the codes to its left and above it, not the one drawn last, which
-    on a large canvas lies at the other end. So a cell's keys and values never change once its neighbours
-    are known, and the cells of a front (`sampling.band`) do not wait for one another.
+    In every layer cell (i, j) attends to itself, to columns j - radius .. j - 1 of its row and, d rows above
+    for d up to radius, to columns j - radius .. j + min(radius, d * lag - 1), as far as the canvas has them;
+    positions are rotary, so that it sees distances alone. It is fed the codes to its left and above it, not
+    the one drawn last, which on a large canvas lies at the other end. So a cell's keys and values never
+    change once its neighbours are known, and the cells of a front (`sampling.band`) do not wait for one
+    another. With lag = radius + 1 a cell sees all cells within the radius; with 2 a canvas takes the fewest
+    passes, for the few cells near the right end of the rows just above.
 
     Of a condition of one token every cell is told; one of a token a cell is told where it lies, with the
     tokens around it.
@@ -56,8 +59,8 @@ class Neighbourhood(nn.Module):
     def __init__(self, settings: NeighbourhoodSettings, scope: Scope) -> None:
         super().__init__()
         self.grid = _grid(scope)
-        self.radius = _radius(settings.radius, self.grid)
-        _check(settings, scope)
+        self.radius, self.lag = _radius(settings.radius, self.grid), settings.lag
+        _check(settings, scope, self.radius)
         self.settings, self.codebook_size = settings, scope.codebook_size
         self.prefix_length = scope.prefix_length
         width = settings.width
@@ -86,12 +89,12 @@ class Neighbourhood(nn.Module):
         mix = partial(_mix, visible=self._visible(cells, cells))
         return self.head(self._run(self._embed(codes, tokens, cells), cells, mix))
 
-    def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, width: int) -> Band:
-        """An empty band of rows of canvases of that width, with their condition as in `score`."""
+    def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, columns: int) -> Band:
+        """An empty band of so many cells of canvases, with their condition as in `score`."""
         return Band.empty(
             tokens,
             rows=rows,
-            width=width,
+            columns=columns,
             layers=self.settings.layers,
             heads=self.settings.heads,
             like=self.table.weight,
@@ -166,8 +169,8 @@ class Neighbourhood(nn.Module):
     def _visible(self, asking: Tensor, seen: Tensor) -> Tensor:
         """Whether a cell (rows) sees another (columns)."""
         down, right = (asking[:, None] - seen).unbind(-1)
-        above = (down > 0) & (down <= self.radius) & (right.abs() <= self.radius)
-        return above | (down == 0) & (right >= 0) & (right <= self.radius)
+        near = (down >= 0) & (down <= self.radius) & (right.abs() <= self.radius)
+        return near & ((self.lag * down + right > 0) | (down == 0) & (right == 0))
 
     def _embed(self, codes: Tensor, tokens: Tensor, cells: Tensor) -> Tensor:
         """What cells are fed (b c e): the codes before them and the condition."""
@@ -249,8 +252,11 @@ def _radius(given: int | None, grid: tuple[int, int]) -> int:
     return given or min(RADIUS, most)
 
 
-def _check(settings: NeighbourhoodSettings, scope: Scope) -> None:
+def _check(settings: NeighbourhoodSettings, scope: Scope, radius: int) -> None:
     check_width(settings)
+    if not 2 <= settings.lag <= radius + 1:
+        expected = f"prior.lag of 2 to {radius + 1}, one more than the radius"
+        raise UserError(expected, str(settings.lag), "leave prior.lag out for the fewest passes a canvas")
     if scope.prefix_length not in (1, len(scope.cells)):
         expected = "a condition of one token, or of one a cell, for a prior of kind neighbourhood"
         got = f"one of {scope.prefix_length} tokens for {len(scope.cells)} cells"

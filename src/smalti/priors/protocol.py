@@ -69,14 +69,15 @@ class Local(Prior, Protocol):
     """A member whose cells see only cells near them: drawn on canvases of any size, each cell computed once.
 
     Its order is row by row. A cell sees, and is fed the codes of, at most `radius` columns to its left, and
-    in each of the `radius` rows above at most `radius` columns to either side. `feed` gives the scores of
-    `__call__` on canvases of a training crop's size, up to rounding.
+    d rows above, for d up to `radius`, at most `radius` columns to the left and less than d * `lag` to the
+    right. `feed` gives the scores of `__call__` on canvases of a training crop's size, up to rounding.
     """
 
     radius: int
+    lag: int
 
-    def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, width: int) -> Band:
-        """An empty band of the last rows of canvases of that width.
+    def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, columns: int) -> Band:
+        """An empty band of the last columns of the last rows of canvases.
 
         tokens: the condition, one a cell of the canvas or one for all (1 1).
         """

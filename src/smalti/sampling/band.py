@@ -1,9 +1,10 @@
 """Canvases of any size under a prior whose cells see only cells near them: each cell is computed once.
 
-Cell (i, j) sees columns j - r .. j + r of the r rows above. So with t(i, j) = (r + 1) i + j all that it sees
-has a smaller t, and cells of equal t, a front, go through the prior together. A canvas takes
-min(r + 1, w) (h - 1) + w passes over h w cells in all; keys and values of a band of rows are held, those that
-fronts are in and the r rows above.
+Cell (i, j) sees, d rows above for d up to its radius r, less than d * lag columns to its right. So with
+t(i, j) = lag i + j all that it sees has a smaller t, and cells of equal t, a front, go through the prior
+together. A canvas takes min(lag, w) (h - 1) + w passes over h w cells in all; keys and values of a band are
+held: of the rows that fronts are in and the r rows above, the columns from r behind the front to r * lag
+ahead of it.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.priors.protocol import Local
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
@@ -28,16 +30,17 @@ class Front(NamedTuple):
     unknown: int  # how many are to be drawn
 
 
-def draw(scorer: Scorer, canvas: Canvas, radius: int) -> Int64[Tensor, "b h w"]:
-    """Lay the unknown cells of canvases of any size; the prior is a Local one."""
+def draw(scorer: Scorer, canvas: Canvas, prior: Local) -> Int64[Tensor, "b h w"]:
+    """Lay the unknown cells of canvases of any size; prior: the scorer's."""
     codes = canvas.codes.clone(memory_format=torch.contiguous_format)
     (height, width), batch = canvas.grid, len(canvas.codes)
-    plan = list(fronts(canvas, radius))
+    plan = list(fronts(canvas, prior.lag))
     fed = sum(len(front.cells) for front in plan)
     canvas.progress((height * width - fed) * batch)
     if not plan:
         return codes
-    band = scorer.new_band(_condition(scorer, canvas), rows=held(canvas.grid, radius), width=width)
+    rows, columns = held(canvas, prior)
+    band = scorer.new_band(_condition(scorer, canvas), rows=rows, columns=columns)
     numbers = torch.tensor([cell for front in plan for cell in front.cells], device=codes.device)
     ends = [0]
     for front in plan:
@@ -53,7 +56,7 @@ def draw(scorer: Scorer, canvas: Canvas, radius: int) -> Int64[Tensor, "b h w"]:
     return codes
 
 
-def fronts(canvas: Canvas, radius: int) -> Iterator[Front]:
+def fronts(canvas: Canvas, lag: int) -> Iterator[Front]:
     """Passes over the cells up to the last unknown one: known rows at the top, then fronts across the rest.
 
     What lies below the last unknown cell's row is not fed: nothing that is drawn sees it.
@@ -66,25 +69,26 @@ def fronts(canvas: Canvas, radius: int) -> Iterator[Front]:
     for row in range(first):
         for column in range(0, width, TOGETHER):
             yield Front([row * width + at for at in range(column, min(column + TOGETHER, width))], 0)
-    for line in diagonals(drawn[-1] + 1 - first, width, stride(width, radius)):
+    for line in diagonals(drawn[-1] + 1 - first, width, min(lag, width)):
         cells = [(first + row) * width + column for row, column in line]
         unknown = [cell for cell in cells if not known[cell]]
         yield Front(unknown + [cell for cell in cells if known[cell]], len(unknown))
 
 
-def stride(width: int, radius: int) -> int:
-    """Columns by which a front is ahead in the row above."""
-    return min(radius + 1, width)
-
-
-def together(grid: tuple[int, int], radius: int) -> int:
+def together(grid: tuple[int, int], lag: int) -> int:
     """The most cells of one canvas that are drawn at once: the rows that a front is in."""
-    return longest(*grid, stride(grid[1], radius))
+    return longest(*grid, min(lag, grid[1]))
 
 
-def held(grid: tuple[int, int], radius: int) -> int:
-    """Rows whose keys and values are held: those that a front is in, and what the highest of them sees."""
-    return min(grid[0], radius + together(grid, radius))
+def held(canvas: Canvas, prior: Local) -> tuple[int, int]:
+    """Rows and columns whose keys and values are held: those of fronts, and what these see.
+
+    Rows that are known at the top are fed as such, not in fronts, and held from end to end.
+    """
+    height, width = canvas.grid
+    rows = min(height, prior.radius + together(canvas.grid, prior.lag))
+    seen = prior.radius + 1 + prior.radius * min(prior.lag, width)
+    return rows, width if canvas.known[0].all() else min(width, seen)
 
 
 def _condition(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b2 y x"]:

@@ -19,7 +19,7 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     Under a prior whose cells see only cells near them nothing moves, and a canvas has any size.
     """
     if isinstance(scorer.prior, Local):
-        return band.draw(scorer, canvas, scorer.prior.radius)
+        return band.draw(scorer, canvas, scorer.prior)
     if canvas.grid == canvas.window:
         return plain.draw(scorer, canvas)
     sides = zip(canvas.grid, canvas.window, strict=True)
@@ -53,7 +53,7 @@ def together(
 ) -> int:
     """The most cells of one canvas that go through the prior at once, or windows whose caches are held."""
     if isinstance(prior, Local):
-        return band.together(grid, prior.radius)
+        return band.together(grid, prior.lag)
     if stride == 1:
         return wavefront.together(grid, window)
     return standing.together(grid, window, stride, shift)

@@ -62,10 +62,10 @@ class Scorer:
         """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
         return self._guided(self.prior.extend(self._doubled(codes), cache))
 
-    def new_band(self, tokens: Int64[Tensor, "b2 y x"], *, rows: int, width: int) -> Band:
-        """An empty band for canvases of that width, whose conditions are given; the prior is a Local one."""
+    def new_band(self, tokens: Int64[Tensor, "b2 y x"], *, rows: int, columns: int) -> Band:
+        """An empty band for canvases whose conditions are given; the prior is a Local one."""
         assert isinstance(self.prior, Local), "a band for a prior whose cells see only cells near them"
-        return self.prior.new_band(tokens, rows=rows, width=width)
+        return self.prior.new_band(tokens, rows=rows, columns=columns)
 
     def feed(
         self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], band: Band
