@@ -110,7 +110,7 @@ def measure(training: TokenizerTraining, given: Options) -> list[dict[str, Any]]
         ours = partial(Ours(replace(training, **changes), given.device), pictures)
         found = compare(ours, partial(base.step, pictures), 3 if given.short or given.figures else 7)
         memory = {"our peak MB": alone(training, given.device, name), "their peak MB": their_memory}
-        rows.append({**size, "ours": name, "times faster": found, **memory})
+        rows.append({**size, "ours": name, "against": "2021, fp32", "times faster": found, **memory})
     rows[0]["first losses differ by"] = difference
     return rows
 

@@ -147,6 +147,15 @@ def test_overflow_in_fp16_is_told(model):
         tokenizer.encode(pixels)
 
 
+@pytest.mark.parametrize("options", [{}, {"size": (8, 14)}, {"parallel": 2}, {"guidance": 2.0}], ids=str)
+def test_overflow_of_a_prior_in_fp16_is_told(model, options):
+    loaded = smalti.load(model, dtype=FP16)
+    loaded.sample(label=0, output="codes", **options)
+    loaded.prior.head.weight.data.fill_(torch.inf)
+    with pytest.raises(UserError, match="a prior within the range of fp16"):
+        loaded.sample(label=0, output="codes", **options)
+
+
 @pytest.mark.parametrize("dtype", ["half", "", torch.int64])
 def test_types_that_no_network_has(model, dtype):
     with pytest.raises(UserError, match="fp32, bf16, fp16, auto"):

@@ -24,7 +24,9 @@ class Band:
     columns: int
 
     @classmethod
-    def empty(cls, tokens: Tensor, *, rows: int, columns: int, layers: int, heads: int, like: Tensor) -> "Band":
+    def empty(
+        cls, tokens: Tensor, *, rows: int, columns: int, layers: int, heads: int, like: Tensor
+    ) -> "Band":
         """Unfilled, for as many canvases as there are conditions; like: an embedding of codes, v e."""
         shape = (len(tokens), heads, rows * columns, like.shape[1] // heads)
         # zeros: what was never written is hidden by a mask, but a NaN would come through

@@ -16,17 +16,12 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """Lay the unknown cells: with a cache where the canvas is one window, else with a window that moves.
 
     A canvas is at least as large as the window; it is equally large if the prior's order is not row by row.
-    Under a prior whose cells see only cells near them nothing moves, and a canvas has any size.
+    Under a prior whose cells see only cells near them nothing moves, and a canvas has any size. UserError if
+    scores leave the range of fp16.
     """
-    if isinstance(scorer.prior, Local):
-        return band.draw(scorer, canvas, scorer.prior)
-    if canvas.grid == canvas.window:
-        return plain.draw(scorer, canvas)
-    sides = zip(canvas.grid, canvas.window, strict=True)
-    assert all(size >= side for size, side in sides), f"{canvas.grid} is smaller than {canvas.window}"
-    in_rows = torch.equal(canvas.order.cpu(), torch.arange(len(canvas.order)))
-    assert in_rows, "a moving window needs codes in row-major order"
-    return wavefront.draw(scorer, canvas) if canvas.stride == 1 else standing.draw(scorer, canvas)
+    codes = _laid(scorer, canvas)
+    scorer.check()
+    return codes
 
 
 def check(request: Request, prior: Prior, grid: tuple[int, int], crop: tuple[int, int], factor: int) -> None:
@@ -57,3 +52,15 @@ def together(
     if stride == 1:
         return wavefront.together(grid, window)
     return standing.together(grid, window, stride, shift)
+
+
+def _laid(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
+    if isinstance(scorer.prior, Local):
+        return band.draw(scorer, canvas, scorer.prior)
+    if canvas.grid == canvas.window:
+        return plain.draw(scorer, canvas)
+    sides = zip(canvas.grid, canvas.window, strict=True)
+    assert all(size >= side for size, side in sides), f"{canvas.grid} is smaller than {canvas.window}"
+    in_rows = torch.equal(canvas.order.cpu(), torch.arange(len(canvas.order)))
+    assert in_rows, "a moving window needs codes in row-major order"
+    return wavefront.draw(scorer, canvas) if canvas.stride == 1 else standing.draw(scorer, canvas)

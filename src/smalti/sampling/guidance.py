@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from smalti.conditions.protocol import Prompt
+from smalti.errors import UserError
 from smalti.priors.band import Band
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Local, Prior
@@ -32,6 +33,7 @@ class Scorer:
         assert scale == 1 or null is not None, "guidance needs a null prompt"
         self.prior, self.scale, self.limit = prior, scale, limit
         self.prompts = [prompt] if scale == 1 or null is None else [prompt, null]
+        self.in_range: Tensor | None = None  # whether all scores of fp16 were finite; on the device
 
     def prefix(self, windows: Sequence[tuple[int, int]], size: tuple[int, int]) -> Int64[Tensor, "b2 m"]:
         """Prefix tokens for windows of one size (h, w), given by (top, left); canvases change fastest."""
@@ -74,11 +76,20 @@ class Scorer:
         assert isinstance(self.prior, Local), "a band for a prior whose cells see only cells near them"
         return self._guided(self.prior.feed(self._doubled(codes), cells, band))
 
+    def check(self) -> None:
+        """UserError if scores went beyond the range of fp16; asked at the end, as it waits for the device."""
+        if self.in_range is not None and not self.in_range:  # they would be codes like any other
+            got = "numbers beyond it"
+            raise UserError("a prior within the range of fp16", got, "--precision bf16, or dtype='bf16'")
+
     def _doubled(self, codes: Tensor) -> Tensor:
         return codes if len(self.prompts) == 1 else torch.cat([codes, codes])
 
     def _guided(self, scores: Tensor) -> Tensor:
         scores = scores[..., : self.limit]
+        if scores.dtype == torch.float16:
+            finite = scores.isfinite().all()
+            self.in_range = finite if self.in_range is None else self.in_range & finite
         if len(self.prompts) == 1:
             return scores
         said, null = scores.float().chunk(2)

@@ -1,0 +1,85 @@
+"""What does a small lag cost? Nats a token of the neighbourhood prior, by the cells it does not see for it.
+
+Crops of 16 x 16 cells of the demo's photographs under the demo's tokenizer; priors that see 7 cells each way
+but for what a lag of less than 8 hides, trained alike. Held-out crops are scored; a change is against lag 8
+with the same seed, over crops.
+
+    python experiments/lag.py DEMO/tokenizer OUT
+"""
+
+import json
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+
+from smalti import images, library
+from smalti.data.transforms import CropSettings
+from smalti.demo import photographs
+from smalti.generator import Generator
+from smalti.tokenizer import Tokenizer
+from smalti.training.precompute import encode
+from smalti.training.train import train
+
+LAGS, SEEDS, RADIUS, CROP, STEPS = (8, 2), (0, 1), 7, 64, 600
+
+
+def main(source: Path, out: Path) -> None:
+    tokenizer = library.load(source)
+    assert isinstance(tokenizer, Tokenizer), "a tokenizer"
+    photographs.cut(out / "photos", CROP)
+    crop = CropSettings(resize="none")
+    encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=4, crop=crop)
+    found: dict[int, list[list[float]]] = {}  # lag -> seeds -> crops
+    for lag in LAGS:
+        found[lag] = [nats(prior(source, out, lag, seed), out / "photos" / "val") for seed in SEEDS]
+        print(lag, json.dumps(row(found[lag], found[LAGS[0]])), flush=True)
+    rows = {lag: row(found[lag], found[LAGS[0]]) for lag in LAGS}
+    (out / "numbers.json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def prior(tokenizer: Path, out: Path, lag: int, seed: int) -> Generator:
+    """Trained as the demo's prior is, in size as well."""
+    size = {"kind": "neighbourhood", "layers": 4, "heads": 4, "width": 192, "radius": RADIUS, "lag": lag}
+    changes = {"tokenizer": str(tokenizer), "size": CROP, "prior": size, "steps": STEPS, "seed": seed}
+    run = train(
+        "demo_prior", data=out / "tokens", out=out / f"lag{lag}-{seed}", sample_every=STEPS, **changes
+    )
+    found = library.load(run)
+    assert isinstance(found, Generator), "a prior's recipe gives a generator"
+    return found
+
+
+def nats(model: Generator, folder: Path) -> list[float]:
+    """-ln p a token of every held-out crop, under its class."""
+    found = []
+    for each in sorted(folder.iterdir()):
+        pictures = [images.open_rgb(path) for path in images.find_pictures(each)]
+        codes = model.tokenizer.encode(images.to_float(torch.stack(pictures)))
+        shares = model.logits(codes, label=each.name).log_softmax(-1)
+        losses = -shares.gather(-1, codes.flatten(1)[..., None])[..., 0]
+        found += losses.mean(1).tolist()
+    return found
+
+
+def row(now: list[list[float]], whole: list[list[float]]) -> dict[str, float]:
+    """Means over crops and seeds, the change, and its standard error over crops."""
+    changes = [
+        mean(pair) for pair in zip(*[subtract(*pair) for pair in zip(now, whole, strict=True)], strict=True)
+    ]
+    return {
+        "crops": len(changes),
+        "nats a token": mean(map(mean, now)),
+        "between seeds": stdev(map(mean, now)),
+        "change": mean(changes),
+        "its standard error": stdev(changes) / len(changes) ** 0.5,
+    }
+
+
+def subtract(one: list[float], other: list[float]) -> list[float]:
+    return [a - b for a, b in zip(one, other, strict=True)]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
