@@ -13,7 +13,7 @@ from smalti.orders import order
 from smalti.priors import PRIORS
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Scope
-from smalti.sampling import plain, wavefront, window
+from smalti.sampling import borders, plain, wavefront, window
 from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, choose
@@ -152,8 +152,12 @@ def test_wavefront_equals_window(side, scale, monkeypatch):
         expected = window.draw(scorer_of(HashPrior(), 3, scale), canvas)
         assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
         with monkeypatch.context() as patched:  # as on an accelerator
-            patched.setattr(wavefront, "_sharing", lambda canvas: {})
+            patched.setattr(wavefront.Borders, "lay", lambda borders, cell: False)
             assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
+        with monkeypatch.context() as patched:  # no room for a cache, or for two
+            for room in (0, 2 * HashPrior().new_cache(6 if scale != 1 else 3).nbytes):
+                patched.setattr(borders, "MEMORY", room)
+                assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
         assert draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
         assert expected.unique().numel() > 1
 
@@ -319,8 +323,13 @@ def test_wavefronts_wait_for_what_they_see(side, more):
     assert len(laid) == sum(map(len, groups)) == grid[0] * grid[1]
 
 
-def test_a_window_that_stands_still_is_filled_once_a_row():
-    """On a CPU: 5 of 12 columns see through a window of their own, 4 share the left one, 3 the right one."""
+@pytest.mark.parametrize("room", [0, 2**30])
+def test_a_window_that_stands_still_is_filled_once(room, monkeypatch):
+    """On a CPU: 5 of 12 columns see through windows of their own, 4 share the left ones, 3 the right ones.
+
+    Of 6 rows 3 share the upper windows, 2 the lower ones. Without room for caches, once a row.
+    """
+    monkeypatch.setattr(borders, "MEMORY", room)
     filled = []
 
     class Filled(HashPrior):
@@ -332,11 +341,25 @@ def test_a_window_that_stands_still_is_filled_once_a_row():
             filled.append((len(codes), False))
             return super().at(codes, prefix, places)
 
-    canvas = blank((5, 12), (4, 6), num=2)
+    canvas = blank((6, 12), (4, 6), num=2)
     drawn = wavefront.draw(scorer_of(Filled(), 2), canvas)
     assert drawn.equal(window.draw(scorer_of(HashPrior(), 2), canvas))
-    assert sum(rows for rows, kept in filled if kept) == 2 * 5 * 2
-    assert sum(rows for rows, kept in filled if not kept) == 2 * 5 * (12 - 4 - 3)
+    kept, alone = (sum(rows for rows, held in filled if held == is_kept) for is_kept in (True, False))
+    assert (kept, alone) == ((2 * (7 + 7 + 2), 2 * 5) if room else (2 * 6 * 2, 2 * 6 * 5))
+
+
+def test_caches_at_the_borders_are_few_and_dropped(monkeypatch):
+    scorer, canvas = scorer_of(HashPrior(), 2), blank((9, 12), (4, 6), num=2)
+    monkeypatch.setattr(borders, "MEMORY", 3 * scorer.new_cache(2).nbytes + 1)
+    codes, most = canvas.codes.clone(), 0
+    kept = borders.Borders(scorer, canvas, codes)
+    for cell in itertools.chain.from_iterable(passes(canvas.known, canvas.window)):
+        if not kept.lay(cell):
+            window.lay(scorer, canvas, codes, [cell])
+        most = max(most, len(kept.caches))
+    assert codes.equal(window.draw(scorer_of(HashPrior(), 2), canvas))
+    assert most == 3
+    assert not kept.caches
 
 
 def test_wavefronts_are_few():

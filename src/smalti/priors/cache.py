@@ -27,6 +27,12 @@ class Cache:
             keys=tuple(whole[0, i] for i in range(layers)), values=tuple(whole[1, i] for i in range(layers))
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Of all that is held, filled or not."""
+        parts = (*self.keys, *self.values, self.shift, self.tokens)
+        return sum(part.nbytes for part in parts if part is not None)
+
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put the next places' keys and values (b k n e) after the filled ones; give all up to there.
 

@@ -5,9 +5,9 @@ t(i, j) = w0 i + j all that it sees has a smaller t, and cells of equal t can be
 w0 (h - 1) + w steps in place of h w. For square windows of side 2 or more no schedule that waits for what it
 reads takes fewer.
 
-At the left and the right border a window stands still for half its side. On a CPU, where a pass over four
-windows takes four times as long as one over one, its cells in a row are then laid one after the other with a
-cache, at the time of the first of them: all that they see is there. An accelerator has fewer steps without.
+At the borders a window stands still for half its side. On a CPU, where a pass over four windows takes four
+times as long as one over one, its cells are then laid one after the other with a cache (`borders`). An
+accelerator has fewer steps without.
 """
 
 from collections.abc import Iterator
@@ -15,27 +15,22 @@ from collections.abc import Iterator
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from smalti.sampling.borders import Borders
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
-from smalti.sampling.rows import draws, lay_row, steps
 from smalti.sampling.window import Cell, lay, locate
 
 
 def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """Lay the unknown cells, the same codes as `window.draw`; the prior's order must be row-major."""
-    codes, known = canvas.codes.clone(), canvas.known.tolist()
+    codes = canvas.codes.clone()
     canvas.progress(int(canvas.known.sum()) * len(codes))
-    sharing = _sharing(canvas) if codes.device.type == "cpu" else {}
+    borders = Borders(scorer, canvas, codes) if codes.device.type == "cpu" else None
     for cells in passes(canvas.known, canvas.window, canvas.shift, canvas.stride):
-        alone = [cell for cell in cells if cell.column not in sharing]
+        alone = [cell for cell in cells if borders is None or not borders.lay(cell)]
         if alone:
             lay(scorer, canvas, codes, alone)
-        for cell in (cell for cell in cells if cell.column in sharing):
-            corner = cell.top, cell.left
-            (row,) = draws(known, corner, [cell.row], sharing[cell.column], canvas.window[1])
-            if row[0].place == cell.place:  # the first that shares the window; the others come with it
-                lay_row(scorer, canvas, codes, [corner], row, scorer.new_cache(len(codes)))
         canvas.progress(len(cells) * len(codes))
     return codes
 
@@ -49,12 +44,6 @@ def passes(
         unknown = [place for place in line if not known[place]]
         if unknown:
             yield [locate(*place, (height, width), window, shift, stride) for place in unknown]
-
-
-def _sharing(canvas: Canvas) -> dict[int, list[int]]:
-    """For a column whose cells share their windows with others of their row: the columns of them all."""
-    right = steps(canvas.grid[1], canvas.window[1], shift=canvas.shift, stride=canvas.stride)
-    return {column: columns for _, columns in right if len(columns) > 1 for column in columns}
 
 
 def together(grid: tuple[int, int], window: tuple[int, int]) -> int:
