@@ -10,9 +10,9 @@ with the same seed, over crops.
 import json
 import sys
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
+from torch import Tensor
 
 from smalti import images, library
 from smalti.data.transforms import CropSettings
@@ -31,12 +31,18 @@ def main(source: Path, out: Path) -> None:
     photographs.cut(out / "photos", CROP)
     crop = CropSettings(resize="none")
     encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=4, crop=crop)
-    found: dict[int, list[list[float]]] = {}  # lag -> seeds -> crops
-    for lag in LAGS:
-        found[lag] = [nats(prior(source, out, lag, seed), out / "photos" / "val") for seed in SEEDS]
-        print(lag, json.dumps(row(found[lag], found[LAGS[0]])), flush=True)
-    rows = {lag: row(found[lag], found[LAGS[0]]) for lag in LAGS}
+    seeds = torch.stack([scored(out, source, LAGS[0], seed) for seed in SEEDS])  # seeds, crops
+    rows = {LAGS[0]: row(seeds, seeds)}
+    for lag in LAGS[1:]:
+        rows[lag] = row(torch.stack([scored(out, source, lag, seed) for seed in SEEDS]), seeds)
+    for lag, figures in rows.items():
+        print(lag, json.dumps(figures))
     (out / "numbers.json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def scored(out: Path, tokenizer: Path, lag: int, seed: int) -> Tensor:
+    """Nats a token of every held-out crop under a prior trained with this lag."""
+    return nats(prior(tokenizer, out, lag, seed), out / "photos" / "val")
 
 
 def prior(tokenizer: Path, out: Path, lag: int, seed: int) -> Generator:
@@ -51,34 +57,27 @@ def prior(tokenizer: Path, out: Path, lag: int, seed: int) -> Generator:
     return found
 
 
-def nats(model: Generator, folder: Path) -> list[float]:
+def nats(model: Generator, folder: Path) -> Tensor:
     """-ln p a token of every held-out crop, under its class."""
     found = []
     for each in sorted(folder.iterdir()):
         pictures = [images.open_rgb(path) for path in images.find_pictures(each)]
         codes = model.tokenizer.encode(images.to_float(torch.stack(pictures)))
         shares = model.logits(codes, label=each.name).log_softmax(-1)
-        losses = -shares.gather(-1, codes.flatten(1)[..., None])[..., 0]
-        found += losses.mean(1).tolist()
-    return found
+        found.append(-shares.gather(-1, codes.flatten(1)[..., None])[..., 0].mean(1))
+    return torch.cat(found)
 
 
-def row(now: list[list[float]], whole: list[list[float]]) -> dict[str, float]:
-    """Means over crops and seeds, the change, and its standard error over crops."""
-    changes = [
-        mean(pair) for pair in zip(*[subtract(*pair) for pair in zip(now, whole, strict=True)], strict=True)
-    ]
+def row(now: Tensor, whole: Tensor) -> dict[str, float]:
+    """Of nats (seeds, crops): means, the change against the whole neighbourhood, its error over crops."""
+    changes = (now - whole).mean(0)
     return {
         "crops": len(changes),
-        "nats a token": mean(map(mean, now)),
-        "between seeds": stdev(map(mean, now)),
-        "change": mean(changes),
-        "its standard error": stdev(changes) / len(changes) ** 0.5,
+        "nats a token": now.mean().item(),
+        "between seeds": now.mean(1).std().item(),
+        "change": changes.mean().item(),
+        "its standard error": (changes.std() / len(changes) ** 0.5).item(),
     }
-
-
-def subtract(one: list[float], other: list[float]) -> list[float]:
-    return [a - b for a, b in zip(one, other, strict=True)]
 
 
 if __name__ == "__main__":

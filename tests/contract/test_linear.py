@@ -26,14 +26,17 @@ def test_it_is_linear(rows, dtype, bias):
 @pytest.mark.parametrize("rows", [SOME - 1, SOME, 13, MANY, MANY + 1])
 @pytest.mark.parametrize("out", [1024, 1030], ids=["in pieces", "not in pieces"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_large_weights(rows, out, bias):
+def test_large_weights(rows, out, bias, monkeypatch):
     torch.manual_seed(rows)
+    taken, in_pieces = [], Linear._in_pieces
+    monkeypatch.setattr(Linear, "_in_pieces", lambda layer, x: taken.append(1) or in_pieces(layer, x))
     layer = Linear(LARGE // 1024, out, bias=bias)
     x = torch.randn(1, rows, layer.in_features)
     with torch.no_grad():
         found = layer(x)
     assert found.is_contiguous()
     torch.testing.assert_close(found, F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
+    assert bool(taken) == (SOME <= rows <= MANY and out == 1024)
 
 
 def test_gradients():

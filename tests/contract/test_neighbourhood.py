@@ -27,7 +27,7 @@ CROP, CODES, TOKENS = (7, 8), 11, 5
 GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 17), (16, 9)]
 
 
-def build(*, by_cell: bool = False, layers: int = 2, **more) -> Neighbourhood:
+def build(*, by_cell: bool = False, layers: int = 2, lag: int | None = 2, **more) -> Neighbourhood:
     torch.manual_seed(0)
     scope = Scope(
         codebook_size=CODES,
@@ -35,7 +35,9 @@ def build(*, by_cell: bool = False, layers: int = 2, **more) -> Neighbourhood:
         prefix_length=56 if by_cell else 1,
         cells=tuple(itertools.product(*map(range, CROP))),
     )
-    prior = Neighbourhood(NeighbourhoodSettings(layers=layers, heads=2, width=16, **more), scope).eval()
+    prior = Neighbourhood(
+        NeighbourhoodSettings(layers=layers, heads=2, width=16, lag=lag, **more), scope
+    ).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return prior
@@ -124,7 +126,7 @@ def test_a_crop_is_laid_as_any_prior_lays_it(radius, by_cell):
 @torch.no_grad()
 @pytest.mark.parametrize("kept", ["rows", "all but the end", "a patch", "the lower rows", "everything"])
 def test_completion(kept):
-    prior, grid = build(by_cell=True), (12, 10)
+    prior, grid = build(by_cell=True, radius=2), (12, 10)
     canvas = blank(grid)
     whole = draw(scorer_of(prior, grid, 2), canvas)
     known = torch.zeros(grid, dtype=torch.bool)
@@ -172,12 +174,12 @@ def test_both_halves_of_guidance_go_in_one_pass():
 
 
 @torch.no_grad()
-def test_known_rows_take_a_pass_each_and_what_lies_below_takes_none():
+def test_known_cells_are_fed_with_the_others_and_what_lies_below_is_not():
     prior, canvas = counted(build(radius=2)), blank((10, 12))
     canvas.known[:4] = True
     canvas.known[7:] = True
     draw(scorer_of(prior, canvas.grid, 2), canvas)
-    assert (prior.cells, prior.passes) == (7 * 12, 4 + 2 * 2 + 12)
+    assert (prior.cells, prior.passes) == (7 * 12, 2 * 6 + 12)
 
 
 @pytest.mark.parametrize(
@@ -194,11 +196,11 @@ def test_known_rows_take_a_pass_each_and_what_lies_below_takes_none():
 )
 def test_fronts_wait_for_what_they_see_and_the_band_still_holds_it(grid, radius, lag):
     (height, width), prior, canvas = grid, build(layers=1, radius=radius, lag=lag), blank(grid)
-    rows, columns = band.held(canvas, prior)
+    rows, columns = band.held(grid, prior)
     holds, laid = {}, 0
     for front in band.fronts(canvas, lag):
         places = [divmod(cell, width) for cell in front.cells]
-        assert front.unknown == len(places) <= band.together(grid, lag)
+        assert front.unknown == len(places) <= rows
         for row, column in places:
             holds[row % rows, column % columns] = (row, column)
         for cell in places:
@@ -223,16 +225,24 @@ def reached(cell, grid, radius: int, lag: int) -> set[tuple[int, int]]:
 
 def test_memory_is_that_of_a_band():
     prior = build(radius=2)
-    sizes = [band.held(blank((height, 20)), prior) for height in (4, 40, 400)]
+    sizes = [band.held((height, 20), prior) for height in (4, 40, 400)]
     assert sizes == [(4, 7), (12, 7), (12, 7)]
     found = prior.new_band(tokens(False, (40, 20), 3), rows=12, columns=7)
     assert {tuple(part.shape) for part in found.keys + found.values} == {(3, 2, 12 * 7, 8)}
 
 
-def test_rows_that_are_known_are_held_from_end_to_end():
-    canvas = blank((40, 20))
-    canvas.known[0] = True
-    assert band.held(canvas, build(radius=2)) == (12, 20)
+@pytest.mark.parametrize(("size", "most"), [((8, 8), 16), ((40, 40), 5)], ids=str)
+def test_canvases_of_a_batch_are_as_many_as_their_memory_allows(size, most, monkeypatch):
+    """16 of one crop, 4 x 4 cells; of 20 x 20 cells 11 rows of 4 columns are held, 3 crops."""
+    model, found = generator("neighbourhood"), []
+    feed = Neighbourhood.feed
+    monkeypatch.setattr(
+        Neighbourhood,
+        "feed",
+        lambda prior, codes, *more: found.append(len(codes)) or feed(prior, codes, *more),
+    )
+    model.sample(num=20, size=size, label=0, output="codes")
+    assert max(found) == most
 
 
 @torch.no_grad()
@@ -314,7 +324,7 @@ def test_half_precision_draws():
     [
         ({"radius": 4}, "prior.radius of at most 3, below half the training crop of 7 x 8 cells, got 4"),
         ({"lag": 5}, "prior.lag of 2 to 4, one more than the radius, got 5"),
-        ({"lag": 1}, "prior.lag of 2 to 4"),
+        ({"lag": 1}, "prior.lag of 2 to 4.*set prior.lag=4 to see all"),
         ({"heads": 8}, "multiple of 4 times prior.heads, got 16 and 8"),
         ({"cells": tuple(itertools.product(range(2), range(9)))}, "3 x 3 cells or more, got 2 x 9"),
         ({"cells": tuple((row, 3 - column) for row in range(4) for column in range(4))}, "order=row"),
@@ -333,8 +343,10 @@ def test_settings_that_cannot_be(changes, words):
         )
 
 
-def test_the_radius_that_nobody_gives():
+def test_what_nobody_gives():
+    """A model folder of before there was a lag is one whose cells see all within the radius."""
     assert build().radius == 3
+    assert build(lag=None).lag == 4
     cells = tuple(itertools.product(range(16), range(32)))
     scope = Scope(codebook_size=CODES, prefix_vocabulary=TOKENS, prefix_length=1, cells=cells)
     assert Neighbourhood(NeighbourhoodSettings(layers=1, heads=1, width=4), scope).radius == 7

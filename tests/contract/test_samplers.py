@@ -154,7 +154,7 @@ def test_wavefront_equals_window(side, scale, monkeypatch):
         with monkeypatch.context() as patched:  # as on an accelerator
             patched.setattr(wavefront.Borders, "lay", lambda borders, cell: False)
             assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
-        with monkeypatch.context() as patched:  # no room for a cache, or for two
+        with monkeypatch.context() as patched:  # room for no cache, or for two
             for room in (0, 2 * HashPrior().new_cache(6 if scale != 1 else 3).nbytes):
                 patched.setattr(borders, "MEMORY", room)
                 assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)

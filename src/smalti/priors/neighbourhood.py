@@ -35,7 +35,7 @@ class NeighbourhoodSettings:
     heads: Positive = 8
     width: Positive = 512  # a multiple of 4 * heads
     radius: Positive | None = None  # cells seen each way, below half a crop; None: 7, or as many as it allows
-    lag: Positive = 2  # columns that a row is laid behind the one above, 2 to radius + 1: see Neighbourhood
+    lag: Positive | None = None  # columns that a row is laid behind the one above, from 2; None: radius + 1
     token_dropout: Share = 0.0  # of what a cell is fed
     residual_dropout: Share = 0.0  # of what attention adds
     ffn_dropout: Share = 0.0  # of what the feed-forward network adds
@@ -50,7 +50,7 @@ class Neighbourhood(nn.Module):
     the one drawn last, which on a large canvas lies at the other end. So a cell's keys and values never
     change once its neighbours are known, and the cells of a front (`sampling.band`) do not wait for one
     another. With lag = radius + 1 a cell sees all cells within the radius; with 2 a canvas takes the fewest
-    passes, for the few cells near the right end of the rows just above.
+    passes, at the price of the few cells near the right end of the rows just above.
 
     Of a condition of one token every cell is told; one of a token a cell is told where it lies, with the
     tokens around it.
@@ -59,7 +59,8 @@ class Neighbourhood(nn.Module):
     def __init__(self, settings: NeighbourhoodSettings, scope: Scope) -> None:
         super().__init__()
         self.grid = _grid(scope)
-        self.radius, self.lag = _radius(settings.radius, self.grid), settings.lag
+        self.radius = _radius(settings.radius, self.grid)
+        self.lag = settings.lag or self.radius + 1
         _check(settings, scope, self.radius)
         self.settings, self.codebook_size = settings, scope.codebook_size
         self.prefix_length = scope.prefix_length
@@ -254,9 +255,10 @@ def _radius(given: int | None, grid: tuple[int, int]) -> int:
 
 def _check(settings: NeighbourhoodSettings, scope: Scope, radius: int) -> None:
     check_width(settings)
-    if not 2 <= settings.lag <= radius + 1:
+    if settings.lag is not None and not 2 <= settings.lag <= radius + 1:
         expected = f"prior.lag of 2 to {radius + 1}, one more than the radius"
-        raise UserError(expected, str(settings.lag), "leave prior.lag out for the fewest passes a canvas")
+        remedy = f"set prior.lag={radius + 1} to see all within the radius, or 2 for the fewest passes"
+        raise UserError(expected, str(settings.lag), remedy)
     if scope.prefix_length not in (1, len(scope.cells)):
         expected = "a condition of one token, or of one a cell, for a prior of kind neighbourhood"
         got = f"one of {scope.prefix_length} tokens for {len(scope.cells)} cells"

@@ -20,8 +20,6 @@ from smalti.sampling.canvas import Canvas
 from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
 
-TOGETHER = 64  # known cells of a row that are fed at once: bounds the memory of a pass
-
 
 class Front(NamedTuple):
     """Cells of one pass, as numbers row by row; those that are to be drawn come first."""
@@ -39,7 +37,7 @@ def draw(scorer: Scorer, canvas: Canvas, prior: Local) -> Int64[Tensor, "b h w"]
     canvas.progress((height * width - fed) * batch)
     if not plan:
         return codes
-    rows, columns = held(canvas, prior)
+    rows, columns = held(canvas.grid, prior)
     band = scorer.new_band(_condition(scorer, canvas), rows=rows, columns=columns)
     numbers = torch.tensor([cell for front in plan for cell in front.cells], device=codes.device)
     ends = [0]
@@ -57,38 +55,31 @@ def draw(scorer: Scorer, canvas: Canvas, prior: Local) -> Int64[Tensor, "b h w"]
 
 
 def fronts(canvas: Canvas, lag: int) -> Iterator[Front]:
-    """Passes over the cells up to the last unknown one: known rows at the top, then fronts across the rest.
+    """Passes over the cells up to the last row with an unknown one, known cells among them.
 
-    What lies below the last unknown cell's row is not fed: nothing that is drawn sees it.
+    What lies below is not fed: nothing that is drawn sees it.
     """
     width = canvas.grid[1]
     drawn = (~canvas.known).any(1).nonzero().flatten().tolist()  # rows with something to draw
     if not drawn:
         return
-    first, known = drawn[0], canvas.known.flatten().tolist()
-    for row in range(first):
-        for column in range(0, width, TOGETHER):
-            yield Front([row * width + at for at in range(column, min(column + TOGETHER, width))], 0)
-    for line in diagonals(drawn[-1] + 1 - first, width, min(lag, width)):
-        cells = [(first + row) * width + column for row, column in line]
+    known = canvas.known.flatten().tolist()
+    for line in diagonals(drawn[-1] + 1, width, min(lag, width)):
+        cells = [row * width + column for row, column in line]
         unknown = [cell for cell in cells if not known[cell]]
         yield Front(unknown + [cell for cell in cells if known[cell]], len(unknown))
 
 
-def together(grid: tuple[int, int], lag: int) -> int:
-    """The most cells of one canvas that are drawn at once: the rows that a front is in."""
-    return longest(*grid, min(lag, grid[1]))
+def together(grid: tuple[int, int], window: tuple[int, int], prior: Local) -> int:
+    """The memory of one canvas, in caches of a window: cells whose keys and values are held."""
+    rows, columns = held(grid, prior)
+    return -(-rows * columns // (window[0] * window[1]))
 
 
-def held(canvas: Canvas, prior: Local) -> tuple[int, int]:
-    """Rows and columns whose keys and values are held: those of fronts, and what these see.
-
-    Rows that are known at the top are fed as such, not in fronts, and held from end to end.
-    """
-    height, width = canvas.grid
-    rows = min(height, prior.radius + together(canvas.grid, prior.lag))
-    seen = prior.radius + 1 + prior.radius * min(prior.lag, width)
-    return rows, width if canvas.known[0].all() else min(width, seen)
+def held(grid: tuple[int, int], prior: Local) -> tuple[int, int]:
+    """Rows and columns whose keys and values are held: those of fronts, and what these see."""
+    (height, width), radius, lag = grid, prior.radius, min(prior.lag, grid[1])
+    return min(height, radius + longest(height, width, lag)), min(width, radius * lag + radius + 1)
 
 
 def _condition(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b2 y x"]:

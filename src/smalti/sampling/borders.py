@@ -31,6 +31,7 @@ class Borders:
             }
             for size, side in zip(canvas.grid, canvas.window, strict=True)
         )  # those that share a window, of each row and column
+        self.room = MEMORY // max(1, scorer.new_cache(len(codes)).nbytes)  # caches that may be kept
         self.caches: dict[tuple[int, int], Cache] = {}  # by top and left of their windows
 
     def lay(self, cell: Cell) -> bool:
@@ -56,9 +57,6 @@ class Borders:
 
     def _kept(self, corner: tuple[int, int]) -> Cache | None:
         """The window's cache, which is filled as far as the window is laid; None where there is no room."""
-        if corner not in self.caches:
-            new = self.scorer.new_cache(len(self.codes))
-            if (len(self.caches) + 1) * new.nbytes > MEMORY:
-                return None
-            self.caches[corner] = new
-        return self.caches[corner]
+        if corner not in self.caches and len(self.caches) < self.room:
+            self.caches[corner] = self.scorer.new_cache(len(self.codes))
+        return self.caches.get(corner)

@@ -46,9 +46,12 @@ def check(request: Request, prior: Prior, grid: tuple[int, int], crop: tuple[int
 def together(
     prior: Prior, grid: tuple[int, int], window: tuple[int, int], *, stride: int = 1, shift: int = 0
 ) -> int:
-    """The most cells of one canvas that go through the prior at once, or windows whose caches are held."""
+    """Rows of a batch that one canvas stands for: windows that are seen or held at once, at the most.
+
+    Not counted are caches at the borders of a moving window, which have a bound of their own.
+    """
     if isinstance(prior, Local):
-        return band.together(grid, prior.lag)
+        return band.together(grid, window, prior)
     if stride == 1:
         return wavefront.together(grid, window)
     return standing.together(grid, window, stride, shift)

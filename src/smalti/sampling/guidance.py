@@ -33,7 +33,7 @@ class Scorer:
         assert scale == 1 or null is not None, "guidance needs a null prompt"
         self.prior, self.scale, self.limit = prior, scale, limit
         self.prompts = [prompt] if scale == 1 or null is None else [prompt, null]
-        self.in_range: Tensor | None = None  # whether all scores of fp16 were finite; on the device
+        self._in_range: Tensor | None = None  # whether all scores of fp16 were finite; on the device
 
     def prefix(self, windows: Sequence[tuple[int, int]], size: tuple[int, int]) -> Int64[Tensor, "b2 m"]:
         """Prefix tokens for windows of one size (h, w), given by (top, left); canvases change fastest."""
@@ -78,7 +78,7 @@ class Scorer:
 
     def check(self) -> None:
         """UserError if scores went beyond the range of fp16; asked at the end, as it waits for the device."""
-        if self.in_range is not None and not self.in_range:  # they would be codes like any other
+        if self._in_range is not None and not self._in_range:  # they would be codes like any other
             got = "numbers beyond it"
             raise UserError("a prior within the range of fp16", got, "--precision bf16, or dtype='bf16'")
 
@@ -89,7 +89,7 @@ class Scorer:
         scores = scores[..., : self.limit]
         if scores.dtype == torch.float16:
             finite = scores.isfinite().all()
-            self.in_range = finite if self.in_range is None else self.in_range & finite
+            self._in_range = finite if self._in_range is None else self._in_range & finite
         if len(self.prompts) == 1:
             return scores
         said, null = scores.float().chunk(2)

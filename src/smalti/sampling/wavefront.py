@@ -28,7 +28,10 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     canvas.progress(int(canvas.known.sum()) * len(codes))
     borders = Borders(scorer, canvas, codes) if codes.device.type == "cpu" else None
     for cells in passes(canvas.known, canvas.window, canvas.shift, canvas.stride):
-        alone = [cell for cell in cells if borders is None or not borders.lay(cell)]
+        alone = []
+        for cell in cells:
+            if borders is None or not borders.lay(cell):
+                alone.append(cell)
         if alone:
             lay(scorer, canvas, codes, alone)
         canvas.progress(len(cells) * len(codes))
