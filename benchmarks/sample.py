@@ -21,6 +21,7 @@ from smalti.generator import Generator
 from smalti.sampling.choice import Choice, choose
 
 TOP_K = 100
+BATCHES = (1, 8, 64)
 SMALL = {"layers": 2, "width": 128}
 Way = Callable[[], Tensor]
 
@@ -30,14 +31,16 @@ def main() -> None:
     given = common.options(__doc__)
     size = SMALL if given.short else {"layers": 12, "width": 512}
     few = given.short or given.figures
-    batches = (1, 8) if few else (1, 8, 64)
+    batches = (1, 8) if few else BATCHES
     rows = []
     for dtype in (torch.float32, torch.bfloat16):
         model = models.generator(**size).to(given.device)
         for batch in batches:
             rows += measure(model, batch, dtype, turns=3 if few or batch > 8 else 5)
     if not given.short:  # which has it above
-        rows += [row for batch in batches for row in precisions(SMALL, batch, given.device)]
+        rows += [row for batch in BATCHES for row in precisions(SMALL, batch, given.device)]
+    if given.figures:  # the other sides would take half an hour
+        rows += precisions(size, BATCHES[-1], given.device)
     common.report("sample", rows, given.out, device=given.device, size=size, top_k=TOP_K, cells=256)
 
 
