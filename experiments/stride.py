@@ -54,8 +54,9 @@ def held_out(generator: Generator) -> list[tuple[str, Tensor]]:
     for label, _, picture in photographs.parts(least):
         width = picture.shape[2] // factor * factor
         tiles = images.to_float(picture[:, :, :width]).split(3 * height, 1)
-        whole = torch.stack([tile for tile in tiles if tile.shape[1] == 3 * height])
-        found.append((label, generator.tokenizer.encode(whole)))
+        whole = [tile for tile in tiles if tile.shape[1] == 3 * height]  # none of a low photograph
+        if whole:
+            found.append((label, generator.tokenizer.encode(torch.stack(whole))))
     return found
 
 
