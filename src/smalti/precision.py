@@ -27,7 +27,7 @@ def choose(precision: Literal["auto", "fp32", "bf16", "fp16"], device: torch.dev
 
 
 def quickest(device: torch.device) -> torch.dtype:
-    """What a tokenizer is quickest in on a device."""  # toys lose a millisecond a picture by it
+    """What a tokenizer is quickest in on a device; toys lose a millisecond a picture by it."""
     return DTYPES[choose("auto", device)]
 
 
@@ -50,6 +50,12 @@ def parse(asked: torch.dtype | str) -> torch.dtype | Literal["auto"]:
         expected = "fp32, bf16, fp16, auto, or a type of torch with a fraction, for dtype"
         raise UserError(expected, str(asked), 'dtype="auto"')
     return found
+
+
+def beyond_fp16(part: str) -> UserError:
+    """What to say where a part of a model, kept in fp16, gives numbers that are not finite."""
+    expected, remedy = f"a {part} within the range of fp16", "--precision bf16, or dtype='bf16'"
+    return UserError(expected, "numbers beyond it", remedy)
 
 
 def recorded(**parts: torch.dtype) -> dict[str, str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from smalti.priors.cache import Cache
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.guidance import Scorer
-from smalti.sampling.rows import draws, lay_row, steps
+from smalti.sampling.rows import draws, lay_row, window_steps
 from smalti.sampling.window import Cell
 
 MEMORY = 2**30  # bytes of caches that are kept at once, at most; windows beyond them go without
@@ -23,14 +23,10 @@ class Borders:
     def __init__(self, scorer: Scorer, canvas: Canvas, codes: Int64[Tensor, "b h w"]) -> None:
         self.scorer, self.canvas, self.codes = scorer, canvas, codes
         self.known = canvas.known.tolist()
-        self.rows, self.columns = (
-            {
-                at: cells
-                for _, cells in steps(size, side, shift=canvas.shift, stride=canvas.stride)
-                for at in cells
-            }
-            for size, side in zip(canvas.grid, canvas.window, strict=True)
-        )  # those that share a window, of each row and column
+        self.rows, self.columns = (  # those that share a window, of each row and column
+            {at: cells for _, cells in along for at in cells}
+            for along in window_steps(canvas.grid, canvas.window, canvas.stride, canvas.shift)
+        )
         self.room = MEMORY // max(1, scorer.new_cache(len(codes)).nbytes)  # caches that may be kept
         self.caches: dict[tuple[int, int], Cache] = {}  # by top and left of their windows
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from smalti.conditions.protocol import Prompt
-from smalti.errors import UserError
+from smalti.precision import beyond_fp16
 from smalti.priors.band import Band
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Local, Prior
@@ -79,8 +79,7 @@ class Scorer:
     def check(self) -> None:
         """UserError if scores went beyond the range of fp16; asked at the end, as it waits for the device."""
         if self._in_range is not None and not self._in_range:  # they would be codes like any other
-            got = "numbers beyond it"
-            raise UserError("a prior within the range of fp16", got, "--precision bf16, or dtype='bf16'")
+            raise beyond_fp16("prior")
 
     def _doubled(self, codes: Tensor) -> Tensor:
         return codes if len(self.prompts) == 1 else torch.cat([codes, codes])

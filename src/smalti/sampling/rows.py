@@ -24,10 +24,14 @@ class Draw(NamedTuple):
     place: int
 
 
-def steps(size: int, side: int, *, shift: int = 0, stride: int = 1) -> Steps:
-    """Where windows stand along an axis, and the cells that are drawn through each; see `begin`."""
-    found = groupby(range(size), partial(begin, size=size, side=side, shift=shift, stride=stride))
-    return [(start, list(cells)) for start, cells in found]
+def window_steps(
+    grid: tuple[int, int], window: tuple[int, int], stride: int, shift: int
+) -> tuple[Steps, Steps]:
+    """Where windows stand, and the cells drawn through each: along the rows, and along the columns."""
+    down, right = (
+        _along(size, side, shift=shift, stride=stride) for size, side in zip(grid, window, strict=True)
+    )
+    return down, right
 
 
 def draws(
@@ -73,3 +77,9 @@ def lay_row(
         seen[:, place] = choose(scores, seeds, of_canvas, canvas.choice)
     for window, new in zip(windows, seen.view(-1, *codes.shape[:1], height, width), strict=True):
         window[:, down] = new[:, down]
+
+
+def _along(size: int, side: int, *, shift: int, stride: int) -> Steps:
+    """Of one axis; see `begin`."""
+    found = groupby(range(size), partial(begin, size=size, side=side, shift=shift, stride=stride))
+    return [(start, list(cells)) for start, cells in found]

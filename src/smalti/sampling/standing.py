@@ -19,7 +19,7 @@ from smalti.priors.cache import Cache
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.diagonals import diagonals, longest
 from smalti.sampling.guidance import Scorer
-from smalti.sampling.rows import Draw, Steps, draws, lay_row, steps
+from smalti.sampling.rows import Draw, Steps, draws, lay_row, window_steps
 
 HELD = 8  # windows of one canvas whose caches are held at once, at most: bounds their memory
 
@@ -49,14 +49,14 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 
 def plan(canvas: Canvas) -> Iterator[tuple[Group, int]]:
     """Groups and rows of their blocks, in an order in which they can be laid; of a group all rows in turn."""
-    down, right = _windows(canvas.grid, canvas.window, canvas.stride, canvas.shift)
+    down, right = window_steps(canvas.grid, canvas.window, canvas.stride, canvas.shift)
     reach = _reach(right, canvas.window[1])
     return _in_turn(canvas, down, right, reach) if reach else _in_lockstep(canvas, down, right)
 
 
 def together(grid: tuple[int, int], window: tuple[int, int], stride: int, shift: int = 0) -> int:
     """The most windows of one canvas whose caches are held at once."""
-    down, right = _windows(grid, window, stride, shift)
+    down, right = window_steps(grid, window, stride, shift)
     reach = _reach(right, window[1])
     if not reach:
         return min(HELD, longest(len(down), len(right), 1))
@@ -89,14 +89,6 @@ def _in_turn(canvas: Canvas, down: Steps, right: Steps, reach: int) -> Iterator[
             ]
             for line in diagonals(len(rows), len(groups), reach):
                 yield from ((groups[at], row) for row, at in line if any(groups[at].rows))
-
-
-def _windows(grid: tuple[int, int], window: tuple[int, int], stride: int, shift: int) -> tuple[Steps, Steps]:
-    """Where windows stand, and the cells drawn through each: along the rows, and along the columns."""
-    down, right = (
-        steps(size, side, shift=shift, stride=stride) for size, side in zip(grid, window, strict=True)
-    )
-    return down, right
 
 
 def _rows_at_once(reach: int) -> int:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.errors import UserError
+from smalti.precision import beyond_fp16
 from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.protocol import Quantized, Quantizer
 from smalti.tokenizer.decoder import Decoder
@@ -155,8 +156,7 @@ class Tokenizer(nn.Module):
 
     def _in_range(self, x: Tensor) -> Tensor:
         if self.dtype == torch.float16 and not x.isfinite().all():  # they would be code 0, or white
-            got = "numbers beyond it"
-            raise UserError("a tokenizer within the range of fp16", got, "--precision bf16, or dtype='bf16'")
+            raise beyond_fp16("tokenizer")
         return x
 
     def _need_codes(self) -> None:
