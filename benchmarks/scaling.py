@@ -19,7 +19,7 @@ from common import Options, Work
 from memory import megabytes
 
 from smalti.generator import Generator
-from smalti.priors.linear import Linear
+from smalti.priors.layers import Linear
 from smalti.quantizers.clusters import nearest
 from smalti.sampling.choice import Choice, choose
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from smalti.errors import UserError
-from smalti.priors.linear import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear
 
 
 @runtime_checkable  # for the shape checker of the tests

@@ -12,7 +12,7 @@ from smalti.priors.attention import attend, only
 from smalti.priors.block import start
 from smalti.priors.cache import Cache
 from smalti.priors.causal import Causal
-from smalti.priors.linear import Dropout, Linear
+from smalti.priors.layers import GELU, Dropout, LayerNorm, Linear
 from smalti.priors.protocol import Scope
 
 
@@ -52,7 +52,7 @@ class GPT(Causal):
         )
         self.dropout = Dropout(settings.embedding_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
-        self.norm = nn.LayerNorm(width)
+        self.norm = LayerNorm(width)
         self.head = Linear(width, self.codebook_size, bias=False)
         self.apply(start)
 
@@ -99,12 +99,12 @@ class Block(nn.Module):
         super().__init__()
         width = settings.width
         self.layer, self.heads, self.attention_dropout = layer, settings.heads, settings.attention_dropout
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = LayerNorm(width)
         self.qkv = Linear(width, 3 * width)  # queries, keys, values one after the other
         self.out = Linear(width, width)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = LayerNorm(width)
         self.up = Linear(width, 4 * width)
-        self.gelu = nn.GELU()
+        self.gelu = GELU()
         self.down = Linear(4 * width, width)
         self.dropout = Dropout(settings.residual_dropout)
 
@@ -113,7 +113,7 @@ class Block(nn.Module):
     ) -> Tensor:
         """Places b t e in and out; of given places only these out, one a row."""
         heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
-        queries, keys, values = heads.permute(2, 0, 3, 1, 4)
+        queries, keys, values = heads.permute(2, 0, 3, 1, 4).unbind()
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
         if places is not None:

@@ -12,7 +12,7 @@ from smalti.priors.attention import attend, only
 from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.cache import Cache
 from smalti.priors.causal import Causal
-from smalti.priors.linear import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_where_held
 

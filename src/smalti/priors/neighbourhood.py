@@ -14,7 +14,7 @@ from smalti.errors import UserError
 from smalti.priors.band import Band
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
-from smalti.priors.linear import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_of
 

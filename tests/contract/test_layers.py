@@ -1,10 +1,10 @@
-"""The priors' linear layer is nn.Linear whatever the rows, and keeps its gradients."""
+"""The priors' layers are torch's whatever the rows, and keep their gradients."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from smalti.priors.linear import FEW, LARGE, MANY, SOME, Linear
+from smalti.priors.layers import FEW, GELU, LARGE, MANY, SHORT, SOME, LayerNorm, Linear
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 7, FEW, FEW + 1])
@@ -44,3 +44,24 @@ def test_gradients():
     layer(torch.randn(2, 8).bfloat16()).sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gradient", [True, False])
+def test_layer_norm(dtype, gradient):
+    torch.manual_seed(0)
+    layer, x = LayerNorm(24).to(dtype), torch.randn(3, 1, 24, dtype=dtype)
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(layer.bias)
+    with torch.set_grad_enabled(gradient):
+        assert layer(x).equal(F.layer_norm(x, (24,), layer.weight, layer.bias, layer.eps))
+
+
+@pytest.mark.parametrize("count", [1, SHORT, SHORT + 1])
+@pytest.mark.parametrize("gradient", [True, False])
+def test_gelu(count, gradient):
+    x = torch.linspace(-12, 12, count).requires_grad_(gradient)
+    with torch.set_grad_enabled(gradient):
+        found = GELU()(x)
+    torch.testing.assert_close(found, F.gelu(x), atol=1e-6, rtol=1e-6)
+    assert found.requires_grad == gradient
