@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smalti.priors.layers import FEW, GELU, LARGE, MANY, SHORT, SOME, LayerNorm, Linear
+from smalti.priors.layers import FEW, GELU, MANY, PIECE, PIECES, SEVERAL, SHORT, SOME, LayerNorm, Linear
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 7, FEW, FEW + 1])
@@ -23,20 +23,21 @@ def test_it_is_linear(rows, dtype, bias):
     torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0.01)
 
 
-@pytest.mark.parametrize("rows", [SOME - 1, SOME, 13, MANY, MANY + 1])
-@pytest.mark.parametrize("out", [1024, 1030], ids=["in pieces", "not in pieces"])
+@pytest.mark.parametrize("rows", [SOME - 1, SOME, SEVERAL, SEVERAL + 1, MANY, MANY + 1])
+@pytest.mark.parametrize(("out", "pieces"), [(1024, 32), (528, 16), (264, 8), (1030, 1), (248, 1)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_large_weights(rows, out, bias, monkeypatch):
+def test_large_weights(rows, out, pieces, bias, monkeypatch):
     torch.manual_seed(rows)
-    taken, in_pieces = [], Linear._in_pieces
-    monkeypatch.setattr(Linear, "_in_pieces", lambda layer, x: taken.append(1) or in_pieces(layer, x))
-    layer = Linear(LARGE // 1024, out, bias=bias)
+    taken, multiply = [], torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b: taken.append(len(b)) or multiply(a, b))
+    layer = Linear(32 * PIECE // 1024, out, bias=bias)
     x = torch.randn(1, rows, layer.in_features)
     with torch.no_grad():
         found = layer(x)
     assert found.is_contiguous()
     torch.testing.assert_close(found, F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
-    assert bool(taken) == (SOME <= rows <= MANY and out == 1024)
+    is_cut = SOME <= rows <= MANY and pieces > 1
+    assert taken == ([pieces if rows <= SEVERAL else PIECES] if is_cut else [])
 
 
 def test_gradients():
