@@ -13,7 +13,7 @@ from smalti.orders import order
 from smalti.priors import PRIORS
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Scope
-from smalti.sampling import borders, plain, wavefront, window
+from smalti.sampling import borders, plain, prefixes, wavefront, window
 from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, choose
@@ -22,7 +22,19 @@ from smalti.sampling.guidance import Scorer
 from smalti.sampling.wavefront import passes, together
 from smalti.sampling.window import locate
 
-SAMPLERS = {"window": window.draw, "wavefront": wavefront.draw}
+
+def as_on_an_accelerator(scorer, canvas):
+    """Few steps without caches at the borders, prefixes ahead."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(wavefront, "_with_borders", wavefront._with_prefixes)
+        return wavefront.draw(scorer, canvas)
+
+
+SAMPLERS = {
+    "window": window.draw,
+    "wavefront": wavefront.draw,
+    "wavefront, prefixes ahead": as_on_an_accelerator,
+}
 WINDOWS = [(4, 4), (3, 5), (2, 2), (5, 4), (1, 3)]
 PRIME = 1_000_003
 POWERS = torch.tensor([pow(31, place, PRIME) for place in range(64)])
@@ -44,24 +56,28 @@ class HashPrior:
         return Cache(keys=(), values=(), tokens=torch.zeros(batch, len(POWERS), dtype=torch.int64))
 
     def next(self, codes, prefix, cache=None):
-        self.calls += 1
-        tokens = torch.cat([prefix, codes], 1)
-        state = self._states(tokens)[:, -1]
-        if cache is not None:
-            cache.tokens[:, : tokens.shape[1]], cache.length = tokens, tokens.shape[1]
-        return self._scores(state)
+        return self._fed(codes, prefix, cache)[:, -1]
 
-    def at(self, codes, prefix, places):
-        return self(codes, prefix)[torch.arange(len(codes)), places]
+    def at(self, codes, prefix, places, cache=None):
+        scores = self._fed(codes[:, :-1], prefix, cache)
+        return scores[torch.arange(len(codes)), places - int(prefix is None)]
 
     def step(self, codes, cache):
-        return self.extend(codes[:, None], cache)[:, 0]
+        return self.next(codes[:, None], None, cache)
 
     def extend(self, codes, cache):
+        return self._fed(codes, None, cache)
+
+    def _fed(self, codes, prefix, cache):
+        """Scores after the last token of the prefix, if given, and after each code."""
         self.calls += 1
-        begin, cache.length = cache.length, cache.length + codes.shape[1]
-        cache.tokens[:, begin : cache.length] = codes
-        return self._scores(self._states(cache.tokens[:, : cache.length])[:, begin:])
+        begin = 0 if prefix is not None else cache.length
+        tokens = codes if prefix is None else torch.cat([prefix, codes], 1)
+        if cache is not None:
+            cache.length = begin + tokens.shape[1]
+            cache.tokens[:, begin : cache.length] = tokens
+            tokens = cache.tokens[:, : cache.length]
+        return self._scores(self._states(tokens)[:, begin if prefix is None else prefix.shape[1] - 1 :])
 
     def _states(self, tokens):
         return ((tokens + 1) * POWERS[: tokens.shape[1]]).cumsum(1)
@@ -333,19 +349,40 @@ def test_a_window_that_stands_still_is_filled_once(room, monkeypatch):
     filled = []
 
     class Filled(HashPrior):
-        def next(self, codes, prefix, cache=None):
-            filled.append((len(codes), cache is not None))
-            return super().next(codes, prefix, cache)
-
-        def at(self, codes, prefix, places):
-            filled.append((len(codes), False))
-            return super().at(codes, prefix, places)
+        def _fed(self, codes, prefix, cache):
+            if prefix is not None:
+                filled.append((len(codes), cache is not None))
+            return super()._fed(codes, prefix, cache)
 
     canvas = blank((6, 12), (4, 6), num=2)
     drawn = wavefront.draw(scorer_of(Filled(), 2), canvas)
     assert drawn.equal(window.draw(scorer_of(HashPrior(), 2), canvas))
     kept, alone = (sum(rows for rows, held in filled if held == is_kept) for is_kept in (True, False))
     assert (kept, alone) == ((2 * (7 + 7 + 2), 2 * 5) if room else (2 * 6 * 2, 2 * 6 * 5))
+
+
+@pytest.mark.parametrize("room", [1, 5, 2**10])
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_prefixes_are_fed_ahead(room, scale, monkeypatch):
+    """Each window's prefix once, for as many windows at once as there is room for; the codes without it."""
+    scorer, canvas = scorer_of(HashPrior(), 2, scale), blank((7, 14), (4, 4), num=2)
+    monkeypatch.setattr(prefixes, "MEMORY", room * scorer.new_cache(2).nbytes)
+    expected, calls, fed = window.draw(scorer, canvas), [], scorer.prior._fed
+
+    def spied(codes, prefix, cache):
+        calls.append((len(codes), codes.shape[1], prefix is not None))
+        return fed(codes, prefix, cache)
+
+    monkeypatch.setattr(scorer.prior, "_fed", spied)
+    assert as_on_an_accelerator(scorer, canvas).equal(expected)
+    half = len(scorer.prompts) * 2  # rows of one window
+    filled = [rows // half for rows, count, is_filled in calls if is_filled and count == 0]
+    steps = list(passes(canvas.known, canvas.window))
+    assert sum(filled) == 7 * 14 + 1  # that of the first cell again, as its scores are those of the prefix
+    assert max(filled) <= max(room, *map(len, steps))
+    assert len(calls) - len(filled) == len(steps) - 1
+    assert len(filled) - 1 == {1: len(steps), 2**10: 1}.get(room, len(filled) - 1)
+    assert 7 * 14 / max(room, *map(len, steps)) <= len(filled) - 1 <= len(steps)
 
 
 def test_caches_at_the_borders_are_few_and_dropped(monkeypatch):

@@ -33,18 +33,19 @@ def attend(
     return mixed.transpose(1, 2).flatten(2)
 
 
-def last(x: Float[Tensor, "b t w"]) -> Int64[Tensor, " b"]:
-    """The last place of each row."""
-    return torch.full((len(x),), x.shape[1] - 1, device=x.device)
+def last(x: Float[Tensor, "b t w"]) -> Int64[Tensor, " b"] | None:
+    """The last place of each row; None where it is the only one."""
+    return torch.full((len(x),), x.shape[1] - 1, device=x.device) if x.shape[1] > 1 else None
 
 
 def only(
-    x: Float[Tensor, "b t w"], queries: Float[Tensor, "b k t e"], places: Int64[Tensor, " b"]
+    x: Float[Tensor, "b q w"], queries: Float[Tensor, "b k q e"], places: Int64[Tensor, " b"], held: int
 ) -> tuple[Float[Tensor, "b 1 w"], Float[Tensor, "b k 1 e"], Bool[Tensor, "b 1 1 t"]]:
     """Of each row one place alone, its query, and what it sees: of the last layer no more is asked for.
 
-    No place is before the last one of the prefix, so that it sees all before it under every prior's mask.
+    places: among the q that are fed, the last of `held`, which are t. None is before the last one of the
+    prefix, so that it sees all before it under every prior's mask.
     """
-    rows, all_places = torch.arange(len(x), device=x.device), torch.arange(x.shape[1], device=x.device)
-    visible = all_places <= places[:, None]
+    rows, all_places = torch.arange(len(x), device=x.device), torch.arange(held, device=x.device)
+    visible = all_places <= places[:, None] + (held - x.shape[1])
     return x[rows, places][:, None], queries[rows, :, places][:, :, None], visible[:, None, None]

@@ -33,6 +33,23 @@ class Cache:
         parts = (*self.keys, *self.values, self.shift, self.tokens)
         return sum(part.nbytes for part in parts if part is not None)
 
+    def part(self, rows: slice, of: int) -> "Cache":
+        """These rows of each of so many equal parts of the batch, as far as they are filled.
+
+        Of one part it is a view, of more a copy.
+        """
+
+        def taken(whole: Tensor) -> Tensor:
+            return whole.view(of, -1, *whole.shape[1:])[:, rows].flatten(0, 1)
+
+        return Cache(
+            keys=tuple(map(taken, self.keys)),
+            values=tuple(map(taken, self.values)),
+            length=self.length,
+            shift=None if self.shift is None else taken(self.shift),
+            tokens=None if self.tokens is None else taken(self.tokens),
+        )
+
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put the next places' keys and values (b k n e) after the filled ones; give all up to there.
 

@@ -19,12 +19,12 @@ class Causal(nn.Module, ABC):
         """What is fed: the prefix's m places, then those of the codes."""
 
     @abstractmethod
-    def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
-        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
+    def _embed_more(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n e"]:
+        """What is fed of codes that come after what the cache holds."""
 
     @abstractmethod
-    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
-        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
+    def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
+        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
         """Teacher forcing: row i scores code i given the prefix and the codes before it."""
@@ -32,20 +32,35 @@ class Causal(nn.Module, ABC):
         return self.head(x[:, prefix.shape[1] - 1 :])
 
     def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
-        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
-        x = self._embed(codes, prefix)
+        """Scores of the code after the given ones, in one pass; fills the cache if given."""
+        x = self._fed(codes, prefix, cache)
         return self.head(self._run(x, cache, last(x))[:, 0])
 
     def at(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+        self,
+        codes: Int64[Tensor, "b n"],
+        prefix: Int64[Tensor, "b m"] | None,
+        places: Int64[Tensor, " b"],
+        cache: Cache | None = None,
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place (below n), given those before it."""
-        x = self._run(self._embed(codes[:, :-1], prefix), places=prefix.shape[1] - 1 + places)
-        return self.head(x[:, 0])
+        """Scores of the code at each row's own place of the n, given those before it; see `Prior.at`."""
+        x = self._fed(codes[:, :-1], prefix, cache)
+        before = 0 if prefix is None else prefix.shape[1]
+        return self.head(self._run(x, cache, places + (before - 1))[:, 0])
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
         return self.extend(codes[:, None], cache)[:, 0]
+
+    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
+        return self.head(self._run(self._embed_more(codes, cache), cache))
+
+    def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> Tensor:
+        if cache is None or cache.length == 0:
+            assert prefix is not None, "a prefix, or a cache that holds it"
+            return self._embed(codes, prefix)
+        assert prefix is None, "the cache is filled: it holds the prefix"
+        return self._embed_more(codes, cache)

@@ -3,7 +3,6 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Count, Positive, Share, settings
@@ -61,13 +60,12 @@ class GPT(Causal):
         sizes = self.settings
         return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=self.positions)
 
-    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
-        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
-        return self.head(self._run(self._place(self.table(codes), cache.length), cache))
-
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         prefix_table = self.table if self.prefix_table is None else self.prefix_table
         return self._place(torch.cat((prefix_table(prefix), self.table(codes)), 1), 0)
+
+    def _embed_more(self, codes: Tensor, cache: Cache) -> Tensor:
+        return self._place(self.table(codes), cache.length)
 
     def _place(self, tokens: Tensor, begin: int) -> Tensor:
         """Tokens (b t e) with their positions, of which the first is `begin`."""
@@ -117,7 +115,7 @@ class Block(nn.Module):
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
         if places is not None:
-            x, queries, visible = only(x, queries, places)
+            x, queries, visible = only(x, queries, places, keys.shape[2])
         dropout = self.attention_dropout if self.training else 0.0
         x = x + self.dropout(self.out(attend(queries, keys, values, visible=visible, dropout=dropout)))
         return x + self.dropout(self.down(self.gelu(self.up(self.norm2(x)))))

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Gt
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
@@ -70,12 +69,11 @@ class LlamaGen(Causal):
         sizes, table = self.settings, self.table.weight
         return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
 
-    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
-        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
-        return self.head(self._run(self.dropout(self.table(codes)), cache))
-
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         return self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1))
+
+    def _embed_more(self, codes: Tensor, cache: Cache) -> Tensor:
+        return self.dropout(self.table(codes))
 
     def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
         """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
@@ -107,7 +105,7 @@ class Block(GatedBlock):
             keys, values = cache.write(self.layer, keys, values)
         visible = None
         if places is not None:
-            x, queries, visible = only(x, queries, places)
+            x, queries, visible = only(x, queries, places, keys.shape[2])
         x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         return x + self.feed_forward(self.norm2(x))
 

@@ -83,22 +83,23 @@ class Modern(nn.Module):
         return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
 
     def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
-        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
-        shift = self._shift(prefix)
-        if cache is not None:
-            cache.shift = shift
-        x = self._embed(codes, prefix)
+        """Scores of the code after the given ones, in one pass; fills the cache if given."""
+        x, shift = self._fed(codes, prefix, cache)
         return self.head(self._run(x, shift, cache, last(x))[:, 0])
 
     def at(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+        self,
+        codes: Int64[Tensor, "b n"],
+        prefix: Int64[Tensor, "b m"] | None,
+        places: Int64[Tensor, " b"],
+        cache: Cache | None = None,
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place (below n), given those before it."""
-        x, places = self._embed(codes[:, :-1], prefix), prefix.shape[1] - 1 + places
-        return self.head(self._run(x, self._shift(prefix), places=places)[:, 0])
+        """Scores of the code at each row's own place of the n, given those before it; see `Prior.at`."""
+        x, shift = self._fed(codes[:, :-1], prefix, cache)
+        before = 0 if prefix is None else prefix.shape[1]
+        return self.head(self._run(x, shift, cache, places + (before - 1))[:, 0])
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
@@ -107,6 +108,17 @@ class Modern(nn.Module):
     def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
         """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
         return self.head(self._run(self.dropout(self.table(codes)), cache.shift, cache))
+
+    def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor | None]:
+        """What goes into the first layer, and what tunes all of them; the latter is kept in the cache."""
+        if cache is not None and cache.length:
+            assert prefix is None, "the cache is filled: it holds the prefix"
+            return self.dropout(self.table(codes)), cache.shift
+        assert prefix is not None, "a prefix, or a cache that holds it"
+        shift = self._shift(prefix)
+        if cache is not None:
+            cache.shift = shift
+        return self._embed(codes, prefix), shift
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
         first = self.prefix_positions.expand(len(prefix), -1, -1)  # b m e
@@ -171,7 +183,7 @@ class Block(GatedBlock):
             keys, values = cache.write(self.layer, keys, values)
         visible = None
         if places is not None:
-            x, queries, visible = only(x, queries, places)
+            x, queries, visible = only(x, queries, places, keys.shape[2])
         mixed = self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         x = x + (mixed if tuning is None else tuning[2] * mixed)
         added = self.feed_forward(_tune(self.norm2(x), tuning and tuning[3:5]))

@@ -121,22 +121,21 @@ class Neighbourhood(nn.Module):
         return cache
 
     def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in one pass; fills the cache, which must be empty."""
-        assert cache is None or cache.length == 0, "the cache is filled: go on with step"
-        cache = self.new_cache(len(codes)) if cache is None else cache
-        assert cache.tokens is not None, "a cache of this prior holds the codes"
-        given = torch.cat((prefix, codes), 1)
-        cache.tokens[:, : given.shape[1]] = given
-        return self.head(self._go_on(cache, codes.shape[1] + 1)[:, -1])
+        """Scores of the code after the given ones, in one pass; fills the cache if given."""
+        return self.head(self._fed(codes, prefix, cache)[:, -1])
 
     def at(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+        self,
+        codes: Int64[Tensor, "b n"],
+        prefix: Int64[Tensor, "b m"] | None,
+        places: Int64[Tensor, " b"],
+        cache: Cache | None = None,
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place (below n), given those before it."""
-        scores = self(codes, prefix)
-        return scores[torch.arange(len(scores), device=scores.device), places]
+        """Scores of the code at each row's own place of the n, given those before it; see `Prior.at`."""
+        x = self._fed(codes[:, :-1], prefix, cache)
+        return self.head(x[torch.arange(len(x), device=x.device), places - int(prefix is None)])
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
@@ -144,10 +143,21 @@ class Neighbourhood(nn.Module):
 
     def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
         """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
+        return self.head(self._fed(codes, None, cache))
+
+    def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> Tensor:
+        """Put codes into the cache and compute the cells up to the one after them (b c e)."""
+        cache = self.new_cache(len(codes)) if cache is None else cache
         assert cache.tokens is not None, "a cache of this prior holds the codes"
-        first, until = self.prefix_length + cache.length - 1, cache.length + codes.shape[1]
-        cache.tokens[:, first : first + codes.shape[1]] = codes
-        return self.head(self._go_on(cache, until))
+        if cache.length == 0:
+            assert prefix is not None, "a prefix, or a cache that holds it"
+            codes, first = torch.cat((prefix, codes), 1), 0
+        else:
+            assert prefix is None, "the cache is filled: it holds the prefix"
+            first = self.prefix_length + cache.length - 1
+        end = first + codes.shape[1]
+        cache.tokens[:, first:end] = codes
+        return self._go_on(cache, end - self.prefix_length + 1)
 
     def _go_on(self, cache: Cache, until: int) -> Tensor:
         """Compute the cells of a crop up to `until` (b c e), whose neighbours' codes the cache knows."""

@@ -29,8 +29,9 @@ class Prior(Protocol):
     """A member of the shelf.
 
     Place i of n is scored given the prefix and the codes at places before i. `forward`, `next`, `at`, `step`
-    and `extend` give the same scores up to rounding. Who sets a cache's length back takes the last codes out
-    of it again.
+    and `extend` give the same scores up to rounding. A prefix of None is one that the cache holds, with the
+    codes before those that are given, of which there is one or more. Who sets a cache's length back takes the
+    last codes out of it again.
     """
 
     codebook_size: int  # v, codes that are scored
@@ -44,15 +45,22 @@ class Prior(Protocol):
         ...
 
     def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
         """Scores of the code after the given ones (n may be 0), in one pass; fills the cache if given."""
         ...
 
     def at(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], places: Int64[Tensor, " b"]
+        self,
+        codes: Int64[Tensor, "b n"],
+        prefix: Int64[Tensor, "b m"] | None,
+        places: Int64[Tensor, " b"],
+        cache: Cache | None = None,
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place (below n), given those before it."""
+        """Scores of the code at each row's own place of the n, given those before it; fills a cache.
+
+        Without a prefix places count from 1: the scores of the first were given with what the cache holds.
+        """
         ...
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:

@@ -12,9 +12,7 @@ from smalti.priors.cache import Cache
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.guidance import Scorer
 from smalti.sampling.rows import draws, lay_row, window_steps
-from smalti.sampling.window import Cell
-
-MEMORY = 2**30  # bytes of caches that are kept at once, at most; windows beyond them go without
+from smalti.sampling.window import MEMORY, Cell
 
 
 class Borders:

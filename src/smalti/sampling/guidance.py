@@ -44,17 +44,25 @@ class Scorer:
         """An empty cache for batch rows."""
         return self.prior.new_cache(batch * len(self.prompts))
 
+    def part(self, cache: Cache, begin: int, end: int) -> Cache:
+        """Rows begin .. end - 1 of a cache, as far as they are filled; unguided it is a view."""
+        return cache.part(slice(begin, end), of=len(self.prompts))
+
     def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b2 m"], cache: Cache | None = None
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b2 m"] | None, cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in the prior's order; fills the cache if given."""
+        """Scores of the code after the given ones, in the prior's order; see `Prior.next`."""
         return self._guided(self.prior.next(self._doubled(codes), prefix, cache))
 
     def at(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b2 m"], places: Int64[Tensor, " b"]
+        self,
+        codes: Int64[Tensor, "b n"],
+        prefix: Int64[Tensor, "b2 m"] | None,
+        places: Int64[Tensor, " b"],
+        cache: Cache | None = None,
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place (below n), given those before it and no others."""
-        return self._guided(self.prior.at(self._doubled(codes), prefix, self._doubled(places)))
+        """Scores of the code at each row's own place, given those before it and no others; see `Prior.at`."""
+        return self._guided(self.prior.at(self._doubled(codes), prefix, self._doubled(places), cache))
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""

@@ -69,10 +69,8 @@ def lay_row(
     for fed, place in cells:
         if cache.length == 0:
             scores = scorer.next(seen[:, :place], scorer.prefix(corners, canvas.window), cache)
-        elif place - fed == 1:
-            scores = scorer.step(seen[:, fed], cache)
         else:
-            scores = scorer.extend(seen[:, fed:place], cache)[:, -1]
+            scores = scorer.next(seen[:, fed:place], None, cache)
         of_canvas = numbers + (down * canvas.grid[1] + place % width)
         seen[:, place] = choose(scores, seeds, of_canvas, canvas.choice)
     for window, new in zip(windows, seen.view(-1, *codes.shape[:1], height, width), strict=True):

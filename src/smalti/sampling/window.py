@@ -9,9 +9,12 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.priors.cache import Cache
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import choose
 from smalti.sampling.guidance import Scorer
+
+MEMORY = 2**30  # bytes of windows' caches that are kept at once, at most
 
 
 class Cell(NamedTuple):
@@ -57,17 +60,22 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     return codes
 
 
-def lay(scorer: Scorer, canvas: Canvas, codes: Tensor, cells: list[Cell]) -> None:
-    """Draw cells that do not see one another, on all canvases in one pass, into codes (b h w)."""
+def lay(scorer: Scorer, canvas: Canvas, codes: Tensor, cells: list[Cell], cache: Cache | None = None) -> None:
+    """Draw cells that do not see one another, on all canvases in one pass, into codes (b h w).
+
+    cache: the prefixes of their windows, if they are there; no cell is then the first of its window.
+    """
     longest = max(cell.place for cell in cells)
     height, width = canvas.window
     windows = [codes[:, cell.top : cell.top + height, cell.left : cell.left + width] for cell in cells]
     seen = torch.cat([window.flatten(1)[:, : longest + 1] for window in windows])
-    prefix = scorer.prefix([(cell.top, cell.left) for cell in cells], canvas.window)
+    prefix = None
+    if cache is None:
+        prefix = scorer.prefix([(cell.top, cell.left) for cell in cells], canvas.window)
     if all(cell.place == longest for cell in cells):
-        scores = scorer.next(seen[:, :longest], prefix)
+        scores = scorer.next(seen[:, :longest], prefix, cache)
     else:  # shorter ones are filled up with what stands there: no prior looks past the place it scores
-        scores = scorer.at(seen, prefix, each(canvas, [cell.place for cell in cells]))
+        scores = scorer.at(seen, prefix, each(canvas, [cell.place for cell in cells]), cache)
     numbers = each(canvas, [cell.row * canvas.grid[1] + cell.column for cell in cells])
     drawn = choose(scores, canvas.seeds.repeat(len(cells)), numbers, canvas.choice)
     for cell, new in zip(cells, drawn.chunk(len(cells)), strict=True):
