@@ -32,8 +32,7 @@ def main() -> None:
     """One row for each ladder."""
     given = common.options(__doc__)
     size = {"layers": 1, "width": 64} if given.short else {"layers": 6, "width": 512}
-    turns = 3 if given.short else 5
-    rows = [climb(*ladder, turns=turns) for ladder in ladders(given, size)]
+    rows = [climb(*ladder, turns=3) for ladder in ladders(given, size)]
     common.report("scaling", rows, given.out, device=given.device, size=size)
 
 
@@ -41,7 +40,7 @@ def ladders(given: Options, size: Mapping[str, int]) -> list[tuple[str, str, Lad
     """Work, what grows, and the work at every size."""
     device = given.device
     window, near = models.generator(**size).to(device), models.neighbourhood(**size).to(device)
-    sides = (20, 24, 32) if given.short else (24, 32, 48, 64)
+    sides = (20, 24, 32) if given.short else (24, 32, 48)
     windows = (4, 8, 16) if given.short else (8, 12, 16, 24, 32)
     batches = (1, 4, 16) if given.short else (1, 2, 4, 8, 16, 32, 64)
     codes = CODES[:3] if given.short else CODES
