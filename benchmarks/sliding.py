@@ -34,7 +34,7 @@ TURNS, ENOUGH = 3, 60.0  # no further turn of a row after so many seconds
 
 
 def main() -> None:
-    """All canvases, both precisions."""
+    """All canvases, with a map the first; both precisions."""
     given = common.options(__doc__)
     size = {"layers": 2, "width": 128} if given.short else {"layers": 12, "width": 512}
     grids = ((17, 24),) if given.short else GRIDS[1:2] if given.figures else GRIDS

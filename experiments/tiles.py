@@ -24,27 +24,28 @@ from smalti.tokenizer import Tokenizer
 TILES = (4, 8, 16, 24, 32)
 
 
-def main(run: Path, out: Path) -> None:
-    """A line of numbers a tile size, and a sheet of one photograph without and with tiles."""
+def main(model: Path, out: Path) -> None:
+    """A line of numbers and a picture of the second photograph (coins) for each size of tile, 0 without."""
     out.mkdir(parents=True)
-    tokenizer = smalti.load(run)
-    assert isinstance(tokenizer, Tokenizer), f"a tokenizer at {run}"
+    tokenizer = smalti.load(model)
+    assert isinstance(tokenizer, Tokenizer), f"a tokenizer at {model}"
     pictures = [whole(pixels, tokenizer.factor) for _, pixels, _ in photographs.parts(CROP)]
     codes = [tokenizer.encode(picture) for picture in pictures]
     rebuilt = [tokenizer.decode(each) for each in codes]
-    for tile in (None, *TILES):
+    for size in (0, *TILES):
+        tile = size or None
         tiled_codes = [tokenizer.encode(picture, tile) for picture in pictures]
         tiled = [tokenizer.decode(each, tile) for each in tiled_codes]
         same = [(a == b).float().mean().item() for a, b in zip(codes, tiled_codes, strict=True)]
         row = {
-            "tile": tile,
+            "tile": size,
             "dB to the photograph": mean_db(tiled, pictures),
             "dB to untiled": mean_db(tiled, rebuilt),
             "equal codes": mean(same),
         }
         print(json.dumps(row), flush=True)
-        shown = images.to_uint8(tiled[1].clamp(-1, 1))[0]
-        images.save_png(out / f"tile-{tile}.png", shown, row)
+        shown = images.to_uint8(tiled[1])[0]
+        images.save_png(out / f"tile-{size}.png", shown, row)
 
 
 def whole(pixels: Tensor, factor: int) -> Tensor:

@@ -158,13 +158,12 @@ def test_what_the_cache_holds_goes_before(case, given, count):
     scores = prior(codes, prefix)
     filled = prior.new_cache(len(codes))
     prior.next(codes[:, :given], prefix, filled)
-    some = filled.part(slice(1, 3), of=1)
+    some = filled.part(1, 3)
     found = prior.next(codes[1:3, given : given + count], None, some)
     torch.testing.assert_close(found, scores[1:3, given + count], rtol=1e-5, atol=1e-5)
     assert some.length == filled.length + count
-    assert filled.part(slice(0, 1), of=len(codes)).keys[0].equal(filled.keys[0])
     for places in torch.tensor([[1, count, 1 + count // 2], [count, 1, 1]]):
-        own = prior.at(codes[:, given : given + count + 1], None, places, filled.part(slice(None), of=1))
+        own = prior.at(codes[:, given : given + count + 1], None, places, filled.part(0, 3))
         torch.testing.assert_close(own, scores[torch.arange(3), given + places], rtol=1e-5, atol=1e-5)
 
 
@@ -176,8 +175,12 @@ def test_a_cache_holds_one_window(case):
     assert cache.length == cache.keys[0].shape[2]
     with pytest.raises(AssertionError):
         prior.step(codes[:, 0], cache)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="a prefix, or"):
         prior.next(codes[:, :1], None)
+    with pytest.raises(AssertionError, match="a prefix, or"):
+        prior.extend(codes[:, :1], prior.new_cache(len(codes)))
+    with pytest.raises(AssertionError, match="a code or more"):
+        prior.next(codes[:, :0], None, cache)
     with pytest.raises((AssertionError, RuntimeError)):
         prior.extend(codes[:, :2], cache)
     with pytest.raises(AssertionError, match="filled"):

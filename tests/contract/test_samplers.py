@@ -13,7 +13,7 @@ from smalti.orders import order
 from smalti.priors import PRIORS
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Scope
-from smalti.sampling import borders, plain, prefixes, wavefront, window
+from smalti.sampling import borders, guidance, plain, wavefront, window
 from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice, choose
@@ -167,12 +167,10 @@ def test_wavefront_equals_window(side, scale, monkeypatch):
         canvas = blank(grid, side, choice=Choice(top_k=9, temperature=0.8))
         expected = window.draw(scorer_of(HashPrior(), 3, scale), canvas)
         assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
-        with monkeypatch.context() as patched:  # as on an accelerator
-            patched.setattr(wavefront.Borders, "lay", lambda borders, cell: False)
-            assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
+        assert as_on_an_accelerator(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
         with monkeypatch.context() as patched:  # room for no cache, or for two
             for room in (0, 2 * HashPrior().new_cache(6 if scale != 1 else 3).nbytes):
-                patched.setattr(borders, "MEMORY", room)
+                patched.setattr(guidance, "MEMORY", room)
                 assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
         assert draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
         assert expected.unique().numel() > 1
@@ -240,6 +238,8 @@ def test_priors_of_the_shelf(kind, scale):
         canvas = blank(grid, (4, 4))
         expected = window.draw(scorer_of(prior, 3, scale), canvas)
         assert draw(scorer_of(prior, 3, scale), canvas).equal(expected)
+        if grid != (4, 4):
+            assert as_on_an_accelerator(scorer_of(prior, 3, scale), canvas).equal(expected)
         if scale == 1:
             assert by_hand(prior, prompt_of(3), canvas).equal(expected)
 
@@ -345,7 +345,7 @@ def test_a_window_that_stands_still_is_filled_once(room, monkeypatch):
 
     Of 6 rows 3 share the upper windows, 2 the lower ones. Without room for caches, once a row.
     """
-    monkeypatch.setattr(borders, "MEMORY", room)
+    monkeypatch.setattr(guidance, "MEMORY", room)
     filled = []
 
     class Filled(HashPrior):
@@ -361,33 +361,48 @@ def test_a_window_that_stands_still_is_filled_once(room, monkeypatch):
     assert (kept, alone) == ((2 * (7 + 7 + 2), 2 * 5) if room else (2 * 6 * 2, 2 * 6 * 5))
 
 
-@pytest.mark.parametrize("room", [1, 5, 2**10])
+@pytest.mark.parametrize(("room", "fills"), [(1, 0), (4 * 4 - 1, 0), (4 * 4, 8), (2**10, 1)])
 @pytest.mark.parametrize("scale", [1.0, 2.5])
-def test_prefixes_are_fed_ahead(room, scale, monkeypatch):
+def test_prefixes_are_fed_ahead(room, fills, scale, monkeypatch):
     """Each window's prefix once, for as many windows at once as there is room for; the codes without it."""
     scorer, canvas = scorer_of(HashPrior(), 2, scale), blank((7, 14), (4, 4), num=2)
-    monkeypatch.setattr(prefixes, "MEMORY", room * scorer.new_cache(2).nbytes)
+    monkeypatch.setattr(guidance, "MEMORY", room * scorer.new_cache(2).nbytes)
     expected, calls, fed = window.draw(scorer, canvas), [], scorer.prior._fed
 
     def spied(codes, prefix, cache):
-        calls.append((len(codes), codes.shape[1], prefix is not None))
+        calls.append((len(codes), prefix is not None, cache is not None))
         return fed(codes, prefix, cache)
 
     monkeypatch.setattr(scorer.prior, "_fed", spied)
     assert as_on_an_accelerator(scorer, canvas).equal(expected)
-    half = len(scorer.prompts) * 2  # rows of one window
-    filled = [rows // half for rows, count, is_filled in calls if is_filled and count == 0]
     steps = list(passes(canvas.known, canvas.window))
-    assert sum(filled) == 7 * 14 + 1  # that of the first cell again, as its scores are those of the prefix
-    assert max(filled) <= max(room, *map(len, steps))
-    assert len(calls) - len(filled) == len(steps) - 1
-    assert len(filled) - 1 == {1: len(steps), 2**10: 1}.get(room, len(filled) - 1)
-    assert 7 * 14 / max(room, *map(len, steps)) <= len(filled) - 1 <= len(steps)
+    assert max(map(len, steps)) == 4
+    ahead = [rows for rows, has_prefix, has_cache in calls if has_prefix and has_cache]
+    assert len(ahead) == fills
+    alone = [has_prefix for _, has_prefix, has_cache in calls if not has_cache]
+    if fills:  # all but the first cell, whose scores are those of the prefix
+        assert sum(ahead) == (7 * 14 - 1) * 2 * len(scorer.prompts)
+        assert len(calls) - fills == len(steps)
+        assert len(alone) == 1
+    else:
+        assert len(alone) == len(calls) == len(steps)
+
+
+def test_prefixes_of_one_token_are_not_fed_ahead(monkeypatch):
+    @dataclass
+    class OneToken(MapPrompt):
+        def window(self, top, left, height, width):
+            return self.marks[:, None]
+
+    scorer = Scorer(HashPrior(), OneToken(marks=torch.arange(3)), limit=17)
+    monkeypatch.setattr(Scorer, "fill", None)
+    canvas = blank((6, 9), (4, 4))
+    assert as_on_an_accelerator(scorer, canvas).equal(window.draw(scorer, canvas))
 
 
 def test_caches_at_the_borders_are_few_and_dropped(monkeypatch):
     scorer, canvas = scorer_of(HashPrior(), 2), blank((9, 12), (4, 6), num=2)
-    monkeypatch.setattr(borders, "MEMORY", 3 * scorer.new_cache(2).nbytes + 1)
+    monkeypatch.setattr(guidance, "MEMORY", 3 * scorer.new_cache(2).nbytes + 1)
     codes, most = canvas.codes.clone(), 0
     kept = borders.Borders(scorer, canvas, codes)
     for cell in itertools.chain.from_iterable(passes(canvas.known, canvas.window)):

@@ -33,21 +33,14 @@ class Cache:
         parts = (*self.keys, *self.values, self.shift, self.tokens)
         return sum(part.nbytes for part in parts if part is not None)
 
-    def part(self, rows: slice, of: int) -> "Cache":
-        """These rows of each of so many equal parts of the batch, as far as they are filled.
-
-        Of one part it is a view, of more a copy.
-        """
-
-        def taken(whole: Tensor) -> Tensor:
-            return whole.view(of, -1, *whole.shape[1:])[:, rows].flatten(0, 1)
-
+    def part(self, begin: int, end: int) -> "Cache":
+        """Rows begin .. end - 1 of the batch: a view, whose length is its own from now on."""
         return Cache(
-            keys=tuple(map(taken, self.keys)),
-            values=tuple(map(taken, self.values)),
+            keys=tuple(each[begin:end] for each in self.keys),
+            values=tuple(each[begin:end] for each in self.values),
             length=self.length,
-            shift=None if self.shift is None else taken(self.shift),
-            tokens=None if self.tokens is None else taken(self.tokens),
+            shift=None if self.shift is None else self.shift[begin:end],
+            tokens=None if self.tokens is None else self.tokens[begin:end],
         )
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

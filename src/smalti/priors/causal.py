@@ -56,11 +56,12 @@ class Causal(nn.Module, ABC):
 
     def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
         """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
-        return self.head(self._run(self._embed_more(codes, cache), cache))
+        return self.head(self._run(self._fed(codes, None, cache), cache))
 
     def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> Tensor:
         if cache is None or cache.length == 0:
             assert prefix is not None, "a prefix, or a cache that holds it"
             return self._embed(codes, prefix)
         assert prefix is None, "the cache is filled: it holds the prefix"
+        assert codes.shape[1], "a code or more after what the cache holds"
         return self._embed_more(codes, cache)

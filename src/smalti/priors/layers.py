@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FEW = 64  # rows up to which the weights' way to the processor is what costs
-SOME, SEVERAL, MANY = 4, 14, 48  # rows of float32
-PIECE = 64 * 1024  # weights of a piece at least, up to SEVERAL rows, which MKL multiplies as they lie
-PIECES = 8  # beyond, where it copies them first; weights that do not give so many are left whole
-SHORT = 4096  # numbers that one core computes faster than two agree on sharing them
+TURNED_TO = 64  # rows of bfloat16 that are quicker as (W x^T)^T
+CUT_FROM, SMALL_TO, CUT_TO = 4, 14, 48  # rows of float32 that are quicker by pieces of the weights
+PIECE = 64 * 1024  # weights of a piece at least, up to SMALL_TO rows: MKL takes them from where they lie
+PIECES = 8  # beyond SMALL_TO rows, where MKL copies weights first; fewer, smaller pieces are not worth it
+ALONE = 4096  # numbers that one core computes faster than two agree on sharing them
 
 
 class Linear(nn.Linear):
@@ -18,7 +18,7 @@ class Linear(nn.Linear):
 
     On a CPU without gradients, measured on two cores with AMX (torch 2.13, oneDNN 3.12, MKL): one row is
     quicker as a matrix times a vector. In bfloat16 few rows are quicker as (W x^T)^T, with the bias added
-    after rounding; in float32 some rows are quicker by pieces of the output, by 6 to 40 %, than in the one
+    after rounding; in float32 some rows are quicker by pieces of the output, by 6 to 30 %, than in the one
     product that MKL would share out (more cores were not tried).
     """
 
@@ -30,14 +30,19 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """... i -> ... o."""
         weight, bias, rows = self.weight, self.bias, x.numel() // self.in_features
-        if not 0 < rows <= FEW or x.dtype is not weight.dtype or not x.is_cpu or torch.is_grad_enabled():
+        if (
+            not 0 < rows <= TURNED_TO
+            or x.dtype is not weight.dtype
+            or not x.is_cpu
+            or torch.is_grad_enabled()
+        ):
             return F.linear(x, weight, bias)
         if rows == 1 and x.dtype in (torch.float32, torch.bfloat16):
             found = torch.mv(weight, x.reshape(-1))
         elif x.dtype is torch.bfloat16:
             # laid out as any output is: with other strides attention would take its slow, unfused way
             found = torch.mm(weight, x.reshape(rows, -1).t()).t().contiguous()
-        elif x.dtype is torch.float32 and self.pieces > 1 and SOME <= rows <= MANY:
+        elif x.dtype is torch.float32 and self.pieces > 1 and CUT_FROM <= rows <= CUT_TO:
             found = self._in_pieces(x.reshape(rows, -1))
         else:
             return F.linear(x, weight, bias)
@@ -46,7 +51,7 @@ class Linear(nn.Linear):
         return found.view(*x.shape[:-1], -1)
 
     def _in_pieces(self, rows: Tensor) -> Tensor:
-        count = self.pieces if len(rows) <= SEVERAL else PIECES
+        count = self.pieces if len(rows) <= SMALL_TO else PIECES
         pieces = self.weight.view(count, -1, self.in_features).transpose(1, 2)
         found = torch.bmm(rows.expand(count, -1, -1), pieces)
         return found.transpose(0, 1).reshape(len(rows), -1)
@@ -65,7 +70,7 @@ class GELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape in and out."""
-        if x.numel() > SHORT or x.dtype is not torch.float32 or not x.is_cpu or torch.is_grad_enabled():
+        if x.numel() > ALONE or x.dtype is not torch.float32 or not x.is_cpu or torch.is_grad_enabled():
             return F.gelu(x)
         return torch.addcmul(x, x, torch.erf(x * math.sqrt(0.5))).mul_(0.5)
 

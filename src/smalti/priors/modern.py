@@ -107,12 +107,13 @@ class Modern(nn.Module):
 
     def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
         """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
-        return self.head(self._run(self.dropout(self.table(codes)), cache.shift, cache))
+        return self.head(self._run(*self._fed(codes, None, cache), cache))
 
     def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor | None]:
         """What goes into the first layer, and what tunes all of them; the latter is kept in the cache."""
         if cache is not None and cache.length:
             assert prefix is None, "the cache is filled: it holds the prefix"
+            assert codes.shape[1], "a code or more after what the cache holds"
             return self.dropout(self.table(codes)), cache.shift
         assert prefix is not None, "a prefix, or a cache that holds it"
         shift = self._shift(prefix)

@@ -154,6 +154,7 @@ class Neighbourhood(nn.Module):
             codes, first = torch.cat((prefix, codes), 1), 0
         else:
             assert prefix is None, "the cache is filled: it holds the prefix"
+            assert codes.shape[1], "a code or more after what the cache holds"
             first = self.prefix_length + cache.length - 1
         end = first + codes.shape[1]
         cache.tokens[:, first:end] = codes

@@ -29,9 +29,9 @@ class Prior(Protocol):
     """A member of the shelf.
 
     Place i of n is scored given the prefix and the codes at places before i. `forward`, `next`, `at`, `step`
-    and `extend` give the same scores up to rounding. A prefix of None is one that the cache holds, with the
-    codes before those that are given, of which there is one or more. Who sets a cache's length back takes the
-    last codes out of it again.
+    and `extend` give the same scores up to rounding. A prefix of None is one that the cache holds, with
+    the codes before those that are fed, of which there is one or more. Who sets a cache's length back takes
+    the last codes out of it again.
     """
 
     codebook_size: int  # v, codes that are scored
@@ -59,7 +59,7 @@ class Prior(Protocol):
     ) -> Float[Tensor, "b v"]:
         """Scores of the code at each row's own place of the n, given those before it; fills a cache.
 
-        Without a prefix places count from 1: the scores of the first were given with what the cache holds.
+        Without a prefix these are places 1 .. n - 1: the first one's scores came with what the cache holds.
         """
         ...
 

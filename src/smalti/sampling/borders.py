@@ -12,7 +12,7 @@ from smalti.priors.cache import Cache
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.guidance import Scorer
 from smalti.sampling.rows import draws, lay_row, window_steps
-from smalti.sampling.window import MEMORY, Cell
+from smalti.sampling.window import Cell
 
 
 class Borders:
@@ -25,7 +25,7 @@ class Borders:
             {at: cells for _, cells in along for at in cells}
             for along in window_steps(canvas.grid, canvas.window, canvas.stride, canvas.shift)
         )
-        self.room = MEMORY // max(1, scorer.new_cache(len(codes)).nbytes)  # caches that may be kept
+        self.room = scorer.room(len(codes))  # caches that may be kept; windows beyond them go without
         self.caches: dict[tuple[int, int], Cache] = {}  # by top and left of their windows
 
     def lay(self, cell: Cell) -> bool:

@@ -48,7 +48,7 @@ def together(
 ) -> int:
     """Rows of a batch that one canvas stands for: windows that are seen or held at once, at the most.
 
-    Not counted are caches at the borders of a moving window, which have a bound of their own.
+    Not counted are caches of a moving window, at borders or of prefixes, which have a bound of their own.
     """
     if isinstance(prior, Local):
         return band.together(grid, window, prior)

@@ -4,6 +4,7 @@ It is LlamaGen's; papers that write c + w (c - u) mean s = 1 + w.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,6 +15,8 @@ from smalti.precision import beyond_fp16
 from smalti.priors.band import Band
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Local, Prior
+
+MEMORY = 2**30  # bytes of caches that are kept at once, at most
 
 
 class Scorer:
@@ -44,9 +47,23 @@ class Scorer:
         """An empty cache for batch rows."""
         return self.prior.new_cache(batch * len(self.prompts))
 
-    def part(self, cache: Cache, begin: int, end: int) -> Cache:
-        """Rows begin .. end - 1 of a cache, as far as they are filled; unguided it is a view."""
-        return cache.part(slice(begin, end), of=len(self.prompts))
+    def room(self, batch: int) -> int:
+        """Caches for batch rows that may be kept at once: of a gigabyte in all."""
+        return MEMORY // max(1, self.new_cache(batch).nbytes)
+
+    def fill(self, cache: Cache, prefixes: Sequence[Int64[Tensor, "b2 m"]]) -> list[Cache]:
+        """Feed prefixes, as `prefix` gives them, in one pass; a view of the cache for each, to go on from.
+
+        What the cache held before is lost.
+        """
+        if not prefixes:
+            return []
+        cache.length = 0
+        tokens = torch.cat(list(prefixes))
+        filled = cache.part(0, len(tokens))
+        self.prior.next(tokens.new_empty(len(tokens), 0), tokens, filled)  # scores are asked for with codes
+        ends = [0, *accumulate(map(len, prefixes))]
+        return [filled.part(*rows) for rows in pairwise(ends)]
 
     def next(
         self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b2 m"] | None, cache: Cache | None = None

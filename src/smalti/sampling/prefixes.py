@@ -1,46 +1,49 @@
 """Prefixes of windows, fed ahead for many windows in one pass: a step then feeds its cells' codes alone.
 
-With a map as condition each window has a prefix of its own, as long as the window, and it does not hang on
+With a condition of many tokens, such as a map, each window has a prefix of its own, which does not hang on
 what is laid. So of the 392 tokens that a cell in the middle of a canvas takes at 16x16 cells, 256 leave the
-path on which one step waits for the other.
+path on which one step waits for the other. Windows that cells share at the borders are fed once for each.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from jaxtyping import Int64
 from torch import Tensor
 
 from smalti.priors.cache import Cache
 from smalti.sampling.guidance import Scorer
-from smalti.sampling.window import MEMORY, Cell
+from smalti.sampling.window import Cell
+
+STEPS = 4  # to feed ahead at once, at least: fewer do not repay the pass over their prefixes
 
 
 def ahead(
-    scorer: Scorer, codes: Int64[Tensor, "b h w"], steps: Iterable[list[Cell]], size: tuple[int, int]
+    scorer: Scorer, codes: Int64[Tensor, "b h w"], steps: Sequence[list[Cell]], size: tuple[int, int]
 ) -> Iterator[tuple[list[Cell], Cache | None]]:
-    """Each step's cells, with the prefixes of their windows (of this size) in a cache.
+    """Each step's cells, with the prefixes of their windows (of this size) in a cache, good until the next.
 
-    None where a cell is the first of its window: its scores are those of the prefix itself.
+    None where prefixes have one token, where there is no room for the caches of a few steps, and for cells of
+    which one is the first of its window: its scores are those of the prefix itself.
     """
-    batch = len(codes)
-    room = max(1, MEMORY // max(1, scorer.new_cache(batch).nbytes))  # windows
+    most = max(map(len, steps), default=0)
+    room = min(scorer.room(len(codes)), sum(map(len, steps)))  # windows
+    if room < most * min(STEPS, len(steps)) or scorer.prefix([(0, 0)], size).shape[1] == 1:
+        yield from ((cells, None) for cells in steps)
+        return
+    cache = scorer.new_cache(room * len(codes))
     for group in _groups(steps, room):
-        windows = [(cell.top, cell.left) for cells in group for cell in cells]
-        cache = scorer.new_cache(len(windows) * batch)
-        scorer.next(codes.new_empty(len(windows) * batch, 0), scorer.prefix(windows, size), cache)
-        done = 0
+        ready = [cells for cells in group if all(cell.place for cell in cells)]
+        prefixes = [scorer.prefix([(cell.top, cell.left) for cell in cells], size) for cells in ready]
+        rows = iter(scorer.fill(cache, prefixes))
         for cells in group:
-            end = done + len(cells)
-            is_first = any(cell.place == 0 for cell in cells)
-            yield cells, None if is_first else scorer.part(cache, done * batch, end * batch)
-            done = end
+            yield cells, next(rows) if all(cell.place for cell in cells) else None
 
 
-def _groups(steps: Iterable[list[Cell]], room: int) -> Iterator[list[list[Cell]]]:
-    """Steps one after the other, as many as there is room for their windows; one at least."""
+def _groups(steps: Sequence[list[Cell]], room: int) -> Iterator[list[list[Cell]]]:
+    """Steps one after the other, as many as there is room for their windows."""
     group: list[list[Cell]] = []
     for cells in steps:
-        if group and sum(map(len, group)) + len(cells) > room:
+        if sum(map(len, group)) + len(cells) > room:
             yield group
             group = []
         group.append(cells)

@@ -7,7 +7,7 @@ reads takes fewer.
 
 At the borders a window stands still for half its side. On a CPU, where a pass over four windows takes four
 times as long as one over one, its cells are then laid one after the other with a cache (`borders`). An
-accelerator has fewer steps without; there the prefixes of maps are fed ahead (`prefixes`).
+accelerator has fewer steps without; there prefixes of many tokens are fed ahead (`prefixes`).
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from smalti.priors.cache import Cache
 from smalti.sampling.borders import Borders
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.diagonals import diagonals, longest
@@ -28,7 +27,7 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     """Lay the unknown cells, the same codes as `window.draw`; the prior's order must be row-major."""
     codes = canvas.codes.clone()
     canvas.progress(int(canvas.known.sum()) * len(codes))
-    steps = passes(canvas.known, canvas.window, canvas.shift, canvas.stride)
+    steps = list(passes(canvas.known, canvas.window, canvas.shift, canvas.stride))
     way = _with_borders if codes.device.type == "cpu" else _with_prefixes
     for cells in way(scorer, canvas, codes, steps):
         canvas.progress(len(cells) * len(codes))
@@ -36,7 +35,7 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
 
 
 def _with_borders(
-    scorer: Scorer, canvas: Canvas, codes: Tensor, steps: Iterator[list[Cell]]
+    scorer: Scorer, canvas: Canvas, codes: Tensor, steps: list[list[Cell]]
 ) -> Iterator[list[Cell]]:
     """Lay each step's cells, those at the borders with a cache; give what is laid."""
     borders = Borders(scorer, canvas, codes)
@@ -48,14 +47,10 @@ def _with_borders(
 
 
 def _with_prefixes(
-    scorer: Scorer, canvas: Canvas, codes: Tensor, steps: Iterator[list[Cell]]
+    scorer: Scorer, canvas: Canvas, codes: Tensor, steps: list[list[Cell]]
 ) -> Iterator[list[Cell]]:
-    """Lay each step's cells in one pass, prefixes of more than a token fed before; give what is laid."""
-    if scorer.prefix([(0, 0)], canvas.window).shape[1] == 1:
-        prepared: Iterator[tuple[list[Cell], Cache | None]] = ((cells, None) for cells in steps)
-    else:
-        prepared = ahead(scorer, codes, steps, canvas.window)
-    for cells, cache in prepared:
+    """Lay each step's cells in one pass, prefixes of many tokens fed before; give what is laid."""
+    for cells, cache in ahead(scorer, codes, steps, canvas.window):
         lay(scorer, canvas, codes, cells, cache)
         yield cells
 

@@ -14,8 +14,6 @@ from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import choose
 from smalti.sampling.guidance import Scorer
 
-MEMORY = 2**30  # bytes of windows' caches that are kept at once, at most
-
 
 class Cell(NamedTuple):
     """A cell of a canvas and the window through which the prior sees it."""

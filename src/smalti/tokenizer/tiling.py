@@ -2,10 +2,10 @@
 
 What it changes. The networks are not local: each group norm takes its mean and variance over the whole
 picture, and attention sees every cell. A tile has its own, so that the result is another one, however wide
-the overlap. The demo's tokenizer, trained on crops of 8x8 cells, gives photographs other codes in tiles of 16
-cells (36 % are equal), but is as near to them: 25.3 dB, and 24.3 in one piece. Tiles as small as the crops
-show: colours shift at 8 cells, and edges of tiles are seen at 4 (experiments/tiles.py). A picture of one tile
-is not changed at all. Fading hides the seams that would else be seen in even areas.
+the overlap. The demo's tokenizer, trained on crops of 8x8 cells, gives its photographs other codes in tiles
+of 16 cells (36 % are equal), but is no further from them: 25.3 dB, and 24.3 in one piece. Tiles as small as
+the crops show: colours shift at 8 cells, and edges of tiles are seen at 4 (experiments/tiles.py). A picture
+of one tile is not changed at all. Fading hides the seams that would else be seen in even areas.
 """
 
 from collections.abc import Callable, Iterator
