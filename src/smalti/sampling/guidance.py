@@ -51,7 +51,7 @@ class Scorer:
         """Caches for batch rows that may be kept at once: of a gigabyte in all."""
         return MEMORY // max(1, self.new_cache(batch).nbytes)
 
-    def fill(self, cache: Cache, prefixes: Sequence[Int64[Tensor, "b2 m"]]) -> list[Cache]:
+    def fill(self, cache: Cache, prefixes: Sequence[Int64[Tensor, "_ m"]]) -> list[Cache]:
         """Feed prefixes, as `prefix` gives them, in one pass; a view of the cache for each, to go on from.
 
         What the cache held before is lost.
