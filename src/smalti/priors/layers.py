@@ -9,7 +9,7 @@ from torch import Tensor, nn
 TURNED_TO = 64  # rows of bfloat16 that are quicker as (W x^T)^T
 CUT_FROM, SMALL_TO, CUT_TO = 4, 14, 48  # rows of float32 that are quicker by pieces of the weights
 PIECE = 64 * 1024  # weights of a piece at least, up to SMALL_TO rows: MKL takes them from where they lie
-PIECES = 8  # beyond SMALL_TO rows, where MKL copies weights first; fewer, smaller pieces are not worth it
+PIECES = 8  # beyond SMALL_TO rows, where MKL copies weights first; weights too few for so many stay whole
 ALONE = 4096  # numbers that one core computes faster than two agree on sharing them
 
 
