@@ -55,13 +55,13 @@ class TwoForwardStep:
 
     def _critic_turn(self, real: Tensor, factor: float) -> dict[str, Tensor]:
         self._give_turn(1)
-        rebuilt, _, _ = self.autoencoder(real)
+        rebuilt, _, codes = self.autoencoder(real)
         self._nll(real, rebuilt)
         of_real, of_fake = self.critic(real.detach()), self.critic(rebuilt.detach())
         loss = factor * 0.5 * (F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean())
         self._move(1, loss)
         told = {"discriminator_loss": loss, "logits_real": of_real.mean()}
-        return {**told, "logits_fake": of_fake.mean()}
+        return {**told, "logits_fake": of_fake.mean(), "codes_of_critic": codes}
 
     def _nll(self, real: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
         p = self.distance(real, rebuilt)  # b

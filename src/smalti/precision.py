@@ -1,6 +1,8 @@
 """Number types of networks: their names, those a device computes in, and the one that is quickest on it."""
 
+import platform
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -52,6 +54,16 @@ def parse(asked: torch.dtype | str) -> torch.dtype | Literal["auto"]:
     return found
 
 
+def of_cache(weights: torch.dtype, device: torch.device) -> torch.dtype:
+    """What a prior kept in a type holds keys and values in: fp32 for bf16 on a CPU without AMX.
+
+    There attention of one place in bf16 takes 2 to 4 times as long (torch 2.13; 1 and 8 rows, 64 to 200
+    places).
+    """
+    in_fp32 = weights is torch.bfloat16 and device.type == "cpu" and not has_amx()
+    return torch.float32 if in_fp32 else weights
+
+
 def beyond_fp16(part: str) -> UserError:
     """What to say where a part of a model, kept in fp16, gives numbers that are not finite."""
     expected, remedy = f"a {part} within the range of fp16", "--precision bf16, or dtype='bf16'"
@@ -79,6 +91,17 @@ def computes_bf16(device: torch.device) -> bool:
         return False
     features = _cpu_features()
     return any(features.get(feature, False) for feature in ("amx_bf16", "avx512_bf16", "arm_bf16"))
+
+
+@cache
+def has_amx() -> bool:
+    """Whether the CPU multiplies tiles of bf16, as Intel's do from Sapphire Rapids on."""
+    return bool(_cpu_features().get("amx_bf16", False))
+
+
+def is_x86() -> bool:
+    """Whether the CPU is one of x86-64."""
+    return platform.machine() in ("x86_64", "AMD64")
 
 
 def _cpu_features() -> dict[str, Any]:

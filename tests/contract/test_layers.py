@@ -1,57 +1,92 @@
-"""The priors' layers are torch's whatever the rows, and keep their gradients."""
+"""The priors' layers are torch's, while drawing up to rounding, whatever the rows; gradients are kept."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from smalti.priors.layers import (
-    ALONE,
-    CUT_FROM,
-    CUT_TO,
-    GELU,
-    PIECE,
-    PIECES,
-    SMALL_TO,
-    TURNED_TO,
-    LayerNorm,
-    Linear,
-)
+from smalti import precision
+from smalti.priors import layers
+from smalti.priors.layers import LayerNorm, Linear, drawing
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 7, TURNED_TO, TURNED_TO + 1])
+@pytest.fixture(params=[True, False], ids=["amx", "no amx"])
+def amx(request, monkeypatch):
+    monkeypatch.setattr(layers, "has_amx", lambda: request.param)
+    return request.param
+
+
+def plain(layer, x):
+    found = F.linear(x, layer.weight, layer.bias)
+    return F.gelu(found) if layer.then_gelu else found
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 64, 65])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("bias", [True, False])
-def test_it_is_linear(rows, dtype, bias, monkeypatch):
+@pytest.mark.parametrize(
+    "how", [{}, {"bias": False}, {"then_gelu": True}, {"bias": False, "then_gelu": True}]
+)
+def test_it_is_linear_while_drawing(rows, dtype, how, amx, monkeypatch):
+    if dtype == torch.bfloat16 and not precision.computes_bf16(torch.device("cpu")):
+        pytest.skip("this CPU does not compute in bf16")
     torch.manual_seed(rows)
     taken, multiply = [], torch.mv
     monkeypatch.setattr(torch, "mv", lambda a, b: taken.append(1) or multiply(a, b))
-    layer = Linear(24, 40, bias=bias).to(dtype)
+    layer = Linear(24, 40, **how).to(dtype)
     x = torch.randn(1, 24, rows).to(dtype).permute(2, 0, 1)
-    expected = F.linear(x.double(), layer.weight.double(), layer.bias.double() if bias else None)
-    with torch.no_grad():
+    with torch.inference_mode(), drawing(nn.Sequential(layer)):
         found = layer(x)
+        assert (layer.packed is None) == (len(taken) == 1)
+    assert len(taken) == (rows == 1 and amx)
     assert found.dtype == dtype
-    assert len(taken) == (rows == 1)
     assert found.is_contiguous(), "fused attention and all that follows are quick for this layout alone"
-    atol = 1e-5 if dtype == torch.float32 else 0.02
+    expected = plain(layer.double(), x.double())
+    atol = 1e-5 if dtype == torch.float32 else 0.03
     torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0.01)
+    assert (layer.packed, layer.is_drawing) == (None, False), "no second copy is left"
 
 
-@pytest.mark.parametrize("rows", [CUT_FROM - 1, CUT_FROM, SMALL_TO, SMALL_TO + 1, CUT_TO, CUT_TO + 1])
-@pytest.mark.parametrize(("out", "pieces"), [(1024, 32), (528, 16), (264, 8), (1030, 1), (248, 1)])
-@pytest.mark.parametrize("bias", [True, False])
-def test_large_weights(rows, out, pieces, bias, monkeypatch):
-    torch.manual_seed(rows)
-    taken, multiply = [], torch.bmm
-    monkeypatch.setattr(torch, "bmm", lambda a, b: taken.append(len(b)) or multiply(a, b))
-    layer = Linear(32 * PIECE // 1024, out, bias=bias)  # of 1024 outputs 32 pieces
-    x = torch.randn(1, rows, layer.in_features)
+@pytest.mark.parametrize("then_gelu", [True, False])
+def test_else_it_is_torchs(then_gelu):
+    layer, x = Linear(24, 40, then_gelu=then_gelu), torch.randn(3, 24)
+    assert layer(x).equal(plain(layer, x))
+
+
+def test_weights_may_change_between_drawings(amx):
+    layer, x = Linear(24, 40), torch.randn(3, 24)
     with torch.no_grad():
-        found = layer(x)
-    assert found.is_contiguous()
-    torch.testing.assert_close(found, F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
-    is_cut = CUT_FROM <= rows <= CUT_TO and pieces > 1
-    assert taken == ([pieces if rows <= SMALL_TO else PIECES] if is_cut else [])
+        for _ in range(2):
+            with drawing(layer):
+                torch.testing.assert_close(layer(x), plain(layer, x), atol=1e-5, rtol=1e-5)
+            layer.weight.data += 1  # no version counter sees this
+
+
+def test_an_error_ends_a_drawing():
+    layer = Linear(24, 40)
+
+    def draw():
+        with torch.no_grad(), drawing(layer):
+            layer(torch.randn(3, 24))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw()
+    assert (layer.packed, layer.is_drawing) == (None, False)
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_where_onednn_is_not(found, monkeypatch):
+    monkeypatch.setattr(layers, "is_x86", lambda: found)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: not found)
+    layer, x = Linear(24, 40), torch.randn(3, 24)
+    with torch.no_grad(), drawing(layer):
+        assert layer(x).equal(plain(layer, x))
+        assert layer.packed is None
+
+
+def test_what_has_no_layers_can_draw():
+    with drawing(object()):
+        pass
 
 
 def test_gradients():
@@ -70,16 +105,3 @@ def test_layer_norm(dtype, gradient):
     torch.nn.init.normal_(layer.bias)
     with torch.set_grad_enabled(gradient):
         assert layer(x).equal(F.layer_norm(x, (24,), layer.weight, layer.bias, layer.eps))
-
-
-@pytest.mark.parametrize("count", [1, ALONE, ALONE + 1])
-@pytest.mark.parametrize("gradient", [True, False])
-def test_gelu(count, gradient, monkeypatch):
-    taken, erf = [], torch.erf
-    monkeypatch.setattr(torch, "erf", lambda x: taken.append(1) or erf(x))
-    x = torch.linspace(-12, 12, count).requires_grad_(gradient)
-    with torch.set_grad_enabled(gradient):
-        found = GELU()(x)
-    torch.testing.assert_close(found, F.gelu(x), atol=1e-6, rtol=1e-6)
-    assert found.requires_grad == gradient
-    assert len(taken) == (count <= ALONE and not gradient)

@@ -184,3 +184,13 @@ def test_precision_where_torch_has_no_public_question(monkeypatch):
     assert precision.computes_bf16(CPU)
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
     assert not precision.computes_bf16(CPU)
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_keys_and_values_of_bf16_are_held_in_what_attention_is_quick_in(amx, monkeypatch):
+    monkeypatch.setattr(precision, "has_amx", lambda: amx)
+    held = torch.bfloat16 if amx else torch.float32
+    assert precision.of_cache(torch.bfloat16, CPU) == held
+    assert precision.of_cache(torch.bfloat16, torch.device("cuda")) == torch.bfloat16
+    assert precision.of_cache(torch.float32, CPU) == torch.float32
+    assert precision.of_cache(torch.float16, CPU) == torch.float16

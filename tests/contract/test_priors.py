@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from smalti import config
 from smalti.errors import UserError
+from smalti.precision import of_cache
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.corrupt import corrupt
 from smalti.priors.protocol import Local, Scope
@@ -241,7 +242,7 @@ def test_half_precision(case):
         )
     narrow = prior.to(torch.bfloat16)
     cache = narrow.new_cache(len(codes))
-    assert cache.keys[0].dtype is torch.bfloat16
+    assert cache.keys[0].dtype is of_cache(torch.bfloat16, codes.device)
     narrow.next(codes[:, :2], prefix, cache)
     assert narrow.step(codes[:, 2], cache).dtype is torch.bfloat16
 

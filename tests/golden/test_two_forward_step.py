@@ -32,18 +32,46 @@ def baseline(golden) -> TwoForwardStep:
 
 
 def test_the_curve_of_2021(golden, baseline):
+    """All of it, or up to where two entries are almost equally near to a latent of the critic's pass.
+
+    From there on the curves part. Biases whose gradients are rounding alone move by whole steps of Adam, so
+    latents differ by then in the fourth digit: on an AMD EPYC with one thread (not with two) a code in step 24.
+    """
     case = golden("training_vqgan")
     pool = case.tensors["pool"].permute(0, 3, 1, 2).float() / 127.5 - 1
-    rows = [baseline.step(pool[[2 * step % 16, (2 * step + 1) % 16]]) for step in range(STEPS)]
+    codes, of_critic = (
+        case.tensors[f"lpips_eval.codes_{which}_pass"] for which in ("generator", "discriminator")
+    )
+    latents: list[torch.Tensor] = []
+    quantizer = baseline.autoencoder.quantizer
+    quantizer.register_forward_pre_hook(lambda _, given: latents.append(given[0].detach()))
+    rows = []
+    for step in range(STEPS):
+        row = baseline.step(pool[[2 * step % 16, (2 * step + 1) % 16]])
+        assert torch.equal(row.pop("codes").flatten(), codes[step])
+        found = row.pop("codes_of_critic").flatten()
+        if not torch.equal(found, of_critic[step]):
+            assert _apart(quantizer, latents[-1], found, of_critic[step]) < 1e-3
+            break
+        rows.append(row)
+    assert len(rows) >= 20, "ten steps with the critic, at the least"
     for name in rows[0]:
         got = torch.stack([row[name] for row in rows])
-        if name == "codes":
-            assert torch.equal(got.flatten(1), case.tensors["lpips_eval.codes_generator_pass"])
-            continue
         name = name if name.endswith("tor_loss") else f"log.{name}"
-        case.close(got, f"lpips_eval.{name}")
-    final = case.tensors["lpips_eval.final.decoder.conv_out.weight"]
-    torch.testing.assert_close(baseline.last_layer.detach(), final, atol=5e-7, rtol=0.0)
+        case.close(got, f"lpips_eval.{name}", rows=slice(len(rows)))
+    if len(rows) == STEPS:
+        final = case.tensors["lpips_eval.final.decoder.conv_out.weight"]
+        torch.testing.assert_close(baseline.last_layer.detach(), final, atol=5e-7, rtol=0.0)
+
+
+def _apart(quantizer, latents, found, expected) -> float:
+    """By how much two entries' distances to the latents differ, relatively, where they are not one."""
+    places = latents.movedim(1, -1).flatten(0, -2).double()
+    far, near = (
+        (places - quantizer.codebook.weight.detach().double()[codes]).square().sum(-1)
+        for codes in (found, expected)
+    )
+    return ((far - near).abs() / near).max().item()
 
 
 def test_our_step_gives_the_losses_and_gradients_of_two_passes():

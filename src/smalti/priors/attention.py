@@ -17,20 +17,20 @@ def attend(
     """Scaled dot-product attention; the heads' results stand side by side.
 
     The last q of t places ask, and each sees itself and those before; visible: which place (row) sees which
-    (column), where that is otherwise.
+    (column), where that is otherwise. Keys and values may be held in another type than queries are.
     """
     asking, held = queries.shape[2], keys.shape[2]
     if visible is None and 1 < asking < held:  # is_causal would count from the first place that is held
         visible = torch.ones(asking, held, dtype=torch.bool, device=keys.device).tril(held - asking)
     mixed = F.scaled_dot_product_attention(
-        queries,
+        queries.to(keys.dtype),
         keys,
         values,
         attn_mask=visible,
         dropout_p=dropout,
         is_causal=visible is None and asking > 1,  # one alone sees everything
     )
-    return mixed.transpose(1, 2).flatten(2)
+    return mixed.transpose(1, 2).flatten(2).to(queries.dtype)
 
 
 def last(x: Float[Tensor, "b t w"]) -> Int64[Tensor, " b"] | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from smalti.precision import of_cache
+
 
 @dataclass
 class Cache:
@@ -22,7 +24,8 @@ class Cache:
     @classmethod
     def empty(cls, batch: int, places: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
         """Unfilled; like: a table of embeddings, rows of k * e."""
-        whole = like.new_empty(2, layers, batch, heads, places, like.shape[1] // heads)
+        dtype = of_cache(like.dtype, like.device)
+        whole = like.new_empty(2, layers, batch, heads, places, like.shape[1] // heads, dtype=dtype)
         return cls(
             keys=tuple(whole[0, i] for i in range(layers)), values=tuple(whole[1, i] for i in range(layers))
         )

@@ -11,7 +11,7 @@ from smalti.priors.attention import attend, only
 from smalti.priors.block import start
 from smalti.priors.cache import Cache
 from smalti.priors.causal import Causal
-from smalti.priors.layers import GELU, Dropout, LayerNorm, Linear
+from smalti.priors.layers import Dropout, LayerNorm, Linear
 from smalti.priors.protocol import Scope
 
 
@@ -101,8 +101,7 @@ class Block(nn.Module):
         self.qkv = Linear(width, 3 * width)  # queries, keys, values one after the other
         self.out = Linear(width, width)
         self.norm2 = LayerNorm(width)
-        self.up = Linear(width, 4 * width)
-        self.gelu = GELU()
+        self.up = Linear(width, 4 * width, then_gelu=True)
         self.down = Linear(4 * width, width)
         self.dropout = Dropout(settings.residual_dropout)
 
@@ -118,7 +117,7 @@ class Block(nn.Module):
             x, queries, visible = only(x, queries, places, keys.shape[2])
         dropout = self.attention_dropout if self.training else 0.0
         x = x + self.dropout(self.out(attend(queries, keys, values, visible=visible, dropout=dropout)))
-        return x + self.dropout(self.down(self.gelu(self.up(self.norm2(x)))))
+        return x + self.dropout(self.down(self.up(self.norm2(x))))
 
 
 def _check(settings: GPTSettings, scope: Scope) -> None:

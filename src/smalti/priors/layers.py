@@ -1,60 +1,67 @@
-"""Layers that are quick for few rows on a CPU, as when codes are drawn one by one or in fronts."""
+"""Layers that are quick on a CPU while canvases are drawn: code by code, in fronts, or window by window."""
 
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TURNED_TO = 64  # rows of bfloat16 that are quicker as (W x^T)^T
-CUT_FROM, SMALL_TO, CUT_TO = 4, 14, 48  # rows of float32 that are quicker by pieces of the weights
-PIECE = 64 * 1024  # weights of a piece at least, up to SMALL_TO rows: MKL takes them from where they lie
-PIECES = 8  # beyond SMALL_TO rows, where MKL copies weights first; weights too few for so many stay whole
-ALONE = 4096  # numbers that one core computes faster than two agree on sharing them
+from smalti.precision import computes_bf16, has_amx, is_x86
+
+ROWS = 64  # that oneDNN is told of when it lays weights out: what it gives for 2 or more serves any number
 
 
 class Linear(nn.Linear):
-    """nn.Linear, up to rounding; same weights, same names.
+    """nn.Linear, same weights, same names; while `drawing` its results are the same up to rounding.
 
-    On a CPU without gradients, measured on two cores with AMX (torch 2.13, oneDNN 3.12, MKL): one row is
-    quicker as a matrix times a vector. In bfloat16 few rows are quicker as (W x^T)^T, with the bias added
-    after rounding; in float32 some rows are quicker by pieces of the output, by 6 to 30 %, than in the one
-    product that MKL would share out (more cores were not tried).
+    then_gelu: results go through the exact GELU.
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, then_gelu: bool = False
+    ) -> None:
         super().__init__(in_features, out_features, bias)
-        most = in_features * out_features // PIECE
-        self.pieces = next((n for n in (32, 16, PIECES) if n <= most and out_features % n == 0), 1)
+        self.then_gelu, self.is_drawing = then_gelu, False
+        self.packed: Tensor | None = None  # the weights as oneDNN reads them, from their first use on
 
     def forward(self, x: Tensor) -> Tensor:
         """... i -> ... o."""
-        weight, bias, rows = self.weight, self.bias, x.numel() // self.in_features
-        if (
-            not 0 < rows <= TURNED_TO
-            or x.dtype is not weight.dtype
-            or not x.is_cpu
-            or torch.is_grad_enabled()
-        ):
-            return F.linear(x, weight, bias)
-        if rows == 1 and x.dtype in (torch.float32, torch.bfloat16):
-            found = torch.mv(weight, x.reshape(-1))
-        elif x.dtype is torch.bfloat16:
-            # laid out as any output is: with other strides attention would take its slow, unfused way
-            found = torch.mm(weight, x.reshape(rows, -1).t()).t().contiguous()
-        elif x.dtype is torch.float32 and self.pieces > 1 and CUT_FROM <= rows <= CUT_TO:
-            found = self._in_pieces(x.reshape(rows, -1))
+        weight, bias = self.weight, self.bias
+        if not self.is_drawing or x.dtype is not weight.dtype:
+            found = F.linear(x, weight, bias)
+        elif x.numel() == self.in_features and has_amx():
+            found = torch.mv(weight, x.reshape(-1)).view(*x.shape[:-1], -1)
+            found = found if bias is None else found.add_(bias)
         else:
-            return F.linear(x, weight, bias)
-        if bias is not None:
-            found.add_(bias)
-        return found.view(*x.shape[:-1], -1)
+            if self.packed is None:
+                self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
+            then, how = ("gelu", "none") if self.then_gelu else ("none", "")  # of GELU the exact one
+            fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, then, [], how)
+            return fused
+        return F.gelu(found) if self.then_gelu else found
 
-    def _in_pieces(self, rows: Tensor) -> Tensor:
-        count = self.pieces if len(rows) <= SMALL_TO else PIECES
-        pieces = self.weight.view(count, -1, self.in_features).transpose(1, 2)
-        found = torch.bmm(rows.expand(count, -1, -1), pieces)
-        return found.transpose(0, 1).reshape(len(rows), -1)
+
+@contextmanager
+def drawing(prior: object) -> Iterator[None]:
+    """Within it the linear layers of a prior on a CPU are quick, and their weights stay as they are.
+
+    oneDNN gets the weights laid out as it reads them best, a second copy of them that is freed at the end:
+    the products of a step of 12 layers x 512 take 0.3 to 0.6 of their time in fp32, 0.5 to 0.6 in bf16 (an
+    AMD EPYC without AMX, two cores, torch 2.13, 1 to 64 rows). On Intel with AMX one row is quicker as a
+    matrix times a vector. It is what torch's own compiler does; elsewhere nothing is changed.
+    """
+    parts = prior.modules() if isinstance(prior, nn.Module) else ()
+    layers = [part for part in parts if isinstance(part, Linear) and part.weight.is_cpu]
+    packs = is_x86() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    types = [torch.float32, torch.bfloat16] if computes_bf16(torch.device("cpu")) else [torch.float32]
+    for layer in layers:
+        layer.is_drawing = packs and layer.weight.dtype in types
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.is_drawing, layer.packed = False, None
 
 
 class LayerNorm(nn.LayerNorm):
@@ -63,16 +70,6 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """... w -> ... w."""
         return torch.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-
-class GELU(nn.Module):
-    """The exact GELU, up to rounding: a short row in float32 is not shared between cores."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape in and out."""
-        if x.numel() > ALONE or x.dtype is not torch.float32 or not x.is_cpu or torch.is_grad_enabled():
-            return F.gelu(x)
-        return torch.addcmul(x, x, torch.erf(x * math.sqrt(0.5))).mul_(0.5)
 
 
 class Dropout(nn.Dropout):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
+from smalti.priors.attention import attend
 from smalti.priors.band import Band
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
@@ -226,7 +227,7 @@ def _mix(
     """Attention under a mask, to the cells of this pass or to all that are held once these are written."""
     if write is not None:
         keys, values = write(layer, keys=keys, values=values)
-    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible).transpose(1, 2).flatten(2)
+    return attend(queries, keys, values, visible=visible)
 
 
 def _look(grid: Tensor, cells: Tensor, offsets: tuple[tuple[int, int], ...], beyond: int) -> Tensor:

@@ -5,6 +5,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from smalti.errors import UserError
+from smalti.priors.layers import drawing
 from smalti.priors.protocol import Local, Prior
 from smalti.sampling import band, plain, standing, wavefront
 from smalti.sampling.canvas import Canvas
@@ -19,7 +20,8 @@ def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     Under a prior whose cells see only cells near them nothing moves, and a canvas has any size. UserError if
     scores leave the range of fp16.
     """
-    codes = _laid(scorer, canvas)
+    with drawing(scorer.prior):
+        codes = _laid(scorer, canvas)
     scorer.check()
     return codes
 
