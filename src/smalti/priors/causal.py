@@ -1,29 +1,38 @@
 """What members share whose tokens stand in one sequence, the prefix first: how that is scored."""
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.priors.attention import last
 from smalti.priors.cache import Cache
+from smalti.priors.layers import Linear
+
+
+class Fed(NamedTuple):
+    """What a pass is of."""
+
+    x: Float[Tensor, "b t e"]  # what goes into the first layer
+    shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where a prior takes it so
 
 
 class Causal(nn.Module, ABC):
     """Scores codes by a transformer that each member embeds for and runs in its own way; see `Prior`."""
 
-    head: nn.Module  # b t e -> b t v
+    head: Linear  # b t e -> b t v
 
     @abstractmethod
-    def _embed(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b t e"]:
-        """What is fed: the prefix's m places, then those of the codes."""
+    def _embed(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Fed:
+        """The prefix's m places, then those of the codes."""
 
     @abstractmethod
-    def _embed_more(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n e"]:
-        """What is fed of codes that come after what the cache holds."""
+    def _embed_more(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Fed:
+        """Codes that come after what the cache holds."""
 
     @abstractmethod
-    def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
+    def _run(self, fed: Fed, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
         """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
@@ -35,8 +44,8 @@ class Causal(nn.Module, ABC):
         self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
         """Scores of the code after the given ones, in one pass; fills the cache if given."""
-        x = self._fed(codes, prefix, cache)
-        return self.head(self._run(x, cache, last(x))[:, 0])
+        fed = self._fed(codes, prefix, cache)
+        return self.head(self._run(fed, cache, last(fed.x))[:, 0])
 
     def at(
         self,
@@ -46,9 +55,9 @@ class Causal(nn.Module, ABC):
         cache: Cache | None = None,
     ) -> Float[Tensor, "b v"]:
         """Scores of the code at each row's own place of the n, given those before it; see `Prior.at`."""
-        x = self._fed(codes[:, :-1], prefix, cache)
+        fed = self._fed(codes[:, :-1], prefix, cache)
         before = 0 if prefix is None else prefix.shape[1]
-        return self.head(self._run(x, cache, places + (before - 1))[:, 0])
+        return self.head(self._run(fed, cache, places + (before - 1))[:, 0])
 
     def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
         """Feed one more code a row, get the scores of the one after it."""
@@ -58,10 +67,13 @@ class Causal(nn.Module, ABC):
         """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
         return self.head(self._run(self._fed(codes, None, cache), cache))
 
-    def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> Tensor:
+    def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> Fed:
         if cache is None or cache.length == 0:
             assert prefix is not None, "a prefix, or a cache that holds it"
-            return self._embed(codes, prefix)
+            fed = self._embed(codes, prefix)
+            if cache is not None:
+                cache.shift = fed.shift
+            return fed
         assert prefix is None, "the cache is filled: it holds the prefix"
         assert codes.shape[1], "a code or more after what the cache holds"
         return self._embed_more(codes, cache)

@@ -10,7 +10,7 @@ from smalti.errors import UserError
 from smalti.priors.attention import attend, only
 from smalti.priors.block import start
 from smalti.priors.cache import Cache
-from smalti.priors.causal import Causal
+from smalti.priors.causal import Causal, Fed
 from smalti.priors.layers import Dropout, LayerNorm, Linear
 from smalti.priors.protocol import Scope
 
@@ -60,28 +60,28 @@ class GPT(Causal):
         sizes = self.settings
         return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=self.positions)
 
-    def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
+    def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         prefix_table = self.table if self.prefix_table is None else self.prefix_table
         return self._place(torch.cat((prefix_table(prefix), self.table(codes)), 1), 0)
 
-    def _embed_more(self, codes: Tensor, cache: Cache) -> Tensor:
+    def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
         return self._place(self.table(codes), cache.length)
 
-    def _place(self, tokens: Tensor, begin: int) -> Tensor:
+    def _place(self, tokens: Tensor, begin: int) -> Fed:
         """Tokens (b t e) with their positions, of which the first is `begin`."""
         end = begin + tokens.shape[1]
         assert end <= len(self.positions), f"{len(self.positions)} positions, {end} tokens"
-        return self.dropout(tokens + self.positions[begin:end])
+        return Fed(self.dropout(tokens + self.positions[begin:end]))
 
-    def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
+    def _run(self, fed: Fed, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
         """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
-        fed, top = x.shape[1], self.settings.layers - 1
+        x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
         first = cache is None or cache.length == 0  # the prefix is among what is fed
-        visible = self._visible(fed, x.device) if self.settings.unmasked and first and fed > 1 else None
+        visible = self._visible(count, x.device) if self.settings.unmasked and first and count > 1 else None
         for layer, block in enumerate(self.blocks):
             x = block(x, visible, cache, places if layer == top else None)
         if cache is not None:
-            cache.length += fed
+            cache.length += count
         return self.norm(x)
 
     def _visible(self, count: int, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ from smalti.config import Positive, Share, settings
 from smalti.priors.attention import attend, only
 from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.cache import Cache
-from smalti.priors.causal import Causal
+from smalti.priors.causal import Causal, Fed
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_where_held
@@ -69,15 +69,15 @@ class LlamaGen(Causal):
         sizes, table = self.settings, self.table.weight
         return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
 
-    def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
-        return self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1))
+    def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
+        return Fed(self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1)))
 
-    def _embed_more(self, codes: Tensor, cache: Cache) -> Tensor:
-        return self.dropout(self.table(codes))
+    def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
+        return Fed(self.dropout(self.table(codes)))
 
-    def _run(self, x: Tensor, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
+    def _run(self, fed: Fed, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
         """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
-        begin = 0 if cache is None else cache.length
+        x, begin = fed.x, 0 if cache is None else cache.length
         end, top = begin + x.shape[1], self.settings.layers - 1
         assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
         turn = self.cosines[begin:end], self.sines[begin:end]

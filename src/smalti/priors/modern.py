@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 from annotated_types import Gt
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
-from smalti.priors.attention import attend, last, only
+from smalti.priors.attention import attend, only
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.cache import Cache
+from smalti.priors.causal import Causal, Fed
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns
@@ -36,7 +36,7 @@ class ModernSettings:
     qk_norm: bool = True  # queries and keys of one length in every head: bounds attention's logits
 
 
-class Modern(nn.Module):
+class Modern(Causal):
     """p(next code) by a decoder-only transformer, built much as in arXiv:2406.06525.
 
     It lays cells in any order: a query stands at the cell that is asked for, a key at the cell whose code
@@ -72,74 +72,29 @@ class Modern(nn.Module):
         self.register_buffer("sines", sines, persistent=False)
         self._start()
 
-    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
-        """Teacher forcing: row i scores code i given the prefix and the codes before it."""
-        x = self._run(self._embed(codes[:, :-1], prefix), self._shift(prefix))
-        return self.head(x[:, prefix.shape[1] - 1 :])
-
     def new_cache(self, batch: int) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
         sizes, table = self.settings, self.table.weight
         return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
 
-    def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in one pass; fills the cache if given."""
-        x, shift = self._fed(codes, prefix, cache)
-        return self.head(self._run(x, shift, cache, last(x))[:, 0])
-
-    def at(
-        self,
-        codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"] | None,
-        places: Int64[Tensor, " b"],
-        cache: Cache | None = None,
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place of the n, given those before it; see `Prior.at`."""
-        x, shift = self._fed(codes[:, :-1], prefix, cache)
-        before = 0 if prefix is None else prefix.shape[1]
-        return self.head(self._run(x, shift, cache, places + (before - 1))[:, 0])
-
-    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
-        """Feed one more code a row, get the scores of the one after it."""
-        return self.extend(codes[:, None], cache)[:, 0]
-
-    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
-        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
-        return self.head(self._run(*self._fed(codes, None, cache), cache))
-
-    def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor | None]:
-        """What goes into the first layer, and what tunes all of them; the latter is kept in the cache."""
-        if cache is not None and cache.length:
-            assert prefix is None, "the cache is filled: it holds the prefix"
-            assert codes.shape[1], "a code or more after what the cache holds"
-            return self.dropout(self.table(codes)), cache.shift
-        assert prefix is not None, "a prefix, or a cache that holds it"
-        shift = self._shift(prefix)
-        if cache is not None:
-            cache.shift = shift
-        return self._embed(codes, prefix), shift
-
-    def _embed(self, codes: Tensor, prefix: Tensor) -> Tensor:
-        first = self.prefix_positions.expand(len(prefix), -1, -1)  # b m e
+    def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
+        first, shift = self.prefix_positions.expand(len(prefix), -1, -1), None  # b m e
         if self.shift is None:
             first = first + self.prefix_table(prefix)
-        return self.dropout(torch.cat((first, self.table(codes)), 1))
+        else:
+            shift = self.shift(F.silu(self.prefix_table(prefix[:, 0])))
+        return Fed(self.dropout(torch.cat((first, self.table(codes)), 1)), shift)
 
-    def _shift(self, prefix: Tensor) -> Tensor | None:
-        """The condition as a vector (b d) that tunes every layer, where it is not a prefix."""
-        return None if self.shift is None else self.shift(F.silu(self.prefix_table(prefix[:, 0])))
+    def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
+        return Fed(self.dropout(self.table(codes)), cache.shift)
 
-    def _run(
-        self, x: Tensor, shift: Tensor | None, cache: Cache | None = None, places: Tensor | None = None
-    ) -> Tensor:
+    def _run(self, fed: Fed, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
         """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
-        begin = 0 if cache is None else cache.length
+        x, begin = fed.x, 0 if cache is None else cache.length
         end, top = begin + x.shape[1], self.settings.layers - 1
         assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
         turn = self.cosines[begin:end], self.sines[begin:end]
-        tunings = self._tunings(shift)
+        tunings = self._tunings(fed.shift)
         for layer, block in enumerate(self.blocks):
             x = block(x, turn, tunings[layer], cache, places if layer == top else None)
         if cache is not None:
