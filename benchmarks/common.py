@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -146,6 +147,7 @@ def report(
     plain = [{key: asdict(v) if isinstance(v, Ratio) else v for key, v in row.items()} for row in rows]
     asked = (sys.modules["__main__"].__doc__ or "").split("\n\n")[0].strip().replace("\n", " ")
     told = {"name": name, "question": asked, "command": _command(), "short": "--short" in sys.argv}
+    told["date"] = date.today().isoformat()
     whole = {**told, **where, **more, "rows": plain}
     (out / f"{name}.json").write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
     print(f"{name}: {where['device']}, {where['threads']} threads, torch {where['versions']['torch']}")

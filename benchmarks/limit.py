@@ -2,9 +2,10 @@
 
 Decoding at batch 1 must read the weights and the cache for every token: these bytes over the measured memory
 bandwidth are the time it cannot do without, and that over its own time is the share. The bandwidth is that of
-a copy (bytes read and written) and of a matrix-vector product (bytes read), both over arrays of the model's
-own size, which may stay in the processor's last cache, and of twice that cache. The tokenizer is held against
-the throughput of a large square matrix product in its own precision, by counted FLOPs.
+a copy (bytes read and written) and of a matrix-vector product (bytes read), which not every processor shares
+between cores; both over arrays of the model's own size, which may stay in the processor's last cache, and of
+twice that cache. The tokenizer is held against the throughput of a large square matrix product in its own
+precision, by counted FLOPs.
 
     python benchmarks/limit.py --short --out runs/benchmarks
 """
@@ -92,9 +93,8 @@ def weights_of(model: Generator) -> int:
 
 def cache_of(model: Generator) -> int:
     """Bytes of keys and values read for all tokens of a sample: token t reads t of both, in every layer."""
-    prior = model.settings.prior
-    size = model.prior.head.weight.element_size()
-    return 2 * prior.layers * prior.width * size * TOKENS * (TOKENS + 1) // 2
+    a_token = model.prior.new_cache(1).nbytes // TOKENS  # the last code is never fed, a class is
+    return a_token * TOKENS * (TOKENS + 1) // 2
 
 
 def last_cache(device: torch.device) -> int:

@@ -33,6 +33,7 @@ that others use too, so every figure is a **ratio**: how many times longer the o
   the whole canvas is scaled up from them.
 - The algorithms of 2021 are in `benchmarks/baselines`, written from a description and held by tests against
   recorded outputs of the original.
+- Each table says when it was measured: what changed since then is not in it.
 - A share is the time that the machine's limit allows over our time.
 - `make bench` runs every script in a short form (smaller sizes, three turns). What such a run gave is marked
   *short*: it shows that the script runs, and does not count for the figure asked for.
@@ -105,7 +106,7 @@ def _table(result: Result) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     where = f"{result['threads']} threads, Python {result['python']}, {versions}"
     heading = f"### {result['name']}" + (" (short form)" if result["short"] else "")
-    told = f"{result['question']}\n\n`{result['command']}`: {where}"
+    told = f"{result['question']}\n\n`{result['command']}`, {result['date']}: {where}"
     return f"{heading}\n\n{told}\n\n{_markdown(columns, lines)}"
 
 

@@ -1,8 +1,6 @@
 """Number types of networks: their names, those a device computes in, and the one that is quickest on it."""
 
-import platform
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -15,9 +13,9 @@ DTYPES: Mapping[str, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-# Weights of a prior from which bf16 is quicker on a CPU with AMX even for one picture at a time: fp32 took
-# 0.63 of bf16's time at 0.7 million weights and 1.06 at 39 million (benchmarks/sample.py), 0.9 at 15 (once).
-# In large batches smaller ones gain too.
+# Weights of a prior from which bf16 pays on a CPU even for one picture at a time. With AMX smaller ones were
+# slower in it (fp32 took 0.63 of its time at 0.7 million weights, 1.06 at 39 million); without AMX they gain
+# 2 to 18 % up to 5 million and 37 % at 15, and in fp32 their pictures stay as they are (docs/log.md).
 LARGE = 25_000_000
 
 
@@ -55,10 +53,10 @@ def parse(asked: torch.dtype | str) -> torch.dtype | Literal["auto"]:
 
 
 def of_cache(weights: torch.dtype, device: torch.device) -> torch.dtype:
-    """What a prior kept in a type holds keys and values in: fp32 for bf16 on a CPU without AMX.
+    """What a prior kept in a type holds keys and values of a window in: fp32 for bf16 on a CPU without AMX.
 
-    There attention of one place in bf16 takes 2 to 4 times as long (torch 2.13; 1 and 8 rows, 64 to 200
-    places).
+    There attention of one place in bf16 takes 1.3 to 4 times as long (torch 2.13; 1 and 8 rows, 64 to 200
+    places); attention of several, as in bands, does not.
     """
     in_fp32 = weights is torch.bfloat16 and device.type == "cpu" and not has_amx()
     return torch.float32 if in_fp32 else weights
@@ -93,15 +91,9 @@ def computes_bf16(device: torch.device) -> bool:
     return any(features.get(feature, False) for feature in ("amx_bf16", "avx512_bf16", "arm_bf16"))
 
 
-@cache
 def has_amx() -> bool:
     """Whether the CPU multiplies tiles of bf16, as Intel's do from Sapphire Rapids on."""
     return bool(_cpu_features().get("amx_bf16", False))
-
-
-def is_x86() -> bool:
-    """Whether the CPU is one of x86-64."""
-    return platform.machine() in ("x86_64", "AMD64")
 
 
 def _cpu_features() -> dict[str, Any]:

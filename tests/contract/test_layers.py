@@ -1,19 +1,18 @@
-"""The priors' layers are torch's, while drawing up to rounding, whatever the rows; gradients are kept."""
+"""The priors' layers are torch's, within a drawing up to rounding, whatever the rows; gradients are kept."""
+
+import threading
 
 import pytest
+import tiny
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from smalti import precision
-from smalti.priors import layers
+from smalti.priors import PRIORS, layers
 from smalti.priors.layers import LayerNorm, Linear, drawing
 
-
-@pytest.fixture(params=[True, False], ids=["amx", "no amx"])
-def amx(request, monkeypatch):
-    monkeypatch.setattr(layers, "has_amx", lambda: request.param)
-    return request.param
+packs = pytest.mark.skipif(not layers._layers(Linear(1, 1)), reason="oneDNN serves these layers on x86 alone")
 
 
 def plain(layer, x):
@@ -21,38 +20,85 @@ def plain(layer, x):
     return F.gelu(found) if layer.then_gelu else found
 
 
+@pytest.fixture
+def packed(monkeypatch):
+    """The products by packed weights, as (layer, rows)."""
+    taken, product = [], layers._Drawn.product
+
+    def watched(self, layer, x):
+        before = len(self.packed)
+        found = product(self, layer, x)
+        taken.append((layer, x.numel() // layer.in_features, len(self.packed) - before))
+        return found
+
+    monkeypatch.setattr(layers._Drawn, "product", watched)
+    return taken
+
+
+@packs
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 64, 65])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("amx", [True, False])
 @pytest.mark.parametrize(
     "how", [{}, {"bias": False}, {"then_gelu": True}, {"bias": False, "then_gelu": True}]
 )
-def test_it_is_linear_while_drawing(rows, dtype, how, amx, monkeypatch):
+def test_it_is_linear_within_a_drawing(rows, dtype, amx, how, packed, monkeypatch):
     if dtype == torch.bfloat16 and not precision.computes_bf16(torch.device("cpu")):
         pytest.skip("this CPU does not compute in bf16")
+    monkeypatch.setattr(layers, "has_amx", lambda: amx)
     torch.manual_seed(rows)
-    taken, multiply = [], torch.mv
-    monkeypatch.setattr(torch, "mv", lambda a, b: taken.append(1) or multiply(a, b))
     layer = Linear(24, 40, **how).to(dtype)
     x = torch.randn(1, 24, rows).to(dtype).permute(2, 0, 1)
     with torch.inference_mode(), drawing(nn.Sequential(layer)):
-        found = layer(x)
-        assert (layer.packed is None) == (len(taken) == 1)
-    assert len(taken) == (rows == 1 and amx and dtype == torch.float32)
+        found, again = layer(x), layer(x)
+    alone = rows == 1 and amx and dtype == torch.float32
+    assert packed == [(layer, rows, 0 if alone else 1), (layer, rows, 0)], "packed once"
+    assert found.equal(again)
     assert found.dtype == dtype
     assert found.is_contiguous(), "fused attention and all that follows are quick for this layout alone"
     expected = plain(layer.double(), x.double())
     atol = 1e-5 if dtype == torch.float32 else 0.03
     torch.testing.assert_close(found.double(), expected, atol=atol, rtol=0.01)
-    assert (layer.packed, layer.is_drawing) == (None, False), "no second copy is left"
+
+
+@packs
+@pytest.mark.parametrize("kind", PRIORS)
+def test_drawing_uses_it_in_every_prior(kind, packed):
+    model = tiny.generator(kind)
+    model.sample(num=2, label="grass", output="codes")
+    served = {layer for layer, _, _ in packed}
+    assert served == {part for part in model.prior.modules() if isinstance(part, Linear)}
+    packed.clear()
+    model.nats_per_token(torch.zeros(1, 4, 4, dtype=torch.int64), label="grass")
+    assert not packed, "only drawing, which lasts, repays it"
 
 
 @pytest.mark.parametrize("then_gelu", [True, False])
-def test_else_it_is_torchs(then_gelu):
-    layer, x = Linear(24, 40, then_gelu=then_gelu), torch.randn(3, 24)
+def test_else_it_is_torchs(then_gelu, packed, monkeypatch):
+    layer, other = (Linear(24, 40, then_gelu=then_gelu) for _ in range(2))
+    x = torch.randn(3, 24)
     assert layer(x).equal(plain(layer, x))
+    with torch.no_grad():
+        with drawing(other):
+            assert layer(x).equal(plain(layer, x)), "another prior is drawing"
+        with drawing(object()):
+            assert layer(x).equal(plain(layer, x)), "a prior without layers"
+        with drawing(layer), torch.enable_grad():
+            layer(x).sum().backward()
+            assert layer.weight.grad is not None
+        for owner, name, value in (
+            (torch.backends.mkldnn, "enabled", False),
+            (torch.backends.mkldnn, "is_available", lambda: False),
+            (layers.platform, "machine", lambda: "arm64"),
+        ):
+            with monkeypatch.context() as patched:
+                patched.setattr(owner, name, value)
+                with drawing(layer):
+                    assert layer(x).equal(plain(layer, x))
+    assert not packed
 
 
-def test_weights_may_change_between_drawings(amx):
+def test_weights_may_change_between_drawings():
     layer, x = Linear(24, 40), torch.randn(3, 24)
     with torch.no_grad():
         for _ in range(2):
@@ -61,32 +107,35 @@ def test_weights_may_change_between_drawings(amx):
             layer.weight.data += 1  # no version counter sees this
 
 
-def test_an_error_ends_a_drawing():
-    layer = Linear(24, 40)
+@packs
+@torch.no_grad()
+def test_a_drawing_belongs_to_its_thread(packed):
+    layer, x = Linear(24, 40), torch.randn(3, 24)
+    with drawing(layer):
+        with drawing(layer):  # one within another
+            layer(x)
+        other = threading.Thread(target=lambda: layer(x))
+        other.start()
+        other.join()
+        assert len(packed) == 1
+        layer(x)
+        assert packed[1] == (layer, 3, 1), "what ended has taken its own weights along"
+    layer(x)
+    assert len(packed) == 2
+
+
+def test_an_error_ends_a_drawing(packed):
+    layer, x = Linear(24, 40), torch.randn(3, 24)
 
     def draw():
-        with torch.no_grad(), drawing(layer):
-            layer(torch.randn(3, 24))
+        with drawing(layer):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         draw()
-    assert (layer.packed, layer.is_drawing) == (None, False)
-
-
-@pytest.mark.parametrize("found", [False, True])
-def test_where_onednn_is_not(found, monkeypatch):
-    monkeypatch.setattr(layers, "is_x86", lambda: found)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: not found)
-    layer, x = Linear(24, 40), torch.randn(3, 24)
-    with torch.no_grad(), drawing(layer):
+    with torch.no_grad():
         assert layer(x).equal(plain(layer, x))
-        assert layer.packed is None
-
-
-def test_what_has_no_layers_can_draw():
-    with drawing(object()):
-        pass
+    assert not packed
 
 
 def test_gradients():

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from smalti import config
 from smalti.errors import UserError
-from smalti.precision import of_cache
 from smalti.priors import PRIORS, PriorSettings
+from smalti.priors import cache as cache_of_priors
 from smalti.priors.corrupt import corrupt
 from smalti.priors.protocol import Local, Scope
 from smalti.priors.rotary import rotate, turns
@@ -233,7 +233,9 @@ def test_dropout_only_in_training(kind, dropout):
 
 
 @torch.no_grad()
-def test_half_precision(case):
+@pytest.mark.parametrize("held", [torch.float32, torch.bfloat16])
+def test_half_precision(case, held, monkeypatch):
+    monkeypatch.setattr(cache_of_priors, "of_cache", lambda dtype, device: held)
     prior, codes, prefix = case
     scores = prior(codes, prefix)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -242,7 +244,7 @@ def test_half_precision(case):
         )
     narrow = prior.to(torch.bfloat16)
     cache = narrow.new_cache(len(codes))
-    assert cache.keys[0].dtype is of_cache(torch.bfloat16, codes.device)
+    assert cache.keys[0].dtype is held
     narrow.next(codes[:, :2], prefix, cache)
     assert narrow.step(codes[:, 2], cache).dtype is torch.bfloat16
 

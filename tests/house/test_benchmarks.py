@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import sys
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def test_a_ladder_is_timed_fitted_and_written(shared, tmp_path, monkeypatch, cap
     found = json.loads((tmp_path / "scaling.json").read_text())
     assert found["command"] == "python benchmarks/scaling.py --short"
     assert found["short"]
+    assert date.fromisoformat(found["date"])
     assert found["rows"][0]["sizes"] == [1, 2, 4]
     assert found["rows"][0]["times"]["middle"] == 2.5
     assert "2.50x (2.00 .. 3.00)" in capsys.readouterr().out
@@ -75,7 +77,13 @@ def test_a_figure_is_found_by_its_row(shared, tmp_path):
     ratio = {"ours": 1.0, "theirs": 2.0, "low": 1.5, "middle": 2.0, "high": 2.5, "turns": 3}
     rows = [{"ours": "fp32", "pixels": pixels, "times faster": ratio} for pixels in (128, 256)]
     told = {"name": "train_step", "device": "a box", "accelerator": False, "threads": 1, "python": "3"}
-    told |= {"versions": {"torch": "2"}, "command": "python x.py", "short": False, "question": "How?"}
+    told |= {
+        "versions": {"torch": "2"},
+        "command": "python x.py",
+        "short": False,
+        "date": "2026-01-02",
+        "question": "How?",
+    }
     (tmp_path / "train_step.json").write_text(json.dumps({**told, "rows": rows}))
     lines = performance.page(tmp_path).splitlines()
     (line,) = [line for line in lines if line.startswith("| training step")]

@@ -23,7 +23,7 @@ class Cache:
 
     @classmethod
     def empty(cls, batch: int, places: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
-        """Unfilled; like: a table of embeddings, rows of k * e."""
+        """Unfilled; like: a table of embeddings, rows of k * e, in the prior's type. See `of_cache`."""
         dtype = of_cache(like.dtype, like.device)
         whole = like.new_empty(2, layers, batch, heads, places, like.shape[1] // heads, dtype=dtype)
         return cls(

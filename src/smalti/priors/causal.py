@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from smalti.priors.attention import last
 from smalti.priors.cache import Cache
-from smalti.priors.layers import Linear
 
 
 class Fed(NamedTuple):
-    """What a pass is of."""
+    """What goes into a pass."""
 
     x: Float[Tensor, "b t e"]  # what goes into the first layer
     shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where a prior takes it so
@@ -21,7 +20,7 @@ class Fed(NamedTuple):
 class Causal(nn.Module, ABC):
     """Scores codes by a transformer that each member embeds for and runs in its own way; see `Prior`."""
 
-    head: Linear  # b t e -> b t v
+    head: nn.Linear  # b t e -> b t v
 
     @abstractmethod
     def _embed(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Fed:

@@ -1,19 +1,22 @@
 """Layers that are quick on a CPU while canvases are drawn: code by code, in fronts, or window by window."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smalti.precision import computes_bf16, has_amx, is_x86
+from smalti.precision import computes_bf16, has_amx
 
-ROWS = 64  # that oneDNN is told of when it lays weights out: what it gives for 2 or more serves any number
+ROWS = 64  # that oneDNN is told of when it lays weights out: from 2 up one layout serves 1 to 256 (on Zen 4)
 
 
 class Linear(nn.Linear):
-    """nn.Linear, same weights, same names; while `drawing` its results are the same up to rounding.
+    """nn.Linear, same weights, same names; within `drawing` its results are the same up to rounding.
 
     then_gelu: results go through the exact GELU.
     """
@@ -22,46 +25,71 @@ class Linear(nn.Linear):
         self, in_features: int, out_features: int, bias: bool = True, *, then_gelu: bool = False
     ) -> None:
         super().__init__(in_features, out_features, bias)
-        self.then_gelu, self.is_drawing = then_gelu, False
-        self.packed: Tensor | None = None  # the weights as oneDNN reads them, from their first use on
+        self.then_gelu = then_gelu
 
     def forward(self, x: Tensor) -> Tensor:
         """... i -> ... o."""
-        weight, bias = self.weight, self.bias
-        if not self.is_drawing or x.dtype is not weight.dtype:
-            found = F.linear(x, weight, bias)
-        elif x.numel() == self.in_features and x.dtype is torch.float32 and has_amx():
-            found = torch.mv(weight, x.reshape(-1)).view(*x.shape[:-1], -1)
-            found = found if bias is None else found.add_(bias)
-        else:
-            if self.packed is None:
-                self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-            then, how = ("gelu", "none") if self.then_gelu else ("none", "")  # of GELU the exact one
-            fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, then, [], how)
-            return fused
+        drawn = _DRAWN.get()
+        if drawn is not None and drawn.serves(self, x):
+            return drawn.product(self, x)
+        return self.finish(F.linear(x, self.weight, self.bias))
+
+    def finish(self, found: Tensor) -> Tensor:
+        """What follows the product, where that did not do it."""
         return F.gelu(found) if self.then_gelu else found
 
 
 @contextmanager
 def drawing(prior: object) -> Iterator[None]:
-    """Within it the linear layers of a prior on a CPU are quick, and their weights stay as they are.
+    """Within it, on this thread, linear layers of a prior on an x86 CPU are quick; weights must not change.
 
-    oneDNN gets the weights laid out as it reads them best, as torch's compiler does it: a second copy, freed
-    at the end. The products of a step of 12 layers x 512 then take 0.3 to 0.6 of their time in fp32, 0.4 to
-    0.7 in bf16 (AMD EPYC without AMX, two cores, torch 2.13, 1 to 64 rows). On Intel with AMX one row of fp32
-    is quicker as a matrix times a vector. On other processors and devices nothing is changed.
+    oneDNN gets the weights laid out as it reads them best: a second copy, freed at the end. The products of a
+    step of 12 layers x 512 then take 0.4 to 0.6 of their time in fp32, 0.4 to 0.7 in bf16 (AMD EPYC without
+    AMX, two cores, torch 2.13, 1 to 64 rows). Processors with AMX keep a matrix times a vector for one row
+    of fp32, which was quicker there; the rest was not measured on them. Autocast does not reach these layers.
     """
-    parts = prior.modules() if isinstance(prior, nn.Module) else ()
-    layers = [part for part in parts if isinstance(part, Linear) and part.weight.is_cpu]
-    packs = is_x86() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    types = [torch.float32, torch.bfloat16] if computes_bf16(torch.device("cpu")) else [torch.float32]
-    for layer in layers:
-        layer.is_drawing = packs and layer.weight.dtype in types
+    before = _DRAWN.set(_Drawn(_layers(prior), has_amx()))
     try:
         yield
     finally:
-        for layer in layers:
-            layer.is_drawing, layer.packed = False, None
+        _DRAWN.reset(before)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The layers of one drawing, and their weights as oneDNN reads them, from their first use on."""
+
+    layers: frozenset[nn.Module]
+    has_amx: bool
+    packed: dict[nn.Module, Tensor] = field(default_factory=dict)
+
+    def serves(self, layer: Linear, x: Tensor) -> bool:
+        return layer in self.layers and x.dtype is layer.weight.dtype and not torch.is_grad_enabled()
+
+    def product(self, layer: Linear, x: Tensor) -> Tensor:
+        """By operations that torch keeps for its compiler; seen in 2.11 to 2.13."""
+        if self.has_amx and x.numel() == layer.in_features and x.dtype is torch.float32:
+            alone = torch.mv(layer.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
+            return layer.finish(alone if layer.bias is None else alone.add_(layer.bias))
+        if layer not in self.packed:
+            self.packed[layer] = torch.ops.mkldnn._reorder_linear_weight(layer.weight, ROWS)
+        then, how = ("gelu", "none") if layer.then_gelu else ("none", "")  # of GELU the exact one
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed[layer], layer.bias, then, [], how)
+        return found
+
+
+_DRAWN: ContextVar[_Drawn | None] = ContextVar("drawn", default=None)  # of a thread, not of the process
+
+
+def _layers(prior: object) -> frozenset[nn.Module]:
+    """Those whose products oneDNN computes here."""
+    mkldnn = torch.backends.mkldnn
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    if not (isinstance(prior, nn.Module) and is_x86 and mkldnn.is_available() and mkldnn.enabled):  # type: ignore[no-untyped-call]
+        return frozenset()
+    types = [torch.float32, torch.bfloat16] if computes_bf16(torch.device("cpu")) else [torch.float32]
+    layers = (part for part in prior.modules() if isinstance(part, Linear))
+    return frozenset(layer for layer in layers if layer.weight.is_cpu and layer.weight.dtype in types)
 
 
 class LayerNorm(nn.LayerNorm):

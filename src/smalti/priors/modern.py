@@ -61,7 +61,7 @@ class Modern(Causal):
         self.head = Linear(width, scope.codebook_size, bias=False)
         self.shift = None
         if settings.conditioning == "shift":  # six vectors a layer, two for the last norm
-            self.shift = Linear(width, (6 * layers + 2) * width)
+            self.shift = nn.Linear(width, (6 * layers + 2) * width)
         cosines, sines = turns(
             scope.cells,
             prefix_length=scope.prefix_length,
