@@ -1,6 +1,10 @@
 """The fast and the thrifty ways of a tokenizer: half precision, tiles, recomputed activations."""
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -141,3 +145,28 @@ def test_recomputed_activations_give_the_same_gradients(tokenizer):
     assert plain.keys() == again.keys()
     for name, gradient in plain.items():
         torch.testing.assert_close(again[name], gradient, msg=name)
+
+
+COMPILED = """
+import torch
+import tiny
+tokenizer = tiny.generator().tokenizer.eval()
+images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+codes = tokenizer.encode(images)
+expected = tokenizer.decode(codes)
+tokenizer.encoder.compile()
+tokenizer.decoder.compile()
+assert tokenizer.encode(images).equal(codes)
+torch.testing.assert_close(tokenizer.decode(codes), expected, atol=1e-5, rtol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_compiled_networks_give_the_same_codes(tmp_path):
+    """In a process of its own: what the tests' shape checker has wrapped cannot be compiled."""
+    tests = Path(__file__).parents[1]
+    ours = {"PYTHONPATH": str(tests), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], env={**os.environ, **ours}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -45,8 +45,9 @@ def drawing(prior: object) -> Iterator[None]:
 
     oneDNN gets the weights laid out as it reads them best: a second copy, freed at the end. The products of a
     step of 12 layers x 512 then take 0.4 to 0.6 of their time in fp32, 0.4 to 0.7 in bf16 (AMD EPYC without
-    AMX, two cores, torch 2.13, 1 to 64 rows). Processors with AMX keep a matrix times a vector for one row
-    of fp32, which was quicker there; the rest was not measured on them. Autocast does not reach these layers.
+    AMX, two cores, torch 2.13, 1 to 64 rows). One row of fp32 needs no such layout: weights are read as they
+    are, with AMX as a matrix times a vector, which was quicker there; the rest was not measured with AMX.
+    Autocast does not reach these layers.
     """
     before = _DRAWN.set(_Drawn(_layers(prior), has_amx()))
     try:
@@ -68,14 +69,19 @@ class _Drawn:
 
     def product(self, layer: Linear, x: Tensor) -> Tensor:
         """By operations that torch keeps for its compiler; seen in 2.11 to 2.13."""
-        if self.has_amx and x.numel() == layer.in_features and x.dtype is torch.float32:
+        is_one_row = x.numel() == layer.in_features and x.dtype is torch.float32
+        if is_one_row and self.has_amx:
             alone = torch.mv(layer.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
             return layer.finish(alone if layer.bias is None else alone.add_(layer.bias))
+        weight = layer.weight if is_one_row else self._packed(layer)
+        then, how = ("gelu", "none") if layer.then_gelu else ("none", "")  # of GELU the exact one
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, then, [], how)
+        return found
+
+    def _packed(self, layer: Linear) -> Tensor:
         if layer not in self.packed:
             self.packed[layer] = torch.ops.mkldnn._reorder_linear_weight(layer.weight, ROWS)
-        then, how = ("gelu", "none") if layer.then_gelu else ("none", "")  # of GELU the exact one
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed[layer], layer.bias, then, [], how)
-        return found
+        return self.packed[layer]
 
 
 _DRAWN: ContextVar[_Drawn | None] = ContextVar("drawn", default=None)  # of a thread, not of the process

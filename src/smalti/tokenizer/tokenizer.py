@@ -33,6 +33,9 @@ class Tokenizer(nn.Module):
     for use: no gradients, and neither dropout nor draws even in training mode. Without a codebook
     (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise UserError. Of segmentations
     (content) what goes in is a channel a class, 0 or 1, and what comes out are the classes' logits.
+
+    The networks can be compiled: `tokenizer.encoder.compile()`, `tokenizer.decoder.compile()`. On a CPU that
+    was slower than they are (docs/log.md), so nothing here does it.
     """
 
     quantizer: Quantizer
