@@ -148,7 +148,7 @@ class Generator(nn.Module):
         codes are nearly equally likely, another batch size may choose the other one.
         parallel: up to so many cells are drawn in a pass, for canvases of the training crop (others lay many
         at once anyway); the same pictures up to rounding, also with micro_batch. 1 is off. It pays for
-        pictures drawn singly (num or micro_batch of 1): 8 took 0.44 to 0.61 of the time with a small trained
+        pictures drawn singly (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained
         prior on a CPU. With 8 pictures together nothing was won: a pass goes as far as the slowest of them.
         progress: show a bar with rate and time left, on stderr.
         """
