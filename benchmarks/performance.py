@@ -52,7 +52,8 @@ def page(folder: Path) -> str:
     parts = [ABOUT]
     for device in devices:
         here = [result for result in results if result["device"] == device]
-        parts.append(f"## Figures to reach: {device}\n\n{_figures(here)}")
+        days = sorted({result["date"] for result in here})
+        parts.append(f"## Figures to reach: {device}, {' and '.join(days)}\n\n{_figures(here)}")
     for device in devices:
         parts.append(f"## Tables: {device}\n")
         parts += [_table(result) for result in results if result["device"] == device]

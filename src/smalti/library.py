@@ -40,7 +40,7 @@ def load(
 
     dtype: what networks are kept in and compute in, also by name: "fp32", "bf16", "fp16"; codebooks stay in
     fp32, pictures come out in fp32. Where the device computes in bf16 tokenizers are several times as fast in
-    it, large priors faster, and small ones on a CPU hardly or slower. A few codes of an encoded picture are
+    it, large priors faster, small ones on a CPU hardly, or slower. A few codes of an encoded picture are
     others then, and drawn pictures are other ones, as each code sees those before. "auto": for each network
     what it is quickest in on the device, one picture at a time, bf16 or fp32; see precision.py.
     Raises UserError where there is no such folder, or where it holds something else.

@@ -68,12 +68,12 @@ class _Drawn:
         return layer in self.layers and x.dtype is layer.weight.dtype and not torch.is_grad_enabled()
 
     def product(self, layer: Linear, x: Tensor) -> Tensor:
-        """By operations that torch keeps for its compiler; seen in 2.11 to 2.13."""
-        is_one_row = x.numel() == layer.in_features and x.dtype is torch.float32
-        if is_one_row and self.has_amx:
+        """By operations that torch keeps for its compiler, with this signature in 2.11 to 2.13."""
+        is_as_it_lies = x.numel() == layer.in_features and x.dtype is torch.float32
+        if is_as_it_lies and self.has_amx:
             alone = torch.mv(layer.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
             return layer.finish(alone if layer.bias is None else alone.add_(layer.bias))
-        weight = layer.weight if is_one_row else self._packed(layer)
+        weight = layer.weight if is_as_it_lies else self._packed(layer)
         then, how = ("gelu", "none") if layer.then_gelu else ("none", "")  # of GELU the exact one
         found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, then, [], how)
         return found
