@@ -29,6 +29,7 @@ from smalti.tokenizer import Tokenizer, TokenizerSettings
 FORMAT = 1
 CONFIG, WEIGHTS, TOKENIZER, CONDITION = "config.json", "model.safetensors", "tokenizer", "condition"
 CRITIC = "critic.safetensors"
+_YOUNGER = {"pixels", "labels"}  # settings that the first model folders lack
 
 
 def load(
@@ -262,7 +263,9 @@ def _parts(model: Tokenizer | Generator) -> dict[str, Tokenizer]:
 
 
 def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list[str]) -> str:
-    sha = hashlib.sha256(json.dumps([settings, parts], sort_keys=True).encode())
+    # so that models which do not use a younger setting keep the fingerprint that their token shards name
+    told = {key: value for key, value in settings.items() if key not in _YOUNGER or value is not None}
+    sha = hashlib.sha256(json.dumps([told, parts], sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

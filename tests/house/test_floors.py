@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 FLOORS = [
     {"errors"},
     {"config", "images", "precision"},
+    {"reading"},
     {"quantizers", "conditions", "orders"},
     {"losses", "priors"},
     {"tokenizer", "sampling", "data"},

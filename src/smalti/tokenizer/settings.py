@@ -10,6 +10,8 @@ from smalti.config import Count, Positive, Share, settings
 from smalti.errors import UserError
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.reading.labels import LabelReading
+from smalti.reading.pixels import PixelReading
 
 ImageRange = Literal["-1..1", "0..1"]
 
@@ -119,6 +121,8 @@ class TokenizerSettings:
     image_range: ImageRange = "-1..1"  # inside; at the interface pictures are in [-1, 1]
     # segmentation: a channel a class, 0 or 1, in; the classes' logits out
     content: Literal["picture", "segmentation"] = "picture"
+    pixels: PixelReading | None = None  # of pictures: how their files are read, where not as ever
+    labels: LabelReading | None = None  # of segmentations: how their files are read, where not as they are
 
     def __post_init__(self) -> None:
         if self.content == "segmentation" and self.image_range != "-1..1":
