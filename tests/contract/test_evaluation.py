@@ -174,7 +174,14 @@ def test_report_draws_curves_upright_over_their_range(tmp_path):
     # x from 34 to 466; y from 186 (the least value) up to 34 (the largest)
     assert 'points="34.0,186.0 250.0,34.0 466.0,110.0"' in text
     assert 'points="466.0,186.0"' in text
-    assert "b &lt;" in text
+    assert all(label in text for label in ("b &lt;", ">3</text>", ">1</text>", ">0</text>", ">10</text>"))
+
+
+def test_report_draws_a_curve_that_never_moves(tmp_path):
+    report = Report("level")
+    report.curve({"a": [(7, 2.0)]}, "one point")
+    text = report.save(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'points="34.0,186.0"' in text
 
 
 def test_report_enlarges_pictures_and_escapes_text(tmp_path):
