@@ -81,7 +81,8 @@ class Report:
         """Write the page; gives its path."""
         head = f'<meta charset="utf-8"><title>{html.escape(self.title)}</title><style>{_STYLE}</style>'
         path.write_text(
-            f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(self._parts)}</body>"
+            f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(self._parts)}</body>",
+            encoding="utf-8",
         )
         return path
 
