@@ -1,4 +1,4 @@
-"""Two processes that train together hold the same numbers, bit for bit, and those of one process with the whole batch."""
+"""Two processes that train together hold the same numbers, bit for bit: those of one with the whole batch."""
 
 import multiprocessing
 import os
@@ -38,6 +38,12 @@ CASES = {
     "vq later": (VQ, "batch", 2),
     "ema": (EMA, None, 0),
     "remapped": (RemappedSettings(inner=EMA, used=8), None, 0),
+}
+LOSSES = {  # case -> of the autoencoder, step by step
+    "vq": [0.69756, 0.71569, 0.67179, 0.6719],
+    "vq later": [0.69146, 0.707, 0.68304, 0.70762],
+    "ema": [0.68819, 0.68271, 0.66251, 0.65918],
+    "remapped": [0.68819, 0.68271, 0.66251, 0.65918],
 }
 WITH_BATCH_NORM = {"vq later"}
 
@@ -89,7 +95,7 @@ def trained(folder: Path, case: str) -> dict[str, torch.Tensor]:
 
 
 def disturbed(real):
-    """Sums that come out otherwise from process to process, as `index_add_` on accelerators; not in process 0."""
+    """Sums that come out otherwise in each process, as `index_add_` on accelerators; right in process 0."""
 
     def look_after(self, latents, generator):
         real(self, latents, generator)
@@ -158,3 +164,11 @@ def test_batch_statistics_of_each_process_alone_are_said_in_the_log(two):
     assert (note["step"], note["kind"]) == (0, "note")
     assert "each of 2 processes" in note["text"]
     assert "patchgan.norm=act" in note["text"]
+
+
+def test_losses_of_two_processes_in_figures(two):
+    """Not against one process alone: a fault on both sides would be no difference."""
+    for case, figures in LOSSES.items():
+        lines = log.read(two / "0" / case / "log.jsonl")
+        found = [line["loss/autoencoder"] for line in lines if line["kind"] == "train"]
+        assert found == pytest.approx(figures, abs=2e-4), case
