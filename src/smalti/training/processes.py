@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from inspect import signature
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -60,7 +61,8 @@ def distribute(module: nn.Module) -> nn.Module:
     # torch from 2.13 on warns of the name that 2.11 has
     known = signature(DistributedDataParallel.__init__).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return DistributedDataParallel(module, **{name: False})
+    quiet: dict[str, Any] = {name: False}
+    return DistributedDataParallel(module, **quiet)
 
 
 @contextmanager

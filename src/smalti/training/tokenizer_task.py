@@ -193,6 +193,7 @@ class TokenizerTask:
         process to process (`index_add_`); BatchNorm's running statistics are those of process 0's pictures.
         """
         statistics = () if self.critic is None else self.critic.buffers()
+        assert isinstance(self.tokenizer.quantizer, nn.Module), "a quantizer that learns has weights"
         processes.share([*self.tokenizer.quantizer.state_dict().values(), *statistics])
 
     def _deceive(
