@@ -112,8 +112,8 @@ def test_training_says_what_to_type_and_goes_on_from_its_checkpoint(
         assert (status, told) == (2, "")
         assert err.splitlines()[-1] == (
             "smalti: expected memory for training with batch=4, got none for 20.50 GiB more; the same "
-            "command with --resume accumulate=2 recompute=true goes on from step 2; or begin anew, in another "
-            "--out, with a smaller batch=, a smaller size= or precision=bf16"
+            "command with --resume accumulate=2 recompute=true goes on from step 2; or begin anew, in "
+            "another --out, with a smaller batch=, a smaller size= or precision=bf16"
         )
         assert "Traceback" not in err
         assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-00000002"]
