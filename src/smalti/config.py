@@ -16,8 +16,11 @@ from smalti.errors import UserError
 T = TypeVar("T")
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}  # pydantic's names for a key too many
 
-Positive = Annotated[int, Gt(0)]
-Count = Annotated[int, Ge(0)]
+MOST = 2**31 - 1  # of anything that is counted: beyond, torch gives errors of its own
+Positive = Annotated[int, Gt(0), Le(MOST)]
+Count = Annotated[int, Ge(0), Le(MOST)]
+Few = Annotated[int, Gt(0), Le(1000)]  # things that are built one by one: layers
+Workers = Annotated[int, Ge(0), Le(256)]  # processes
 Share = Annotated[float, Ge(0.0), Le(1.0)]  # a probability or a part of a whole
 Weight = Annotated[float, Ge(0.0)]
 

@@ -164,6 +164,7 @@ class Generator(nn.Module):
             output=output,
             progress=progress,
         )
+        request.check_room(grid, self.tokenizer.factor)
         none = torch.zeros(grid, dtype=torch.bool)
         return self._answer(request, self.order.new_zeros(1, *grid), none, condition)
 
@@ -207,9 +208,12 @@ class Generator(nn.Module):
             raise UserError("a share of rows in [0, 1] for keep", str(keep), "for example keep=0.5")
         picture = _open(image).to(self.order.device)
         grid = self._grid((picture.shape[2], picture.shape[3]))
+        request.check_room(grid, self.tokenizer.factor)
         known = torch.zeros(grid, dtype=torch.bool)
         known[: round(keep * grid[0])] = True
-        return self._answer(request, self.tokenizer.encode(picture), known, condition)
+        with request.needed(1, grid, self.tokenizer.factor):
+            start = self.tokenizer.encode(picture)
+        return self._answer(request, start, known, condition)
 
     def _score(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """Codes of training crops in the prior's order, and scores at each place; UserError for no codes."""
@@ -270,9 +274,10 @@ class Generator(nn.Module):
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
         grid = (known.shape[0], known.shape[1])
         check(request, self.prior, grid, self.settings.grid, self.tokenizer.factor)
-        prompt, null = self._prompt(condition, num=request.num, grid=grid), None
-        if request.guidance != 1:
-            null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
+        with request.needed(1, grid, self.tokenizer.factor):
+            prompt, null = self._prompt(condition, num=request.num, grid=grid), None
+            if request.guidance != 1:
+                null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
         parts = self._parts(request, start, known, prompt, null)
         if request.output in ("codes", "tensor"):
             return torch.cat(list(parts))
@@ -314,11 +319,12 @@ class Generator(nn.Module):
                     scale=request.guidance,
                     limit=self.tokenizer.codebook_size,
                 )
-                # left before a part is handed over: the caller's modes are the caller's
-                with in_use(self), torch.inference_mode():
-                    codes = draw(scorer, canvas)
-                codes = codes.clone()  # an ordinary tensor, of use to gradients
-                part = codes if request.output == "codes" else self._decode(request, codes)
+                with request.needed(len(rows), grid, self.tokenizer.factor):
+                    # left before a part is handed over: the caller's modes are the caller's
+                    with in_use(self), torch.inference_mode():
+                        codes = draw(scorer, canvas)
+                    codes = codes.clone()  # an ordinary tensor, of use to gradients
+                    part = codes if request.output == "codes" else self._decode(request, codes)
                 yield part[: request.num - number * size]
 
     def _decode(self, request: Request, codes: Int64[Tensor, "r h w"]) -> Float[Tensor, "r c H W"]:

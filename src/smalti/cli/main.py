@@ -8,6 +8,7 @@ from keyword import iskeyword
 import click
 
 import smalti
+from smalti import memory
 from smalti.errors import UserError
 
 COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when the command runs
@@ -77,6 +78,14 @@ def main() -> None:
     except click.Abort:
         click.echo("Aborted!", err=True)
         sys.exit(1)
+    except memory.KINDS as problem:
+        got = memory.asked(problem)
+        if got is None:
+            raise
+        remedy = (
+            "free some, use a smaller model, picture or size, or --precision bf16 where the command has it"
+        )
+        _complain(memory.mistake("this command", got, remedy))
     sys.exit(2)
 
 

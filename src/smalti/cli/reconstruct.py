@@ -26,7 +26,7 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     """
     from tqdm import tqdm
 
-    from smalti import images, library
+    from smalti import images, library, memory
     from smalti.conditions.map_files import open_for
     from smalti.precision import recorded
     from smalti.training.contents import content
@@ -40,12 +40,16 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     made_by = {"model": library.fingerprint(tokenizer), **recorded(tokenizer=tokenizer.dtype)}
     for index, path in enumerate(tqdm(paths, unit="picture", disable=None)):
         original = images.crop_to_multiple(open_for(tokenizer, path), tokenizer.factor).to(device)
-        rebuilt = tokenizer.reconstruct(original)
+        with memory.needed(f"{path}, {original.shape[2]} x {original.shape[3]} pixels", _REMEDY):
+            rebuilt = tokenizer.reconstruct(original)
         target = out / f"{index:05}-{path.stem}.png"
         sides = {"height": rebuilt.shape[2], "width": rebuilt.shape[3]}
         facts = {**made_by, "source": path.relative_to(root).as_posix(), **sides}
         images.save_png(target, kind.show(rebuilt)[0].cpu(), facts)
         tqdm.write(f"{target}  {_told(kind.measures(original, rebuilt))}")
+
+
+_REMEDY = "--precision bf16, or a smaller picture; in Python encode and decode take tile=32"
 
 
 def _told(measures: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smalti.config import Positive, settings
+from smalti.config import Few, Positive, settings
 from smalti.losses import ranks
 
 
@@ -17,7 +17,7 @@ class PatchGANSettings:
     """Size of the critic. With 3 layers it sees patches of 70 x 70 pixels."""
 
     width: Positive = 64  # features after the first convolution
-    layers: Positive = 3  # convolutions that halve the grid
+    layers: Few = 3  # convolutions that halve the grid
     norm: Literal["batch", "act"] = "batch"
 
     @classmethod

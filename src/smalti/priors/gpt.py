@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from smalti.config import Count, Positive, Share, settings
+from smalti.config import Count, Few, Positive, Share, settings
 from smalti.errors import UserError
 from smalti.priors.attention import attend, only
 from smalti.priors.block import start
@@ -20,7 +20,7 @@ class GPTSettings:
     """Size and dropouts; the last four only to carry models of the 2021 code."""
 
     kind: Literal["gpt"] = "gpt"
-    layers: Positive = 12
+    layers: Few = 12
     heads: Positive = 8
     width: Positive = 256  # a multiple of heads
     embedding_dropout: Share = 0.0

@@ -6,7 +6,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from smalti.config import Positive, Share, settings
+from smalti.config import Few, Positive, Share, settings
 from smalti.priors.attention import attend, only
 from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.cache import Cache
@@ -21,7 +21,7 @@ class LlamaGenSettings:
     """Size, by default of the B model, and dropouts, which were all 0.1 in its training."""
 
     kind: Literal["llamagen"] = "llamagen"
-    layers: Positive = 12
+    layers: Few = 12
     heads: Positive = 12
     width: Positive = 768  # a multiple of 4 * heads
     token_dropout: Share = 0.0  # of the embedded prefix and codes

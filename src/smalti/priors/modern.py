@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from smalti.config import Positive, Share, settings
+from smalti.config import Few, Positive, Share, settings
 from smalti.errors import UserError
 from smalti.priors.attention import attend, only
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
@@ -25,7 +25,7 @@ class ModernSettings:
     """Size, dropouts, and how the condition comes in."""
 
     kind: Literal["modern"] = "modern"
-    layers: Positive = 12
+    layers: Few = 12
     heads: Positive = 8
     width: Positive = 512  # a multiple of 4 * heads
     token_dropout: Share = 0.0  # of the embedded prefix and codes

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from smalti.config import Positive, Share, settings
+from smalti.config import Few, Positive, Share, settings
 from smalti.errors import UserError
 from smalti.priors.attention import attend
 from smalti.priors.band import Band
@@ -32,7 +32,7 @@ class NeighbourhoodSettings:
     """Size, reach and dropouts."""
 
     kind: Literal["neighbourhood"] = "neighbourhood"
-    layers: Positive = 12
+    layers: Few = 12
     heads: Positive = 8
     width: Positive = 512  # a multiple of 4 * heads
     radius: Positive | None = None  # cells seen each way, below half a crop; None: 7, or as many as it allows

@@ -3,13 +3,16 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
+from smalti import memory
 from smalti.config import settings
 from smalti.errors import UserError
 from smalti.sampling.choice import Choice
 
+MOST = 1_000_000  # pictures of one request: what each needs is kept in memory
 OUTPUTS = ("pil", "tensor", "codes", "stream")
 
 
@@ -31,6 +34,7 @@ class Request:
         last, micro = self.seed + self.num - 1, self.micro_batch
         checks = (
             (self.num >= 1, "num", "a number from 1", "1"),
+            (self.num <= MOST, "num", f"a number up to {MOST}", f"{MOST}, then seed={self.seed + MOST}"),
             (-(2**63) <= self.seed <= last < 2**63, "seed", "64 bits, also for the last picture's,", "0"),
             (math.isfinite(self.guidance), "guidance", "a number", "1, which is off"),
             (self.stride >= 1, "stride", "a number of cells from 1", "1"),
@@ -42,6 +46,26 @@ class Request:
             if not fits:
                 got = str(getattr(self, name))
                 raise UserError(f"{expected} for {name}", got, f"for example {name}={example}")
+
+    def check_room(self, grid: tuple[int, int], factor: int) -> None:
+        """UserError where this machine cannot hold what is handed over, and a batch of codes, at the least.
+
+        grid: cells of a picture; factor: pixels a cell side.
+        """
+        cells, pixels = math.prod(grid), math.prod(grid) * factor**2
+        kept = {"codes": 8 * cells, "tensor": 12 * pixels, "pil": 3 * pixels, "stream": 0}[self.output]
+        one = 8 * cells + (0 if self.output == "codes" else 12 * pixels)
+        needs = kept * self.num + one + 8 * cells * (self.micro_batch or 0)
+        size, has = "{} x {}".format(*(side * factor for side in grid)), memory.of_machine()
+        micro = "" if self.micro_batch is None else f", micro_batch={self.micro_batch}"
+        remedy = "give a smaller size" if one > has else 'a smaller micro_batch, or output="stream"'
+        memory.check(needs, has, "pictures", f"num={self.num} of {size} pixels{micro}", remedy)
+
+    def needed(self, rows: int, grid: tuple[int, int], factor: int) -> AbstractContextManager[None]:
+        """Within, a lack of memory is one line, for `rows` pictures drawn together; see `check_room`."""
+        what = "drawing {} of {} x {} pixels together".format(rows, *(side * factor for side in grid))
+        fewer = f"--micro-batch {rows // 2} (micro_batch={rows // 2})" if rows > 1 else "a smaller size"
+        return memory.needed(what, f"{fewer}, or --precision bf16 (dtype='bf16')")
 
     def facts(self, index: int, more: Mapping[str, Any]) -> str:
         """JSON of what it takes to draw picture `index` again.

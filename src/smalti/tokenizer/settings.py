@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag
 
-from smalti.config import Count, Positive, Share, settings
+from smalti.config import Count, Few, Positive, Share, settings
 from smalti.errors import UserError
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -55,7 +55,7 @@ class NetworkSettings(Levels):
     out_channels: Positive = 3
     width: Positive = 128  # channels of a level: this times the level's multiplier
     multipliers: tuple[Positive, ...] = (1, 1, 2, 2, 4)  # one a level
-    blocks: Positive = 2  # residual blocks a level; the decoder has one more
+    blocks: Few = 2  # residual blocks a level; the decoder has one more
     attention_levels: tuple[Count, ...] = (4,)  # levels, from 0, each of whose blocks attention follows
     # a level's attention blocks: one after each residual block, or all of them after each (dalle-mini's slip)
     attention: Literal["after_each", "all_after_each"] = "after_each"
@@ -87,7 +87,7 @@ class MaskgitSettings(Levels):
     out_channels: Positive = 3
     width: Positive = 128  # channels of a level: this times the level's multiplier
     multipliers: tuple[Positive, ...] = (1, 1, 2, 2, 4)  # one a level
-    blocks: Positive = 2  # residual blocks a level, and between encoder or decoder and the coarsest level
+    blocks: Few = 2  # residual blocks a level, and between encoder or decoder and the coarsest level
     code_dim: Positive = 256  # of an entry of the codebook, and of what encoder and decoder give and take
     dropout: Share = 0.0  # in residual blocks
     groups: Positive = 32  # of each group norm; every width is a multiple of it

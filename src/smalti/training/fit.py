@@ -72,6 +72,7 @@ class Loop:
         self._restore()
         mistake: UserError | None = None
         with Interrupts() as interrupts, self._recorder() as recorder:
+            self._caution(recorder)
             batches = self._begin(feed)
             pace = Pace(self.training.batch)
             shown: Batch | None = None
@@ -118,6 +119,13 @@ class Loop:
             finally:
                 if log is not None:
                     log.close()
+
+    def _caution(self, recorder: Recorder) -> None:
+        """Say what several processes do otherwise than one, at the start of a run."""
+        text = processes.unlike_one(self.task.networks.values()) if self.step == 0 else None
+        if text is not None:
+            recorder.write(0, "note", text=text)
+            recorder.say(f"note: {text}")
 
     def _begin(self, feed: Feed) -> Iterator[Batch]:
         """Let the task start on the first batch of a new run; gives the batches from the next step on."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from smalti import config, library, precision
-from smalti.config import Count, Positive, settings
+from smalti import config, library, memory, precision
+from smalti.config import Positive, Workers, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Crops, Loader, collate
 from smalti.data.protocol import Batch
@@ -19,6 +19,7 @@ from smalti.data.shards import ShardFacts, ShardWriter
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
+from smalti.training import limits
 from smalti.training.interrupts import Interrupts, stop
 
 
@@ -30,7 +31,7 @@ class Encoding:
     crop: CropSettings = CropSettings()  # how crops are taken
     crops: Positive = 1  # random ones of every training picture; held-out pictures give one, the middle
     batch: Positive = 16  # pictures a pass
-    workers: Count = 0  # processes that open pictures
+    workers: Workers = 0  # processes that open pictures
     seed: int = 0  # of the crops and flips
 
     @property
@@ -66,7 +67,12 @@ def encode(
         precision=precision.name(tokenizer.dtype),
         made=_made(how, readers["train"], readers["val"]),
     )
-    with Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:
+    limits.check_together(how.batch, rest.total, how.crop_size)
+    remedy = (
+        f"--resume goes on once there is more, or encode into another OUT with --batch {how.batch // 2 or 1}"
+    )
+    short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
+    with short, Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:
         begun = sum(writer.rows.values())
         with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
             for split, batch in rest.batches(writer.rows["train"], writer.rows["val"]):

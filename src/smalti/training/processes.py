@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from inspect import signature
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -56,7 +58,11 @@ def distribute(module: nn.Module) -> nn.Module:
         return module
     from torch.nn.parallel import DistributedDataParallel
 
-    return DistributedDataParallel(module, broadcast_buffers=False)
+    # torch from 2.13 on warns of the name that 2.11 has
+    known = signature(DistributedDataParallel.__init__).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    quiet: dict[str, Any] = {name: False}
+    return DistributedDataParallel(module, **quiet)
 
 
 @contextmanager
@@ -82,10 +88,21 @@ def gather(rows: Shaped[Tensor, "b ..."]) -> Shaped[Tensor, "all_b ..."]:
 
 
 def share(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors with those of process 0."""
+    """Overwrite tensors with those of process 0. All processes give as many, of the same shapes."""
     if world() == 1:
         return
     import torch.distributed as dist
 
     for tensor in tensors:
         dist.broadcast(tensor, 0)
+
+
+def unlike_one(networks: Iterable[nn.Module]) -> str | None:
+    """What several processes do otherwise than one process with the whole batch; None: nothing."""
+    modules = [module for network in networks for module in network.modules()]
+    if world() == 1 or not any(isinstance(module, nn.BatchNorm2d) for module in modules):
+        return None
+    return (
+        f"each of {world()} processes normalises with the batch statistics of its own pictures (BatchNorm of "
+        "the critic); losses.adversarial.patchgan.norm=act has none"
+    )

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt
+from annotated_types import Gt, Lt
 from pydantic import Field
 
 from smalti.conditions import ConditionSettings
 from smalti.conditions.none import NoConditionSettings
-from smalti.config import Count, Positive, Share, Weight, settings
+from smalti.config import Count, Positive, Share, Weight, Workers, settings
 from smalti.data import ReaderSettings
 from smalti.data.maps import MapsSettings
 from smalti.data.pairs import PairsSettings
@@ -23,6 +23,7 @@ from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import AnyNetworkSettings, NetworkSettings
 
 Rate = Annotated[float, Gt(0.0)]
+Steps = Annotated[int, Gt(0), Lt(10**8)]  # checkpoints are named by 8 digits
 
 
 @settings
@@ -57,7 +58,7 @@ class Training:
     crop: CropSettings = CropSettings()
     batch: Positive  # pictures a step, all processes together
     accumulate: Positive = 1  # parts into which each process cuts its share of a batch, to save memory
-    steps: Positive
+    steps: Steps
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # of the networks; losses are always fp32. auto: bf16 where the device computes in it, settled once
@@ -65,7 +66,7 @@ class Training:
     optimizer: OptimizerSettings = OptimizerSettings()
     clip: Rate | None = None  # the longest gradient of a network
     ema: Share = 0.999  # decay of the averaged weights, which are shown and saved; 0: the weights themselves
-    workers: Count = 0  # processes that open pictures
+    workers: Workers = 0  # processes that open pictures
     log_every: Positive = 50  # steps, as the three that follow
     sample_every: Positive = 500
     validate_every: Positive = 1000

@@ -85,6 +85,7 @@ class TokenizerTask:
             latents = processes.gather(self.tokenizer.eval().latents(self.content.inputs(batch)))
         self.tokenizer.train()
         self.tokenizer.quantizer.start(latents, generator(self.training.seed, 2))
+        self._share()
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
         """See Task."""
@@ -133,8 +134,10 @@ class TokenizerTask:
             begins = step + 1 == self.training.quantize_from
             if begins:
                 self.tokenizer.quantizer.start(latents, draws)
+            self._share()
             return begins
         self.tokenizer.quantizer.after_step(latents, draws)
+        self._share()
         for part in parts:
             if part.codes is not None:
                 self.recent.add(part.codes)
@@ -182,6 +185,16 @@ class TokenizerTask:
     def model(self) -> Tokenizer:
         """See Task."""
         return self.tokenizer
+
+    def _share(self) -> None:
+        """Give all processes what no gradient keeps equal in them: the codebook, the critic's statistics.
+
+        Each has computed its codebook from the same latents, but on accelerators sums come out otherwise from
+        process to process (`index_add_`); BatchNorm's running statistics are those of process 0's pictures.
+        """
+        statistics = () if self.critic is None else self.critic.buffers()
+        assert isinstance(self.tokenizer.quantizer, nn.Module), "a quantizer that learns has weights"
+        processes.share([*self.tokenizer.quantizer.state_dict().values(), *statistics])
 
     def _deceive(
         self, rebuilt: Tensor, shown: Tensor, reconstruction: Tensor, scores: Tensor, step: int

@@ -12,7 +12,7 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from smalti import config, library, precision
+from smalti import config, library, memory, precision
 from smalti.config import find_recipe
 from smalti.data import READERS, ReaderSettings
 from smalti.data.annotated import Annotated
@@ -27,7 +27,7 @@ from smalti.errors import UserError
 from smalti.generator import Generator, check_tokenizers
 from smalti.losses import perceptual
 from smalti.tokenizer import Tokenizer
-from smalti.training import beginning, checkpoints, processes, told
+from smalti.training import beginning, checkpoints, limits, processes, told
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
 from smalti.training.prior_task import PRIOR, PriorTask
@@ -36,7 +36,8 @@ from smalti.training.tokenizer_task import AUTOENCODER, CRITIC, TokenizerTask
 
 VALIDATED = 256  # held-out pictures at most, so that a validation takes little beside the training
 
-# A resumed run may be longer, shown more often, or moved to another machine; all else must be as it was.
+# A resumed run may be longer, shown more often, need less memory, or be moved to another machine; all else
+# must be as it was.
 CHANGEABLE = {
     "steps",
     "log_every",
@@ -46,6 +47,8 @@ CHANGEABLE = {
     "keep",
     "workers",
     "device",
+    "accumulate",
+    "recompute",
 }
 
 
@@ -82,11 +85,15 @@ def train(
         tokenizer = _tokenizer(training, readers["train"], device)
         maps = _maps_tokenizer(training, tokenizer, device)
         check_tokenizers(training.condition, tokenizer, maps)
+    limits.check_batch(training, readers["train"])
+    size = tokenizer.codebook_size if isinstance(training, PriorTraining) else 0
+    limits.check_weights(training, device, codebook_size=size)
     if processes.rank() == 0:
         _tell(readers)
         if not resume:
             _create(folder, training, readers["train"].classes)
-    with processes.joined(device):
+    short = memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder))
+    with processes.joined(device), short:
         if isinstance(training, PriorTraining):
             task: PriorTask | TokenizerTask = PriorTask.build(training, tokenizer, device, maps)
             rates = {PRIOR: training.optimizer}
