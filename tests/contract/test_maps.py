@@ -133,7 +133,7 @@ def test_wrong_maps(value, words):
         (torch.full((8, 8), -1), "class numbers from 0 to 2, got -1"),
         (torch.zeros(1, 1, 8, 8, dtype=torch.int64), r"class numbers \(b H W\)"),
         (torch.zeros(1, 8, 8), r"maps as floats \(b 3 H W\) or class numbers"),
-        (Image.new("RGB", (8, 8)), "one channel"),
+        (Image.new("RGB", (8, 8), "red"), "one channel"),
     ],
 )
 def test_wrong_segmentations(value, words):

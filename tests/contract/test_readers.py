@@ -86,8 +86,8 @@ def test_label_maps_refuse_what_is_no_class(maps):
         first(classes=6)
     with pytest.raises(UserError, match=r"6 in .*after the shift.*data\.classes=7"):
         first(classes=6, shift=True)
-    Image.new("RGB", (4, 4)).save(maps / "0.png")
-    with pytest.raises(UserError, match="mode RGB: a label map has one channel"):
+    Image.new("RGB", (4, 4), "red").save(maps / "0.png")
+    with pytest.raises(UserError, match=r"label map of one channel.* got mode RGB with colours in .*0\.png"):
         first(classes=256)
 
 

@@ -16,6 +16,7 @@ from smalti.conditions.points import PointsSettings
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.reading.labels import open_labels
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 
@@ -52,7 +53,7 @@ def test_the_size_is_that_of_the_map(classes, smalti_command):
     assert status == 0, complaint
     drawn = [images.open_rgb(classes / "out" / name) for name in ("00000.png", "00001.png")]
     assert [picture.shape for picture in drawn] == [(3, 10, 30)] * 2
-    labels = images.open_labels("map.png")
+    labels = open_labels("map.png")
     (expected,) = smalti.load("model").sample(size=(10, 30), map=labels[:10], top_k=1)
     apart = (drawn[0].int() - images.from_pil(expected).int()).abs().max()
     assert apart <= 1, (
@@ -61,7 +62,7 @@ def test_the_size_is_that_of_the_map(classes, smalti_command):
 
 
 def test_a_map_that_fits_is_named(classes, smalti_command):
-    Image.fromarray(images.open_labels("map.png")[:8, :8].byte().numpy()).save("small.png")
+    Image.fromarray(open_labels("map.png")[:8, :8].byte().numpy()).save("small.png")
     status, _, complaint = smalti_command("sample", "model", "out", "--map", "small.png")
     assert status == 0, complaint
     assert facts(classes / "out" / "00000.png")["map"] == "small.png"
