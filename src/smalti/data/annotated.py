@@ -40,7 +40,7 @@ class Annotated:
 
         sizes: for which boxes were made, by the same paths; None where annotations do not say them.
         """
-        self.root, self.classes, self.annotated = root, tuple(classes), settings.annotated
+        self.settings, self.root, self.classes = settings, root, tuple(classes)
         counting = {name: _large(found, settings.min_area) for name, found in things.items()}
         least, most = settings.min_objects, settings.max_objects
         kept = {name: found for name, found in counting.items() if least <= len(found) <= most}
@@ -64,7 +64,7 @@ class Annotated:
         path, things, said = self.paths[index], self._things[index], self._sizes[index]
         picture, turn = images.open_turned(path)
         upright = (picture.shape[1], picture.shape[2])
-        along = turns_along(said, upright, turn, self.annotated, _alike)
+        along = turns_along(said, upright, turn, self.settings.annotated, _alike)
         if along is None and said is not None:
             got, remedy = "{} x {} in {}".format(*said, path), "mend the annotation, or take the picture away"
             raise UserError(f"boxes for the picture's size, {in_words(upright, turn)}", got, remedy)
