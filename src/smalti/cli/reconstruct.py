@@ -18,7 +18,8 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     """Send pictures through a tokenizer and back, into OUT, a new or empty folder; prints each one's PSNR.
 
     A tokenizer of depth or edges takes pictures of such maps. One of segmentations takes label maps, whose
-    values mean what they did in training (shifted, merged): the likeliest class of each pixel is written, coloured, and the share of pixels that are right is printed.
+    values mean what they did in training (shifted, merged): the likeliest class of each pixel is written,
+    coloured, and the share of pixels that are right is printed.
     Sides are cropped at the right and bottom to multiples of the factor. Each picture is written as soon as
     it is done.
 
