@@ -108,7 +108,8 @@ def open_pil(source: str | Path | Image.Image) -> Image.Image:
         with _readable(getattr(source, "filename", "") or "a picture in memory"):
             source.load()
             return source
-    with _readable(str(source)), Image.open(source) as picture:
+    # not by its path: Pillow 13 mixes up the rows of a TIFF that lies on its side where it maps the file
+    with _readable(str(source)), Image.open(io.BytesIO(Path(source).read_bytes())) as picture:
         picture.load()
         return picture
 

@@ -39,7 +39,7 @@ SMALL = {  # in place of what a recipe says: seconds, not weeks
     "sample_every": 3,
     "checkpoint_every": 3,
 }
-SIDE = 24  # pixels of the pictures
+HEIGHT, WIDTH = 24, 36  # pixels of the pictures
 RECIPES = ["transformer_depth", "transformer_segmentation", "transformer_coordinates"]
 RECIPES += ["transformer_boxes", "transformer_points"]
 
@@ -159,7 +159,7 @@ def test_pictures_and_maps_are_cropped_alike(paired):
         assert 0 <= part.top <= part.height - 16
         assert 0 <= part.left <= part.width - 16
     (held,) = in_order(Pairs(how, "train"), size=(16, 16), crop=crop, batch=12)
-    assert held.parts == (Part(0, 0, 16, 16),) * 12
+    assert held.parts == (Part(0, 4, 16, 24),) * 12
 
 
 def test_pairs_that_are_none(paired):
@@ -167,16 +167,16 @@ def test_pairs_that_are_none(paired):
     (paired / "depth" / "5.png").unlink()
     with pytest.raises(UserError, match="1 of 12 pictures without one, the first 5"):
         Pairs(PairsSettings(**where, val_share=0.0), "train")
-    Image.new("L", (SIDE, SIDE - 1)).save(paired / "depth" / "5.png")
+    Image.new("L", (WIDTH, HEIGHT - 1)).save(paired / "depth" / "5.png")
     reader = Pairs(PairsSettings(**where, val_share=0.0), "train")
     with pytest.raises(
-        UserError, match=r"a map of its picture's size, 24 x 24 pixels, got 23 x 24 in .*5\.png"
+        UserError, match=r"a map of its picture's size, 24 x 36 pixels, got 23 x 36 in .*5\.png"
     ):
         [reader[index] for index in range(len(reader))]
 
 
 def test_class_numbers_wrap(paired):
-    Image.new("L", (SIDE, SIDE), 255).save(paired / "segmentation" / "0.png")
+    Image.new("L", (WIDTH, HEIGHT), 255).save(paired / "segmentation" / "0.png")
     where = {"root": paired / "pictures", "maps": paired / "segmentation", "content": "segmentation"}
     reader = Pairs(PairsSettings(**where, shift=True, val_share=0.0), "train")
     assert reader[0].segmentation.eq(0).all()
@@ -187,7 +187,7 @@ def test_scenes_are_told_with_their_crop(coco):
     reader = Coco(CocoSettings(root=coco), "val")
     crop = CropSettings(scale=(2.0, 2.0))
     (batch,) = in_order(reader, size=(12, 12), crop=crop, batch=6)
-    assert {scene.crop for scene in batch.scenes} == {(0.25, 0.25, 0.75, 0.75)}
+    assert {scene.crop for scene in batch.scenes} == {(1 / 3, 0.25, 2 / 3, 0.75)}
     tree, house = 0, 1
     first = batch.scenes[0].objects
     assert [thing.label for thing in first] == [house, tree + 3]  # a crowd
