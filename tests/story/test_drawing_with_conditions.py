@@ -134,3 +134,22 @@ def test_reconstructions_of_maps_with_one_channel(home, smalti_command):
     assert status == 0, complaint
     assert "dB" in told
     assert images.read_header(home / "out" / "00000-map.png").mode == "L"
+
+
+@pytest.mark.parametrize("command", ["sample", "complete"])
+def test_class_maps_are_scaled_by_the_nearest(classes, smalti_command, command):
+    """Between classes 0 and 4 there is no class 2, nor half of each: every channel stays 0 or 1."""
+    labels = np.kron(np.random.default_rng(1).choice([0, 4], (4, 6)), np.ones((2, 2))).astype(np.uint8)
+    Image.fromarray(labels).save("two.png")  # 8 x 12, drawn as 12 x 18
+    Image.new("RGB", (18, 12), "red").save("picture.png")
+    words = [command, "model", *(["picture.png"] if command == "complete" else []), "out"]
+    status, _, complaint = smalti_command(*words, "--map", "two.png", "--size", "12x18", "--top-k", 1)
+    assert status == 0, complaint
+    scaled = images.resize(torch.from_numpy(labels)[None], (12, 18), "nearest-exact")[0].long()
+    assert set(scaled.unique().tolist()) == {0, 4}
+    model = smalti.load("model")
+    told = {"map": scaled, "top_k": 1}
+    (expected,) = (
+        model.sample(size=(12, 18), **told) if command == "sample" else model.complete("picture.png", **told)
+    )
+    assert images.open_rgb(classes / "out" / "00000.png").equal(images.from_pil(expected))
