@@ -142,6 +142,11 @@ def test_class_maps_are_scaled_by_the_nearest(classes, smalti_command, command):
     labels = np.kron(np.random.default_rng(1).choice([0, 4], (4, 6)), np.ones((2, 2))).astype(np.uint8)
     Image.fromarray(labels).save("two.png")  # 8 x 12, drawn as 12 x 18
     Image.new("RGB", (18, 12), "red").save("picture.png")
+    model = smalti.load("model")
+    with torch.no_grad():  # so that the prior listens
+        for parameter in model.prior.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    smalti.save(model, "model")
     words = [command, "model", *(["picture.png"] if command == "complete" else []), "out"]
     status, _, complaint = smalti_command(*words, "--map", "two.png", "--size", "12x18", "--top-k", 1)
     assert status == 0, complaint
@@ -153,3 +158,22 @@ def test_class_maps_are_scaled_by_the_nearest(classes, smalti_command, command):
         model.sample(size=(12, 18), **told) if command == "sample" else model.complete("picture.png", **told)
     )
     assert images.open_rgb(classes / "out" / "00000.png").equal(images.from_pil(expected))
+
+
+def test_other_maps_are_scaled_smoothly(home, smalti_command):
+    torch.manual_seed(0)
+    prior = GPTSettings(layers=1, heads=2, width=16)
+    settings = GeneratorSettings(prior=prior, condition=MapSettings(), grid=(4, 4))
+    model = Generator(settings, tokenizer(3), tokenizer(1))
+    with torch.no_grad():  # so that the prior listens
+        for parameter in model.prior.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    smalti.save(model, "model")
+    levels = np.random.default_rng(1).integers(0, 256, (8, 12), dtype=np.uint8)
+    Image.fromarray(levels).save("depth.png")
+    words = ("sample", "model", "out", "--map", "depth.png", "--size", "12x18", "--top-k", 1)
+    status, _, complaint = smalti_command(*words)
+    assert status == 0, complaint
+    scaled = images.resize(images.to_float(torch.from_numpy(levels))[None], (12, 18), "bilinear")
+    (expected,) = smalti.load("model").sample(size=(12, 18), map=scaled, top_k=1)
+    assert images.open_rgb(home / "out" / "00000.png").equal(images.from_pil(expected))
