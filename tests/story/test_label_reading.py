@@ -278,3 +278,22 @@ def test_maps_turn_with_their_pictures_from_the_first_step(home, smalti_command)
         assert f"(data.annotated={described})" in complaint
         sheet = images.open_rgb(home / described / "samples" / "step-00000002.png")[0, :24, :24]
         assert np.array_equal(sheet.numpy(), expected)
+
+
+@pytest.mark.parametrize("size", [f"{HEIGHT}x{WIDTH}", "24x24"])
+def test_complete_turns_a_map_of_the_raster_in_the_file(maps, smalti_command, size):
+    """Whatever map describes a picture that lies on its side: what is drawn is the same."""
+    smalti.save(told(labels=KEPT), "model")
+    noise = np.random.default_rng(5).integers(0, 256, (WIDTH, HEIGHT, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise).save("lying.png", exif=exif)
+    upright = values(2)
+    Image.fromarray(upright).save("upright.png")
+    Image.fromarray(np.rot90(upright)).save("stored.png")  # which orientation 6 turns back
+    for name in ("upright", "stored"):
+        words = ("complete", "model", "lying.png", name, "--map", f"{name}.png", "--top-k", 1, "--size", size)
+        status, _, complaint = smalti_command(*words)
+        assert status == 0, complaint
+    drawn = [images.open_rgb(maps / name / "00000.png") for name in ("upright", "stored")]
+    assert drawn[0].equal(drawn[1])

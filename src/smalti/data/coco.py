@@ -47,7 +47,7 @@ class Coco(Annotated):
         sizes: dict[str, Size] = {}
         for path, file in files.items():
             with _readable(path):
-                sizes |= {one["file_name"]: (int(one["height"]), int(one["width"])) for one in file["images"]}
+                sizes |= {one["file_name"]: _size(one) for one in file["images"] if "width" in one}
                 for name, thing in _things(file, ranks):
                     things.setdefault(name, []).append(thing)
         classes = (categories[number] for number in ids)
@@ -68,6 +68,10 @@ def _things(file: dict[str, Any], ranks: dict[str, int]) -> Iterator[tuple[str, 
         box = inside((x0, y0, x0 + w / width, y0 + h / height))
         flags = (1 << FLAGS.index("group")) * bool(one.get("iscrowd"))
         yield str(picture["file_name"]), Object(rank + len(ranks) * flags, *box)
+
+
+def _size(picture: dict[str, Any]) -> Size:
+    return int(picture["height"]), int(picture["width"])
 
 
 def _read(path: Path) -> dict[str, Any]:
