@@ -28,12 +28,9 @@ Values = np.ndarray[Any, np.dtype[np.int64]]
 class LabelReading:
     """What a value in a label map's file means; a model of maps keeps it, and reads every map by it."""
 
-    merge: dict[Count, Count] = field(
-        default_factory=dict
-    )  # value in the file -> the value that it counts as
-    shift: bool = (
-        False  # then add 1, which makes of 255 (nothing known) class 0: COCO's maps, with 183 classes
-    )
+    merge: dict[Count, Count] = field(default_factory=dict)  # value in a file -> value that it counts as
+    # then add 1, which makes of 255 (nothing known) class 0: COCO's maps, with 183 classes
+    shift: bool = False
 
     def told(self) -> str:
         """In words, for people."""
