@@ -136,6 +136,12 @@ def test_numbers_above_8_bits_are_not_wrapped_by_the_shift(tmp_path):
     assert open_labels(tmp_path / "a.png", LabelReading(merge={300: 4}, shift=True)).tolist() == [[2, 5]]
 
 
+def test_numbers_below_0_are_refused(tmp_path):
+    Image.fromarray(np.array([[1, -1]], dtype=np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"class numbers from 0 up, got -1 in .*a\.tif"):
+        open_labels(tmp_path / "a.tif")
+
+
 def test_a_folder_of_several_kinds_is_warned_of_once(tmp_path):
     for number in range(5):
         WRITTEN["gray"].save(tmp_path / f"{number}.png")

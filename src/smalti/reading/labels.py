@@ -51,9 +51,11 @@ def open_labels(source: str | Path | Image.Image, how: LabelReading | None = Non
     name = str(source) if isinstance(source, str | Path) else "a picture in memory"
     values = _values(picture, source, name, white=255 if how.shift or 255 in how.merge else 1)
     if how.merge:
-        table = np.arange(max(int(values.max(initial=0)), *how.merge) + 1)
-        table[list(how.merge)] = list(how.merge.values())
-        values = table[values]
+        olds, news = np.array(sorted(how.merge.items())).T
+        at = np.searchsorted(olds, values).clip(max=len(olds) - 1)
+        values = np.where(olds[at] == values, news[at], values)
+    if values.min(initial=0) < 0:
+        raise UserError("class numbers from 0 up", f"{values.min()} in {name}", "renumber the map")
     if how.shift:
         if values.max(initial=0) > 255:
             remedy = "merge those above 255 into others, or renumber the map"
