@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-_SIDE = 24  # pixels of the pictures with maps or annotations
+_HEIGHT, _WIDTH = 24, 36  # of the pictures with maps or annotations: oblong, so that axes cannot be mixed up
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,8 +39,8 @@ def paired(tmp_path: Path) -> Path:
     for number in range(12):
         noise = np.random.default_rng(number)
         _picture(tmp_path / "pictures" / f"{number}.jpg", number)
-        depths = noise.normal(size=(_SIDE, _SIDE)).astype("<f4")
-        labels = noise.integers(0, 5, (_SIDE, _SIDE), dtype=np.uint8)
+        depths = noise.normal(size=(_HEIGHT, _WIDTH)).astype("<f4")
+        labels = noise.integers(0, 5, (_HEIGHT, _WIDTH), dtype=np.uint8)
         for kind, pixels in (("depth", depths[..., None].view(np.uint8)), ("segmentation", labels)):
             (tmp_path / kind).mkdir(exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / kind / f"{number}.png")
@@ -56,13 +56,13 @@ def coco(tmp_path: Path) -> Path:
         for number in range(6):
             name = f"{number}.jpg"
             _picture(root / f"{split}2017" / name, number)
-            pictures.append({"id": number, "file_name": name, "width": _SIDE, "height": _SIDE})
-            for category, box in ((2, [0, 0, 12, 24]), (10, [6, 6, 18, 12])):
+            pictures.append({"id": number, "file_name": name, "width": _WIDTH, "height": _HEIGHT})
+            for category, box in ((2, [0, 0, 18, 24]), (10, [9, 6, 27, 12])):
                 crowd = int(number == 0 and category == 10)
                 found["instances"].append(
                     {"image_id": number, "category_id": category, "bbox": box, "iscrowd": crowd}
                 )
-            found["stuff"].append({"image_id": number, "category_id": 183, "bbox": [0, 0, 24, 24]})
+            found["stuff"].append({"image_id": number, "category_id": 183, "bbox": [0, 0, 36, 24]})
         names = {"instances": {2: "house", 10: "tree"}, "stuff": {183: "other", 92: "cloud"}}
         for file, annotations in found.items():
             categories = [{"id": id, "name": name} for id, name in names[file].items()]
@@ -95,5 +95,5 @@ def open_images(tmp_path: Path) -> Path:
 
 def _picture(path: Path, number: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(number).integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(number).integers(0, 256, (_HEIGHT, _WIDTH, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)

@@ -4,8 +4,6 @@ import io
 import json
 import math
 import os
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,25 +19,14 @@ from jaxtyping import Float, Int64, Shaped, UInt8
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from smalti import exif
 from smalti.errors import UserError
+from smalti.exif import BROKEN, UPRIGHT, Turn
 
 _NO_PICTURES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
-_LABELS = {"1", "L", "P"}  # modes whose values are numbers of classes
 FACTS = "smalti"  # the key of the facts in a PNG's text and in PIL's `info`
 
 Filter = Literal["bicubic", "bilinear", "nearest-exact"]
-
-# EXIF orientation -> (swap height and width first, then flip these axes of c H W)
-_TURNS: dict[Any, tuple[bool, tuple[int, ...]]] = {
-    2: (False, (2,)), 3: (False, (1, 2)), 4: (False, (1,)),
-    5: (True, ()), 6: (True, (2,)), 7: (True, (1, 2)), 8: (True, (1,)),
-}  # fmt: skip
-
-# what Pillow's readers raise on files that are cut off, damaged or too large: more than they document
-_BROKEN = (
-    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError,
-    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +37,7 @@ class Header:
     width: int
     mode: str  # Pillow's name: RGB, L, P, CMYK, I;16, ...
     format: str  # JPEG, PNG, ...
+    turn: Turn = UPRIGHT  # from how it is stored to how it is seen
 
 
 def is_picture(path: str | Path) -> bool:
@@ -97,36 +85,31 @@ def open_rgb(path: str | Path) -> UInt8[Tensor, "3 H W"]:
     code. In memory channels may come last, which is what `resize` is fastest on. Raises UserError with the
     path for what cannot be read.
     """
+    return open_turned(path)[0]
+
+
+def open_turned(path: str | Path) -> tuple[UInt8[Tensor, "3 H W"], Turn]:
+    """As `open_rgb`, and how the stored raster was turned to be upright, for what describes that raster."""
     with _readable(str(path)):
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
+            stored = exif.turn(picture)  # a TIFF turns itself while it loads, and knows then no more
             if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                 pixels = _decode_jpeg(data)
                 if pixels is not None:
-                    return _upright(pixels, picture)
-            return _pixels(picture)
+                    return stored.raster(pixels), stored
+            pixels = _pixels(picture)
+            return pixels, stored if picture.format == "TIFF" else exif.turn(picture)
 
 
-def open_labels(path: str | Path) -> Int64[Tensor, "H W"]:
-    """The class numbers of a label map: a picture file of one channel (mode L, P, 1 or 16-bit gray).
-
-    Of a palette the numbers are taken, not the colours. Raises UserError with the path for what cannot be
-    read, and for colours.
-    """
-    return labels_from_pil(open_pil(path))
-
-
-def labels_from_pil(picture: Image.Image) -> Int64[Tensor, "H W"]:
-    """The class numbers of a Pillow picture, as `open_labels` gives them."""
-    with _readable(getattr(picture, "filename", "") or "a picture in memory"):
-        if picture.mode not in _LABELS and not picture.mode.startswith("I"):
-            raise ValueError(f"mode {picture.mode}: a label map has one channel, of class numbers")
-        return torch.from_numpy(np.asarray(picture).astype(np.int64))
-
-
-def open_pil(path: str | Path) -> Image.Image:
-    """A picture file as Pillow has it, loaded, in its own mode; UserError with the path if it is none."""
-    with _readable(str(path)), Image.open(path) as picture:
+def open_pil(source: str | Path | Image.Image) -> Image.Image:
+    """A picture as Pillow has it, loaded, in its own mode; UserError with the path if it is none."""
+    if isinstance(source, Image.Image):
+        with _readable(getattr(source, "filename", "") or "a picture in memory"):
+            source.load()
+            return source
+    # not by its path: Pillow 13 mixes up the rows of a TIFF that lies on its side where it maps the file
+    with _readable(str(source)), Image.open(io.BytesIO(Path(source).read_bytes())) as picture:
         picture.load()
         return picture
 
@@ -155,9 +138,11 @@ def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
 def read_header(path: str | Path) -> Header:
     """Size, mode and format of a picture file, undecoded; UserError with the path if it has none."""
     with _readable(str(path)), Image.open(path) as picture:
-        swapped = _turn(picture)[0] and picture.format != "TIFF"  # whose size Pillow has turned already
-        width, height = picture.size[::-1] if swapped else picture.size
-        return Header(height=height, width=width, mode=picture.mode, format=picture.format or "")
+        turn, (width, height) = exif.turn(picture), picture.size
+        if picture.format != "TIFF":  # whose size Pillow has turned already
+            height, width = turn.size((height, width))
+        mode, format = picture.mode, picture.format or ""
+        return Header(height=height, width=width, mode=mode, format=format, turn=turn)
 
 
 def to_float(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -309,7 +294,7 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 def _readable(name: str) -> Iterator[None]:
     try:
         yield
-    except _BROKEN as problem:
+    except BROKEN as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         if isinstance(problem, UnidentifiedImageError):
             reason = "no format that Pillow knows"
@@ -335,7 +320,7 @@ def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
         array = _on_white(np.asarray(picture.convert("RGBA")))
     else:
         array = np.array(picture.convert("RGB"))
-    return _upright(torch.from_numpy(array).permute(2, 0, 1), picture)
+    return exif.turn(picture).raster(torch.from_numpy(array).permute(2, 0, 1))
 
 
 def _from_16_bit(picture: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
@@ -351,21 +336,6 @@ def _on_white(rgba: "np.ndarray[Any, np.dtype[np.uint8]]") -> "np.ndarray[Any, n
     alpha = rgba[..., 3:].astype(np.uint16)
     blended = rgba[..., :3] * alpha + 255 * (255 - alpha)  # at most 255 * 255: fits
     return ((blended + 127) // 255).astype(np.uint8)
-
-
-def _turn(picture: Image.Image) -> tuple[bool, tuple[int, ...]]:
-    try:
-        exif = Image.Image.getexif(picture)  # the base class's: that of a PNG decodes the whole file to look
-    except _BROKEN:  # damaged EXIF in a sound picture: upright, as most viewers show it
-        return False, ()
-    return _TURNS.get(exif.get(0x0112), (False, ()))
-
-
-def _upright(pixels: UInt8[Tensor, "3 _ _"], picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    swapped, flipped = _turn(picture)
-    if swapped:
-        pixels = pixels.transpose(1, 2)
-    return pixels.flip(flipped) if flipped else pixels
 
 
 def _refuse_existing(paths: Sequence[Path]) -> None:

@@ -168,7 +168,9 @@ def describe(path: Path) -> str:
 
 def _told(tokenizer: Tokenizer) -> str:
     codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size or 'no'} codes"
-    return f"{codes}, {tokenizer.channels} channels, {_millions(tokenizer)} M parameters"
+    how = tokenizer.settings.labels
+    labels = f", values of label maps: {how.told()}" if how else ""
+    return f"{codes}, {tokenizer.channels} channels, {_millions(tokenizer)} M parameters{labels}"
 
 
 def trained_size(path: Path) -> tuple[int, int]:

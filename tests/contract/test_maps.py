@@ -133,7 +133,7 @@ def test_wrong_maps(value, words):
         (torch.full((8, 8), -1), "class numbers from 0 to 2, got -1"),
         (torch.zeros(1, 1, 8, 8, dtype=torch.int64), r"class numbers \(b H W\)"),
         (torch.zeros(1, 8, 8), r"maps as floats \(b 3 H W\) or class numbers"),
-        (Image.new("RGB", (8, 8)), "one channel"),
+        (Image.new("RGB", (8, 8), "red"), "one channel"),
     ],
 )
 def test_wrong_segmentations(value, words):
@@ -195,3 +195,15 @@ def test_one_tensor_is_described_as_one_map_unless_it_holds_several():
     labels = torch.arange(64).view(8, 8) % 3
     assert len(set(of_classes.describe(labels, num=8))) == 1, "its rows are no maps"
     assert len(set(of_classes.describe(torch.stack([labels, labels + 1]), num=2))) == 2
+
+
+@pytest.mark.parametrize("window", [(0, 0, 4, 8), (2, 1, 3, 9), (1, 4, 5, 2)])
+def test_a_reduced_window_need_not_be_square(window):
+    """Each side of it is reduced to the size, whatever the other one is."""
+    condition, value = maps(size=4), noise(1, 1, 12, 20)
+    top, left, height, width = window
+    part = value[:, :, 2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
+    rows, columns = (torch.arange(4) * 2 * side // 4 for side in (height, width))
+    expected = condition.tokenizer.encode(part[:, :, rows][:, :, :, columns])
+    prompt = condition.encode(value, num=1, grid=(6, 10), device=CPU)
+    assert prompt.window(*window).equal(expected.flatten(1))

@@ -86,8 +86,8 @@ def test_label_maps_refuse_what_is_no_class(maps):
         first(classes=6)
     with pytest.raises(UserError, match=r"6 in .*after the shift.*data\.classes=7"):
         first(classes=6, shift=True)
-    Image.new("RGB", (4, 4)).save(maps / "0.png")
-    with pytest.raises(UserError, match="mode RGB: a label map has one channel"):
+    Image.new("RGB", (4, 4), "red").save(maps / "0.png")
+    with pytest.raises(UserError, match=r"label map of one channel.* got mode RGB with colours in .*0\.png"):
         first(classes=256)
 
 
@@ -217,3 +217,33 @@ def test_lines_of_another_layout_are_told(open_images, line, words):
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(UserError, match=words):
         OpenImages(OpenImagesSettings(root=open_images), "train")
+
+
+def test_boxes_of_coco_are_shares_of_width_and_height_cut_at_the_border(coco):
+    """And a box of which the border leaves little is as small as what is left."""
+    path = coco / "annotations" / "instances_train2017.json"
+    file = json.loads(path.read_text())
+    file["annotations"][0]["bbox"] = [27, 18, 18, 12]  # over the right and the lower border of 36 x 24
+    file["annotations"][1]["bbox"] = [-9, -6, 18, 12]
+    path.write_text(json.dumps(file))
+    reader = Coco(CocoSettings(root=coco), "train")
+    assert [thing.box for thing in reader[0].scene.objects] == [(0.75, 0.75, 1, 1), (0, 0, 0.25, 0.25)]
+    assert [thing.box for thing in reader[1].scene.objects] == [(0, 0, 0.5, 1), (0.25, 0.25, 1, 0.75)]
+    half = CocoSettings(root=coco, min_area=0.1)  # of the picture, after the cut
+    assert [path.stem for path in Coco(half, "train").paths] == ["1", "2", "3", "4", "5"]
+
+
+def test_flags_and_borders_of_open_images(open_images):
+    """A flag of -1 is unknown: not set, unless that is asked for; boxes end at the border."""
+    path = open_images / "oidv6-train-annotations-bbox.csv"
+    path.write_text(path.read_text() + "5,/m/3,0.5,1.25,-0.5,0.75,-1,-1,-1,-1\n")
+    house, tree = 1, 2  # of three classes
+    reader = OpenImages(OpenImagesSettings(root=open_images), "train")
+    first, last = (reader[index].scene.objects for index in (0, 5))
+    assert [thing.label for thing in first] == [house, tree + 3 * (1 + 2)]  # group and occluded
+    assert [thing.box for thing in first] == [(0, 0, 0.5, 1), (0.25, 0.25, 1, 0.75)]
+    assert last[2].label == tree
+    assert last[2].box == (0.5, 0, 1, 0.75)
+    asked = OpenImages(OpenImagesSettings(root=open_images, unknown_flags=True), "train")
+    assert asked[0].scene.objects[0].label == house + 3 * 1
+    assert asked[5].scene.objects[2].label == tree + 3 * (1 + 2 + 4 + 8)

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import NETWORK
 
 import smalti
-from smalti import library
+from smalti import config, images, library
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.coordinates import Part
 from smalti.conditions.label import LabelSettings
@@ -26,6 +26,8 @@ from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 from smalti.training import log, told
+from smalti.training.prior_task import PriorTask
+from smalti.training.settings import PriorTraining
 
 SMALL = {  # in place of what a recipe says: seconds, not weeks
     "size": 16,
@@ -39,7 +41,7 @@ SMALL = {  # in place of what a recipe says: seconds, not weeks
     "sample_every": 3,
     "checkpoint_every": 3,
 }
-SIDE = 24  # pixels of the pictures
+HEIGHT, WIDTH = 24, 36  # pixels of the pictures
 RECIPES = ["transformer_depth", "transformer_segmentation", "transformer_coordinates"]
 RECIPES += ["transformer_boxes", "transformer_points"]
 
@@ -159,7 +161,7 @@ def test_pictures_and_maps_are_cropped_alike(paired):
         assert 0 <= part.top <= part.height - 16
         assert 0 <= part.left <= part.width - 16
     (held,) = in_order(Pairs(how, "train"), size=(16, 16), crop=crop, batch=12)
-    assert held.parts == (Part(0, 0, 16, 16),) * 12
+    assert held.parts == (Part(0, 4, 16, 24),) * 12
 
 
 def test_pairs_that_are_none(paired):
@@ -167,16 +169,16 @@ def test_pairs_that_are_none(paired):
     (paired / "depth" / "5.png").unlink()
     with pytest.raises(UserError, match="1 of 12 pictures without one, the first 5"):
         Pairs(PairsSettings(**where, val_share=0.0), "train")
-    Image.new("L", (SIDE, SIDE - 1)).save(paired / "depth" / "5.png")
+    Image.new("L", (WIDTH, HEIGHT - 1)).save(paired / "depth" / "5.png")
     reader = Pairs(PairsSettings(**where, val_share=0.0), "train")
     with pytest.raises(
-        UserError, match=r"a map of its picture's size, 24 x 24 pixels, got 23 x 24 in .*5\.png"
+        UserError, match=r"a map of its picture's size, 24 x 36 pixels, got 23 x 36 in .*5\.png"
     ):
         [reader[index] for index in range(len(reader))]
 
 
 def test_class_numbers_wrap(paired):
-    Image.new("L", (SIDE, SIDE), 255).save(paired / "segmentation" / "0.png")
+    Image.new("L", (WIDTH, HEIGHT), 255).save(paired / "segmentation" / "0.png")
     where = {"root": paired / "pictures", "maps": paired / "segmentation", "content": "segmentation"}
     reader = Pairs(PairsSettings(**where, shift=True, val_share=0.0), "train")
     assert reader[0].segmentation.eq(0).all()
@@ -187,7 +189,7 @@ def test_scenes_are_told_with_their_crop(coco):
     reader = Coco(CocoSettings(root=coco), "val")
     crop = CropSettings(scale=(2.0, 2.0))
     (batch,) = in_order(reader, size=(12, 12), crop=crop, batch=6)
-    assert {scene.crop for scene in batch.scenes} == {(0.25, 0.25, 0.75, 0.75)}
+    assert {scene.crop for scene in batch.scenes} == {(1 / 3, 0.25, 2 / 3, 0.75)}
     tree, house = 0, 1
     first = batch.scenes[0].objects
     assert [thing.label for thing in first] == [house, tree + 3]  # a crowd
@@ -260,3 +262,63 @@ def test_classes_may_be_shown_under_other_names(photos):
         told.check(LabelSettings(classes=2, names=names), settings, reader)
     with pytest.raises(UserError, match="the class standing as number 0"):
         told.check(LabelSettings(classes=2, names=("standing", "a")), settings, reader)
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_a_prior_is_told_the_classes_of_what_it_is_shown(paired, flip):
+    """Class maps lie on their pictures also when mirrored, scaled and cut: in the prefix itself."""
+    for number in range(12):  # a picture whose levels are its classes
+        labels = np.kron(np.random.default_rng(number).integers(0, 5, (6, 9)), np.ones((4, 4))).astype(
+            np.uint8
+        )
+        Image.fromarray(np.repeat(labels[..., None] * 50, 3, -1)).save(paired / "pictures" / f"{number}.png")
+        (paired / "pictures" / f"{number}.jpg").unlink()
+        Image.fromarray(labels).save(paired / "segmentation" / f"{number}.png")
+    how = PairsSettings(
+        root=paired / "pictures", maps=paired / "segmentation", content="segmentation", val_share=0.0
+    )
+    crop = CropSettings(filter="nearest-exact", flip=flip, scale=(1.0, 1.2))
+    batch = next(iter(Loader(Pairs(how, "train"), size=(16, 20), crop=crop, batch=12, seed=0).batches()))
+    shown = (images.to_uint8(batch.images[:, 0]) / 50).round().long()
+    torch.manual_seed(0)
+    maps = tokenizer(5, content="segmentation")
+    settings = GeneratorSettings(
+        prior=GPTSettings(layers=1, heads=2, width=16), condition=MapSettings(), grid=(8, 10)
+    )
+    training = config.parse(
+        {
+            "kind": "prior",
+            "data": {"kind": "folder", "root": str(paired)},
+            "size": [16, 20],
+            "batch": 12,
+            "steps": 1,
+            "tokenizer": "none",
+            "prior": {"kind": "gpt", "layers": 1, "heads": 2, "width": 16},
+            "condition": {"kind": "map"},
+        },
+        PriorTraining,
+    )
+    task = PriorTask(training, Generator(settings, tokenizer(), maps))
+    seen = []
+    task.prior = lambda codes, prefix: seen.append(prefix) or torch.zeros(*codes.shape, 8)
+    task.losses(batch, step=0)
+    expected = maps.encode(images.one_hot(shown, 5)).flatten(1)
+    assert seen[0].equal(expected)
+    assert not maps.encode(images.one_hot(shown.flip(-1), 5)).flatten(1).equal(expected)
+
+
+def test_held_out_maps_have_a_folder_of_their_own(paired):
+    """Also where the others have maps of the same names."""
+    (paired / "held").mkdir()
+    (paired / "held_maps").mkdir()
+    (paired / "pictures" / "3.jpg").rename(paired / "held" / "3.jpg")
+    Image.new("L", (WIDTH, HEIGHT), 4).save(paired / "held_maps" / "3.png")
+    where = {"root": paired / "pictures", "maps": paired / "segmentation", "content": "segmentation"}
+    how = PairsSettings(**where, val=paired / "held", val_maps=paired / "held_maps")
+    assert [sample.segmentation.unique().tolist() for sample in Pairs(how, "val")] == [[4]]
+    assert len(Pairs(how, "train")) == 11
+    assert Pairs(how, "train").maps == [
+        paired / "segmentation" / f"{n}.png" for n in (0, 1, 10, 11, 2, *range(4, 10))
+    ]
+    shared = PairsSettings(**where, val=paired / "held")
+    assert Pairs(shared, "val").maps == [paired / "segmentation" / "3.png"]

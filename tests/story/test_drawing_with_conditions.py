@@ -16,6 +16,7 @@ from smalti.conditions.points import PointsSettings
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.reading.labels import open_labels
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 
@@ -52,7 +53,7 @@ def test_the_size_is_that_of_the_map(classes, smalti_command):
     assert status == 0, complaint
     drawn = [images.open_rgb(classes / "out" / name) for name in ("00000.png", "00001.png")]
     assert [picture.shape for picture in drawn] == [(3, 10, 30)] * 2
-    labels = images.open_labels("map.png")
+    labels = open_labels("map.png")
     (expected,) = smalti.load("model").sample(size=(10, 30), map=labels[:10], top_k=1)
     apart = (drawn[0].int() - images.from_pil(expected).int()).abs().max()
     assert apart <= 1, (
@@ -61,7 +62,7 @@ def test_the_size_is_that_of_the_map(classes, smalti_command):
 
 
 def test_a_map_that_fits_is_named(classes, smalti_command):
-    Image.fromarray(images.open_labels("map.png")[:8, :8].byte().numpy()).save("small.png")
+    Image.fromarray(open_labels("map.png")[:8, :8].byte().numpy()).save("small.png")
     status, _, complaint = smalti_command("sample", "model", "out", "--map", "small.png")
     assert status == 0, complaint
     assert facts(classes / "out" / "00000.png")["map"] == "small.png"
@@ -133,3 +134,46 @@ def test_reconstructions_of_maps_with_one_channel(home, smalti_command):
     assert status == 0, complaint
     assert "dB" in told
     assert images.read_header(home / "out" / "00000-map.png").mode == "L"
+
+
+@pytest.mark.parametrize("command", ["sample", "complete"])
+def test_class_maps_are_scaled_by_the_nearest(classes, smalti_command, command):
+    """Between classes 0 and 4 there is no class 2, nor half of each: every channel stays 0 or 1."""
+    labels = np.kron(np.random.default_rng(1).choice([0, 4], (4, 6)), np.ones((2, 2))).astype(np.uint8)
+    Image.fromarray(labels).save("two.png")  # 8 x 12, drawn as 12 x 18
+    Image.new("RGB", (18, 12), "red").save("picture.png")
+    model = smalti.load("model")
+    with torch.no_grad():  # so that the prior listens
+        for parameter in model.prior.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    smalti.save(model, "model")
+    words = [command, "model", *(["picture.png"] if command == "complete" else []), "out"]
+    status, _, complaint = smalti_command(*words, "--map", "two.png", "--size", "12x18", "--top-k", 1)
+    assert status == 0, complaint
+    scaled = images.resize(torch.from_numpy(labels)[None], (12, 18), "nearest-exact")[0].long()
+    assert set(scaled.unique().tolist()) == {0, 4}
+    model = smalti.load("model")
+    told = {"map": scaled, "top_k": 1}
+    (expected,) = (
+        model.sample(size=(12, 18), **told) if command == "sample" else model.complete("picture.png", **told)
+    )
+    assert images.open_rgb(classes / "out" / "00000.png").equal(images.from_pil(expected))
+
+
+def test_other_maps_are_scaled_smoothly(home, smalti_command):
+    torch.manual_seed(0)
+    prior = GPTSettings(layers=1, heads=2, width=16)
+    settings = GeneratorSettings(prior=prior, condition=MapSettings(), grid=(4, 4))
+    model = Generator(settings, tokenizer(3), tokenizer(1))
+    with torch.no_grad():  # so that the prior listens
+        for parameter in model.prior.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    smalti.save(model, "model")
+    levels = np.random.default_rng(1).integers(0, 256, (8, 12), dtype=np.uint8)
+    Image.fromarray(levels).save("depth.png")
+    words = ("sample", "model", "out", "--map", "depth.png", "--size", "12x18", "--top-k", 1)
+    status, _, complaint = smalti_command(*words)
+    assert status == 0, complaint
+    scaled = images.resize(images.to_float(torch.from_numpy(levels))[None], (12, 18), "bilinear")
+    (expected,) = smalti.load("model").sample(size=(12, 18), map=scaled, top_k=1)
+    assert images.open_rgb(home / "out" / "00000.png").equal(images.from_pil(expected))

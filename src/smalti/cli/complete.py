@@ -20,6 +20,7 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
     """Keep the top of a picture and draw the rest anew, into OUT, a new or empty folder.
 
     The picture, and a map if one is given, is scaled until it just covers the size, and its middle is taken.
+    A map of the raster in the file is turned as EXIF turns that, where its size tells.
     Each result is written as soon as its batch is drawn.
 
     Example: smalti complete runs/photos-prior photo.jpg completed --keep 0.5 --num 3
@@ -31,9 +32,11 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
 
     new_folder(out)
     generator = load_generator(model, device, precision)
-    options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size})
+    pixels, turn = images.open_turned(image)
+    beside = (pixels.shape[1], pixels.shape[2]), turn
+    options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size}, beside)
     size = options.pop("size")
     middle = CropSettings().for_validation()
-    picture = images.to_float(crop(images.open_rgb(image), size, middle, torch.Generator()))
+    picture = images.to_float(crop(pixels, size, middle, torch.Generator()))
     pictures = generator.complete(picture, **drawing(options))
     write(pictures, out, num=options["num"], seed=options["seed"])

@@ -37,6 +37,11 @@ from smalti.cli.options import Size, new_folder
     type=click.Choice(["-1..1", "0..1"]),
     help="Of pictures inside the tokenizer, where its code took another range than the format's.",
 )
+@click.option(
+    "--shift/--no-shift",
+    default=None,
+    help="Of label maps: whether training added 1 to values, as to COCO's; unless given, as the yaml says.",
+)
 def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | None, **options: Any) -> None:
     """Turn a model of another project into a model folder, OUT, new or empty.
 
@@ -55,4 +60,8 @@ def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | No
         click.echo(f"left out: {line}")
     if found.critic:
         click.echo("kept beside the model: the discriminator, for smalti train --init-from")
+    for part in importing.of_segmentations(found.model):
+        how, other = part.settings.labels, "--shift if training added 1 to them"
+        told = f"{how.told()} (--no-shift if not)" if how else f"as they are ({other})"
+        click.echo(f"values of label maps: {told}")
     click.echo(out)

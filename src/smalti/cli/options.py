@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
+from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from smalti.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from smalti.exif import Turn
     from smalti.generator import Generator
     from smalti.tokenizer import Tokenizer
 
@@ -55,26 +57,33 @@ def drawing(options: dict[str, Any]) -> dict[str, Any]:
     return {**given, "output": "stream", "progress": sys.stderr.isatty()}
 
 
-def fit_map(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
+def fit_map(
+    generator: "Generator", options: dict[str, Any], beside: "tuple[tuple[int, int], Turn] | None" = None
+) -> dict[str, Any]:
     """The options, with a map scaled until it just covers the size, of which the middle is taken.
 
     Without a size it is the map's own, in whole cells, from the training crop up. A map that fits stays a
-    path, which the pictures then name.
+    path, which the pictures then name. beside: size and turn of the picture that it describes; a map that has
+    the size of its raster in the file, and not of the picture as it is seen, is turned with it.
     """
     import torch
 
     from smalti.conditions.map import MapCondition
     from smalti.data.transforms import CropSettings, place
+    from smalti.data.turned import turns_along
 
     path, condition, factor = options["map"], generator.condition, generator.tokenizer.factor
     if path is None or not isinstance(condition, MapCondition):
         return options
     (found,) = condition.open(path)
     sides = (found.shape[1], found.shape[2])
+    turned = beside is not None and turns_along(sides, *beside, "upright", eq)
+    if beside is not None and turned:
+        found, sides = beside[1].raster(found), beside[1].size(sides)
     own = [side // factor * factor for side in sides]
     least = generator.crop_size
     size = options["size"] or (max(own[0], least[0]), max(own[1], least[1]))
-    if sides == tuple(size):
+    if sides == tuple(size) and not turned:
         return {**options, "size": size}
     how = CropSettings(filter="nearest-exact" if condition.of_classes else "bilinear").for_validation()
     return {**options, "size": size, "map": place(sides, size, how, torch.Generator()).map(found)}

@@ -17,8 +17,9 @@ from smalti.cli.options import computing, load_tokenizer, new_folder
 def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precision: str) -> None:
     """Send pictures through a tokenizer and back, into OUT, a new or empty folder; prints each one's PSNR.
 
-    A tokenizer of depth or edges takes pictures of such maps. One of segmentations takes label maps: the
-    likeliest class of each pixel is written, coloured, and the share of pixels that are right is printed.
+    A tokenizer of depth or edges takes pictures of such maps. One of segmentations takes label maps, whose
+    values mean what they did in training (shifted, merged): the likeliest class of each pixel is written,
+    coloured, and the share of pixels that are right is printed.
     Sides are cropped at the right and bottom to multiples of the factor. Each picture is written as soon as
     it is done.
 
@@ -29,12 +30,16 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     from smalti import images, library, memory
     from smalti.conditions.map_files import open_for
     from smalti.precision import recorded
+    from smalti.reading.labels import mixture
     from smalti.training.contents import content
     from smalti.training.settings import LossSettings
 
     new_folder(out)
     paths = images.find_pictures(image_or_dir)
     tokenizer = load_tokenizer(model, device, precision)
+    warning = mixture(paths) if tokenizer.settings.content == "segmentation" else None
+    if warning:
+        click.echo(warning, err=True)
     kind = content(tokenizer.settings.content, LossSettings(), None, tokenizer.channels)
     root = image_or_dir if image_or_dir.is_dir() else image_or_dir.parent
     made_by = {"model": library.fingerprint(tokenizer), **recorded(tokenizer=tokenizer.dtype)}

@@ -63,8 +63,9 @@ class MapCondition:
         """One map for all canvases, or a sequence or tensor of num of them.
 
         A map is a picture file, a Pillow picture, or a tensor: floats (c H W) as its tokenizer takes them,
-        in [-1, 1]; of classes also their numbers (H W). H and W are those of the picture. UserError for
-        others.
+        in [-1, 1]; of classes also their numbers (H W). Values in files and Pillow pictures of classes mean
+        what they did in training (shifted, merged: the tokenizer's settings.labels); tensors hold class
+        numbers already. H and W are those of the picture. UserError for others.
         """
         maps = self._maps(value, num, grid)
         if self.size is not None:

@@ -9,24 +9,27 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from smalti import images
+from smalti import exif, images
 from smalti.conditions.protocol import Codec
 from smalti.errors import UserError
+from smalti.reading.labels import open_labels
 
-_FAR = 1e30  # further than any depth: bytes that mean this were meant as colours
+# nearer and further than any depth is: bytes that mean this were meant as colours
+_NEAR, _FAR = 1e-12, 1e12
 
 
 def open_for(tokenizer: Codec, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
     """What a tokenizer takes, out of a file or a Pillow picture, of its own size.
 
-    Of pictures and maps as `open_map` gives it; of classes one channel each, 0 or 1, out of a label map.
-    UserError for what cannot be read, and for numbers of classes that the tokenizer lacks.
+    Of pictures and maps as `open_map` gives it; of classes one channel each, 0 or 1, out of a label map,
+    whose values mean what they did in training (settings.labels). UserError for what cannot be read, and for
+    numbers of classes that the tokenizer lacks.
     """
     if tokenizer.settings.content != "segmentation":
         return open_map(source, tokenizer.channels)[None]
-    if isinstance(source, Image.Image):
-        return one_hot(images.labels_from_pil(source)[None], tokenizer.channels)
-    return one_hot(images.open_labels(source)[None], tokenizer.channels, of=f" in {source}")
+    of = "" if isinstance(source, Image.Image) else f" in {source}"
+    labels = open_labels(source, tokenizer.settings.labels)
+    return one_hot(labels[None], tokenizer.channels, of=of)
 
 
 def one_hot(labels: Tensor, classes: int, of: str = "") -> Float[Tensor, "b {classes} H W"]:
@@ -41,9 +44,10 @@ def one_hot(labels: Tensor, classes: int, of: str = "") -> Float[Tensor, "b {cla
 def open_map(source: str | Path | Image.Image, channels: int) -> Float[Tensor, "c H W"]:
     """A map of one or three channels in [-1, 1], from a file or a Pillow picture.
 
-    Three: as a picture. One: gray of 8 bits from black to white, colours by their luminance; gray of more
-    bits, floats, and a float in the four bytes of an RGBA pixel (the 2021 code's depth files) stretched, so
-    that the smallest value is -1 and the largest 1. UserError for what cannot be read, and other channels.
+    Three: as a picture. One: gray of 8 bits from black to white, colours by their luminance, transparency on
+    white; gray of more bits, floats, and a float in the four bytes of an RGBA pixel (the 2021 code's depth
+    files) stretched, so that the smallest value is -1 and the largest 1. UserError for what cannot be read,
+    and other channels.
     """
     if channels == 3:
         pixels = images.from_pil(source) if isinstance(source, Image.Image) else images.open_rgb(source)
@@ -51,11 +55,13 @@ def open_map(source: str | Path | Image.Image, channels: int) -> Float[Tensor, "
     if channels != 1:
         expected = f"a tensor: this tokenizer takes {channels} channels, picture files have 1 or 3"
         raise UserError(expected, "a picture", f"give a tensor (b {channels} H W) in Python")
-    picture = source if isinstance(source, Image.Image) else images.open_pil(source)
+    picture = images.open_pil(source)
     depths = _depths(picture)
     if depths is not None:
-        return stretched(depths)[None]
-    gray = picture if picture.mode in ("1", "L", "LA") else picture.convert("L")
+        return exif.turn(picture).raster(stretched(depths)[None])
+    if picture.has_transparency_data:  # on white first: the luminance of what cannot be seen is no value
+        picture = images.to_pil(images.from_pil(picture)[None])[0]
+    gray = picture if picture.mode in ("1", "L") else picture.convert("L")
     return images.to_float(images.from_pil(gray)[:1])
 
 
@@ -69,7 +75,8 @@ def _depths(picture: Image.Image) -> Float[Tensor, "H W"] | None:
     """The values of a picture that has more than 8 bits; None for the others."""
     if picture.mode == "RGBA":
         values = np.ascontiguousarray(np.asarray(picture)).view("<f4")[..., 0]
-        if not np.isfinite(values).all() or np.abs(values).max() > _FAR:
+        furthest = np.abs(values).max() if np.isfinite(values).all() else np.inf
+        if furthest > _FAR or 0 < furthest < _NEAR:
             return None
     elif picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture)

@@ -8,6 +8,7 @@ from smalti import images
 from smalti.conditions.box_tokens import Box, Object, Scene
 from smalti.config import Positive, Share, settings
 from smalti.data.protocol import Sample
+from smalti.data.turned import Described, Size, in_words, turns_along
 from smalti.errors import UserError
 
 
@@ -19,6 +20,9 @@ class AnnotatedSettings:
     min_area: Share = 1.0e-5  # of the picture: smaller boxes are left out
     min_objects: Positive = 2  # boxes that are left; pictures with fewer or more are left out
     max_objects: Positive = 30
+    # what boxes describe of a picture that EXIF turns, where its annotated size does not tell: the raster in
+    # the file, and they turn with it, or the picture as it is seen
+    annotated: Described = "stored"
 
 
 class Annotated:
@@ -30,9 +34,13 @@ class Annotated:
         root: Path,
         classes: Iterable[str],
         things: Mapping[str, list[Object]],
+        sizes: Mapping[str, Size] | None = None,
     ) -> None:
-        """root: of the pictures. things: of each picture, by its path below root; labels are numbers."""
-        self.root, self.classes = root, tuple(classes)
+        """root: of the pictures. things: of each picture, by its path below root; labels are numbers.
+
+        sizes: for which boxes were made, by the same paths; None where annotations do not say them.
+        """
+        self.settings, self.root, self.classes = settings, root, tuple(classes)
         counting = {name: _large(found, settings.min_area) for name, found in things.items()}
         least, most = settings.min_objects, settings.max_objects
         kept = {name: found for name, found in counting.items() if least <= len(found) <= most}
@@ -42,14 +50,27 @@ class Annotated:
             raise UserError(expected, f"none among {len(things)} that are annotated", remedy)
         self.paths = [root / name for name in kept]
         self._things = [tuple(found) for found in kept.values()]
+        self.sized = sizes is not None
+        self._sizes = [sizes[name] for name in kept] if sizes is not None else [None] * len(kept)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        """A picture and its things. UserError with the path where it cannot be read."""
-        path = self.paths[index]
-        return Sample(image=images.open_rgb(path), scene=Scene(self._things[index]), path=path)
+        """A picture and its things, turned with it where they describe what is stored.
+
+        UserError with the path where it cannot be read, or is another than the annotated one.
+        """
+        path, things, said = self.paths[index], self._things[index], self._sizes[index]
+        picture, turn = images.open_turned(path)
+        upright = (picture.shape[1], picture.shape[2])
+        along = turns_along(said, upright, turn, self.settings.annotated, _alike)
+        if along is None and said is not None:
+            got, remedy = "{} x {} in {}".format(*said, path), "mend the annotation, or take the picture away"
+            raise UserError(f"boxes for the picture's size, {in_words(upright, turn)}", got, remedy)
+        if along and turn:
+            things = tuple(Object(thing.label, *turn.box(thing.box)) for thing in things)
+        return Sample(image=picture, scene=Scene(things), path=path)
 
     def counts(self) -> dict[str, int]:
         """How many things there are of each class."""
@@ -61,6 +82,12 @@ def inside(box: Box) -> Box:
     """A box cut at the borders of the picture, which annotations overstep by rounding."""
     x0, y0, x1, y1 = (min(max(at, 0.0), 1.0) for at in box)
     return x0, y0, x1, y1
+
+
+def _alike(said: Size, found: Size) -> bool:
+    """Whether boxes for a size are right in shares of another: a copy of it, scaled, its sides rounded."""
+    ratios = [[(side + by) / own for by in (-1, 1)] for side, own in zip(found, said, strict=True)]
+    return max(least for least, _ in ratios) < min(most for _, most in ratios)
 
 
 def _large(things: list[Object], least: float) -> list[Object]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from smalti.conditions.box_tokens import FLAGS, Object
 from smalti.config import settings
 from smalti.data.annotated import Annotated, AnnotatedSettings, inside
+from smalti.data.turned import Size
 from smalti.errors import UserError
 
 FILES = {"things": "instances", "stuff": "stuff"}
@@ -28,7 +29,8 @@ class Coco(Annotated):
     """Pictures of COCO with their boxes; crowds have the flag "group".
 
     A class's number is the rank of its id among the ids as words ("1", "10", "100", "11", ...), as in the
-    models published in 2021. Stuff named "other" is left out.
+    models published in 2021. Stuff named "other" is left out. Boxes of pictures that EXIF turns are those of
+    the size that the annotations say: of the raster in the file, or of the picture as it is seen.
     """
 
     def __init__(self, settings: CocoSettings, split: Literal["train", "val"]) -> None:
@@ -42,11 +44,14 @@ class Coco(Annotated):
         ids = sorted(number for number, name in categories.items() if name != OTHER)
         ranks = {number: rank for rank, number in enumerate(ids)}
         things: dict[str, list[Object]] = {}
+        sizes: dict[str, Size] = {}
         for path, file in files.items():
             with _readable(path):
+                sizes |= {one["file_name"]: _size(one) for one in file["images"] if "width" in one}
                 for name, thing in _things(file, ranks):
                     things.setdefault(name, []).append(thing)
-        super().__init__(settings, settings.root / folder, (categories[number] for number in ids), things)
+        classes = (categories[number] for number in ids)
+        super().__init__(settings, settings.root / folder, classes, things, sizes)
 
 
 def _things(file: dict[str, Any], ranks: dict[str, int]) -> Iterator[tuple[str, Object]]:
@@ -63,6 +68,10 @@ def _things(file: dict[str, Any], ranks: dict[str, int]) -> Iterator[tuple[str, 
         box = inside((x0, y0, x0 + w / width, y0 + h / height))
         flags = (1 << FLAGS.index("group")) * bool(one.get("iscrowd"))
         yield str(picture["file_name"]), Object(rank + len(ranks) * flags, *box)
+
+
+def _size(picture: dict[str, Any]) -> Size:
+    return int(picture["height"]), int(picture["width"])
 
 
 def _read(path: Path) -> dict[str, Any]:

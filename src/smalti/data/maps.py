@@ -1,16 +1,13 @@
 """A folder of label maps: picture files whose values are class numbers."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from jaxtyping import Int64
-from torch import Tensor
-
-from smalti import images
-from smalti.config import Positive, Share, settings
+from smalti.config import Count, Positive, Share, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.protocol import Sample
 from smalti.errors import UserError
+from smalti.reading.labels import LabelReading, open_labels
 
 
 @settings
@@ -22,7 +19,10 @@ class MapsSettings:
     val: Path | None = None  # a folder held out in place of a share of root
     val_share: Share = 0.05  # of the maps, by a hash of the path below root; 0: none
     classes: Positive  # numbers are 0 .. classes - 1
-    shift: bool = False  # add 1, which makes of 255 (nothing known) class 0: COCO's maps, with 183 classes
+    # value in a file -> the value that it counts as: merged classes, ignored values; None: each as itself
+    merge: dict[Count, Count] | None = None
+    # then add 1, which makes of 255 (nothing known) class 0: COCO's maps, with 183 classes; None: do not
+    shift: bool | None = None
 
 
 class Maps:
@@ -31,7 +31,7 @@ class Maps:
     classes: tuple[str, ...] = ()
 
     def __init__(self, settings: MapsSettings, split: Literal["train", "val"]) -> None:
-        self.settings = settings
+        self.settings, self.labels = settings, reading(settings)
         where = FolderSettings(
             root=settings.root, val=settings.val, val_share=settings.val_share, classes="none"
         )
@@ -43,16 +43,17 @@ class Maps:
     def __getitem__(self, index: int) -> Sample:
         """A label map. UserError with the path for what is none, and for a number that is no class."""
         path, how = self.files.paths[index], self.settings
-        labels = open_numbers(path, shift=how.shift)
+        labels = open_labels(path, self.labels)
         highest = int(labels.max())
         if highest >= how.classes:
             got = f"{highest} in {path}" + (" (after the shift)" if how.shift else "")
             remedy = f"data.classes={highest + 1}" if how.shift or highest != 255 else "data.shift=true"
-            raise UserError(f"class numbers from 0 to {how.classes - 1}", got, remedy)
+            merge = f"'data.merge={{{highest - bool(how.shift)}: 0}}' counts it as another"
+            raise UserError(f"class numbers from 0 to {how.classes - 1}", got, f"{remedy}; or {merge}")
         return Sample(segmentation=labels, path=path)
 
 
-def open_numbers(path: Path, *, shift: bool) -> Int64[Tensor, "H W"]:
-    """The class numbers of a label map; shift: plus 1, in 8 bits. UserError with the path for others."""
-    labels = images.open_labels(path)
-    return (labels + 1) % 256 if shift else labels
+def reading(data: Any) -> LabelReading | None:
+    """How data of kind maps or pairs say that label maps are read; None for values as they are."""
+    found = LabelReading(merge=data.merge or {}, shift=bool(data.shift))
+    return None if found == LabelReading() else found

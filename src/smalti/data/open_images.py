@@ -28,7 +28,11 @@ class OpenImagesSettings(AnnotatedSettings):
 
 
 class OpenImages(Annotated):
-    """Pictures of Open Images with their boxes and all four flags."""
+    """Pictures of Open Images with their boxes and all four flags.
+
+    Boxes are those of the rasters in the files: the publisher turns boxes as pictures ("that the image
+    and boxes should be rotated", openimages/web/2018-05-17-rotation-information.html).
+    """
 
     def __init__(self, settings: OpenImagesSettings, split: Literal["train", "val"]) -> None:
         described = _described(settings.root / NAMES)

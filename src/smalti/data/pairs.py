@@ -1,18 +1,22 @@
 """A folder of pictures and a folder of their maps: depth, classes, edges, low resolution."""
 
+from operator import eq
 from pathlib import Path
 from typing import Literal
 
-from jaxtyping import UInt8
+from jaxtyping import Int64, Shaped, UInt8
 from torch import Tensor
 
 from smalti import images
 from smalti.conditions.map_files import open_map
-from smalti.config import Share, settings
+from smalti.config import Count, Share, settings
 from smalti.data.folder import Folder, FolderSettings
-from smalti.data.maps import open_numbers
+from smalti.data.maps import reading
 from smalti.data.protocol import Sample
+from smalti.data.turned import Described, in_words, turns_along
 from smalti.errors import UserError
+from smalti.exif import Turn
+from smalti.reading.labels import open_labels
 
 
 @settings
@@ -23,7 +27,12 @@ class PairsSettings:
     root: Path  # of the pictures
     maps: Path  # of those that are held out too, unless val_maps says otherwise
     content: Literal["picture", "depth", "segmentation"] = "picture"  # depth: one channel, see `open_map`
-    shift: bool = False  # of class numbers, as the reader of maps has it
+    # of class maps, as the reader of maps has them; None: as their tokenizer was trained
+    merge: dict[Count, Count] | None = None
+    shift: bool | None = None
+    # what a map describes of a picture that EXIF turns, where sizes do not tell: the raster in the file, and
+    # it turns with it, or the picture as it is seen
+    annotated: Described = "stored"
     val: Path | None = None  # a folder of pictures held out in place of a share of root
     val_maps: Path | None = None
     val_share: Share = 0.05  # of the pictures, by a hash of the path below root; 0: none
@@ -35,7 +44,8 @@ class Pairs:
     classes: tuple[str, ...] = ()
 
     def __init__(self, settings: PairsSettings, split: Literal["train", "val"]) -> None:
-        self.settings = settings
+        self.settings, self.labels = settings, reading(settings)
+        self.most: int | None = None  # class numbers of maps are below it, where that is known
         folder = FolderSettings(
             root=settings.root, val=settings.val, val_share=settings.val_share, classes="none"
         )
@@ -47,16 +57,37 @@ class Pairs:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
-        """A picture and its map, of one size. UserError with the path for what cannot be used."""
-        path, source = self.files.paths[index], self.maps[index]
-        picture = images.open_rgb(path)
-        if self.settings.content == "segmentation":
-            labels = open_numbers(source, shift=self.settings.shift)
-            _check_sides(labels, picture, source)
-            return Sample(image=picture, segmentation=labels, path=path)
-        found = open_map(source, 3 if self.settings.content == "picture" else 1)
-        _check_sides(found, picture, source)
-        return Sample(image=picture, map=found, path=path)
+        """A picture and its map, of one size: a map of the stored raster is turned with it.
+
+        UserError with the path for what cannot be used.
+        """
+        path, source, content = self.files.paths[index], self.maps[index], self.settings.content
+        picture, turn = images.open_turned(path)
+        if content == "segmentation":
+            labels = open_labels(source, self.labels)
+            self._check_classes(labels, source)
+            return Sample(image=picture, segmentation=self._fitted(labels, picture, turn, source), path=path)
+        found = open_map(source, 3 if content == "picture" else 1)
+        return Sample(image=picture, map=self._fitted(found, picture, turn, source), path=path)
+
+    def _fitted(
+        self, found: Shaped[Tensor, "*c _ _"], picture: UInt8[Tensor, "3 H W"], turn: Turn, source: Path
+    ) -> Shaped[Tensor, "*c H W"]:
+        said, upright = (found.shape[-2], found.shape[-1]), (picture.shape[1], picture.shape[2])
+        along = turns_along(said, upright, turn, self.settings.annotated, eq)
+        if along is None:
+            expected = f"a map of its picture's size, {in_words(upright, turn)}"
+            raise UserError(expected, "{} x {} in {}".format(*said, source), "resize one of the two")
+        return turn.raster(found) if along else found
+
+    def _check_classes(self, labels: Int64[Tensor, "H W"], source: Path) -> None:
+        highest = int(labels.max())
+        if self.most is not None and highest >= self.most:
+            how = f" (values read so: {self.labels.told()})" if self.labels else ""
+            remedy = f"'data.merge={{{highest}: 0}}' counts it as another, or renumber the map"
+            if self.labels:
+                remedy = "renumber the map as those that the tokenizer of maps was trained on"
+            raise UserError(f"class numbers from 0 to {self.most - 1}", f"{highest} in {source}{how}", remedy)
 
 
 def _partners(files: Folder, maps: Path) -> list[Path]:
@@ -69,10 +100,3 @@ def _partners(files: Folder, maps: Path) -> list[Path]:
         got = f"{len(alone)} of {len(names)} pictures without one, the first {alone[0]}"
         raise UserError(expected, got, "complete the maps, or read the pictures alone: data.kind=folder")
     return [there[name] for name in names]
-
-
-def _check_sides(found: Tensor, picture: UInt8[Tensor, "3 H W"], source: Path) -> None:
-    if found.shape[-2:] != picture.shape[-2:]:
-        got = "{} x {} in {}".format(*found.shape[-2:], source)
-        expected = "a map of its picture's size, {} x {} pixels".format(*picture.shape[-2:])
-        raise UserError(expected, got, "resize one of the two")

@@ -8,6 +8,8 @@ from smalti.errors import UserError
 from smalti.formats import FORMATS
 from smalti.formats.protocol import Format, Imported, Wanted
 from smalti.formats.source import Source, open_source
+from smalti.generator import Generator
+from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
 
 _NAMED = 3  # names of tensors in an error
@@ -33,9 +35,19 @@ def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted 
     if wanted.image_range is not None:
         tokenizer = found.model if isinstance(found.model, Tokenizer) else found.model.tokenizer
         tokenizer.settings = replace(tokenizer.settings, image_range=wanted.image_range)
+    labels = found.labels if wanted.shift is None else LabelReading(shift=True) if wanted.shift else None
+    for tokenizer in of_segmentations(found.model):
+        if wanted.shift is not None or tokenizer.settings.labels is None:
+            tokenizer.settings = replace(tokenizer.settings, labels=labels)
     origin = {"imported_from": source.weights.name, "format": name, "dropped": list(found.dropped)}
     library.save(found.model, out, provenance={**origin, **found.facts}, critic=found.critic)
     return found
+
+
+def of_segmentations(model: Tokenizer | Generator) -> list[Tokenizer]:
+    """The tokenizers in a model that take label maps."""
+    parts = [model] if isinstance(model, Tokenizer) else [model.tokenizer, model.condition_tokenizer]
+    return [part for part in parts if part is not None and part.settings.content == "segmentation"]
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

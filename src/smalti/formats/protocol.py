@@ -9,6 +9,7 @@ from torch import Tensor
 
 from smalti.formats.source import Source
 from smalti.generator import Generator
+from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.settings import ImageRange
 
@@ -24,6 +25,7 @@ class Wanted:
     tokenizer: Tokenizer | None = None  # for a prior whose file comes without it
     size: tuple[int, int] | None = None  # pixels of a training crop, height and width, where no file says it
     image_range: ImageRange | None = None  # of pictures inside its tokenizer; None: as the format has it
+    shift: bool | None = None  # of values in label maps: 1 is added to them; None: as the file says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class Imported:
     facts: Mapping[str, Any] = field(default_factory=dict)  # plain values for the folder's provenance
     dropped: tuple[str, ...] = ()  # what was left out on purpose, a line each
     critic: Mapping[str, Tensor] = field(default_factory=dict)  # the discriminator, under PatchGAN's names
+    labels: LabelReading | None = None  # how label maps were read in training, where files say it
 
 
 @runtime_checkable  # for the shape checker of the tests

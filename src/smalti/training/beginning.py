@@ -10,6 +10,7 @@ from smalti import config, library
 from smalti.errors import UserError
 from smalti.generator import Generator
 from smalti.losses.patchgan import PatchGANSettings
+from smalti.reading.labels import LabelReading
 from smalti.training.prior_task import PriorTask
 from smalti.training.tokenizer_task import TokenizerTask
 
@@ -33,7 +34,7 @@ def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, An
         expected = f"settings that a model which is there leaves open ({KEY})"
         raise UserError(expected, clash[0], f"leave {clash[0]} out, or {KEY}")
     path = Path(mapping[KEY])
-    found = _prior(path) if kind == "prior" else _tokenizer(path)
+    found = _prior(path) if kind == "prior" else _tokenizer(path, mapping)
     if kind == "prior":
         found = {key: value for key, value in found.items() if key not in asked}
     return {**mapping, **found, **_critic(mapping, path, kind)}
@@ -55,7 +56,7 @@ def fill(task: TokenizerTask | PriorTask, path: Path) -> None:
         task.critic.load_state_dict(critic)
 
 
-def _tokenizer(path: Path) -> dict[str, Any]:
+def _tokenizer(path: Path, mapping: Mapping[str, Any]) -> dict[str, Any]:
     model = library.load(path)
     how = (model.tokenizer if isinstance(model, Generator) else model).settings
     if how.image_range != "-1..1":
@@ -65,7 +66,18 @@ def _tokenizer(path: Path) -> dict[str, Any]:
     if "kmeans_start" in quantizer:  # its entries are there
         quantizer["kmeans_start"] = False
     found = {"network": config.dump(how.network), "quantizer": quantizer, "quantize_from": 0}
-    return found | ({"content": "segmentation"} if how.content == "segmentation" else {})
+    found |= {"content": "segmentation"} if how.content == "segmentation" else {}
+    return found | ({"data": _labels(mapping.get("data", {}), how.labels)} if how.labels else {})
+
+
+def _labels(data: Mapping[str, Any], kept: LabelReading) -> dict[str, Any]:
+    """A recipe's data, whose label maps are read as the model's were."""
+    found = {"merge": kept.merge, "shift": kept.shift}
+    for name, known in found.items():
+        if data.get(name) not in (None, known):
+            expected = f"data.{name}={str(known).lower()}, with which the model was trained"
+            raise UserError(expected, str(data[name]).lower(), f"leave data.{name} out, or {KEY}")
+    return {**data, **found}
 
 
 def _prior(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from smalti import images
+from smalti.data.maps import reading
 from smalti.data.protocol import Batch
 from smalti.losses import OBJECTIVES, at_pictures, perceptual
 from smalti.losses.adaptive_weight import adaptive_weight
@@ -71,6 +72,7 @@ class TokenizerTask:
                 network=training.network,
                 quantizer=training.quantizer,
                 content="segmentation" if training.content == "segmentation" else "picture",
+                labels=reading(training.data) if training.content == "segmentation" else None,
             )
             tokenizer = Tokenizer(settings)
             if weights.adversarial is not None:

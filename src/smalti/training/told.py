@@ -1,6 +1,7 @@
 """What the data tell a prior: which part of a batch is the value of its condition."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from smalti.data.annotated import Annotated
@@ -9,6 +10,7 @@ from smalti.data.protocol import Batch, Reader
 from smalti.data.shards import TokenShards
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
+from smalti.training.settings import TokenizerTraining
 
 
 def value(argument: str | None, batch: Batch) -> Any:
@@ -48,6 +50,35 @@ def check_maps(data: PairsSettings, tokenizer: Tokenizer, key: str) -> None:
     if data.content != takes:
         expected = f"data.content={takes}, which {key} takes"
         raise UserError(expected, data.content, f"data.content={takes}, or another {key}")
+
+
+def read_alike(reader: Reader, tokenizer: Tokenizer) -> None:
+    """Let a reader's class maps and their tokenizer agree on what values in files mean, and so a user's.
+
+    The tokenizer has it from its training; one that has not (it was trained on class numbers as they are, or
+    before this was kept) takes it from the data. UserError where both say it and differ.
+    """
+    if not isinstance(reader, Pairs) or tokenizer.settings.content != "segmentation":
+        return
+    kept = tokenizer.settings.labels
+    if kept is None:
+        tokenizer.settings = replace(tokenizer.settings, labels=reader.labels)
+    else:
+        for name in ("merge", "shift"):
+            said, known = getattr(reader.settings, name), getattr(kept, name)
+            if said is not None and said != known:
+                expected = f"data.{name}={str(known).lower()}, with which the tokenizer of maps was trained"
+                remedy = f"leave data.{name} out, or use a tokenizer that was trained with it"
+                raise UserError(expected, str(said).lower(), remedy)
+        reader.labels = kept
+    reader.most = tokenizer.channels
+
+
+def bound(readers: Iterable[Reader], training: TokenizerTraining) -> None:
+    """Let readers of pictures with class maps know how many classes the tokenizer to be trained has."""
+    for reader in readers:
+        if isinstance(reader, Pairs) and training.content == "segmentation":
+            reader.most = training.network.in_channels
 
 
 def classes(kind: str, data: Any, reader: Reader) -> Sequence[str]:

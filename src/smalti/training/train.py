@@ -19,6 +19,7 @@ from smalti.data.annotated import Annotated
 from smalti.data.folder import Folder
 from smalti.data.loader import Loader, in_order
 from smalti.data.maps import Maps
+from smalti.data.notes import notes
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.protocol import Reader
 from smalti.data.report import inspect
@@ -85,6 +86,10 @@ def train(
         tokenizer = _tokenizer(training, readers["train"], device)
         maps = _maps_tokenizer(training, tokenizer, device)
         check_tokenizers(training.condition, tokenizer, maps)
+        for reader in readers.values():
+            told.read_alike(reader, maps or tokenizer)
+    else:
+        told.bound(readers.values(), training)
     limits.check_batch(training, readers["train"])
     size = tokenizer.codebook_size if isinstance(training, PriorTraining) else 0
     limits.check_weights(training, device, codebook_size=size)
@@ -261,15 +266,17 @@ def _tell(readers: dict[str, Reader]) -> None:
     """What the data holds, before the first step. UserError where no training picture can be read."""
     for split, reader in readers.items():
         what = {"train": "training on", "val": "held out:"}[split]
-        reader = reader.files if isinstance(reader, Maps | Pairs) else reader
-        if not isinstance(reader, Folder | Annotated):
+        files = reader.files if isinstance(reader, Maps | Pairs) else reader
+        if not isinstance(files, Folder | Annotated):
             tqdm.write(f"{what} {len(reader)} rows of codes", file=sys.stderr)
             continue
-        report = inspect(reader)
+        report = inspect(files)
         tqdm.write(f"{what} {report.text()}", file=sys.stderr)
+        for note in notes(reader, report.headers) if split == "train" else ():
+            tqdm.write(note, file=sys.stderr)
         if split == "train" and report.unreadable and not report.headers:
             got = f"none among {len(report.unreadable)} looked at, the first {report.unreadable[0]}"
-            raise UserError(f"pictures in {reader.root} that can be read", got, "mend or replace the files")
+            raise UserError(f"pictures in {files.root} that can be read", got, "mend or replace the files")
 
 
 class _Skipping:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from smalti.errors import UserError
-from smalti.formats.compvis import claims, prior, tokenizer
+from smalti.formats.compvis import claims, labels, prior, tokenizer
 from smalti.formats.ledger import Ledger
 from smalti.formats.protocol import Imported, Part, Wanted
 from smalti.formats.source import Source
@@ -49,7 +49,8 @@ def read(source: Source, wanted: Wanted) -> Imported:
     dropped = book.finish()
     if "optimizer_states" in source.contents:
         dropped = (*dropped, _OPTIMIZER)
-    return Imported(model=model, facts=_facts(model, config, source), dropped=dropped, critic=critic)
+    facts, values = _facts(model, config, source), labels.find(config)
+    return Imported(model=model, facts=facts, dropped=dropped, critic=critic, labels=values)
 
 
 def _open(source: Source) -> tuple[Ledger, Mapping[str, Any]]:
