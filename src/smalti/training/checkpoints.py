@@ -1,7 +1,7 @@
 """Checkpoints: where a run stands, written whole or not at all, and nothing pickled.
 
 checkpoints/step-00001000/
-  tensors.safetensors   networks, averaged weights, optimizer moments, what the task remembers
+  tensors.safetensors   networks, averaged weights, moments, recent codes, numbers since the last log line
   state.json            step and other numbers
 """
 
@@ -53,7 +53,9 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     shutil.rmtree(path, ignore_errors=True)  # the same step again, after a resume from an older one
     fresh.rename(path)
     for old in _all(folder)[:-keep]:
-        shutil.rmtree(old)
+        half = folder / f".{old.name}.{os.getpid()}"  # what is half deleted must not look like a checkpoint
+        old.rename(half)
+        shutil.rmtree(half)
     return path
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from smalti import library
 from smalti.errors import UserError
 
 
@@ -41,6 +42,18 @@ class RunFolder:
     def model(self) -> Path:
         """The newest model, a model folder."""
         return self.root / "model"
+
+    def sheet(self, step: int) -> Path:
+        """The sample sheet of a step."""
+        return self.samples / f"step-{step:08d}.png"
+
+    def model_step(self) -> int | None:
+        """The steps after which the newest model was saved; None where there is no whole one."""
+        try:
+            steps = library.read_config(self.model).get("provenance", {}).get("steps")
+        except (OSError, UserError):
+            return None
+        return None if steps is None else int(steps)
 
     def create(self) -> None:
         """Make the folder; UserError where it holds something already."""
