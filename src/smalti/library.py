@@ -12,12 +12,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -51,13 +51,9 @@ def load(
     folder = find(Path(path))
     facts = read_config(folder)
     weights = _read_weights(folder / WEIGHTS)
-    if facts["kind"] == "tokenizer":
-        model: Tokenizer | Generator = Tokenizer(config.parse(facts["settings"], TokenizerSettings))
-    else:
-        settings = config.parse(facts["settings"], GeneratorSettings)
-        other = _load_tokenizer(folder / CONDITION) if (folder / CONDITION).is_dir() else None
-        model = Generator(settings, _load_tokenizer(folder / TOKENIZER), other)
-    _fill(_network(model), weights, folder)
+    model = _build(folder, facts, load)
+    _check_shapes(_network(model), {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
+    _network(model).load_state_dict(weights)
     model.fingerprint = facts["fingerprint"]
     _keep_in(model, dtype, torch.device(device))
     return model.eval().to(device)
@@ -145,7 +141,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def describe(path: Path) -> str:
     """A few lines on what a model folder or a run folder is, for people."""
     folder = find(path)
-    facts, model = read_config(folder), load(folder)
+    facts, model = read_config(folder), _outline(folder)
     tokenizer = model.tokenizer if isinstance(model, Generator) else model
     lines = [
         f"{folder}: {facts['kind']} {facts['fingerprint']}",
@@ -201,10 +197,31 @@ def _keep_in(
         prior.to(precision.quickest_for_prior(device, weights) if dtype == "auto" else dtype)
 
 
-def _load_tokenizer(folder: Path) -> Tokenizer:
-    tokenizer = load(folder)
-    assert isinstance(tokenizer, Tokenizer), f"{folder} holds no tokenizer"
-    return tokenizer
+def _build(
+    folder: Path, facts: Mapping[str, Any], part: Callable[[Path], Tokenizer | Generator]
+) -> Tokenizer | Generator:
+    """A model with the settings of a folder. part: gives a tokenizer of its, by that one's folder."""
+    if facts["kind"] == "tokenizer":
+        return Tokenizer(config.parse(facts["settings"], TokenizerSettings))
+    settings = config.parse(facts["settings"], GeneratorSettings)
+    tokenizer = part(folder / TOKENIZER)
+    other = part(folder / CONDITION) if (folder / CONDITION).is_dir() else None
+    assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
+    assert other is None or isinstance(other, Tokenizer), f"{folder / CONDITION} holds no tokenizer"
+    return Generator(settings, tokenizer, other)
+
+
+def _outline(folder: Path) -> Tokenizer | Generator:
+    """A model of which names and shapes are there and no numbers: nothing is read but headers."""
+    with torch.device("meta"):
+        model = _build(folder, read_config(folder), _outline)
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError) as problem:
+        raise _incomplete(folder / WEIGHTS, problem) from None
+    _check_shapes(_network(model), shapes, folder)
+    return model
 
 
 def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any]) -> None:
@@ -276,17 +293,18 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (FileNotFoundError, SafetensorError) as problem:
-        raise UserError(
-            f"weights in {path}", str(problem), "the folder is incomplete: copy it again"
-        ) from None
+        raise _incomplete(path, problem) from None
 
 
-def _fill(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+def _incomplete(weights: Path, problem: Exception) -> UserError:
+    return UserError(f"weights in {weights}", str(problem), "the folder is incomplete: copy it again")
+
+
+def _check_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]], folder: Path) -> None:
     """Strict both ways: every weight of the file used, every parameter filled, shapes equal."""
-    own = module.state_dict()
-    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    shapes = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+    shapes = [name for name in own.keys() & found.keys() if own[name] != found[name]]
     if missing or extra or shapes:
         got = f"missing {missing[:3]}, unknown {extra[:3]}, other shapes {shapes[:3]}"
         raise UserError(f"weights that fit {folder / CONFIG}", got, "the two files are not of one model")
-    module.load_state_dict(weights)
