@@ -8,9 +8,11 @@ folder/
   condition/          and its condition's tokenizer, where it has one of its own
 """
 
+import glob
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from smalti import config, precision
+from smalti import config, leftovers, precision
 from smalti.errors import UserError
 from smalti.generator import Generator, GeneratorSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -78,8 +80,8 @@ def save(
             "a model with its weights as trained, in fp32", got, "load it without dtype=, then save"
         )
     folder = Path(folder)
+    recover(folder)
     fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
-    shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     _write(model, fresh, dict(provenance or {}))
     if critic:
@@ -92,6 +94,15 @@ def save(
     shutil.rmtree(old, ignore_errors=True)
 
 
+def recover(folder: Path) -> None:
+    """Put right what processes that were killed inside `save` left: the model in its place, the rest gone."""
+    whole = _whole(folder)
+    if whole != folder and not leftovers.is_anothers(whole):
+        whole.rename(folder)
+    for what in ("new", "old"):
+        leftovers.clear(folder.parent, f".{glob.escape(folder.name)}.{what}-*")
+
+
 def load_critic(path: Path) -> dict[str, Tensor]:
     """The critic's tensors beside a tokenizer; empty where there are none."""
     file = find(path) / CRITIC
@@ -99,8 +110,11 @@ def load_critic(path: Path) -> dict[str, Tensor]:
 
 
 def find(path: Path) -> Path:
-    """The model folder that a path means: itself, or the model inside a run folder."""
-    for folder in (path, path / "model"):
+    """The model folder that a path means: itself, or the model inside a run folder.
+
+    Where a kill inside `save` left none in its place, the whole one that lies beside.
+    """
+    for folder in map(_whole, (path, path / "model")):
         if (folder / CONFIG).is_file() and not is_foreign(folder):
             return folder
     if is_foreign(path):
@@ -109,8 +123,19 @@ def find(path: Path) -> Path:
     if not path.exists():
         raise UserError("a model folder or a run folder", f"{path}, which does not exist", "check the path")
     if (path / "settings.yaml").is_file():
-        raise UserError("a run that has saved a model", f"{path} without model/", "let it train on: --resume")
+        remedy = shlex.join(["smalti", "train", "--resume", "--out", str(path)])
+        raise UserError("a run that has saved a model", f"{path} without model/", f"let it go on: {remedy}")
     raise UserError(f"a model folder (with {CONFIG})", str(path), "smalti train makes one")
+
+
+def _whole(folder: Path) -> Path:
+    """The folder; or if a kill between two renames of `save` took it away, the newest that is whole."""
+    if folder.exists() or not folder.name:
+        return folder
+    for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
+        new = old.with_name(old.name.replace(".old-", ".new-"))  # written before the old one was moved
+        return new if (new / CONFIG).is_file() else old
+    return folder
 
 
 def is_foreign(path: Path) -> bool:

@@ -294,7 +294,7 @@ class Loop:
     def _stop(self, reason: int, mistake: UserError | None) -> NoReturn:
         """End as all processes agreed to."""
         if processes.rank() == 0:
-            told = f"stopped after step {self.step}; go on with --resume --out {self.folder.root}"
+            told = f"stopped after step {self.step}; go on with: {self.folder.again}"
             tqdm.write(told, file=sys.stderr)
         if reason != STARVED:
             stop(reason)
