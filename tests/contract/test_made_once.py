@@ -1,15 +1,24 @@
 """What is read, parsed or allocated is so once: counted, not timed."""
 
+import json
+
 import pytest
 import torch
-from tiny import generator
+import yaml
+from tiny import TOKENIZER_TRAINING, TRAINING, generator
 
 import smalti
 from smalti import library
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.coordinates import CoordinatesSettings
+from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
+from smalti.data import coco as coco_reader
+from smalti.errors import UserError
+from smalti.losses import hed, lpips
+from smalti.losses.hed import HED
+from smalti.losses.patchgan import PatchGAN, PatchGANSettings
 from smalti.sampling.guidance import MEMORY, Scorer
 
 
@@ -82,3 +91,64 @@ def test_23_info_still_says_what_is_not_whole(missing, tmp_path):
     file.write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
     with pytest.raises(smalti.UserError, match="not of one model"):
         library.describe(tmp_path / "model")
+
+
+def counted(monkeypatch, owner, name: str, key=lambda *args, **_: args[0]) -> list:
+    """What a function is called with, from now on."""
+    real, calls = getattr(owner, name), []
+
+    def watched(*args, **options):
+        calls.append(key(*args, **options))
+        return real(*args, **options)
+
+    monkeypatch.setattr(owner, name, watched)
+    return calls
+
+
+def test_23_the_weights_of_the_perceptual_distance_are_read_once(photos, tmp_path, monkeypatch):
+    reads = []
+
+    def read():
+        reads.append(1)
+        return HED.untrained(torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr(lpips, "find_weights", lambda *_: (_ for _ in ()).throw(UserError("a", "b", "c")))
+    monkeypatch.setattr(hed, "find_weights", lambda: tmp_path)
+    monkeypatch.setattr(HED, "read", read)
+    recipe = {**TOKENIZER_TRAINING, "losses": {"perceptual": {"kind": "auto"}}, "steps": 1, "size": [16, 24]}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(recipe))))
+    run = smalti.train(tmp_path / "recipe.yaml", data=photos, out=tmp_path / "run")
+    assert len(reads) == 1
+    assert yaml.safe_load((run / "settings.yaml").read_text())["losses"]["perceptual"]["kind"] == "hed"
+    smalti.train(out=run, resume=True, steps=2)
+    assert len(reads) == 2
+
+
+def test_23_annotations_are_parsed_once_for_each_split(coco, tmp_path, monkeypatch):
+    parsed = counted(monkeypatch, coco_reader, "_read", key=lambda path: path.name)
+    smalti.save(generator().tokenizer, tmp_path / "tok")
+    recipe = {**TRAINING, "kind": "prior", "steps": 1, "tokenizer": str(tmp_path / "tok"), "size": [8, 12]}
+    recipe |= {"prior": {"kind": "gpt", "layers": 1, "heads": 1, "width": 8}, "condition": {"kind": "boxes"}}
+    recipe |= {"data": {"kind": "coco", "root": str(coco)}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(recipe))))
+    run = smalti.train(tmp_path / "recipe.yaml", out=tmp_path / "run")
+    once = [f"{part}_{split}2017.json" for split in ("train", "val") for part in ("instances", "stuff")]
+    assert sorted(parsed) == sorted(once)
+    assert smalti.load(run).settings.condition.names == ("tree", "house", "cloud")
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "prior"])
+def test_23_a_model_to_begin_with_is_read_once(kind, photos, tmp_path, monkeypatch):
+    model = generator(grid=(8, 12), condition=LabelSettings(classes=2, names=("lying", "standing")))
+    critic = PatchGAN(PatchGANSettings(width=4, layers=1)).state_dict()
+    if kind == "tokenizer":
+        smalti.save(model.tokenizer, tmp_path / "begin", critic=critic)
+    else:
+        smalti.save(model, tmp_path / "begin")
+    tiny = {"batch": 2, "steps": 1, "workers": 0}
+    tiny |= {"losses.perceptual.weight": 0.0, "size": [16, 24]} if kind == "tokenizer" else {}
+    reads = counted(monkeypatch, library, "load_file", key=lambda path: str(path.relative_to(tmp_path)))
+    run = smalti.train(f"{kind}_300", data=photos, out=tmp_path / "run", init_from=tmp_path / "begin", **tiny)
+    other = "critic" if kind == "tokenizer" else "tokenizer/model"
+    assert sorted(reads) == sorted([f"begin/{other}.safetensors", "begin/model.safetensors"])
+    assert smalti.load(run)

@@ -14,6 +14,7 @@ from smalti.data.report import inspect
 from smalti.errors import UserError
 from smalti.training.settings import TokenizerTraining, Training
 
+TRAINED = "training on"
 SMALLEST = 16  # pixels a side of what a perceptual distance looks at: VGG16 halves four times
 ENLARGED = 2.0  # times: beyond it a crop shows hardly more than the blur of its enlargement
 
@@ -32,7 +33,7 @@ def check(training: Training) -> None:
 def tell(training: Training, readers: Mapping[str, Reader]) -> None:
     """What the data hold, on stderr. UserError where no training picture can be read."""
     for split, reader in readers.items():
-        what = {"train": "training on", "val": "held out:"}[split]
+        what = {"train": TRAINED, "val": "held out:"}[split]
         files = reader.files if isinstance(reader, Maps | Pairs) else reader
         if not len(reader):
             _say(f"{what} nothing: no validation lines, and sheets show what is trained on")
@@ -53,18 +54,26 @@ def tell(training: Training, readers: Mapping[str, Reader]) -> None:
 def _tell_files(what: str, files: Folder | Annotated, training: Training) -> None:
     report = inspect(files)
     _say(f"{what} {report.text()}")
-    if what == "training on" and report.unreadable and not report.headers:
+    if what == TRAINED and report.unreadable and not report.headers:
         got = f"none among {len(report.unreadable)} looked at, the first {report.unreadable[0]}"
         raise UserError(f"pictures in {files.root} that can be read", got, "mend or replace the files")
-    times = [training.crop.enlargement((one.height, one.width), training.crop_size) for one in report.headers]
+    size, sides = training.crop_size, [(one.height, one.width) for one in report.headers]
+    crop = "{} x {}".format(*size)
+    if training.crop.resize == "none":
+        small = sum(height < size[0] or width < size[1] for height, width in sides)
+        if what == TRAINED and small == len(sides):
+            expected, got = (
+                f"pictures of at least {crop} pixels with crop.resize=none",
+                f"{small} smaller ones",
+            )
+            raise UserError(expected, got, "crop.resize=short, or a smaller size")
+        if small:
+            _say(f"{small} of the {len(sides)} looked at are smaller than crops of {crop}, and left out")
+    times = [training.crop.enlargement(found, size) for found in sides]
     large = [number for number in times if number > ENLARGED]
     if large:
-        size = "{} x {}".format(*training.crop_size)
-        many = f"{len(large)} of the {len(times)} looked at"
-        _say(
-            f"{many} are enlarged more than twofold, up to {max(large):.3g} times, to fill crops of {size}: "
-            "blurred; choose a smaller size or larger pictures"
-        )
+        many = f"{len(large)} of the {len(times)} looked at are enlarged more than twofold, up to "
+        _say(f"{many}{max(large):.3g} times, to fill crops of {crop}: blurred; choose a smaller size")
 
 
 def _say(text: str) -> None:

@@ -83,11 +83,11 @@ class RunFolder:
         """Make the folder, with what a resumed run goes by."""
         self.create()
         _write(self.classes, json.dumps(list(classes), indent=2) + "\n")
-        _write(self.origin, origin)
-        self.change(settings)  # last: what has settings can be resumed
+        self.change(settings, origin)
 
-    def change(self, settings: Mapping[str, Any]) -> None:
-        """Write other settings in place of those that are there, whole or not at all."""
+    def change(self, settings: Mapping[str, Any], origin: str) -> None:
+        """Write what the run goes by in place of what is there, each file whole or not at all."""
+        _write(self.origin, origin)  # settings last: what has them can be resumed
         _write(self.settings, yaml.safe_dump(dict(settings), sort_keys=False))
 
     def clear(self) -> None:

@@ -88,7 +88,7 @@ def train(
             checks.tell(training, readers)
             settings = config.dump(training)
             if resume:
-                folder.change(settings)
+                folder.change(settings, start.origin.text())
             else:
                 noted = replace(start.origin, tokenizers=tokenizers.fingerprints(found))
                 folder.begin(settings, readers["train"].classes, noted.text())
@@ -139,6 +139,8 @@ def _resumed(
     noted, readers = origin.read(folder.origin), _open(training.data)
     _check_classes(folder, readers["train"])
     _check_data(noted, readers, moved=any(key.startswith("data.") for key in moved))
+    if recipe is not None and noted.recipe:  # whose changes are taken in by now
+        noted = replace(noted, mapping=origin.plain(config.load_yaml(find_recipe(recipe))))
     fresh = checkpoints.latest(folder.checkpoints) is None
     begun = Beginning.read(training.init_from) if training.init_from is not None and fresh else None
     return Start(training=training, readers=readers, origin=noted, begun=begun, moved=frozenset(moved))
