@@ -162,8 +162,11 @@ def test_11_the_recipe_may_be_left_out_and_settings_follow(at_home, smalti_comma
         3,
         2,
     )
-    assert smalti_command("train", "--resume", "--out", BEGUN[5])[0] == 0
+    status, _, err = smalti_command("train", "--resume", "--out", BEGUN[5])
+    assert (status, "all 3 steps are done; steps=MORE" in err) == (0, True), err
     assert steps(BEGUN[5]) == [1, 2, 3], "3 steps are what it is to have now"
+    status, _, err = smalti_command("train", "--resume", "--out", "absent")
+    assert (status, "absent without settings.yaml; leave out --resume" in err) == (2, True), err
     assert not list(Path(BEGUN[5]).glob(".*")), "written to another name, then renamed"
     for words in (("--resume",), ("--out", "new"), ("steps=3",)):
         status, _, err = smalti_command("train", *words)

@@ -141,7 +141,10 @@ def _resumed(
     _check_data(noted, readers, moved=any(key.startswith("data.") for key in moved))
     if recipe is not None and noted.recipe:  # whose changes are taken in by now
         noted = replace(noted, mapping=origin.plain(config.load_yaml(find_recipe(recipe))))
-    fresh = checkpoints.latest(folder.checkpoints) is None
+    done = checkpoints.done(folder.checkpoints)
+    if done == training.steps and processes.rank() == 0:
+        tqdm.write(f"all {done} steps are done; steps=MORE makes the run longer", file=sys.stderr)
+    fresh = done is None
     begun = Beginning.read(training.init_from) if training.init_from is not None and fresh else None
     return Start(training=training, readers=readers, origin=noted, begun=begun, moved=frozenset(moved))
 
