@@ -108,9 +108,13 @@ def counted(monkeypatch, owner, name: str, key=lambda *args, **_: args[0]) -> li
 def test_23_the_weights_of_the_perceptual_distance_are_read_once(photos, tmp_path, monkeypatch):
     reads = []
 
+    class Distance(torch.nn.Module):
+        def forward(self, a, b):
+            return (a - b).square().mean((1, 2, 3))
+
     def read():
         reads.append(1)
-        return HED.untrained(torch.Generator().manual_seed(0))
+        return Distance()
 
     monkeypatch.setattr(lpips, "find_weights", lambda *_: (_ for _ in ()).throw(UserError("a", "b", "c")))
     monkeypatch.setattr(hed, "find_weights", lambda: tmp_path)
@@ -120,8 +124,6 @@ def test_23_the_weights_of_the_perceptual_distance_are_read_once(photos, tmp_pat
     run = smalti.train(tmp_path / "recipe.yaml", data=photos, out=tmp_path / "run")
     assert len(reads) == 1
     assert yaml.safe_load((run / "settings.yaml").read_text())["losses"]["perceptual"]["kind"] == "hed"
-    smalti.train(out=run, resume=True, steps=2)
-    assert len(reads) == 2
 
 
 def test_23_annotations_are_parsed_once_for_each_split(coco, tmp_path, monkeypatch):
