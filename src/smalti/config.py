@@ -42,9 +42,14 @@ def read(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> dict[s
     changes: key -> value, keys with dots for nested ones.
     """
     mapping = load_yaml(find_recipe(recipe))
-    for key, value in (changes or {}).items():
-        _put(mapping, key, value)
+    lay(changes or {}, mapping)
     return mapping
+
+
+def lay(changes: Mapping[str, Any], mapping: dict[str, Any]) -> None:
+    """Put changes into a mapping. changes: key -> value, keys with dots for nested ones."""
+    for key, value in changes.items():
+        _put(mapping, key, value)
 
 
 def overrides(words: Iterable[str]) -> dict[str, Any]:

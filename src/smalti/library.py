@@ -8,20 +8,22 @@ folder/
   condition/          and its condition's tokenizer, where it has one of its own
 """
 
+import glob
 import hashlib
 import json
 import os
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from smalti import config, precision
+from smalti import config, leftovers, precision
 from smalti.errors import UserError
 from smalti.generator import Generator, GeneratorSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -51,13 +53,9 @@ def load(
     folder = find(Path(path))
     facts = read_config(folder)
     weights = _read_weights(folder / WEIGHTS)
-    if facts["kind"] == "tokenizer":
-        model: Tokenizer | Generator = Tokenizer(config.parse(facts["settings"], TokenizerSettings))
-    else:
-        settings = config.parse(facts["settings"], GeneratorSettings)
-        other = _load_tokenizer(folder / CONDITION) if (folder / CONDITION).is_dir() else None
-        model = Generator(settings, _load_tokenizer(folder / TOKENIZER), other)
-    _fill(_network(model), weights, folder)
+    model = _build(folder, facts, load)
+    _check_shapes(_network(model), {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
+    _network(model).load_state_dict(weights)
     model.fingerprint = facts["fingerprint"]
     _keep_in(model, dtype, torch.device(device))
     return model.eval().to(device)
@@ -82,8 +80,8 @@ def save(
             "a model with its weights as trained, in fp32", got, "load it without dtype=, then save"
         )
     folder = Path(folder)
+    recover(folder)
     fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
-    shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     _write(model, fresh, dict(provenance or {}))
     if critic:
@@ -96,6 +94,15 @@ def save(
     shutil.rmtree(old, ignore_errors=True)
 
 
+def recover(folder: Path) -> None:
+    """Put right what processes that were killed inside `save` left: the model in its place, the rest gone."""
+    whole = _whole(folder)
+    if whole != folder and not leftovers.is_anothers(whole):
+        whole.rename(folder)
+    for what in ("new", "old"):
+        leftovers.clear(folder.parent, f".{glob.escape(folder.name)}.{what}-*")
+
+
 def load_critic(path: Path) -> dict[str, Tensor]:
     """The critic's tensors beside a tokenizer; empty where there are none."""
     file = find(path) / CRITIC
@@ -103,8 +110,11 @@ def load_critic(path: Path) -> dict[str, Tensor]:
 
 
 def find(path: Path) -> Path:
-    """The model folder that a path means: itself, or the model inside a run folder."""
-    for folder in (path, path / "model"):
+    """The model folder that a path means: itself, or the model inside a run folder.
+
+    Where a kill inside `save` left none in its place, the whole one that lies beside.
+    """
+    for folder in map(_whole, (path, path / "model")):
         if (folder / CONFIG).is_file() and not is_foreign(folder):
             return folder
     if is_foreign(path):
@@ -113,8 +123,19 @@ def find(path: Path) -> Path:
     if not path.exists():
         raise UserError("a model folder or a run folder", f"{path}, which does not exist", "check the path")
     if (path / "settings.yaml").is_file():
-        raise UserError("a run that has saved a model", f"{path} without model/", "let it train on: --resume")
+        remedy = shlex.join(["smalti", "train", "--resume", "--out", str(path)])
+        raise UserError("a run that has saved a model", f"{path} without model/", f"let it go on: {remedy}")
     raise UserError(f"a model folder (with {CONFIG})", str(path), "smalti train makes one")
+
+
+def _whole(folder: Path) -> Path:
+    """The folder; or if a kill between two renames of `save` took it away, the newest that is whole."""
+    if folder.exists() or not folder.name:
+        return folder
+    for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
+        new = old.with_name(old.name.replace(".old-", ".new-"))  # written before the old one was moved
+        return new if (new / CONFIG).is_file() else old
+    return folder
 
 
 def is_foreign(path: Path) -> bool:
@@ -145,7 +166,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def describe(path: Path) -> str:
     """A few lines on what a model folder or a run folder is, for people."""
     folder = find(path)
-    facts, model = read_config(folder), load(folder)
+    facts, model = read_config(folder), _outline(folder)
     tokenizer = model.tokenizer if isinstance(model, Generator) else model
     lines = [
         f"{folder}: {facts['kind']} {facts['fingerprint']}",
@@ -203,10 +224,31 @@ def _keep_in(
         prior.to(precision.quickest_for_prior(device, weights) if dtype == "auto" else dtype)
 
 
-def _load_tokenizer(folder: Path) -> Tokenizer:
-    tokenizer = load(folder)
-    assert isinstance(tokenizer, Tokenizer), f"{folder} holds no tokenizer"
-    return tokenizer
+def _build(
+    folder: Path, facts: Mapping[str, Any], part: Callable[[Path], Tokenizer | Generator]
+) -> Tokenizer | Generator:
+    """A model with the settings of a folder. part: gives a tokenizer of its, by that one's folder."""
+    if facts["kind"] == "tokenizer":
+        return Tokenizer(config.parse(facts["settings"], TokenizerSettings))
+    settings = config.parse(facts["settings"], GeneratorSettings)
+    tokenizer = part(folder / TOKENIZER)
+    other = part(folder / CONDITION) if (folder / CONDITION).is_dir() else None
+    assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
+    assert other is None or isinstance(other, Tokenizer), f"{folder / CONDITION} holds no tokenizer"
+    return Generator(settings, tokenizer, other)
+
+
+def _outline(folder: Path) -> Tokenizer | Generator:
+    """A model of which names and shapes are there and no numbers: nothing is read but headers."""
+    with torch.device("meta"):
+        model = _build(folder, read_config(folder), _outline)
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError) as problem:
+        raise _incomplete(folder / WEIGHTS, problem) from None
+    _check_shapes(_network(model), shapes, folder)
+    return model
 
 
 def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any]) -> None:
@@ -278,17 +320,18 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (FileNotFoundError, SafetensorError) as problem:
-        raise UserError(
-            f"weights in {path}", str(problem), "the folder is incomplete: copy it again"
-        ) from None
+        raise _incomplete(path, problem) from None
 
 
-def _fill(module: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+def _incomplete(weights: Path, problem: Exception) -> UserError:
+    return UserError(f"weights in {weights}", str(problem), "the folder is incomplete: copy it again")
+
+
+def _check_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]], folder: Path) -> None:
     """Strict both ways: every weight of the file used, every parameter filled, shapes equal."""
-    own = module.state_dict()
-    missing, extra = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    shapes = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+    shapes = [name for name in own.keys() & found.keys() if own[name] != found[name]]
     if missing or extra or shapes:
         got = f"missing {missing[:3]}, unknown {extra[:3]}, other shapes {shapes[:3]}"
         raise UserError(f"weights that fit {folder / CONFIG}", got, "the two files are not of one model")
-    module.load_state_dict(weights)

@@ -18,7 +18,8 @@ def order(name: str, h: int, w: int) -> Int64[Tensor, " n"]:
     """
     if name not in ORDERS:
         raise UserError("the name of an order", repr(name), f"one of {', '.join(ORDERS)}")
-    return ORDERS[name](h, w)
+    with torch.device("cpu"):  # numbers that Python reads, also where a model is built without any
+        return ORDERS[name](h, w)
 
 
 def inverse(permutation: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:

@@ -129,7 +129,7 @@ def test_what_stops_one_process_stops_both_alike_and_nothing_is_lost(photos, tmp
             process.kill()
     assert [process.returncode for process in started] == [ENDS[what]] * 2, told
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-00000003"]
-    assert ["go on with --resume" in text for text in told] == [True, False]
+    assert ["go on with: torchrun" in text for text in told] == [True, False]
     if what == "vanished":
         assert "none for another one" in told[0]
         assert "pictures that can be used" in told[1]

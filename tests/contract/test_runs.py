@@ -131,7 +131,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     last = Path("checkpoints") / "step-00000008"
     a, b = (load_file(run / last / "tensors.safetensors") for run in (whole, parts))
     assert a.keys() == b.keys()
-    assert {name.split("/")[0] for name in a} == {"network", "ema", "optimizer"}
+    assert {name.split("/")[0] for name in a} == {"network", "ema", "optimizer", "recent"}
     for name, tensor in a.items():
         assert torch.equal(tensor, b[name]), name
     assert (whole / last / "state.json").read_text() == (parts / last / "state.json").read_text()

@@ -52,8 +52,9 @@ class HashPrior:
         states = self._states(torch.cat([prefix, codes[:, :-1]], 1))
         return self._scores(states[:, prefix.shape[1] - 1 :])
 
-    def new_cache(self, batch):
-        return Cache(keys=(), values=(), tokens=torch.zeros(batch, len(POWERS), dtype=torch.int64))
+    def new_cache(self, batch, *, meta=False):
+        tokens = torch.zeros(batch, len(POWERS), dtype=torch.int64, device="meta" if meta else None)
+        return Cache(keys=(), values=(), tokens=tokens)
 
     def next(self, codes, prefix, cache=None):
         return self._fed(codes, prefix, cache)[:, -1]

@@ -31,8 +31,10 @@ class CountingPrior(HashPrior):
         super().__init__()
         self.most, self.caches = 0, []
 
-    def new_cache(self, batch):
-        cache = super().new_cache(batch)
+    def new_cache(self, batch, *, meta=False):
+        cache = super().new_cache(batch, meta=meta)
+        if meta:
+            return cache
         self.caches = [other for other in self.caches if other() is not None] + [weakref.ref(cache)]
         self.most = max(self.most, sum(len(other().tokens) for other in self.caches))
         return cache

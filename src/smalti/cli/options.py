@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from smalti import leftovers
 from smalti.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
     """A folder to write into: refused where it holds anything, so that nothing is overwritten."""
+    leftovers.clear(out, ".*.png.*")  # of a process that was killed inside its first picture
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
     return out

@@ -35,6 +35,12 @@ class CropSettings:
         if self.scale[0] > self.scale[1]:
             raise UserError("crop.scale as [least, most]", str(list(self.scale)), "crop.scale=[1.0, 1.25]")
 
+    def enlargement(self, sides: tuple[int, int], size: tuple[int, int]) -> float:
+        """Times by which a picture of these sides is enlarged at least, below 1: reduced, for a crop."""
+        if self.resize == "none":
+            return 1.0
+        return self.scale[0] * max(want / have for want, have in zip(size, sides, strict=True))
+
     def for_validation(self) -> "CropSettings":
         """The same without chance: the middle, at the least scale, not flipped."""
         return replace(self, position="center", flip=0.0, scale=(self.scale[0], self.scale[0]))

@@ -20,6 +20,16 @@ class PatchGANSettings:
     layers: Few = 3  # convolutions that halve the grid
     norm: Literal["batch", "act"] = "batch"
 
+    @property
+    def least(self) -> int:
+        """The shortest side of a picture that it can judge, in pixels: three cells are left of it."""
+        return 3 * 2**self.layers
+
+    @staticmethod
+    def deepest(side: int) -> int:
+        """The most layers for pictures whose shortest side has so many pixels; 0: there is none for them."""
+        return max(0, (side // 3).bit_length() - 1)
+
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "PatchGANSettings":
         """The settings of a critic's tensors."""

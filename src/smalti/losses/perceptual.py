@@ -37,19 +37,23 @@ def find(settings: PerceptualSettings) -> tuple[Kind, nn.Module | None]:
 
     Raises UserError where weights that were asked for are missing; "auto" without any weights warns.
     """
-    kind = _choose(settings)
+    kind = choose(settings)
     if kind == "lpips":
         return kind, LPIPS.read(settings.vgg, settings.heads)
     return kind, HED.read() if kind == "hed" else None
 
 
-def _choose(settings: PerceptualSettings) -> Kind:
+def choose(settings: PerceptualSettings) -> Kind:
+    """The name that `find` gives, with its errors for files that are missing; no weights are read."""
     if settings.weight == 0:
         return "none"
+    if settings.kind == "lpips" or settings.vgg or settings.heads:  # wanted: missing ones are an error
+        lpips.find_weights(settings.vgg, settings.heads)
+        return "lpips"
+    if settings.kind == "hed":
+        hed.find_weights()
     if settings.kind != "auto":
         return settings.kind
-    if settings.vgg or settings.heads:  # named, so wanted: missing ones are an error
-        return "lpips"
     missing = []
     candidates: tuple[tuple[Kind, Callable[[], object]], ...] = (
         ("lpips", lpips.find_weights),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -22,10 +23,16 @@ class Cache:
     tokens: Int64[Tensor, "b s"] | None = None  # prefix and codes, where the prior looks back at them
 
     @classmethod
-    def empty(cls, batch: int, places: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
-        """Unfilled; like: a table of embeddings, rows of k * e, in the prior's type. See `of_cache`."""
-        dtype = of_cache(like.dtype, like.device)
-        whole = like.new_empty(2, layers, batch, heads, places, like.shape[1] // heads, dtype=dtype)
+    def empty(
+        cls, batch: int, places: int, *, layers: int, heads: int, like: Tensor, meta: bool = False
+    ) -> "Cache":
+        """Unfilled; like: a table of embeddings, rows of k * e, in the prior's type. See `of_cache`.
+
+        meta: sizes alone, on no device, so that nothing is allocated.
+        """
+        dtype, sizes = of_cache(like.dtype, like.device), (2, layers, batch, heads, places)
+        device = torch.device("meta") if meta else like.device
+        whole = like.new_empty(*sizes, like.shape[1] // heads, dtype=dtype, device=device)
         return cls(
             keys=tuple(whole[0, i] for i in range(layers)), values=tuple(whole[1, i] for i in range(layers))
         )

@@ -55,10 +55,10 @@ class GPT(Causal):
         self.head = Linear(width, self.codebook_size, bias=False)
         self.apply(start)
 
-    def new_cache(self, batch: int) -> Cache:
+    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
-        sizes = self.settings
-        return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=self.positions)
+        sizes, table = self.settings, self.positions
+        return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=table, meta=meta)
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         prefix_table = self.table if self.prefix_table is None else self.prefix_table

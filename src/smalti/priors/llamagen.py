@@ -64,10 +64,11 @@ class LlamaGen(Causal):
         self.apply(start)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
 
-    def new_cache(self, batch: int) -> Cache:
+    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
         sizes, table = self.settings, self.table.weight
-        return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
+        places = len(self.cosines)
+        return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table, meta=meta)
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         return Fed(self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1)))

@@ -72,10 +72,11 @@ class Modern(Causal):
         self.register_buffer("sines", sines, persistent=False)
         self._start()
 
-    def new_cache(self, batch: int) -> Cache:
+    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
         """An empty key/value cache for a prefix and the codes of one window."""
         sizes, table = self.settings, self.table.weight
-        return Cache.empty(batch, len(self.cosines), layers=sizes.layers, heads=sizes.heads, like=table)
+        places = len(self.cosines)
+        return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table, meta=meta)
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         first, shift = self.prefix_positions.expand(len(prefix), -1, -1), None  # b m e

@@ -114,11 +114,12 @@ class Neighbourhood(nn.Module):
         mix = partial(_mix, visible=self._visible(cells, band.cells), write=write)
         return self.head(self._run(self._embed(codes, band.tokens, cells), cells, mix))
 
-    def new_cache(self, batch: int) -> Cache:
+    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
         """An empty key/value cache for a prefix and the codes of one training crop."""
         count, sizes, table = self.grid[0] * self.grid[1], self.settings, self.table.weight
-        cache = Cache.empty(batch, count, layers=sizes.layers, heads=sizes.heads, like=table)
-        cache.tokens = table.new_zeros((batch, self.prefix_length + count), dtype=torch.int64)
+        cache = Cache.empty(batch, count, layers=sizes.layers, heads=sizes.heads, like=table, meta=meta)
+        tokens = (batch, self.prefix_length + count)
+        cache.tokens = cache.keys[0].new_zeros(tokens, dtype=torch.int64)
         return cache
 
     def next(

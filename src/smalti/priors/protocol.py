@@ -40,8 +40,11 @@ class Prior(Protocol):
         """Teacher forcing: row i scores code i."""
         ...
 
-    def new_cache(self, batch: int) -> Cache:
-        """An empty key/value cache for a prefix and the codes of one window, on the prior's device."""
+    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
+        """An empty key/value cache for a prefix and the codes of one window, on the prior's device.
+
+        meta: one without numbers, which takes no memory, to know its size.
+        """
         ...
 
     def next(

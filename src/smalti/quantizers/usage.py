@@ -1,7 +1,7 @@
 """Health of a codebook: how many entries are used, and how evenly."""
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, Integer
 from torch import Tensor
 
 
@@ -36,6 +36,15 @@ class RecentCodes:
     def codes(self) -> Int64[Tensor, " n"]:
         """The codes held, in no particular order."""
         return self._ring[: self._seen]
+
+    def state(self) -> tuple[Int64[Tensor, " n"], int]:
+        """What `restore` goes on from: the codes held, and how many have gone by."""
+        return self.codes(), self._seen
+
+    def restore(self, codes: Integer[Tensor, " n"], seen: int) -> None:
+        """Go on from what `state` gave, in whatever integer type it was kept."""
+        self._ring[: len(codes)] = codes.to(self._ring)
+        self._seen = seen
 
     def usage(self) -> float:
         """Share of the entries that occur among the codes held."""

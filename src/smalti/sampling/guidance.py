@@ -49,7 +49,7 @@ class Scorer:
 
     def room(self, batch: int) -> int:
         """Caches for batch rows that may be kept at once: of a gigabyte in all."""
-        return MEMORY // max(1, self.new_cache(batch).nbytes)
+        return MEMORY // max(1, self.prior.new_cache(batch * len(self.prompts), meta=True).nbytes)
 
     def fill(self, cache: Cache, prefixes: Sequence[Int64[Tensor, "_ m"]]) -> list[Cache]:
         """Feed prefixes, as `prefix` gives them, in one pass; a view of the cache for each, to go on from.

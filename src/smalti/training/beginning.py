@@ -1,16 +1,18 @@
 """A training that begins with a model which is there: fine-tuning."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from smalti import config, library
 from smalti.errors import UserError
 from smalti.generator import Generator
 from smalti.losses.patchgan import PatchGANSettings
 from smalti.reading.labels import LabelReading
+from smalti.tokenizer import Tokenizer
 from smalti.training.prior_task import PriorTask
 from smalti.training.tokenizer_task import TokenizerTask
 
@@ -21,47 +23,72 @@ _FIXED = {  # what the model has settled, by the recipe's kind
 }
 
 
-def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's mapping in which what the model `init_from` has settled is as it is there.
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """A model that is there, each of its files read once."""
+
+    path: Path  # as the user named it
+    folder: Path  # the model folder
+    model: Tokenizer | Generator
+    critic: Mapping[str, Tensor]  # empty where there is none
+
+    @classmethod
+    def read(cls, path: Path) -> "Beginning":
+        """From its model folder or its run folder."""
+        folder = library.find(path)
+        return cls(path=path, folder=folder, model=library.load(folder), critic=library.load_critic(folder))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model, or what it draws with."""
+        return self.model.tokenizer if isinstance(self.model, Generator) else self.model
+
+    @property
+    def parts(self) -> dict[Path, Tokenizer]:
+        """The tokenizers of a prior, by their folders."""
+        if not isinstance(self.model, Generator):
+            return {}
+        found = {library.TOKENIZER: self.tokenizer, library.CONDITION: self.model.condition_tokenizer}
+        return {self.folder / name: part for name, part in found.items() if part is not None}
+
+
+def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any], begun: Beginning | None) -> dict[str, Any]:
+    """A recipe's mapping in which what the model `init_from`, read in `begun`, has settled is as it is there.
 
     asked: what the user asks in place of the recipe's; UserError where the model has settled that.
     """
-    if mapping.get(KEY) is None:
+    if begun is None:
         return dict(mapping)
     kind = str(mapping.get("kind", "tokenizer"))
     clash = [name for name in asked if name.partition(".")[0] in _FIXED.get(kind, ())]
     if clash:
         expected = f"settings that a model which is there leaves open ({KEY})"
         raise UserError(expected, clash[0], f"leave {clash[0]} out, or {KEY}")
-    path = Path(mapping[KEY])
-    found = _prior(path) if kind == "prior" else _tokenizer(path, mapping)
+    found = _prior(begun) if kind == "prior" else _tokenizer(begun, mapping)
     if kind == "prior":
         found = {key: value for key, value in found.items() if key not in asked}
-    return {**mapping, **found, **_critic(mapping, path, kind)}
+    return {**mapping, **found, **_critic(mapping, begun.critic, kind)}
 
 
-def fill(task: TokenizerTask | PriorTask, path: Path) -> None:
+def fill(task: TokenizerTask | PriorTask, begun: Beginning) -> None:
     """Give a task the weights of the model, and of the critic beside it."""
-    model = library.load(path)
     if isinstance(task, PriorTask):
+        model = begun.model
         assert isinstance(model, Generator), "settle has looked"
         assert isinstance(model.prior, nn.Module), "a prior has weights"
         assert isinstance(task.generator.prior, nn.Module), "a prior has weights"
         task.generator.prior.load_state_dict(model.prior.state_dict())
         return
-    tokenizer = model.tokenizer if isinstance(model, Generator) else model
-    task.tokenizer.load_state_dict(tokenizer.state_dict())
-    critic = library.load_critic(path)
-    if task.critic is not None and critic:
-        task.critic.load_state_dict(critic)
+    task.tokenizer.load_state_dict(begun.tokenizer.state_dict())
+    if task.critic is not None and begun.critic:
+        task.critic.load_state_dict(begun.critic)
 
 
-def _tokenizer(path: Path, mapping: Mapping[str, Any]) -> dict[str, Any]:
-    model = library.load(path)
-    how = (model.tokenizer if isinstance(model, Generator) else model).settings
+def _tokenizer(begun: Beginning, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    how = begun.tokenizer.settings
     if how.image_range != "-1..1":
         remedy = "this version trains no models for other ranges"
-        raise UserError("a tokenizer for pictures in [-1, 1]", f"{path} for {how.image_range}", remedy)
+        raise UserError("a tokenizer for pictures in [-1, 1]", f"{begun.path} for {how.image_range}", remedy)
     quantizer = config.dump(how.quantizer)
     if "kmeans_start" in quantizer:  # its entries are there
         quantizer["kmeans_start"] = False
@@ -80,24 +107,22 @@ def _labels(data: Mapping[str, Any], kept: LabelReading) -> dict[str, Any]:
     return {**data, **found}
 
 
-def _prior(path: Path) -> dict[str, Any]:
-    model, folder = library.load(path), library.find(path)
+def _prior(begun: Beginning) -> dict[str, Any]:
+    model = begun.model
     if not isinstance(model, Generator):
-        remedy = f"tokenizer={path} trains a new prior on it"
-        raise UserError("a model with a prior", f"the tokenizer {path}", remedy)
+        remedy = f"tokenizer={begun.path} trains a new prior on it"
+        raise UserError("a model with a prior", f"the tokenizer {begun.path}", remedy)
     how = model.settings
     found: dict[str, Any] = {"prior": config.dump(how.prior), "condition": config.dump(how.condition)}
     found |= {"order": how.order, "size": list(model.crop_size)}
-    found["tokenizer"] = str(folder / library.TOKENIZER)
-    maps = folder / library.CONDITION
-    return found | ({"condition_tokenizer": str(maps)} if maps.is_dir() else {})
+    keys = {library.TOKENIZER: "tokenizer", library.CONDITION: "condition_tokenizer"}
+    return found | {keys[folder.name]: str(folder) for folder in begun.parts}
 
 
-def _critic(mapping: Mapping[str, Any], path: Path, kind: str) -> dict[str, Any]:
+def _critic(mapping: Mapping[str, Any], state: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
     """The recipe's losses with a critic of the size of the one that is there, if both have one."""
     losses = mapping.get("losses", {})
-    state = library.load_critic(path) if kind == "tokenizer" else {}
-    if not state or not losses.get("adversarial"):
+    if kind != "tokenizer" or not state or not losses.get("adversarial"):
         return {}
     sizes = config.dump(PatchGANSettings.of(state))
     return {"losses": {**losses, "adversarial": {**losses["adversarial"], "patchgan": sizes}}}

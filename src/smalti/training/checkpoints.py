@@ -1,7 +1,7 @@
 """Checkpoints: where a run stands, written whole or not at all, and nothing pickled.
 
 checkpoints/step-00001000/
-  tensors.safetensors   networks, averaged weights, optimizer moments, what the task remembers
+  tensors.safetensors   networks, averaged weights, moments, recent codes, numbers since the last log line
   state.json            step and other numbers
 """
 
@@ -19,10 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from smalti import leftovers
 from smalti.errors import UserError
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
+LEFTOVERS = ".step-*"  # of a process that was killed while it wrote or deleted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,7 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write a checkpoint below folder, atomically; then delete all but the newest `keep`."""
     path = folder / f"step-{checkpoint.step:08d}"
     fresh = folder / f".{path.name}.{os.getpid()}"
-    for leftover in folder.glob(".step-*"):  # of a process that was killed while it wrote
-        shutil.rmtree(leftover)
+    leftovers.clear(folder, LEFTOVERS)
     fresh.mkdir(parents=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     save_file(tensors, fresh / TENSORS)
@@ -53,8 +54,16 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     shutil.rmtree(path, ignore_errors=True)  # the same step again, after a resume from an older one
     fresh.rename(path)
     for old in _all(folder)[:-keep]:
-        shutil.rmtree(old)
+        half = folder / f".{old.name}.{os.getpid()}"  # what is half deleted must not look like a checkpoint
+        old.rename(half)
+        shutil.rmtree(half)
     return path
+
+
+def done(folder: Path) -> int | None:
+    """The steps after which the newest checkpoint was written, or None."""
+    path = latest(folder)
+    return None if path is None else int(path.name.removeprefix("step-"))
 
 
 def latest(folder: Path) -> Path | None:

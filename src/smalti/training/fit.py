@@ -60,6 +60,8 @@ class Loop:
         self.step = 0
         self.skipped = 0  # steps, for a loss or gradient that was no number
         self._in_a_row = 0
+        self._saved: int | None = None  # the step of the newest checkpoint
+        self._sheet: Batch | None = None  # what sample sheets show, once there is one
         self._wrapped: list[nn.Module] = []  # the networks as several processes run them
 
     def run(self, feed: Feed) -> None:
@@ -69,13 +71,14 @@ class Loop:
         and the program ends as it would have. UserError where a hundred steps in a row gave no number, and,
         once a checkpoint is written, that of a feed that gives no more batches.
         """
-        self._restore()
+        found = self._restore()
         mistake: UserError | None = None
         with Interrupts() as interrupts, self._recorder() as recorder:
             self._caution(recorder)
             batches = self._begin(feed)
+            if found is not None:
+                self._take_up(found, recorder, feed)
             pace = Pace(self.training.batch)
-            shown: Batch | None = None
             while self.step < self.training.steps:
                 try:
                     if interrupts.received is None:
@@ -84,22 +87,21 @@ class Loop:
                 except UserError as problem:
                     mistake = problem
                 if self._agree(_reason(interrupts, mistake)):
-                    self._save()
+                    self._save(recorder)
                     break
                 with pace.working():
                     self._advance(batch, recorder)
                 recorder.bar.update()
-                shown = shown or self._shown(batch, feed)
-                self._report(recorder, pace, shown, feed)
+                self._report(recorder, pace, feed)
         reason = self._agree(_reason(interrupts, mistake))  # nobody leaves before the checkpoint is written
         if reason:
             self._stop(reason, mistake)
 
-    def _restore(self) -> None:
+    def _restore(self) -> Checkpoint | None:
         """Go on from the newest checkpoint, if there is one."""
         path = checkpoints.latest(self.folder.checkpoints)
         if path is None:
-            return
+            return None
         found = checkpoints.read(path)
         for name, network in self.task.networks.items():
             network.load_state_dict(found.below(f"network/{name}"))
@@ -107,6 +109,26 @@ class Loop:
         if self.ema is not None:
             self.ema.restore(found.below("ema"), found.numbers["ema_updates"])
         self.step, self.skipped = found.step, found.numbers["skipped"]
+        self._saved, self._in_a_row = self.step, found.numbers.get("in_a_row", 0)
+        if "recent" in found.tensors:  # not in checkpoints of before they were kept, as all that is asked for
+            self.task.recent.restore(found.tensors["recent"], found.numbers["recent"])
+        return found
+
+    def _take_up(self, found: Checkpoint, recorder: Recorder, feed: Feed) -> None:
+        """Let the log go on, and make up for what a process that was killed after the checkpoint left out."""
+        since = found.below("since")
+        names = found.numbers.get("since", [])  # in the order in which a line has them
+        lines = recorder.log.kept if recorder.log is not None else []
+        recorder.restore({name: since[name].to(self.device) for name in names}, lines)
+        if processes.rank() != 0:
+            return
+        if self.folder.model_step() != self.step:
+            self._save_model()
+        if self._is_due(self.training.sample_every) and not self.folder.sheet(self.step).is_file():
+            self._draw_sheet(feed)
+        validated = [line["step"] for line in lines if line["kind"] == "validation"]
+        if self._is_due(self.training.validate_every) and self.step not in validated:
+            self._validate(recorder, feed)
 
     @contextmanager
     def _recorder(self) -> Iterator[Recorder]:
@@ -132,6 +154,8 @@ class Loop:
         batches = feed.train(self.step)
         if self.step == 0:
             first = next(batches)
+            if feed.validation is None and processes.rank() == 0:
+                self._sheet = self._moved(first)
             self.task.start(self._moved(first))
             self._begin_average()  # the start may have moved weights
             batches = chain([first], batches)
@@ -189,23 +213,23 @@ class Loop:
             remedy = "halve optimizer.lr, set clip=1.0, use precision=fp32; the last checkpoint is good"
             raise UserError("finite losses and gradients", got, remedy)
 
-    def _shown(self, batch: Batch, feed: Feed) -> Batch:
-        """The pictures that every sample sheet (of process 0) shows: held-out ones, if there are any."""
-        held_out = next(_held_out(feed), None) if processes.rank() == 0 else None
-        return batch if held_out is None else self._moved(held_out)
+    def _draw_sheet(self, feed: Feed) -> None:
+        """A sample sheet, always of the same pictures: held-out ones, or where there are none the first."""
+        if self._sheet is None:
+            self._sheet = self._moved(next(_held_out(feed), None) or next(feed.train(0)))
+        with self._averaged():
+            sheet = self.task.samples(self._sheet)
+        images.save_png(self.folder.sheet(self.step), sheet, {}, overwrite=True)
 
-    def _report(self, recorder: Recorder, pace: Pace, shown: Batch, feed: Feed) -> None:
+    def _report(self, recorder: Recorder, pace: Pace, feed: Feed) -> None:
         """What is due after this step: log line, sample sheet, numbers on held-out pictures, checkpoint."""
         first = processes.rank() == 0
         if self._is_due(self.training.log_every):
             recorder.line(self.step, {**self._numbers(), **pace.take()})
         if self._is_due(self.training.checkpoint_every):
-            self._save()
+            self._save(recorder)
         if first and self._is_due(self.training.sample_every):
-            self.folder.samples.mkdir(exist_ok=True)
-            with self._averaged():
-                sheet = self.task.samples(shown)
-            images.save_png(self.folder.samples / f"step-{self.step:08d}.png", sheet, {}, overwrite=True)
+            self._draw_sheet(feed)
         if first and self._is_due(self.training.validate_every):
             self._validate(recorder, feed)
 
@@ -230,9 +254,10 @@ class Loop:
         more = {"memory_gib": memory_gib(self.device), "skipped": self.skipped}
         return {**rates, **self.task.summary(), **more}
 
-    def _save(self) -> None:
-        """A checkpoint, and the model as it stands."""
-        if processes.rank() != 0:
+    def _save(self, recorder: Recorder) -> None:
+        """A checkpoint, and the model as it stands, unless this step has them. All processes call this."""
+        since = recorder.since()
+        if processes.rank() != 0 or self._saved == self.step:
             return
         networks = {
             f"network/{name}/{key}": tensor
@@ -241,13 +266,24 @@ class Loop:
         }
         means = {f"ema/{name}": mean for name, mean in self.ema.means.items()} if self.ema else {}
         moments = {f"optimizer/{path}": tensor for path, tensor in self.optimizers.tensors().items()}
+        codes, seen = self.task.recent.state()
+        short = torch.uint16 if self.task.recent.codebook_size <= 2**16 else torch.int32
+        record = {"recent": codes.to(short), **{f"since/{name}": rows for name, rows in since.items()}}
         numbers: dict[str, Any] = {
             "skipped": self.skipped,
+            "in_a_row": self._in_a_row,
+            "recent": seen,
+            "since": list(since),
             "scaler": self.optimizers.numbers(),
             "ema_updates": self.ema.updates if self.ema else 0,
         }
-        state = Checkpoint(step=self.step, tensors={**networks, **means, **moments}, numbers=numbers)
+        tensors = {**networks, **means, **moments, **record}
+        state = Checkpoint(step=self.step, tensors=tensors, numbers=numbers)
         checkpoints.write(self.folder.checkpoints, state, keep=self.training.keep)
+        self._saved = self.step
+        self._save_model()
+
+    def _save_model(self) -> None:
         made = {"smalti": version("smalti"), "run": self.folder.root.name, "steps": self.step}
         made["size"] = list(self.training.crop_size)
         with self._averaged():
@@ -266,7 +302,7 @@ class Loop:
     def _stop(self, reason: int, mistake: UserError | None) -> NoReturn:
         """End as all processes agreed to."""
         if processes.rank() == 0:
-            told = f"stopped after step {self.step}; go on with --resume --out {self.folder.root}"
+            told = f"stopped after step {self.step}; go on with: {self.folder.again}"
             tqdm.write(told, file=sys.stderr)
         if reason != STARVED:
             stop(reason)

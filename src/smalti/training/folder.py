@@ -1,14 +1,23 @@
 """A run folder: where each file lies."""
 
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from smalti import leftovers, library
 from smalti.errors import UserError
+from smalti.training import checkpoints, processes
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """settings.yaml  classes.json  log.jsonl  samples/  checkpoints/  model/"""
+    """settings.yaml  classes.json  origin.json  log.jsonl  samples/  checkpoints/  model/"""
 
     root: Path
 
@@ -21,6 +30,11 @@ class RunFolder:
     def classes(self) -> Path:
         """The names of the data's classes by number, as the run began: what a resumed run must find again."""
         return self.root / "classes.json"
+
+    @property
+    def origin(self) -> Path:
+        """By what a resumed run knows its recipe, data and tokenizers again, see Origin."""
+        return self.root / "origin.json"
 
     @property
     def log(self) -> Path:
@@ -42,9 +56,58 @@ class RunFolder:
         """The newest model, a model folder."""
         return self.root / "model"
 
-    def create(self) -> None:
-        """Make the folder; UserError where it holds something already."""
+    def sheet(self, step: int) -> Path:
+        """The sample sheet of a step."""
+        return self.samples / f"step-{step:08d}.png"
+
+    def model_step(self) -> int | None:
+        """The steps after which the newest model was saved; None where there is no whole one."""
+        try:
+            steps = library.read_config(self.model).get("provenance", {}).get("steps")
+        except (OSError, UserError):
+            return None
+        return None if steps is None else int(steps)
+
+    def check_new(self) -> None:
+        """UserError where the folder holds something already."""
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             remedy = "choose another out, or resume it: --resume (resume=True)"
             raise UserError("a new or empty run folder", f"{self.root}, which holds something", remedy)
+
+    def create(self) -> None:
+        """Make the folder; UserError where it holds something already."""
+        self.check_new()
         self.root.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, settings: Mapping[str, Any], classes: Sequence[str], origin: str) -> None:
+        """Make the folder, with what a resumed run goes by."""
+        self.create()
+        _write(self.classes, json.dumps(list(classes), indent=2) + "\n")
+        self.change(settings, origin)
+
+    def change(self, settings: Mapping[str, Any], origin: str) -> None:
+        """Write what the run goes by in place of what is there, each file whole or not at all."""
+        _write(self.origin, origin)  # settings last: what has them can be resumed
+        _write(self.settings, yaml.safe_dump(dict(settings), sort_keys=False))
+
+    def clear(self) -> None:
+        """Put right what a process that was killed while it wrote left here."""
+        library.recover(self.model)
+        leftovers.clear(self.checkpoints, checkpoints.LEFTOVERS)
+        leftovers.clear(self.samples, ".step-*")
+        for path in (self.settings, self.classes, self.origin, self.log):
+            leftovers.clear(self.root, f".{path.name}.*")
+
+    @property
+    def again(self) -> str:
+        """The command that goes on with this run, as a shell takes it."""
+        words = ["smalti", "train", "--resume", "--out", str(self.root)]
+        if processes.world() > 1:
+            words = ["torchrun", f"--nproc-per-node={processes.world()}", "-m", *words]
+        return shlex.join(words)
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)

@@ -76,15 +76,17 @@ def _network(training: Training, codebook_size: int) -> nn.Module:
 
 def remedy(training: Training, folder: RunFolder) -> str:
     """What to do where memory ran out in a run; the checkpoints that are there stay."""
-    words = []
+    words: list[str] = []
+    anew = ["a smaller batch=", "a smaller size="] + ["precision=bf16"] * (training.precision == "fp32")
+    if not folder.settings.is_file():  # while networks were built: there is no run yet
+        return f"begin with {', '.join(anew[:-1])} or {anew[-1]}"
     if training.batch // processes.world() > training.accumulate:
         words.append(f"accumulate={2 * training.accumulate}")
     if isinstance(training, TokenizerTraining) and not training.recompute:
         words.append("recompute=true")
     last = checkpoints.latest(folder.checkpoints)
     begin = "the start" if last is None else f"step {int(last.name.removeprefix('step-'))}"
-    anew = ["a smaller batch=", "a smaller size="] + ["precision=bf16"] * (training.precision == "fp32")
     new = f"begin anew, in another --out, with {', '.join(anew[:-1])} or {anew[-1]}"
     if not words:
         return new
-    return f"the same command with --resume {' '.join(words)} goes on from {begin}; or {new}"
+    return f"{folder.again} {' '.join(words)} goes on from {begin}; or {new}"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,15 @@ class Log:
     """Appends lines {"step": steps done, "kind": ..., name: value, ...}.
 
     On resume the lines after the resumed step are dropped: they will be written again. A number that is
-    not finite is written as text ("nan", "inf"), since JSON has none.
+    not finite is written as text ("nan", "inf"), since JSON has none. kept: the lines that were there.
     """
 
     def __init__(self, path: Path, *, resumed: int = 0) -> None:
         self.path = path
-        lines = [line for line in read(path) if line["step"] <= resumed] if resumed else []
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        self.kept = [line for line in read(path) if line["step"] <= resumed] if resumed else []
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")  # a kill in here must not cost the log
+        fresh.write_text("".join(json.dumps(line) + "\n" for line in self.kept), encoding="utf-8")
+        fresh.replace(path)
         self.board = _board(path.parent / "tensorboard", resumed)
         if self.board is None and not resumed:
             self.write(0, "note", text="no TensorBoard files: pip install 'smalti[train]'")

@@ -1,14 +1,16 @@
 """What a run says while it goes: log lines, alarms, the progress bar."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
 from smalti.losses import ranks
-from smalti.training import health
+from smalti.training import health, processes
 from smalti.training.log import Kind, Log
 
 REGARDED = 256  # train lines that alarms look at: those of 200 steps, even if each step has one
@@ -19,13 +21,14 @@ class Recorder:
 
     def __init__(self, log: Log | None, bar: "tqdm[None]") -> None:
         self.log, self.bar = log, bar
-        self._since: list[Mapping[str, Tensor]] = []
+        self._since: dict[str, list[Tensor]] = {}  # numbers of the steps since the last line, by name
         self._lines: list[Mapping[str, float]] = []
         self._alarmed: set[str] = set()
 
     def collect(self, numbers: Mapping[str, Tensor]) -> None:
         """Take in the numbers of a step; they stay on the device until a line is written."""
-        self._since.append(numbers)
+        for name, number in numbers.items():
+            self._since.setdefault(name, []).append(number)
 
     def line(self, step: int, more: Mapping[str, float]) -> None:
         """Write a train line: means over the steps since the last one, and more numbers as they are.
@@ -33,7 +36,7 @@ class Recorder:
         All processes call this together.
         """
         values = {**self._means(), **more}
-        self._since = []
+        self._since = {}
         self.bar.set_postfix({name: f"{values[name]:.4g}" for name in values if _is_shown(name)})
         self.write(step, "train", **values)
         self._lines = [*self._lines, {"step": step, **values}][-REGARDED:]
@@ -49,13 +52,34 @@ class Recorder:
         if self.log is not None:
             self.bar.write(text, file=sys.stderr)
 
-    def _means(self) -> dict[str, float]:
-        names = list(dict.fromkeys(name for numbers in self._since for name in numbers))
-        if not names:
+    def since(self) -> dict[str, Float[Tensor, "ranks n"]]:
+        """The numbers of the steps since the last line, of every process, for a checkpoint.
+
+        All processes call this together.
+        """
+        if not self._since:
             return {}
-        columns = [[numbers[name] for numbers in self._since if name in numbers] for name in names]
-        means = torch.stack([torch.stack(column).float().mean() for column in columns])
-        return dict(zip(names, ranks.average(means).tolist(), strict=True))
+        columns = [torch.stack(column).float() for column in self._since.values()]
+        rows = processes.gather(torch.cat(columns)[None])
+        parts = torch.split(rows, [len(column) for column in columns], 1)
+        return {name: part.clone() for name, part in zip(self._since, parts, strict=True)}
+
+    def restore(
+        self, since: Mapping[str, Float[Tensor, "ranks n"]], lines: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Go on from what `since` gave and from the lines of the log: no alarm that stands is said again."""
+        rank, world = processes.rank(), processes.world()
+        for name, rows in since.items():  # as many processes as before, or each goes on from their mean
+            self._since[name] = list(rows[rank] if len(rows) == world else rows.mean(0))
+        train = [line for line in lines if line["kind"] == "train"][-REGARDED:]
+        self._lines = [{name: float(line[name]) for name in line if name != "kind"} for line in train]
+        self._alarmed = {alarm.name for alarm in health.examine(self._lines)} if train else set()
+
+    def _means(self) -> dict[str, float]:
+        if not self._since:
+            return {}
+        means = torch.stack([torch.stack(column).float().mean() for column in self._since.values()])
+        return dict(zip(self._since, ranks.average(means).tolist(), strict=True))
 
     def _alarm(self, step: int) -> None:
         """Say each alarm once, and again only after it has been gone."""

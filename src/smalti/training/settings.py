@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 from pydantic import Field
 
 from smalti.conditions import ConditionSettings
@@ -24,6 +24,7 @@ from smalti.tokenizer import AnyNetworkSettings, NetworkSettings
 
 Rate = Annotated[float, Gt(0.0)]
 Steps = Annotated[int, Gt(0), Lt(10**8)]  # checkpoints are named by 8 digits
+Decay = Annotated[float, Ge(0.0), Lt(1.0)]
 
 
 @settings
@@ -31,7 +32,7 @@ class OptimizerSettings:
     """AdamW and how its learning rate moves."""
 
     lr: Rate = 1.0e-4  # as written: never scaled by batch or number of devices
-    betas: tuple[Share, Share] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: Weight = 0.0  # of the weights of linear and convolutional layers
     warmup: Count = 0  # steps of linear rise
     schedule: Literal["constant", "cosine"] = "constant"
@@ -102,6 +103,7 @@ class TokenizerTraining(Training):
             raise UserError("quantize_from with a codebook", got, "quantize_from=0")
         _check_sides(self.crop_size, self.network.factor)
         _check_content(self)
+        _check_critic(self)
 
 
 @settings
@@ -118,6 +120,25 @@ class PriorTraining(Training):
 
 
 TrainingSettings = Annotated[TokenizerTraining | PriorTraining, Field(discriminator="kind")]
+
+
+def _check_critic(training: TokenizerTraining) -> None:
+    """A critic halves its pictures once a layer, and needs some cells of them in the end."""
+    adversarial, side = training.losses.adversarial, min(training.crop_size)
+    if adversarial is None or side >= adversarial.patchgan.least:
+        return
+    key, layers, factor = (
+        "losses.adversarial.patchgan.layers",
+        adversarial.patchgan.layers,
+        training.network.factor,
+    )
+    deepest, size = adversarial.patchgan.deepest(side), -(-adversarial.patchgan.least // factor) * factor
+    remedies = [f"size={size}"]
+    if training.init_from is None:  # the critic of a model that is there keeps its layers
+        remedies.insert(0, f"{key}={deepest}" if deepest else "losses.adversarial=null critic_optimizer=null")
+    expected = f"{key} of at most {deepest}" if deepest else "no losses.adversarial"
+    expected += " for crops of {} x {} pixels".format(*training.crop_size)
+    raise UserError(expected, f"{key}={layers}", ", or ".join(remedies))
 
 
 def _check_content(training: TokenizerTraining) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from smalti.data.protocol import Batch
 from smalti.generator import Generator
+from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
 
 
@@ -28,6 +29,7 @@ class Task(Protocol):
 
     networks: Mapping[str, nn.Module]  # what is trained; each has its optimizer
     averaged: str  # the network whose weights are averaged, shown and saved
+    recent: RecentCodes  # the last codes of this process, by which `summary` goes; kept in checkpoints
     # parts of a batch that go to the device; what conditions check stays, so that nobody waits for a GPU
     computed: Sequence[str]
 

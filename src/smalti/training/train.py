@@ -2,59 +2,60 @@
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from tqdm import tqdm
 
-from smalti import config, library, memory, precision
+from smalti import config, memory, precision
 from smalti.config import find_recipe
 from smalti.data import READERS, ReaderSettings
-from smalti.data.annotated import Annotated
-from smalti.data.folder import Folder
 from smalti.data.loader import Loader, in_order
-from smalti.data.maps import Maps
-from smalti.data.notes import notes
-from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.protocol import Reader
-from smalti.data.report import inspect
-from smalti.data.shards import TokenShards, is_shards
+from smalti.data.shards import is_shards
 from smalti.errors import UserError
-from smalti.generator import Generator, check_tokenizers
 from smalti.losses import perceptual
 from smalti.tokenizer import Tokenizer
-from smalti.training import beginning, checkpoints, limits, processes, told
+from smalti.training import (
+    beginning,
+    checkpoints,
+    checks,
+    limits,
+    origin,
+    processes,
+    resuming,
+    tokenizers,
+    told,
+)
+from smalti.training.beginning import Beginning
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
+from smalti.training.origin import Origin
 from smalti.training.prior_task import PRIOR, PriorTask
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training, TrainingSettings
 from smalti.training.tokenizer_task import AUTOENCODER, CRITIC, TokenizerTask
+from smalti.training.tokenizers import Known
 
 VALIDATED = 256  # held-out pictures at most, so that a validation takes little beside the training
 
-# A resumed run may be longer, shown more often, need less memory, or be moved to another machine; all else
-# must be as it was.
-CHANGEABLE = {
-    "steps",
-    "log_every",
-    "sample_every",
-    "validate_every",
-    "checkpoint_every",
-    "keep",
-    "workers",
-    "device",
-    "accumulate",
-    "recompute",
-}
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What is settled before anything is built."""
+
+    training: Any  # a member of TrainingSettings
+    readers: dict[str, Reader]  # by split; opened once
+    origin: Origin  # of a run that begins still without its tokenizers
+    begun: Beginning | None = None  # the model that training begins with
+    moved: frozenset[str] = frozenset()  # of a resumed run: keys whose paths are others than they were
 
 
 def train(
-    recipe: str | Path,
+    recipe: str | Path | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -62,84 +63,126 @@ def train(
 ) -> Path:
     """Train a tokenizer or a prior; gives the run folder, which `smalti.load` opens.
 
-    recipe: a name from `smalti recipes` or a YAML file. data: a folder of pictures or of token shards. out:
-    a new folder, runs/RECIPE unless given. overrides: settings in place of the recipe's, keys with dots for
-    nested ones (`**{"optimizer.lr": 1.0e-4}`). resume: go on from the newest checkpoint in `out`, with the
-    settings it was begun with; only how long, how often shown, where it runs and where the same data lie may
-    be changed then. The setting init_from names a model to begin with: its weights, those of the critic
-    beside it, and the settings that they fit.
+    recipe: a name from `smalti recipes` or a YAML file; may be None with resume and out. data: a folder of
+    pictures or of token shards. out: a new folder, runs/RECIPE unless given. overrides: settings in place of
+    the recipe's, keys with dots for nested ones (`**{"optimizer.lr": 1.0e-4}`). resume: go on from the newest
+    checkpoint in `out`, with the settings it was begun with; what is said again is no change, and only how
+    long, how often shown, where it runs and where the same data and tokenizers lie may be changed then. The
+    setting init_from names a model to begin with: its weights, those of the critic beside it, and the
+    settings that they fit.
     """
-    folder = RunFolder(Path(out) if out is not None else Path("runs") / find_recipe(recipe).stem)
-    if resume:
-        training = _resumed(folder, data, overrides)
-    else:
-        mapping = config.read(recipe, {**_place(recipe, data), **overrides})
-        training = _parse(beginning.settle(mapping, overrides))
+    folder = RunFolder(_root(recipe, out, resume))
+    if processes.rank() == 0:
+        folder.clear() if resume else folder.check_new()
+    start = _resumed(folder, recipe, data, overrides) if resume else _new(recipe, data, overrides)
+    training, readers = start.training, start.readers
+    checks.check(training)
     device = processes.choose(training.device)
     # what "auto" means is settled once, and written down
     training = replace(training, precision=precision.choose(training.precision, device))
-    readers = _open(training.data)
-    if resume:
-        _check_classes(folder, readers["train"])
+    found = {}
     if isinstance(training, PriorTraining):
         told.check(training.condition, training.data, readers["train"])
-        tokenizer = _tokenizer(training, readers["train"], device)
-        maps = _maps_tokenizer(training, tokenizer, device)
-        check_tokenizers(training.condition, tokenizer, maps)
+        parts = start.begun.parts if start.begun is not None else {}
+        known = Known(read=parts, began=start.origin.tokenizers, copies=folder.model, moved=start.moved)
+        found = tokenizers.find(training, readers["train"], device, known)
         for reader in readers.values():
-            told.read_alike(reader, maps or tokenizer)
+            told.read_alike(reader, found.get("condition_tokenizer", found["tokenizer"]))
     else:
         told.bound(readers.values(), training)
     limits.check_batch(training, readers["train"])
-    size = tokenizer.codebook_size if isinstance(training, PriorTraining) else 0
+    size = found["tokenizer"].codebook_size if found else 0
     limits.check_weights(training, device, codebook_size=size)
-    if processes.rank() == 0:
-        _tell(readers)
-        if not resume:
-            _create(folder, training, readers["train"].classes)
     short = memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder))
     with processes.joined(device), short:
-        if isinstance(training, PriorTraining):
-            task: PriorTask | TokenizerTask = PriorTask.build(training, tokenizer, device, maps)
-            rates = {PRIOR: training.optimizer}
-        else:
-            task = TokenizerTask.build(training, device)
+        task = _task(training, found, device)
+        if start.begun is not None and checkpoints.latest(folder.checkpoints) is None:
+            beginning.fill(task, start.begun)
+        rates = {PRIOR: training.optimizer}
+        if isinstance(training, TokenizerTraining):
             rates = {AUTOENCODER: training.optimizer, CRITIC: training.critic_optimizer or training.optimizer}
-        if training.init_from is not None and checkpoints.latest(folder.checkpoints) is None:
-            beginning.fill(task, training.init_from)
-        Loop(task, training, rates, folder, device).run(_feed(training, readers))
+        loop, feed = Loop(task, training, rates, folder, device), _feed(training, readers)
+        if processes.rank() == 0:
+            checks.tell(training, readers)
+            settings = config.dump(training)
+            if resume:
+                folder.change(settings, start.origin.text())
+            else:
+                noted = replace(start.origin, tokenizers=tokenizers.fingerprints(found))
+                folder.begin(settings, readers["train"].classes, noted.text())
+        del start  # and with it the model that training began with
+        loop.run(feed)
     return folder.root
 
 
-def _parse(mapping: dict[str, Any]) -> Any:
-    training = config.parse(_with_classes(mapping), TrainingSettings)
-    if isinstance(training, TokenizerTraining):  # what "auto" means is settled once, and written down
+def _root(recipe: str | Path | None, out: str | Path | None, resume: bool) -> Path:
+    if recipe is None and not (resume and out is not None):
+        raise UserError(
+            "RECIPE, or a run to go on with", "neither", "--resume --out RUN, or see smalti recipes"
+        )
+    return Path(out) if out is not None else Path("runs") / find_recipe(str(recipe)).stem
+
+
+def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]) -> Start:
+    """A run that begins."""
+    assert recipe is not None, "without a recipe a run goes on"
+    mapping = config.read(recipe, {**_place(recipe, data), **overrides})
+    path = mapping.get(beginning.KEY)
+    begun = None if path is None else Beginning.read(Path(path))
+    mapping = beginning.settle(mapping, overrides, begun)
+    # whatever the classes are, first of all: to look for the data takes long on some disks
+    config.parse(_with_classes(mapping, lambda _: ["any"]), TrainingSettings)
+    data_settings = config.parse(mapping["data"], ReaderSettings, where="data")
+    readers = _open(data_settings)
+    mapping = _with_classes(mapping, lambda kind: told.classes(kind, data_settings, readers["train"]))
+    training = config.parse(mapping, TrainingSettings)
+    noted = origin.note(recipe, readers)
+    return Start(training=_settled(training), readers=readers, origin=noted, begun=begun)
+
+
+def _settled(training: Any) -> Any:
+    """The training with what "auto" means settled once, and written down."""
+    if isinstance(training, TokenizerTraining):
         wanted = training.losses.perceptual
-        kind, _ = perceptual.find(wanted)
+        kind = perceptual.choose(wanted)
         training = replace(training, losses=replace(training.losses, perceptual=replace(wanted, kind=kind)))
     return training
 
 
-def _create(folder: RunFolder, training: Training, classes: Sequence[str]) -> None:
-    """The run folder, with what a resumed run goes by."""
-    folder.create()
-    folder.settings.write_text(yaml.safe_dump(config.dump(training), sort_keys=False), encoding="utf-8")
-    folder.classes.write_text(json.dumps(list(classes), indent=2) + "\n", encoding="utf-8")
+def _resumed(
+    folder: RunFolder, recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]
+) -> Start:
+    """A run that goes on."""
+    training, moved = resuming.settings(folder, recipe, data, overrides)
+    noted, readers = origin.read(folder.origin), _open(training.data)
+    _check_classes(folder, readers["train"])
+    _check_data(noted, readers, moved=any(key.startswith("data.") for key in moved))
+    if recipe is not None and noted.recipe:  # whose changes are taken in by now
+        noted = replace(noted, mapping=origin.plain(config.load_yaml(find_recipe(recipe))))
+    done = checkpoints.done(folder.checkpoints)
+    if done == training.steps and processes.rank() == 0:
+        tqdm.write(f"all {done} steps are done; steps=MORE makes the run longer", file=sys.stderr)
+    fresh = done is None
+    begun = Beginning.read(training.init_from) if training.init_from is not None and fresh else None
+    return Start(training=training, readers=readers, origin=noted, begun=begun, moved=frozenset(moved))
 
 
-def _resumed(folder: RunFolder, data: str | Path | None, overrides: dict[str, Any]) -> Any:
-    if not folder.settings.is_file():
-        raise UserError(
-            "a run folder to resume", f"{folder.root} without settings.yaml", "leave out --resume"
-        )
-    fixed = sorted(overrides.keys() - CHANGEABLE)
-    if fixed:
-        got = f"{fixed[0]} with --resume"
-        raise UserError(f"changes of {', '.join(sorted(CHANGEABLE))} only", got, "begin a new run for it")
-    mapping = {**config.load_yaml(folder.settings), **overrides}
-    if data is not None:
-        mapping["data"] = {**mapping["data"], "root": str(data)}
-    return config.parse(mapping, TrainingSettings)
+def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> None:
+    """Data that lie elsewhere must be the same; where they lie as ever it is said that they are not."""
+    for split, reader in readers.items():
+        began, now = noted.data.get(split), origin.fingerprint(reader)
+        if began is None or began == now:
+            continue
+        what = {"train": "data to train on", "val": "held-out data"}[split]
+        count, other = began.split()[0], f"{len(reader)} others"
+        if moved:
+            remedy = "give the folder in which those lie now"
+            raise UserError(f"the {what} that the run began with, {count} samples", other, remedy)
+        if processes.rank() == 0:
+            text = (
+                f"the {what} changed: {count} samples when the run began, now {other}; it goes on with these"
+            )
+            tqdm.write(text, file=sys.stderr)
 
 
 def _check_classes(folder: RunFolder, reader: Reader) -> None:
@@ -183,57 +226,25 @@ def _open(data: Any) -> dict[str, Reader]:
     return {split: member(data, split) for split in ("train", "val")}
 
 
-def _with_classes(mapping: dict[str, Any]) -> dict[str, Any]:
-    """The recipe's mapping in which a condition by classes has some: the data's, unless it names its own."""
+def _with_classes(mapping: dict[str, Any], classes: Callable[[str], Sequence[str]]) -> dict[str, Any]:
+    """The recipe's mapping in which a condition by classes has some: the data's, unless it names its own.
+
+    classes: gives the data's, for a kind of condition.
+    """
     condition = mapping.get("condition")
     if not isinstance(condition, dict) or "classes" in condition:
         return mapping
     if condition.get("kind") not in ("label", "boxes", "points"):
         return mapping
-    data = config.parse(mapping.get("data", {}), ReaderSettings, where="data")
-    names = list(told.classes(condition["kind"], data, _open(data)["train"]))
+    names = list(classes(condition["kind"]))
     return {**mapping, "condition": {**condition, "classes": len(names), "names": names}}
 
 
-def _tokenizer(training: PriorTraining, reader: Reader, device: torch.device) -> Tokenizer:
-    """The tokenizer whose codes are learned; it must fit the crop, and shards if there are any."""
-    tokenizer = _load_tokenizer(training.tokenizer, "tokenizer", device)
-    height, width = training.crop_size
-    if height % tokenizer.factor or width % tokenizer.factor:
-        remedy = f"size={max(1, round(height / tokenizer.factor)) * tokenizer.factor}"
-        raise UserError(f"size as a multiple of {tokenizer.factor}", f"{height} x {width}", remedy)
-    if isinstance(reader, TokenShards):
-        reader.check(library.fingerprint(tokenizer))
-        rows, columns = reader.grid
-        if (rows * tokenizer.factor, columns * tokenizer.factor) != (height, width):
-            crop = f"{rows * tokenizer.factor} x {columns * tokenizer.factor}"
-            raise UserError(f"size as the shards have it, {crop}", f"{height} x {width}", "change size")
-    return tokenizer
-
-
-def _maps_tokenizer(training: PriorTraining, first: Tokenizer, device: torch.device) -> Tokenizer | None:
-    """That of the condition's maps, where they have one of their own; it, or the first, must fit the maps."""
-    path, key, data = training.condition_tokenizer, "condition_tokenizer", training.data
-    tokenizer = None if path is None else _load_tokenizer(path, key, device)
-    shared = training.condition.kind == "map" and training.condition.shared
-    takes = first if shared else tokenizer
-    if takes is not None and isinstance(data, PairsSettings):
-        told.check_maps(data, takes, "tokenizer" if shared else key)
-    return tokenizer
-
-
-def _load_tokenizer(path: Path, key: str, device: torch.device) -> Tokenizer:
-    try:
-        model = library.load(path, device)
-    except UserError as mistake:
-        remedy = f"train one first: smalti train tokenizer_300 --data PICTURES --out runs/{key}, then give "
-        remedy += f"{key}=runs/{key}"
-        raise UserError(f"a trained {key.replace('_', ' ')} for the prior", mistake.got, remedy) from None
-    tokenizer = model.tokenizer if isinstance(model, Generator) else model
-    if not tokenizer.codebook_size:
-        got = f"{path}, which has no codebook"
-        raise UserError(f"a {key} with codes for the prior", got, "train one with quantizer.kind=vq")
-    return tokenizer
+def _task(training: Any, found: dict[str, Tokenizer], device: torch.device) -> PriorTask | TokenizerTask:
+    """With new networks. found: the tokenizers of a prior, by the recipe's keys."""
+    if isinstance(training, PriorTraining):
+        return PriorTask.build(training, found["tokenizer"], device, found.get("condition_tokenizer"))
+    return TokenizerTask.build(training, device)
 
 
 def _feed(training: Training, readers: dict[str, Reader]) -> Feed:
@@ -260,23 +271,6 @@ def _feed(training: Training, readers: dict[str, Reader]) -> Feed:
         skipped=skipped,
     )
     return Feed(train=loader.batches, validation=held_out)
-
-
-def _tell(readers: dict[str, Reader]) -> None:
-    """What the data holds, before the first step. UserError where no training picture can be read."""
-    for split, reader in readers.items():
-        what = {"train": "training on", "val": "held out:"}[split]
-        files = reader.files if isinstance(reader, Maps | Pairs) else reader
-        if not isinstance(files, Folder | Annotated):
-            tqdm.write(f"{what} {len(reader)} rows of codes", file=sys.stderr)
-            continue
-        report = inspect(files)
-        tqdm.write(f"{what} {report.text()}", file=sys.stderr)
-        for note in notes(reader, report.headers) if split == "train" else ():
-            tqdm.write(note, file=sys.stderr)
-        if split == "train" and report.unreadable and not report.headers:
-            got = f"none among {len(report.unreadable)} looked at, the first {report.unreadable[0]}"
-            raise UserError(f"pictures in {files.root} that can be read", got, "mend or replace the files")
 
 
 class _Skipping:

@@ -1,0 +1,83 @@
+"""What is looked at, and told, before the first step: nothing that can be known then is to fail later."""
+
+import sys
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+from smalti.data.annotated import Annotated
+from smalti.data.folder import Folder
+from smalti.data.maps import Maps
+from smalti.data.notes import notes
+from smalti.data.pairs import Pairs
+from smalti.data.protocol import Reader
+from smalti.data.report import inspect
+from smalti.errors import UserError
+from smalti.training.settings import TokenizerTraining, Training
+
+TRAINED = "training on"
+SMALLEST = 16  # pixels a side of what a perceptual distance looks at: VGG16 halves four times
+ENLARGED = 2.0  # times: beyond it a crop shows hardly more than the blur of its enlargement
+
+
+def check(training: Training) -> None:
+    """UserError for settings that would end a run at its first step, or later."""
+    if not isinstance(training, TokenizerTraining):
+        return
+    distance, shortest = training.losses.perceptual, min(training.crop_size)
+    if distance.weight and distance.kind != "none" and shortest < SMALLEST:
+        expected = f"crops of at least {SMALLEST} x {SMALLEST} pixels for losses.perceptual"
+        remedy = "losses.perceptual.weight=0.0, or a larger size"
+        raise UserError(expected, "size={} x {}".format(*training.crop_size), remedy)
+
+
+def tell(training: Training, readers: Mapping[str, Reader]) -> None:
+    """What the data hold, on stderr. UserError where no training picture can be read."""
+    for split, reader in readers.items():
+        what = {"train": TRAINED, "val": "held out:"}[split]
+        files = reader.files if isinstance(reader, Maps | Pairs) else reader
+        if not len(reader):
+            _say(f"{what} nothing: no validation lines, and sheets show what is trained on")
+        elif isinstance(files, Folder | Annotated):
+            _tell_files(what, reader, files, training)
+        else:
+            _say(f"{what} {len(reader)} rows of codes")
+    count = len(readers["train"])
+    if training.batch > count:
+        _say(f"batch={training.batch} is more than the {count} there are: a batch shows some several times")
+    if isinstance(training, TokenizerTraining) and training.quantize_from >= training.steps:
+        _say(
+            f"quantize_from={training.quantize_from} is not below steps={training.steps}: "
+            "no picture passes the codebook, which stays untrained"
+        )
+
+
+def _tell_files(what: str, reader: Reader, files: Folder | Annotated, training: Training) -> None:
+    report = inspect(files)
+    _say(f"{what} {report.text()}")
+    for note in notes(reader, report.headers) if what == TRAINED else ():
+        _say(note)
+    if what == TRAINED and report.unreadable and not report.headers:
+        got = f"none among {len(report.unreadable)} looked at, the first {report.unreadable[0]}"
+        raise UserError(f"pictures in {files.root} that can be read", got, "mend or replace the files")
+    size, sides = training.crop_size, [(one.height, one.width) for one in report.headers]
+    crop = "{} x {}".format(*size)
+    if training.crop.resize == "none":
+        small = sum(height < size[0] or width < size[1] for height, width in sides)
+        if what == TRAINED and small == len(sides):
+            expected, got = (
+                f"pictures of at least {crop} pixels with crop.resize=none",
+                f"{small} smaller ones",
+            )
+            raise UserError(expected, got, "crop.resize=short, or a smaller size")
+        if small:
+            _say(f"{small} of the {len(sides)} looked at are smaller than crops of {crop}, and left out")
+    times = [training.crop.enlargement(found, size) for found in sides]
+    large = [number for number in times if number > ENLARGED]
+    if large:
+        many = f"{len(large)} of the {len(times)} looked at are enlarged more than twofold, up to "
+        _say(f"{many}{max(large):.3g} times, to fill crops of {crop}: blurred; choose a smaller size")
+
+
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,107 @@
+"""The tokenizers that a prior learns on: found, fit for the recipe, and those that its run began with."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from smalti import library
+from smalti.data.pairs import PairsSettings
+from smalti.data.protocol import Reader
+from smalti.data.shards import TokenShards
+from smalti.errors import UserError
+from smalti.generator import Generator, check_tokenizers
+from smalti.tokenizer import Tokenizer
+from smalti.training import told
+from smalti.training.settings import PriorTraining
+
+KEYS = {"tokenizer": library.TOKENIZER, "condition_tokenizer": library.CONDITION}  # place in a prior's model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of them before they are read."""
+
+    read: Mapping[Path, Tokenizer] = field(default_factory=dict)  # those that are there already, by path
+    began: Mapping[str, str] = field(default_factory=dict)  # fingerprints of those a run began with, by key
+    copies: Path | None = None  # the run's newest model, which holds them
+    moved: frozenset[str] = frozenset()  # keys whose paths are others than the run began with
+
+
+def find(training: PriorTraining, reader: Reader, device: torch.device, known: Known) -> dict[str, Tokenizer]:
+    """The tokenizer whose codes are learned and, where the condition has one of its own, that of its maps.
+
+    By the recipe's keys. UserError where one is missing or another one than the run began with, or where they
+    do not fit the crop, the shards or the maps.
+    """
+    paths = {"tokenizer": training.tokenizer, "condition_tokenizer": training.condition_tokenizer}
+    found = {key: _known(path, key, device, known) for key, path in paths.items() if path is not None}
+    tokenizer, other = found["tokenizer"], found.get("condition_tokenizer")
+    _check_size(training.crop_size, tokenizer, reader)
+    shared = training.condition.kind == "map" and training.condition.shared
+    takes = tokenizer if shared else other
+    if takes is not None and isinstance(training.data, PairsSettings):
+        told.check_maps(training.data, takes, "tokenizer" if shared else "condition_tokenizer")
+    check_tokenizers(training.condition, tokenizer, other)
+    return found
+
+
+def fingerprints(found: Mapping[str, Tokenizer]) -> dict[str, str]:
+    """By key, as model folders have them."""
+    return {key: tokenizer.fingerprint for key, tokenizer in found.items()}
+
+
+def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenizer:
+    """The one at a path; or the run's copy, where there is none or another one at the path it began with."""
+    if path in known.read:
+        return known.read[path].to(device)
+    copy = None if known.copies is None else known.copies / KEYS[key]
+    if copy is None or not copy.is_dir():
+        copy = None
+    expected = known.began.get(key) or (library.read_config(copy)["fingerprint"] if copy else None)
+    try:
+        tokenizer = _read(path, key, device)
+    except UserError:
+        if copy is None or key in known.moved:
+            raise
+        tqdm.write(f"{key}: {path} is gone; the copy in {copy} is used", file=sys.stderr)
+        return _read(copy, key, device)
+    found = tokenizer.fingerprint
+    if expected is None or found == expected:
+        return tokenizer
+    if copy is None or key in known.moved:
+        remedy = f"leave {key} out, or name that one" if copy else "begin a new run"
+        raise UserError(f"the {key} that the run began with, {expected}", f"{found} in {path}", remedy)
+    tqdm.write(f"{key}: {path} holds another one by now; the copy in {copy} is used", file=sys.stderr)
+    return _read(copy, key, device)
+
+
+def _read(path: Path, key: str, device: torch.device) -> Tokenizer:
+    try:
+        model = library.load(path, device)
+    except UserError as mistake:
+        remedy = f"train one first: smalti train tokenizer_300 --data PICTURES --out runs/{key}, then give "
+        remedy += f"{key}=runs/{key}"
+        raise UserError(f"a trained {key.replace('_', ' ')} for the prior", mistake.got, remedy) from None
+    tokenizer = model.tokenizer if isinstance(model, Generator) else model
+    if not tokenizer.codebook_size:
+        got = f"{path}, which has no codebook"
+        raise UserError(f"a {key} with codes for the prior", got, "train one with quantizer.kind=vq")
+    return tokenizer
+
+
+def _check_size(size: tuple[int, int], tokenizer: Tokenizer, reader: Reader) -> None:
+    """The tokenizer must fit the crop, and shards if there are any."""
+    height, width = size
+    if height % tokenizer.factor or width % tokenizer.factor:
+        remedy = f"size={max(1, round(height / tokenizer.factor)) * tokenizer.factor}"
+        raise UserError(f"size as a multiple of {tokenizer.factor}", f"{height} x {width}", remedy)
+    if isinstance(reader, TokenShards):
+        reader.check(library.fingerprint(tokenizer))
+        rows, columns = reader.grid
+        if (rows * tokenizer.factor, columns * tokenizer.factor) != (height, width):
+            crop = f"{rows * tokenizer.factor} x {columns * tokenizer.factor}"
+            raise UserError(f"size as the shards have it, {crop}", f"{height} x {width}", "change size")
