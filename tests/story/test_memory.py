@@ -111,14 +111,14 @@ def test_training_says_what_to_type_and_goes_on_from_its_checkpoint(
         status, told, err = smalti_command(*words)
         assert (status, told) == (2, "")
         assert err.splitlines()[-1] == (
-            "smalti: expected memory for training with batch=4, got none for 20.50 GiB more; the same "
-            "command with --resume accumulate=2 recompute=true goes on from step 2; or begin anew, in "
+            "smalti: expected memory for training with batch=4, got none for 20.50 GiB more; smalti "
+            "train --resume --out run accumulate=2 recompute=true goes on from step 2; or begin anew, in "
             "another --out, with a smaller batch=, a smaller size= or precision=bf16"
         )
         assert "Traceback" not in err
         assert [path.name for path in Path("run/checkpoints").iterdir()] == ["step-00000002"]
         assert isinstance(smalti.load("run"), Tokenizer)
-        again = ("train", "recipe.yaml", "--out", "run", "--resume", "accumulate=2", "recompute=true")
+        again = ("train", "--resume", "--out", "run", "accumulate=2", "recompute=true")
         status, told, err = smalti_command(*again)
     assert (status, told) == (0, "run\n"), err
     lines = [line for line in log.read(Path("run/log.jsonl")) if line["kind"] == "train"]

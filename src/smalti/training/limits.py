@@ -43,13 +43,13 @@ def check_together(batch: int, count: int, sides: tuple[int, int], world: int = 
     memory.check(max(batch // world, 1) * sample, has, "a batch", got, remedy)
 
 
-def check_weights(training: Training, device: torch.device, *, codebook_size: int) -> None:
+def check_weights(training: Training, device: torch.device, tokenizer: Tokenizer | None) -> None:
     """UserError where a device cannot hold the network in training; nothing is allocated to find out.
 
-    codebook_size: of the tokenizer, for a prior.
+    tokenizer: that of a prior; None where it is a tokenizer that is trained.
     """
     with torch.device("meta"):
-        network = _network(training, codebook_size)
+        network = _network(training, tokenizer)
     weights = {name: weight.numel() for name, weight in network.named_parameters()}
     largest = max(weights, key=lambda name: weights[name])
     shape = " x ".join(map(str, network.get_parameter(largest).shape))
@@ -63,12 +63,16 @@ def check_weights(training: Training, device: torch.device, *, codebook_size: in
     )
 
 
-def _network(training: Training, codebook_size: int) -> nn.Module:
+def _network(training: Training, tokenizer: Tokenizer | None) -> nn.Module:
     """A network that is not larger than the one to be trained."""
     if isinstance(training, TokenizerTraining):
         return Tokenizer(TokenizerSettings(network=training.network, quantizer=training.quantizer))
     assert isinstance(training, PriorTraining), "there are two kinds"
-    least = Scope(codebook_size=codebook_size, prefix_vocabulary=1, prefix_length=1, cells=((0, 0),))
+    assert tokenizer is not None, "a prior learns on one"
+    height, width = (side // tokenizer.factor for side in training.crop_size)
+    cells = tuple(divmod(cell, width) for cell in range(height * width))
+    size = tokenizer.codebook_size
+    least = Scope(codebook_size=size, prefix_vocabulary=1, prefix_length=1, cells=cells)
     network = PRIORS[training.prior.kind][1](training.prior, least)
     assert isinstance(network, nn.Module), "a prior has weights"
     return network

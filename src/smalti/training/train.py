@@ -91,8 +91,7 @@ def train(
     else:
         told.bound(readers.values(), training)
     limits.check_batch(training, readers["train"])
-    size = found["tokenizer"].codebook_size if found else 0
-    limits.check_weights(training, device, codebook_size=size)
+    limits.check_weights(training, device, found.get("tokenizer"))
     short = memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder))
     with processes.joined(device), short:
         task = _task(training, found, device)
