@@ -4,10 +4,7 @@ import io
 import json
 import math
 import os
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +15,12 @@ import simplejpeg
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, Shaped, UInt8
-from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 from torch import Tensor
 
+from smalti import opening
 from smalti.errors import UserError
+from smalti.opening import BROKEN, readable
 
 _NO_PICTURES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
 _LABELS = {"1", "L", "P"}  # modes whose values are numbers of classes
@@ -30,16 +29,10 @@ FACTS = "smalti"  # the key of the facts in a PNG's text and in PIL's `info`
 Filter = Literal["bicubic", "bilinear", "nearest-exact"]
 
 # EXIF orientation -> (swap height and width first, then flip these axes of c H W)
-_TURNS: dict[Any, tuple[bool, tuple[int, ...]]] = {
+TURNS: dict[Any, tuple[bool, tuple[int, ...]]] = {
     2: (False, (2,)), 3: (False, (1, 2)), 4: (False, (1,)),
     5: (True, ()), 6: (True, (2,)), 7: (True, (1, 2)), 8: (True, (1,)),
 }  # fmt: skip
-
-# what Pillow's readers raise on files that are cut off, damaged or too large: more than they document
-_BROKEN = (
-    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, MemoryError,
-    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +43,9 @@ class Header:
     width: int
     mode: str  # Pillow's name: RGB, L, P, CMYK, I;16, ...
     format: str  # JPEG, PNG, ...
+    bands: int  # values a pixel; those of a palette's colours
+    pages: int = 1  # of a TIFF
+    is_deep: bool = False  # values of more than 8 bits
 
 
 def is_picture(path: str | Path) -> bool:
@@ -89,22 +85,25 @@ def find_pictures(folder: str | Path) -> list[Path]:
     return found
 
 
-def open_rgb(path: str | Path) -> UInt8[Tensor, "3 H W"]:
+def open_rgb(path: str | Path, max_pixels: int | None = None) -> UInt8[Tensor, "3 H W"]:
     """The pixels of a picture file, 0 .. 255, RGB, turned as EXIF says.
 
     Gray becomes three equal channels, transparency is laid on white, 16-bit gray is divided by 257, CMYK and
     palettes are converted, of a film the first frame is taken; colour profiles are ignored, as in the 2021
-    code. In memory channels may come last, which is what `resize` is fastest on. Raises UserError with the
-    path for what cannot be read.
+    code. In memory channels may come last, which is what `resize` is fastest on. max_pixels: see opening.use.
+    Raises UserError with the path for what cannot be read.
     """
-    with _readable(str(path)):
+    with readable(str(path)):
         data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as picture:
+
+        def read(picture: Image.Image) -> Tensor:
             if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                 pixels = _decode_jpeg(data)
                 if pixels is not None:
                     return _upright(pixels, picture)
             return _pixels(picture)
+
+        return opening.use(data, read, max_pixels)
 
 
 def open_labels(path: str | Path) -> Int64[Tensor, "H W"]:
@@ -118,7 +117,7 @@ def open_labels(path: str | Path) -> Int64[Tensor, "H W"]:
 
 def labels_from_pil(picture: Image.Image) -> Int64[Tensor, "H W"]:
     """The class numbers of a Pillow picture, as `open_labels` gives them."""
-    with _readable(getattr(picture, "filename", "") or "a picture in memory"):
+    with readable(getattr(picture, "filename", "") or "a picture in memory"):
         if picture.mode not in _LABELS and not picture.mode.startswith("I"):
             raise ValueError(f"mode {picture.mode}: a label map has one channel, of class numbers")
         return torch.from_numpy(np.asarray(picture).astype(np.int64))
@@ -126,9 +125,13 @@ def labels_from_pil(picture: Image.Image) -> Int64[Tensor, "H W"]:
 
 def open_pil(path: str | Path) -> Image.Image:
     """A picture file as Pillow has it, loaded, in its own mode; UserError with the path if it is none."""
-    with _readable(str(path)), Image.open(path) as picture:
+
+    def read(picture: Image.Image) -> Image.Image:
         picture.load()
         return picture
+
+    with readable(str(path)):
+        return opening.use(Path(path), read)
 
 
 def one_hot(labels: Int64[Tensor, "b H W"], classes: int) -> Float[Tensor, "b {classes} H W"]:
@@ -148,19 +151,17 @@ def colour_labels(labels: Int64[Tensor, "b H W"]) -> UInt8[Tensor, "b 3 H W"]:
 
 def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
     """The pixels of a Pillow picture, of whatever mode, as `open_rgb` gives them."""
-    with _readable(getattr(picture, "filename", "") or "a picture in memory"):
+    with readable(getattr(picture, "filename", "") or "a picture in memory"):
         return _pixels(picture)
 
 
-def read_header(path: str | Path) -> Header:
+def read_header(path: str | Path, max_pixels: int | None = None) -> Header:
     """Size, mode and format of a picture file, undecoded; UserError with the path if it has none."""
-    with _readable(str(path)), Image.open(path) as picture:
-        swapped = _turn(picture)[0] and picture.format != "TIFF"  # whose size Pillow has turned already
-        width, height = picture.size[::-1] if swapped else picture.size
-        return Header(height=height, width=width, mode=picture.mode, format=picture.format or "")
+    with readable(str(path)):
+        return opening.use(Path(path), _header, max_pixels)
 
 
-def to_float(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def to_float(pixels: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """0 .. 255 -> [-1, 1] in fp32."""
     return pixels.float() / 127.5 - 1
 
@@ -255,8 +256,8 @@ def save_png(
 
 def read_facts(path: str | Path) -> dict[str, Any]:
     """The facts in a PNG that `save_png` wrote; UserError where there are none."""
-    with _readable(str(path)), Image.open(path) as picture:
-        text = picture.info.get(FACTS)
+    with readable(str(path)):
+        text = opening.use(Path(path), lambda picture: picture.info.get(FACTS))
     try:
         facts = json.loads(text or "")
     except (TypeError, json.JSONDecodeError):
@@ -305,16 +306,30 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
                 yield folder / entry.name
 
 
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
+def turn(picture: Image.Image) -> tuple[bool, tuple[int, ...]]:
+    """How a stored picture is turned upright: height and width swapped first, then these axes flipped."""
     try:
-        yield
-    except _BROKEN as problem:
-        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
-        if isinstance(problem, UnidentifiedImageError):
-            reason = "no format that Pillow knows"
-        got = f"{name} ({reason or type(problem).__name__})"
-        raise UserError("a picture that can be read", got, "mend the file or take it away") from None
+        exif = Image.Image.getexif(picture)  # the base class's: that of a PNG decodes the whole file to look
+    except BROKEN:  # damaged EXIF in a sound picture: upright, as most viewers show it
+        return False, ()
+    return TURNS.get(exif.get(0x0112), (False, ()))
+
+
+def _header(picture: Image.Image) -> Header:
+    swapped = turn(picture)[0] and picture.format != "TIFF"  # whose size Pillow has turned already
+    width, height = picture.size[::-1] if swapped else picture.size
+    bands, pages = len(picture.getbands()), 1
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        bands, pages = picture.tag_v2.get(opening.SAMPLES, bands), picture.n_frames
+    return Header(
+        height=height,
+        width=width,
+        mode=picture.mode,
+        format=picture.format or "",
+        bands=bands,
+        pages=pages,
+        is_deep=opening.is_deep(picture),
+    )
 
 
 def _decode_jpeg(data: bytes) -> UInt8[Tensor, "3 H W"] | None:
@@ -328,7 +343,8 @@ def _decode_jpeg(data: bytes) -> UInt8[Tensor, "3 H W"] | None:
 def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
     picture.load()  # before EXIF is asked for: a TIFF turns itself while it loads
     if picture.mode == "F":
-        raise ValueError("mode F: floating point numbers have no known white")
+        reason = "mode F: floating point numbers have no known white"
+        raise opening.Unreadable(reason, "say in training what is black and white: data.range='[0.0, 1.0]'")
     if picture.mode.startswith("I"):
         array = _from_16_bit(picture)
     elif picture.has_transparency_data:
@@ -341,6 +357,7 @@ def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
 def _from_16_bit(picture: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """65535 / 257 = 255: white stays white. Mode I has 32 bits, of which files use the same 16."""
     values = np.asarray(picture).astype(np.int64).clip(0, 65535)
+    values = 65535 - values if opening.is_white_zero(picture) else values
     gray = ((values + 128) // 257).astype(np.uint8)
     if "transparency" in picture.info:
         gray[values == picture.info["transparency"]] = 255
@@ -353,16 +370,8 @@ def _on_white(rgba: "np.ndarray[Any, np.dtype[np.uint8]]") -> "np.ndarray[Any, n
     return ((blended + 127) // 255).astype(np.uint8)
 
 
-def _turn(picture: Image.Image) -> tuple[bool, tuple[int, ...]]:
-    try:
-        exif = Image.Image.getexif(picture)  # the base class's: that of a PNG decodes the whole file to look
-    except _BROKEN:  # damaged EXIF in a sound picture: upright, as most viewers show it
-        return False, ()
-    return _TURNS.get(exif.get(0x0112), (False, ()))
-
-
 def _upright(pixels: UInt8[Tensor, "3 _ _"], picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    swapped, flipped = _turn(picture)
+    swapped, flipped = turn(picture)
     if swapped:
         pixels = pixels.transpose(1, 2)
     return pixels.flip(flipped) if flipped else pixels

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from smalti import images
 from smalti.conditions.box_tokens import Box, Object, Scene
 from smalti.config import Positive, Share, settings
+from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Sample
 from smalti.errors import UserError
 
 
 @settings
-class AnnotatedSettings:
+class AnnotatedSettings(PixelSettings):
     """Where the data lie, in the publisher's layout, and what of them counts."""
 
     root: Path
@@ -32,7 +32,7 @@ class Annotated:
         things: Mapping[str, list[Object]],
     ) -> None:
         """root: of the pictures. things: of each picture, by its path below root; labels are numbers."""
-        self.root, self.classes = root, tuple(classes)
+        self.root, self.classes, self.pixels = root, tuple(classes), settings
         counting = {name: _large(found, settings.min_area) for name, found in things.items()}
         least, most = settings.min_objects, settings.max_objects
         kept = {name: found for name, found in counting.items() if least <= len(found) <= most}
@@ -49,7 +49,7 @@ class Annotated:
     def __getitem__(self, index: int) -> Sample:
         """A picture and its things. UserError with the path where it cannot be read."""
         path = self.paths[index]
-        return Sample(image=images.open_rgb(path), scene=Scene(self._things[index]), path=path)
+        return Sample(image=self.pixels.open(path), scene=Scene(self._things[index]), path=path)
 
     def counts(self) -> dict[str, int]:
         """How many things there are of each class."""

@@ -1,9 +1,10 @@
 """A folder of pictures and a folder of their maps: depth, classes, edges, low resolution."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from torch import Tensor
 
 from smalti import images
@@ -11,12 +12,14 @@ from smalti.conditions.map_files import open_map
 from smalti.config import Share, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import open_numbers
+from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Sample
 from smalti.errors import UserError
+from smalti.reading.huge import Huge
 
 
 @settings
-class PairsSettings:
+class PairsSettings(PixelSettings):
     """Where pictures and maps lie. A map has the picture's path below its folder, but for the suffix."""
 
     kind: Literal["pairs"] = "pairs"
@@ -39,7 +42,7 @@ class Pairs:
         folder = FolderSettings(
             root=settings.root, val=settings.val, val_share=settings.val_share, classes="none"
         )
-        self.files = Folder(folder, split)
+        self.files = Folder(replace(folder, **settings.reads()), split)
         maps = settings.val_maps if split == "val" and settings.val_maps else settings.maps
         self.maps = _partners(self.files, maps)
 
@@ -49,7 +52,7 @@ class Pairs:
     def __getitem__(self, index: int) -> Sample:
         """A picture and its map, of one size. UserError with the path for what cannot be used."""
         path, source = self.files.paths[index], self.maps[index]
-        picture = images.open_rgb(path)
+        picture = self.settings.open(path)
         if self.settings.content == "segmentation":
             labels = open_numbers(source, shift=self.settings.shift)
             _check_sides(labels, picture, source)
@@ -71,7 +74,7 @@ def _partners(files: Folder, maps: Path) -> list[Path]:
     return [there[name] for name in names]
 
 
-def _check_sides(found: Tensor, picture: UInt8[Tensor, "3 H W"], source: Path) -> None:
+def _check_sides(found: Tensor, picture: Shaped[Tensor, "c H W"] | Huge, source: Path) -> None:
     if found.shape[-2:] != picture.shape[-2:]:
         got = "{} x {} in {}".format(*found.shape[-2:], source)
         expected = "a map of its picture's size, {} x {} pixels".format(*picture.shape[-2:])
