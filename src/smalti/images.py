@@ -171,6 +171,11 @@ def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
+def visible(images: Shaped[Tensor, "b c H W"]) -> Shaped[Tensor, "b shown H W"]:
+    """Of pictures of any channels those to look at: the first three, as red, green and blue, or the first."""
+    return images[:, : 3 if images.shape[1] >= 3 else 1]
+
+
 def to_pil(images: Float[Tensor, "b c H W"] | UInt8[Tensor, "b c H W"]) -> list[Image.Image]:
     """Pictures of one channel (gray) or three, in [-1, 1] or 0 .. 255, as Pillow's."""
     assert images.shape[1] in (1, 3), f"{images.shape[1]} channels are no picture"
@@ -249,21 +254,24 @@ def save_png(
     picture.save(data, "PNG", pnginfo=chunks)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not overwrite:
-        _refuse_existing([path])
-    _write(path, data.getvalue())
+        refuse_existing([path])
+    write_whole(path, data.getvalue())
     return path
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
-    """The facts in a PNG that `save_png` wrote; UserError where there are none."""
+    """The facts in a file that smalti wrote, a PNG or a TIFF; UserError where there are none."""
     with readable(str(path)):
-        text = opening.use(Path(path), lambda picture: picture.info.get(FACTS))
+        described = (opening.tiff_tags(Path(path)) or {}).get(opening.DESCRIPTION)
+        text = described or opening.use(Path(path), lambda picture: picture.info.get(FACTS))
     try:
         facts = json.loads(text or "")
     except (TypeError, json.JSONDecodeError):
         facts = None
     if not isinstance(facts, dict):
-        raise UserError("a PNG written by smalti, with its facts", str(path), "give the file as it was saved")
+        raise UserError(
+            "a picture written by smalti, with its facts", str(path), "give the file as it was saved"
+        )
     return facts
 
 
@@ -277,7 +285,7 @@ def save_all(
     """
     pictures = to_pil(images) if isinstance(images, Tensor) else list(images)
     paths = [Path(folder) / f"{first + index:05}.png" for index in range(len(pictures))]
-    _refuse_existing(paths)
+    refuse_existing(paths)
     for path, picture in zip(paths, pictures, strict=True):
         save_png(path, picture)
     return paths
@@ -377,13 +385,14 @@ def _upright(pixels: UInt8[Tensor, "3 _ _"], picture: Image.Image) -> UInt8[Tens
     return pixels.flip(flipped) if flipped else pixels
 
 
-def _refuse_existing(paths: Sequence[Path]) -> None:
+def refuse_existing(paths: Sequence[Path]) -> None:
+    """Raise UserError where one of these files exists."""
     taken = [path for path in paths if path.exists()]
     if taken:
         raise UserError("names that are free", f"{taken[0]}, which exists", "choose another folder or name")
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """To a temporary name, then renamed: whoever looks sees a whole file or none."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -14,7 +14,8 @@ from smalti.errors import UserError
 
 T = TypeVar("T")
 LIMIT = 178_956_970  # pixels that Pillow opens: twice its MAX_IMAGE_PIXELS
-SAMPLES, SAMPLE_BITS, SAMPLE_FORMAT, PHOTOMETRIC, ORIENTATION = 277, 258, 339, 262, 274  # tags of a TIFF
+SAMPLES, SAMPLE_BITS, SAMPLE_FORMAT, PHOTOMETRIC, ORIENTATION = 277, 258, 339, 262, 274
+DESCRIPTION = 270  # as these: tags of a TIFF
 
 # what Pillow's readers raise on files that are cut off, damaged or too large: more than they document
 BROKEN = (

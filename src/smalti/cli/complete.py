@@ -20,7 +20,8 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
     """Keep the top of a picture and draw the rest anew, into OUT, a new or empty folder.
 
     The picture, and a map if one is given, is scaled until it just covers the size, and its middle is taken.
-    Each result is written as soon as its batch is drawn.
+    Each result is written as soon as its batch is drawn, in the numbers of the files that the model was
+    trained on, as `smalti sample` has it.
 
     Example: smalti complete runs/photos-prior photo.jpg completed --keep 0.5 --num 3
     """
@@ -28,12 +29,14 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
 
     from smalti import images
     from smalti.data.transforms import CropSettings, crop
+    from smalti.reading.pixels import open_pixels
 
     new_folder(out)
     generator = load_generator(model, device, precision)
     options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size})
     size = options.pop("size")
     middle = CropSettings().for_validation()
-    picture = images.to_float(crop(images.open_rgb(image), size, middle, torch.Generator()))
-    pictures = generator.complete(picture, **drawing(options))
+    whole = open_pixels(image, generator.tokenizer.settings.pixels)
+    picture = images.to_float(crop(whole, size, middle, torch.Generator()))
+    pictures = generator.complete(picture, **drawing(generator, options))
     write(pictures, out, num=options["num"], seed=options["seed"])

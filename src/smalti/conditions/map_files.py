@@ -12,6 +12,7 @@ from torch import Tensor
 from smalti import images
 from smalti.conditions.protocol import Codec
 from smalti.errors import UserError
+from smalti.reading.pixels import from_pil, open_pixels
 
 _FAR = 1e30  # further than any depth: bytes that mean this were meant as colours
 
@@ -19,9 +20,15 @@ _FAR = 1e30  # further than any depth: bytes that mean this were meant as colour
 def open_for(tokenizer: Codec, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
     """What a tokenizer takes, out of a file or a Pillow picture, of its own size.
 
-    Of pictures and maps as `open_map` gives it; of classes one channel each, 0 or 1, out of a label map.
-    UserError for what cannot be read, and for numbers of classes that the tokenizer lacks.
+    Of pictures as its settings say that values are read, else, and of maps, as `open_map` gives it; of
+    classes one channel each, 0 or 1, out of a label map. UserError for what cannot be read, and for numbers
+    of classes that the tokenizer lacks.
     """
+    how = tokenizer.settings.pixels
+    if how is not None:
+        if isinstance(source, Image.Image):
+            return images.to_float(from_pil(source, how))[None]
+        return images.to_float(open_pixels(source, how))[None]
     if tokenizer.settings.content != "segmentation":
         return open_map(source, tokenizer.channels)[None]
     if isinstance(source, Image.Image):

@@ -55,6 +55,11 @@ class PixelSettings:
             return None
         return PixelReading(range=self.range, bands=self.bands)
 
+    @property
+    def channels(self) -> int:
+        """Of a picture; 0: as many as the network asks for."""
+        return 0 if self.bands is None else PixelReading(bands=self.bands).channels
+
     def reads(self) -> dict[str, Any]:
         """These settings alone, for those of another reader."""
         return {"range": self.range, "bands": self.bands, "max_pixels": self.max_pixels}

@@ -18,7 +18,7 @@ from smalti.reading import values
 from smalti.reading.values import Values
 
 Bands = Annotated[tuple[Count, ...], MinLen(1)]
-Pixels = UInt8[Tensor, "c H W"] | Float[Tensor, "c H W"]  # both in 0 .. 255
+Pixels = UInt8[Tensor, "c _ _"] | Float[Tensor, "c _ _"]  # channels, height, width; both in 0 .. 255
 
 
 @settings

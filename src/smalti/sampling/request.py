@@ -10,7 +10,7 @@ from smalti.config import settings
 from smalti.errors import UserError
 from smalti.sampling.choice import Choice
 
-OUTPUTS = ("pil", "tensor", "codes", "stream")
+OUTPUTS = ("pil", "tensor", "codes", "stream", "values")
 
 
 @settings

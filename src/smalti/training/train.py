@@ -27,7 +27,7 @@ from smalti.errors import UserError
 from smalti.generator import Generator, check_tokenizers
 from smalti.losses import perceptual
 from smalti.tokenizer import Tokenizer
-from smalti.training import beginning, checkpoints, processes, told
+from smalti.training import beginning, checkpoints, pixels, processes, told
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
 from smalti.training.prior_task import PRIOR, PriorTask
@@ -71,6 +71,7 @@ def train(
     else:
         mapping = config.read(recipe, {**_place(recipe, data), **overrides})
         training = _parse(beginning.settle(mapping, overrides))
+    training = pixels.settle(training)
     device = processes.choose(training.device)
     # what "auto" means is settled once, and written down
     training = replace(training, precision=precision.choose(training.precision, device))
