@@ -5,7 +5,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,37 +14,18 @@ import simplejpeg
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, Shaped, UInt8
-from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 from torch import Tensor
 
 from smalti import opening
 from smalti.errors import UserError
-from smalti.opening import BROKEN, readable
+from smalti.opening import Header, readable
 
 _NO_PICTURES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
 _LABELS = {"1", "L", "P"}  # modes whose values are numbers of classes
 FACTS = "smalti"  # the key of the facts in a PNG's text and in PIL's `info`
 
 Filter = Literal["bicubic", "bilinear", "nearest-exact"]
-
-# EXIF orientation -> (swap height and width first, then flip these axes of c H W)
-TURNS: dict[Any, tuple[bool, tuple[int, ...]]] = {
-    2: (False, (2,)), 3: (False, (1, 2)), 4: (False, (1,)),
-    5: (True, ()), 6: (True, (2,)), 7: (True, (1, 2)), 8: (True, (1,)),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What a picture file says about itself before its pixels are read."""
-
-    height: int  # as it is seen, EXIF orientation applied
-    width: int
-    mode: str  # Pillow's name: RGB, L, P, CMYK, I;16, ...
-    format: str  # JPEG, PNG, ...
-    bands: int  # values a pixel; those of a palette's colours
-    pages: int = 1  # of a TIFF
-    is_deep: bool = False  # values of more than 8 bits
 
 
 def is_picture(path: str | Path) -> bool:
@@ -158,7 +138,7 @@ def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
 def read_header(path: str | Path, max_pixels: int | None = None) -> Header:
     """Size, mode and format of a picture file, undecoded; UserError with the path if it has none."""
     with readable(str(path)):
-        return opening.use(Path(path), _header, max_pixels)
+        return opening.use(Path(path), opening.header, max_pixels)
 
 
 def to_float(pixels: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -314,32 +294,6 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
                 yield folder / entry.name
 
 
-def turn(picture: Image.Image) -> tuple[bool, tuple[int, ...]]:
-    """How a stored picture is turned upright: height and width swapped first, then these axes flipped."""
-    try:
-        exif = Image.Image.getexif(picture)  # the base class's: that of a PNG decodes the whole file to look
-    except BROKEN:  # damaged EXIF in a sound picture: upright, as most viewers show it
-        return False, ()
-    return TURNS.get(exif.get(0x0112), (False, ()))
-
-
-def _header(picture: Image.Image) -> Header:
-    swapped = turn(picture)[0] and picture.format != "TIFF"  # whose size Pillow has turned already
-    width, height = picture.size[::-1] if swapped else picture.size
-    bands, pages = len(picture.getbands()), 1
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        bands, pages = picture.tag_v2.get(opening.SAMPLES, bands), picture.n_frames
-    return Header(
-        height=height,
-        width=width,
-        mode=picture.mode,
-        format=picture.format or "",
-        bands=bands,
-        pages=pages,
-        is_deep=opening.is_deep(picture),
-    )
-
-
 def _decode_jpeg(data: bytes) -> UInt8[Tensor, "3 H W"] | None:
     """1.5 x as fast as Pillow. None for what simplejpeg finds odd: Pillow judges, it allows more."""
     try:
@@ -379,7 +333,7 @@ def _on_white(rgba: "np.ndarray[Any, np.dtype[np.uint8]]") -> "np.ndarray[Any, n
 
 
 def _upright(pixels: UInt8[Tensor, "3 _ _"], picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    swapped, flipped = turn(picture)
+    swapped, flipped = opening.turn(picture)
     if swapped:
         pixels = pixels.transpose(1, 2)
     return pixels.flip(flipped) if flipped else pixels

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,26 @@ BROKEN = (
 )  # fmt: skip
 _TEXT = 2**16  # bytes of a text in a PNG: longer ones are left out where Pillow finds them too long
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+
+
+# EXIF orientation -> (swap height and width first, then flip these axes of c H W)
+TURNS: dict[Any, tuple[bool, tuple[int, ...]]] = {
+    2: (False, (2,)), 3: (False, (1, 2)), 4: (False, (1,)),
+    5: (True, ()), 6: (True, (2,)), 7: (True, (1, 2)), 8: (True, (1,)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a picture file says about itself before its pixels are read."""
+
+    height: int  # as it is seen, EXIF orientation applied
+    width: int
+    mode: str  # Pillow's name: RGB, L, P, CMYK, I;16, ...
+    format: str  # JPEG, PNG, ...
+    bands: int  # values a pixel; those of a palette's colours
+    pages: int = 1  # of a TIFF
+    is_deep: bool = False  # values of more than 8 bits
 
 
 class Unreadable(ValueError):
@@ -88,6 +109,33 @@ def is_deep(picture: Image.Image) -> bool:
 def is_white_zero(picture: Image.Image) -> bool:
     """Whether a TIFF says that 0 is white. Pillow turns about what has up to 8 bits, and nothing else."""
     return isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == 0
+
+
+def header(picture: Image.Image) -> Header:
+    """What an opened picture says about itself."""
+    swapped = turn(picture)[0] and picture.format != "TIFF"  # whose size Pillow has turned already
+    width, height = picture.size[::-1] if swapped else picture.size
+    bands, pages = len(picture.getbands()), 1
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        bands, pages = picture.tag_v2.get(SAMPLES, bands), picture.n_frames
+    return Header(
+        height=height,
+        width=width,
+        mode=picture.mode,
+        format=picture.format or "",
+        bands=bands,
+        pages=pages,
+        is_deep=is_deep(picture),
+    )
+
+
+def turn(picture: Image.Image) -> tuple[bool, tuple[int, ...]]:
+    """How a stored picture is turned upright: height and width swapped first, then these axes flipped."""
+    try:
+        exif = Image.Image.getexif(picture)  # the base class's: that of a PNG decodes the whole file to look
+    except BROKEN:  # damaged EXIF in a sound picture: upright, as most viewers show it
+        return False, ()
+    return TURNS.get(exif.get(0x0112), (False, ()))
 
 
 def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None) -> T:

@@ -10,7 +10,7 @@ from smalti import images
 from smalti.data.annotated import Annotated
 from smalti.data.folder import Folder
 from smalti.errors import UserError
-from smalti.images import Header
+from smalti.opening import Header
 
 LOOKED_AT = 5000  # pictures whose headers are read: a second or two
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from smalti import images, opening
 from smalti.errors import UserError
-from smalti.images import Filter, Header
+from smalti.images import Filter
+from smalti.opening import Header
 from smalti.reading.pixels import PixelReading, Pixels, from_values, open_pixels
 from smalti.reading.values import Values, tifffile
 
@@ -55,7 +56,7 @@ class Huge:
             return None
         with opening.readable(str(self.path)):
             data = self.path.read_bytes()
-            swapped, flipped = opening.use(data, images.turn, self.max_pixels)
+            swapped, flipped = opening.use(data, opening.turn, self.max_pixels)
             height, width = sides[::-1] if swapped else sides
             array = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
         pixels = torch.from_numpy(array).permute(2, 0, 1)

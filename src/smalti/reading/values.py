@@ -12,8 +12,7 @@ from PIL import Image, TiffImagePlugin
 
 from smalti import images, opening
 from smalti.errors import UserError, optional
-from smalti.images import Header
-from smalti.opening import Unreadable
+from smalti.opening import Header, Unreadable
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -57,7 +56,7 @@ def of_picture(picture: Image.Image) -> Values:
     if white_zero and picture.mode[0] not in "IF":  # which Pillow has turned about
         array = 255 - array
     samples = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return Values(samples=_turned(samples, images.turn(picture)), is_white_zero=white_zero, alpha=alpha)
+    return Values(samples=_turned(samples, opening.turn(picture)), is_white_zero=white_zero, alpha=alpha)
 
 
 def pick(found: Values, bands: Sequence[int]) -> Values:
@@ -78,7 +77,9 @@ def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int 
     with opening.readable(str(path)), tifffile().TiffFile(path) as file:
         page = file.pages[0]
         sides = (page.imagelength, page.imagewidth)
-        height, width = sides[::-1] if images.TURNS.get(tags.get(opening.ORIENTATION), (False,))[0] else sides
+        height, width = (
+            sides[::-1] if opening.TURNS.get(tags.get(opening.ORIENTATION), (False,))[0] else sides
+        )
         many = page.samplesperpixel
         return Header(
             height=height,
@@ -229,5 +230,5 @@ def _by_tifffile(path: Path, page: int, many: int, max_pixels: int | None) -> Va
     array = array.transpose(axes.index("S"), axes.index("Y"), axes.index("X")) if "S" in axes else array
     samples = array if array.ndim == 3 else array[None]
     return Values(
-        samples=_turned(samples, images.TURNS.get(orientation, (False, ()))), is_white_zero=white_zero
+        samples=_turned(samples, opening.TURNS.get(orientation, (False, ()))), is_white_zero=white_zero
     )

@@ -1,4 +1,4 @@
-"""How values are read, settled before the first step: from numbers, from the data, from the model begun with."""
+"""How values are read, settled before the first step: by the recipe, the data, or a model that is there."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,15 +34,15 @@ def settle(training: Any) -> Any:
         many = training.network.in_channels
         data = replace(data, bands="gray" if many == 1 else tuple(range(many)))
     if isinstance(data.range, Percentiles):
-        reader: Any = READERS[data.kind][1](data, "train")  # type: ignore[attr-defined]
+        reader: Any = READERS[data.kind][1](data, "train")
         data = with_numbers(data, getattr(reader, "files", reader).paths)
     return replace(training, data=data)
 
 
 def of(training: TokenizerTraining) -> PixelReading | None:
     """What the tokenizer keeps."""
-    is_read = isinstance(training.data, PixelSettings) and training.content == "picture"
-    return training.data.reading if is_read else None
+    data = training.data
+    return data.reading if isinstance(data, PixelSettings) and training.content == "picture" else None
 
 
 def _reading(path: Path) -> PixelReading | None:

@@ -18,6 +18,7 @@ from smalti.data.protocol import Batch
 from smalti.data.shards import ShardFacts, ShardWriter
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
+from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
 from smalti.training.interrupts import Interrupts, stop
 
@@ -49,19 +50,17 @@ def encode(
     trained, above all in scale: at 1.0 the crops of a square picture differ by their flip alone. The shards
     carry the tokenizer's fingerprint and precision, and the classes by number. resume: go on in an `out`
     whose encoding was interrupted, with the tokenizer, its precision, the pictures and the options it was
-    begun with; all but workers and max_pixels must be the same, and so is then what comes out. UserError for an `out` that
-    holds something else, and for an unreadable picture.
+    begun with; all but workers and max_pixels must be the same, and so is then what comes out. UserError for
+    an `out` that holds something else, and for an unreadable picture.
     """
     how: Encoding = config.parse(options, Encoding)
     if any(side % tokenizer.factor for side in how.crop_size):
         expected = f"a size in multiples of {tokenizer.factor} pixels"
         near = max(1, round(how.crop_size[0] / tokenizer.factor)) * tokenizer.factor
         raise UserError(expected, "{} x {}".format(*how.crop_size), f"size={near}")
-    reads = {} if tokenizer.settings.pixels is None else config.dump(tokenizer.settings.pixels)
-    readers = {
-        split: Folder(FolderSettings(root=Path(data), max_pixels=how.max_pixels, **reads), split)
-        for split in ("train", "val")
-    }
+    read = tokenizer.settings.pixels or PixelReading()
+    where = FolderSettings(root=Path(data), range=read.range, bands=read.bands, max_pixels=how.max_pixels)
+    readers = {split: Folder(where, split) for split in ("train", "val")}
     rest = _Rest(readers["train"], readers["val"], how)
     facts = ShardFacts(
         tokenizer=library.fingerprint(tokenizer),
