@@ -255,15 +255,17 @@ def _tell(readers: dict[str, Reader]) -> None:
     """What the data holds, before the first step. UserError where no training picture can be read."""
     for split, reader in readers.items():
         what = {"train": "training on", "val": "held out:"}[split]
+        of_values = split == "train" and not isinstance(reader, Maps)
         reader = reader.files if isinstance(reader, Maps | Pairs) else reader
         if not isinstance(reader, Folder | Annotated):
             tqdm.write(f"{what} {len(reader)} rows of codes", file=sys.stderr)
             continue
-        report = inspect(reader)
+        report = inspect(reader, of_values=of_values)
         tqdm.write(f"{what} {report.text()}", file=sys.stderr)
         if split == "train" and report.unreadable and not report.headers:
-            got = f"none among {len(report.unreadable)} looked at, the first {report.unreadable[0]}"
-            raise UserError(f"pictures in {reader.root} that can be read", got, "mend or replace the files")
+            first = report.reasons[0]
+            got = f"none among {len(report.unreadable)} looked at, the first {first.got}"
+            raise UserError(f"pictures in {reader.root} that can be read", got, first.remedy)
 
 
 class _Skipping:
