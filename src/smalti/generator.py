@@ -20,6 +20,8 @@ from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.protocol import Local, Prior, Scope
+from smalti.reading.pixels import PixelReading, from_pil, open_pixels
+from smalti.reading.writing import FileValues, file_values, to_pil
 from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.choice import Choice
@@ -142,7 +144,8 @@ class Generator(nn.Module):
         nothing. A prior of kind neighbourhood has no window: 1 only.
         output: "pil", a list of Pillow pictures that carry the facts of their making in info["smalti"];
         "stream", an iterator over the same pictures that gives each as soon as its batch is drawn, for work
-        of hours; "tensor" (b c H W), around [-1, 1], not clipped; or "codes" (b h w).
+        of hours; "values", as "stream" but in the numbers of the files that the model was trained on, all
+        bits and bands, each with `save`; "tensor" (b c H W), around [-1, 1], not clipped; "codes" (b h w).
         micro_batch: pictures drawn together; all batches get this size, the last one filled up. So picture i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
@@ -206,7 +209,7 @@ class Generator(nn.Module):
         )
         if not 0 <= keep <= 1:
             raise UserError("a share of rows in [0, 1] for keep", str(keep), "for example keep=0.5")
-        picture = _open(image).to(self.order.device)
+        picture = _open(image, self.tokenizer.settings.pixels).to(self.order.device)
         grid = self._grid((picture.shape[2], picture.shape[3]))
         request.check_room(grid, self.tokenizer.factor)
         known = torch.zeros(grid, dtype=torch.bool)
@@ -286,8 +289,12 @@ class Generator(nn.Module):
         facts["rows_kept"] = int(known[:, 0].sum())
         facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
         told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
-        pictures = _with_facts(request, parts, {**facts, **told})
-        return pictures if request.output == "stream" else list(pictures)
+        if (how := self.tokenizer.settings.pixels) is not None and how.range is not None:
+            facts["range"] = how.range
+        if request.output == "values":
+            return _in_file_values(request, parts, {**facts, **told}, how or PixelReading())
+        pictures = _with_facts(request, parts, {**facts, **told}, how)
+        return list(pictures) if request.output == "pil" else pictures
 
     def _parts(
         self, request: Request, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
@@ -351,20 +358,30 @@ def _split(request: Request, num: int, size: int, device: torch.device) -> list[
     return split(num, size, device, padded=request.micro_batch is not None)
 
 
-def _with_facts(request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any]) -> Iterator[Image.Image]:
+def _in_file_values(
+    request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any], how: PixelReading
+) -> Iterator[FileValues]:
+    drawn = (picture for part in parts for picture in part)
+    for index, picture in enumerate(drawn):
+        yield file_values(picture, how, request.facts(index, facts))
+
+
+def _with_facts(
+    request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any], how: PixelReading | None
+) -> Iterator[Image.Image]:
     """Pillow pictures, one by one, that carry how they were made."""
-    drawn = (picture for part in parts for picture in images.to_pil(part))
+    drawn = (picture for part in parts for picture in to_pil(part, how))
     for index, picture in enumerate(drawn):
         picture.info[images.FACTS] = request.facts(index, facts)
         yield picture
 
 
-def _open(image: Any) -> Float[Tensor, "1 c H W"]:
+def _open(image: Any, how: PixelReading | None) -> Float[Tensor, "1 c H W"]:
     """One picture in [-1, 1], from a file, from Pillow or as a tensor."""
     if isinstance(image, str | Path):
-        return images.to_float(images.open_rgb(image))[None]
+        return images.to_float(open_pixels(image, how))[None]
     if isinstance(image, Image.Image):
-        return images.to_float(images.from_pil(image))[None]
+        return images.to_float(from_pil(image, how))[None]
     pixels: Tensor = image if image.dim() == 4 else image[None]
     if pixels.dim() != 4 or len(pixels) != 1:
         remedy = "complete pictures one after the other"

@@ -18,12 +18,14 @@ def sample(model: Path, out: Path, device: str, precision: str, **options: Any) 
     """Draw pictures from a model folder or a run folder into OUT, a new or empty folder.
 
     Each picture is written as soon as its batch is drawn: 00000.png with the seed that --seed says, 00001.png
-    with the next one. What is there when drawing is interrupted stays; the others are drawn from their seeds.
+    with the next one. A model that was trained with data.range, or with other than 1 or 3 bands, writes the
+    numbers of its files: as PNG of 16 bits where they fit, else as 00000.tif. What is there when drawing is
+    interrupted stays; the others are drawn from their seeds.
     A map is scaled until it just covers the size, and its middle is taken; without a size its own is drawn.
 
     Example: smalti sample runs/photos-prior pictures --num 4 --label brick --size 64x512
     """
     new_folder(out)
     generator = load_generator(model, device, precision)
-    pictures = generator.sample(**drawing(fit_map(generator, options)))
+    pictures = generator.sample(**drawing(generator, fit_map(generator, options)))
     write(pictures, out, num=options["num"], seed=options["seed"])

@@ -7,6 +7,7 @@ from typing import Literal
 
 from smalti import images
 from smalti.config import Share, settings
+from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Sample
 from smalti.errors import UserError
 
@@ -14,7 +15,7 @@ _SPLITS = {"train", "val", "valid", "validation", "test"}  # names of folders th
 
 
 @settings
-class FolderSettings:
+class FolderSettings(PixelSettings):
     """Where the pictures lie, what the classes are, which are held out."""
 
     kind: Literal["folder"] = "folder"
@@ -41,7 +42,7 @@ class Folder:
                 got = f"{settings.val}, in which all of {settings.root} lies"
                 raise UserError("a data.val that leaves pictures to train on", got, "choose another data.val")
         self.classes = _classes(everything, settings.root) if settings.classes == "auto" else ()
-        self.root, self.paths = settings.root, everything
+        self.root, self.paths, self.pixels = settings.root, everything, settings
         if settings.val is not None and split == "val":
             self.root, self.paths = settings.val, images.find_pictures(settings.val)
             _check_classes(self.classes, self.paths, settings.val)
@@ -55,7 +56,7 @@ class Folder:
     def __getitem__(self, index: int) -> Sample:
         """The picture with its class. UserError with the path where a file is no readable picture."""
         path = self.paths[index]
-        return Sample(image=images.open_rgb(path), label=self.label(index), path=path)
+        return Sample(image=self.pixels.open(path), label=self.label(index), path=path)
 
     def counts(self) -> dict[str, int]:
         """How many pictures there are of each class; empty where there are no classes."""

@@ -13,7 +13,7 @@ from smalti.errors import UserError
 from smalti.sampling.choice import Choice
 
 MOST = 1_000_000  # pictures of one request: what each needs is kept in memory
-OUTPUTS = ("pil", "tensor", "codes", "stream")
+OUTPUTS = ("pil", "tensor", "codes", "stream", "values")
 
 
 @settings

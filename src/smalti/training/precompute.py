@@ -18,6 +18,7 @@ from smalti.data.protocol import Batch
 from smalti.data.shards import ShardFacts, ShardWriter
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
+from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
 from smalti.training import limits
 from smalti.training.interrupts import Interrupts, stop
@@ -33,6 +34,7 @@ class Encoding:
     batch: Positive = 16  # pictures a pass
     workers: Workers = 0  # processes that open pictures
     seed: int = 0  # of the crops and flips
+    max_pixels: Positive | None = None  # of a picture, as the readers' data.max_pixels
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -49,15 +51,17 @@ def encode(
     trained, above all in scale: at 1.0 the crops of a square picture differ by their flip alone. The shards
     carry the tokenizer's fingerprint and precision, and the classes by number. resume: go on in an `out`
     whose encoding was interrupted, with the tokenizer, its precision, the pictures and the options it was
-    begun with; all but workers must be the same, and so is then what comes out. UserError for an `out` that
-    holds something else, and for an unreadable picture.
+    begun with; all but workers and max_pixels must be the same, and so is then what comes out. UserError for
+    an `out` that holds something else, and for an unreadable picture.
     """
     how: Encoding = config.parse(options, Encoding)
     if any(side % tokenizer.factor for side in how.crop_size):
         expected = f"a size in multiples of {tokenizer.factor} pixels"
         near = max(1, round(how.crop_size[0] / tokenizer.factor)) * tokenizer.factor
         raise UserError(expected, "{} x {}".format(*how.crop_size), f"size={near}")
-    readers = {split: Folder(FolderSettings(root=Path(data)), split) for split in ("train", "val")}
+    read = tokenizer.settings.pixels or PixelReading()
+    where = FolderSettings(root=Path(data), range=read.range, bands=read.bands, max_pixels=how.max_pixels)
+    readers = {split: Folder(where, split) for split in ("train", "val")}
     rest = _Rest(readers["train"], readers["val"], how)
     facts = ShardFacts(
         tokenizer=library.fingerprint(tokenizer),
@@ -124,7 +128,7 @@ def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
 def _made(how: Encoding, *folders: Folder) -> dict[str, Any]:
     """All that decides which rows come out, beside the tokenizer: options, and the names of the pictures."""
     made = config.dump(how)
-    del made["workers"]
+    del made["workers"], made["max_pixels"]
     names = [path.relative_to(folder.root).as_posix() for folder in folders for path in folder.paths]
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
     return {**made, "size": list(how.crop_size), "pictures": f"{len(names)} files {digest}"}
