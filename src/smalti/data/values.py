@@ -47,8 +47,8 @@ def _of_bands(looked: Looked) -> list[str]:
             more = f", and of {bands} bands the others are left out" if bands > 4 else ""
             lines.append(
                 f"note: in {count} files the fourth band is taken as transparency and laid on white{more}; if "
-                f"it is something else, near infrared: {_taking(range(3))} leaves it out, {_taking(range(bands))} "
-                "takes it"
+                f"it is near infrared, or another one: {_taking(range(3))} leaves it out, "
+                f"{_taking(range(bands))} takes it"
             )
         elif bands > 3 and mode == "RGB":
             lines.append(_left_out(count, bands, "the first three"))
