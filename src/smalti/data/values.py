@@ -34,8 +34,8 @@ def remarks(how: PixelSettings, looked: Looked) -> list[str]:
         bands = next(header.bands for _, header in looked if header.pages > 1)
         second = list(range(bands, 2 * bands))
         lines.append(
-            f"warning: {count} files have pages beyond the first, up to {most}, which are not read; bands are "
-            f"counted through them: data.bands='{second}' is the second"
+            f"warning: {count} files have pages beyond the first, up to {most}, which are not read; "
+            f"bands are counted through them: data.bands='{second}' is the second"
         )
     return lines
 
@@ -47,8 +47,9 @@ def _of_bands(looked: Looked) -> list[str]:
         if mode == "RGBA":
             more = f", and the others of {bands} are left out" if bands > 4 else ""
             lines.append(
-                f"note: in {count} files the fourth band is taken as transparency and laid on white{more}; if it "
-                "is something else (near infrared): data.bands='[0, 1, 2]', or four with network.in_channels=4"
+                f"note: in {count} files the fourth band is taken as transparency and laid on white{more}; "
+                "if it is something else (near infrared): data.bands='[0, 1, 2]', or '[0, 1, 2, 3]' with "
+                "network.in_channels=4 network.out_channels=4"
             )
         elif bands > 3 and mode == "RGB":
             lines.append(_left_out(count, bands, "the first three"))
