@@ -46,6 +46,10 @@ class Unreadable(ValueError):
         self.remedy = remedy
 
 
+class Unknown(Unreadable):
+    """A TIFF of a kind that Pillow does not read."""
+
+
 @contextmanager
 def readable(name: str) -> Iterator[None]:
     """Within, whatever Pillow raises on a bad file is a UserError with the file's name and the reason."""
@@ -171,7 +175,7 @@ def _unidentified(source: Path | bytes) -> Exception:
     reason = f"a TIFF with {bands} bands of {kind} of {bits} bits, which Pillow does not read"
     first = "[0]" if bands < 3 else "[0, 1, 2]"
     ranged = "" if kind == "numbers" and bits <= 16 else " and data.range"
-    return Unreadable(reason, f"say in training which bands to take: data.bands='{first}'{ranged}")
+    return Unknown(reason, f"say in training which bands to take: data.bands='{first}'{ranged}")
 
 
 def _without_long_texts(data: bytes) -> bytes:

@@ -33,8 +33,8 @@ def remarks(how: PixelSettings, looked: Looked) -> list[str]:
         bands, most = paged[0].bands, max(header.pages for header in paged)
         second = list(range(bands, 2 * bands))
         lines.append(
-            f"warning: {len(paged)} files have pages beyond the first, up to {most}, which are not read; bands "
-            f"are counted through the pages: {_taking(second)} takes the second page"
+            f"warning: {len(paged)} files have pages beyond the first, up to {most}, which are not read; "
+            f"bands are counted through the pages: {_taking(second)} takes the second page"
         )
     return lines
 
@@ -46,8 +46,8 @@ def _of_bands(looked: Looked) -> list[str]:
         if mode == "RGBA":
             more = f", and of {bands} bands the others are left out" if bands > 4 else ""
             lines.append(
-                f"note: in {count} files the fourth band is taken as transparency and laid on white{more}; if "
-                f"it is near infrared, or another one: {_taking(range(3))} leaves it out, "
+                f"note: in {count} files the fourth band is taken as transparency and laid on white{more}; "
+                f"if it is near infrared, or another one: {_taking(range(3))} leaves it out, "
                 f"{_taking(range(bands))} takes it"
             )
         elif bands > 3 and mode == "RGB":

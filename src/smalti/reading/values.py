@@ -208,9 +208,7 @@ def _by_pillow(path: Path, page: int, bands: Sequence[int], max_pixels: int | No
 
     try:
         return opening.use(path, work, max_pixels)
-    except Unreadable:
-        raise
-    except exif.BROKEN:  # it does not know the kind: tifffile says what is wrong with others
+    except opening.Unknown:
         return None
 
 
