@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from smalti import exif, images
+from smalti import exif, images, opening
 from smalti.conditions.protocol import Codec
 from smalti.errors import UserError
 from smalti.reading.labels import open_labels
@@ -86,6 +86,7 @@ def _depths(picture: Image.Image) -> Float[Tensor, "H W"] | None:
             return None
     elif picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture)
+        values = -values.astype(np.float64) if opening.is_white_zero(picture) else values
     else:
         return None
     depths = torch.from_numpy(values.astype(np.float32))

@@ -108,16 +108,15 @@ def _of_range(how: PixelSettings, looked: Looked) -> list[str]:
     remedy = f"data.range='{_suggested(found)}'"
     if found.are_floats:
         return [line, f"warning: floating point numbers have no known white, so they are left out; {remedy}"]
-    used = (min(most, WHITE) - max(least, 0)) / WHITE
-    lines = [f"{line}, {max(used, 0):.1%} of the range 0 to {WHITE}"]
+    used = max(0.0, min(most, WHITE) - max(least, 0)) / WHITE
+    wrong = []
+    if used < _USED:
+        wrong.append("less than a tenth of the range is used, so that pictures show hardly anything")
     if least < 0 or most > WHITE:
         part = ((found.taken < 0) | (found.taken > WHITE)).mean()
-        lines.append(f"warning: {part:.1%} of them lie outside and will be cut to black or white; {remedy}")
-    elif used < _USED:
-        lines.append(
-            f"warning: less than a tenth of the range is used, pictures show hardly anything; {remedy}"
-        )
-    return lines
+        wrong.append(f"{part:.1%} of the values lie outside and will be cut to black or white")
+    line += f", {used:.1%} of the range 0 to {WHITE}"
+    return [line, f"warning: {', and '.join(wrong)}; {remedy}"] if wrong else [line]
 
 
 def _look(how: PixelSettings, wanted: Looked) -> _Found | None:
