@@ -168,7 +168,9 @@ def describe(path: Path) -> str:
 
 def _told(tokenizer: Tokenizer) -> str:
     codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size or 'no'} codes"
-    return f"{codes}, {tokenizer.channels} channels, {_millions(tokenizer)} M parameters"
+    how = tokenizer.settings.pixels
+    told = [f"{name} {value}" for name, value in config.dump(how).items() if value is not None] if how else []
+    return ", ".join([codes, f"{tokenizer.channels} channels", *told, f"{_millions(tokenizer)} M parameters"])
 
 
 def trained_size(path: Path) -> tuple[int, int]:

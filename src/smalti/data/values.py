@@ -28,14 +28,12 @@ def remarks(how: PixelSettings, looked: Looked) -> list[str]:
     lines = _of_range(how, looked)
     if how.bands is None:
         lines += _of_bands(looked)
-    most = max((header.pages for _, header in looked), default=1)
-    if most > 1 and not isinstance(how.bands, tuple):
-        count = sum(header.pages > 1 for _, header in looked)
-        bands = next(header.bands for _, header in looked if header.pages > 1)
-        second = list(range(bands, 2 * bands))
+    stacks = [header for _, header in looked if header.has_pages]
+    if stacks and not isinstance(how.bands, tuple):
+        second = list(range(stacks[0].bands, 2 * stacks[0].bands))
         lines.append(
-            f"warning: {count} files have pages beyond the first, up to {most}, which are not read; "
-            f"bands are counted through them: data.bands='{second}' is the second"
+            f"warning: {len(stacks)} files have pages beyond the first, which are not read; bands are "
+            f"counted through them: data.bands='{second}' is the second"
         )
     return lines
 
