@@ -34,7 +34,7 @@ class Header:
     format: str  # JPEG, PNG, ...
     turn: Turn = UPRIGHT  # from how it is stored to how it is seen
     bands: int  # values a pixel; those of a palette's colours
-    pages: int = 1  # of a TIFF
+    has_pages: bool = False  # of a TIFF: beyond the first
     is_deep: bool = False  # values of more than 8 bits
 
 
@@ -111,9 +111,9 @@ def header(picture: Image.Image) -> Header:
     turn, (width, height) = exif.turn(picture), picture.size
     if picture.format != "TIFF":  # whose size Pillow has turned already
         height, width = turn.size((height, width))
-    bands, pages = len(picture.getbands()), 1
+    bands, has_pages = len(picture.getbands()), False
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        bands, pages = picture.tag_v2.get(SAMPLES, bands), picture.n_frames
+        bands, has_pages = picture.tag_v2.get(SAMPLES, bands), bool(picture.tag_v2.next)
     return Header(
         height=height,
         width=width,
@@ -121,7 +121,7 @@ def header(picture: Image.Image) -> Header:
         format=picture.format or "",
         turn=turn,
         bands=bands,
-        pages=pages,
+        has_pages=has_pages,
         is_deep=is_deep(picture),
     )
 
@@ -175,7 +175,8 @@ def _unidentified(source: Path | bytes) -> Exception:
     reason = f"a TIFF with {bands} bands of {kind} of {bits} bits, which Pillow does not read"
     first = "[0]" if bands < 3 else "[0, 1, 2]"
     ranged = "" if kind == "numbers" and bits <= 16 else " and data.range"
-    return Unknown(reason, f"say in training which bands to take: data.bands='{first}'{ranged}")
+    every = f", or all: network.in_channels={bands} network.out_channels={bands}" if bands > 3 else ""
+    return Unknown(reason, f"say in training which bands to take: data.bands='{first}'{ranged}{every}")
 
 
 def _without_long_texts(data: bytes) -> bytes:

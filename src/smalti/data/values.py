@@ -28,12 +28,11 @@ def remarks(how: PixelSettings, looked: Looked) -> list[str]:
     lines = _of_range(how, looked)
     if how.bands is None:
         lines += _of_bands(looked)
-    paged = [header for _, header in looked if header.pages > 1]
+    paged = [header for _, header in looked if header.has_pages]
     if paged and not isinstance(how.bands, tuple):
-        bands, most = paged[0].bands, max(header.pages for header in paged)
-        second = list(range(bands, 2 * bands))
+        second = list(range(paged[0].bands, 2 * paged[0].bands))
         lines.append(
-            f"warning: {len(paged)} files have pages beyond the first, up to {most}, which are not read; "
+            f"warning: {len(paged)} files have pages beyond the first, which are not read; "
             f"bands are counted through the pages: {_taking(second)} takes the second page"
         )
     return lines

@@ -15,7 +15,7 @@ from smalti.errors import UserError
 from smalti.images import Filter
 from smalti.opening import Header
 from smalti.reading.pixels import PixelReading, Pixels, from_values, open_pixels
-from smalti.reading.values import Values, tifffile
+from smalti.reading.values import Values, pick, tifffile
 
 _MARGIN = 4  # pixels of the result around a part: as far as filters look
 
@@ -51,15 +51,20 @@ class Huge:
         return _cut(_within(images.resize(pixels, sides, filter)), box)
 
     def _scaled_jpeg(self, sides: tuple[int, int]) -> Tensor | None:
-        """The whole, from `sides` up; None for what is no JPEG, or wants its exact values."""
-        if self.header.format not in ("JPEG", "MPO") or self.header.mode not in ("RGB", "L") or self.how:
+        """The whole, from `sides` up; None for what is no JPEG of gray or three colours."""
+        if self.header.format not in ("JPEG", "MPO") or self.header.mode not in ("RGB", "L"):
             return None
         with opening.readable(str(self.path)):
             data = self.path.read_bytes()
             turn = opening.use(data, exif.turn, self.max_pixels)
             height, width = turn.size(sides)
             array = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
-        return turn.raster(torch.from_numpy(array).permute(2, 0, 1))
+        pixels = turn.raster(torch.from_numpy(array).permute(2, 0, 1))
+        if self.how is None:
+            return pixels
+        with opening.readable(str(self.path)):
+            found, bands = Values(samples=pixels[: self.header.bands].numpy()), self.how.bands
+            return from_values(pick(found, bands) if isinstance(bands, tuple) else found, self.how)
 
     def _of_tiles(
         self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter

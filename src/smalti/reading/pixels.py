@@ -83,7 +83,7 @@ def from_pil(picture: Image.Image, how: PixelReading | None = None) -> Pixels:
 
 
 def from_values(found: Values, how: PixelReading | None) -> Pixels:
-    """The pixels of a file's values without transparency, as `open_pixels` gives them."""
+    """The pixels of values, of the bands asked for or of a file without transparency; see `open_pixels`."""
     return _read(found, how or PixelReading())
 
 

@@ -87,7 +87,7 @@ def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int 
             format="TIFF",
             turn=turn,
             bands=many,
-            pages=len(file.pages),
+            has_pages=len(file.pages) > 1,
             is_deep=page.dtype != np.uint8,
         )
 
