@@ -6,10 +6,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from smalti import exif
 from smalti.errors import UserError
@@ -162,8 +163,17 @@ def _open_unbounded(stream: Any) -> Image.Image:
             found: Image.Image = factory(stream, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
+        if isinstance(found, TiffImagePlugin.TiffImageFile):  # which compares once more, before it loads
+            setattr(found, "load_prepare", partial(_make_room, found))  # noqa: B010
         return found
     raise UnidentifiedImageError
+
+
+def _make_room(picture: Any) -> None:
+    """As TiffImageFile.load_prepare, but for the limit."""
+    if picture._im is None:
+        picture.im = Image.new(picture.mode, picture._tile_size).im
+    ImageFile.ImageFile.load_prepare(picture)
 
 
 def _unidentified(source: Path | bytes) -> Exception:

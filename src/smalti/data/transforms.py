@@ -63,7 +63,7 @@ class Placement:
         """The crop of a picture, from 0 to 255, resized by the settings' filter."""
         how = self.settings
         if isinstance(picture, Huge):
-            part = picture.part(self.sides, (self.top, self.left, *self.size), how.filter)
+            part = picture.part(self.sides, (self.top, self.left, *self.size), how.filter, how.antialias)
             return part.flip(2) if self.flipped else part
         if tuple(picture.shape[1:]) != self.sides:
             picture = images.resize(picture, self.sides, how.filter, antialias=how.antialias)

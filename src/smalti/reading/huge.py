@@ -34,7 +34,9 @@ class Huge:
         """(channels, height, width) of the whole."""
         return 3 if self.how is None else self.how.channels, self.header.height, self.header.width
 
-    def part(self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter) -> Pixels:
+    def part(
+        self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter, antialias: bool
+    ) -> Pixels:
         """A part of the picture as it is when the whole has been made as small as `sides`.
 
         box: top, left, height, width in pixels of the result. Of a TIFF in tiles or strips those alone are
@@ -42,13 +44,13 @@ class Huge:
         `sides`; other files are decoded whole. UserError as `open_pixels` has it.
         """
         if self.header.format == "TIFF":
-            found = self._of_tiles(sides, box, filter)
+            found = self._of_tiles(sides, box, filter, antialias)
             if found is not None:
                 return found
         pixels = self._scaled_jpeg(sides)
         if pixels is None:
             pixels = open_pixels(self.path, self.how, self.max_pixels)
-        return _cut(_within(images.resize(pixels, sides, filter)), box)
+        return _cut(_within(images.resize(pixels, sides, filter, antialias)), box)
 
     def _scaled_jpeg(self, sides: tuple[int, int]) -> Tensor | None:
         """The whole, from `sides` up; None for what is no JPEG of gray or three colours."""
@@ -67,7 +69,7 @@ class Huge:
             return from_values(pick(found, bands) if isinstance(bands, tuple) else found, self.how)
 
     def _of_tiles(
-        self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter
+        self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter, antialias: bool
     ) -> Pixels | None:
         """None where tifffile is not there, or does not decode this kind: Pillow may."""
         top, left, height, width = box
@@ -91,7 +93,7 @@ class Huge:
             return None
         with opening.readable(str(self.path)):
             pixels = from_values(found, self.how)
-        pixels = images.resize(pixels, (last[0] - first[0], last[1] - first[1]), filter)
+        pixels = images.resize(pixels, (last[0] - first[0], last[1] - first[1]), filter, antialias)
         return _cut(_within(pixels), (top - first[0], left - first[1], height, width))
 
 

@@ -20,6 +20,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # the same 16 bits with their bytes the other way round: what Pillow drops of them comes out so
 _OTHER_HALF = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
+# TIFFs of which Pillow takes the sign bit wrongly: by its mode, format and bits, and what they are
+_OTHER_SIGN: dict[str, tuple[int, int, Any]] = {"I": (1, 32, np.uint32), "L": (2, 8, np.int8)}
+
 _PLANAR = 284  # a tag: 1 where the values of a pixel stand side by side
 
 
@@ -52,8 +55,8 @@ def of_picture(picture: Image.Image) -> Values:
     if picture.mode[0] not in "IF":
         picture = picture if picture.mode in ("L", "LA", "RGB", "RGBA") and not alpha else _plain(picture)
     array = np.asarray(picture)
-    if picture.mode == "I" and _is_unsigned(picture):
-        array = array.view(np.uint32)
+    if picture.mode in _OTHER_SIGN and _kind(picture) == _OTHER_SIGN[picture.mode][:2]:
+        array = array.view(_OTHER_SIGN[picture.mode][2])
     if white_zero and picture.mode[0] not in "IF":  # which Pillow has turned about
         array = 255 - array
     samples = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
@@ -146,11 +149,12 @@ def _rawmode(picture: Image.Image) -> str:
     return str(args if isinstance(args, str) else args[0])
 
 
-def _is_unsigned(picture: Image.Image) -> bool:
+def _kind(picture: Image.Image) -> tuple[int, int] | None:
+    """Of a TIFF's numbers: 1 (without sign) or 2 (with one), and their bits."""
     if not isinstance(picture, TiffImagePlugin.TiffImageFile):
-        return False
+        return None
     tags = picture.tag_v2
-    return tags.get(opening.SAMPLE_FORMAT, (1,))[0] == 1 and tags.get(opening.SAMPLE_BITS, (1,))[0] == 32
+    return tags.get(opening.SAMPLE_FORMAT, (1,))[0], tags.get(opening.SAMPLE_BITS, (1,))[0]
 
 
 def _plain(picture: Image.Image) -> Image.Image:
