@@ -10,6 +10,7 @@ from smalti import images
 from smalti.config import Positive, Share, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.protocol import Sample
+from smalti.data.splits import Splits
 from smalti.errors import UserError
 
 
@@ -21,6 +22,7 @@ class MapsSettings:
     root: Path
     val: Path | None = None  # a folder held out in place of a share of root
     val_share: Share = 0.05  # of the maps, by a hash of the path below root; 0: none
+    splits: Splits | None = None  # as the reader of folders has them
     classes: Positive  # numbers are 0 .. classes - 1
     shift: bool = False  # add 1, which makes of 255 (nothing known) class 0: COCO's maps, with 183 classes
 
@@ -33,7 +35,11 @@ class Maps:
     def __init__(self, settings: MapsSettings, split: Literal["train", "val"]) -> None:
         self.settings = settings
         where = FolderSettings(
-            root=settings.root, val=settings.val, val_share=settings.val_share, classes="none"
+            root=settings.root,
+            val=settings.val,
+            val_share=settings.val_share,
+            classes="none",
+            splits=settings.splits,
         )
         self.files = Folder(where, split)
 

@@ -12,6 +12,7 @@ from smalti.config import Share, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import open_numbers
 from smalti.data.protocol import Sample
+from smalti.data.splits import Splits
 from smalti.errors import UserError
 
 
@@ -27,6 +28,7 @@ class PairsSettings:
     val: Path | None = None  # a folder of pictures held out in place of a share of root
     val_maps: Path | None = None
     val_share: Share = 0.05  # of the pictures, by a hash of the path below root; 0: none
+    splits: Splits | None = None  # as the reader of folders has them; maps have the same folders
 
 
 class Pairs:
@@ -37,7 +39,11 @@ class Pairs:
     def __init__(self, settings: PairsSettings, split: Literal["train", "val"]) -> None:
         self.settings = settings
         folder = FolderSettings(
-            root=settings.root, val=settings.val, val_share=settings.val_share, classes="none"
+            root=settings.root,
+            val=settings.val,
+            val_share=settings.val_share,
+            classes="none",
+            splits=settings.splits,
         )
         self.files = Folder(folder, split)
         maps = settings.val_maps if split == "val" and settings.val_maps else settings.maps

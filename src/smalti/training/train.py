@@ -27,7 +27,7 @@ from smalti.errors import UserError
 from smalti.generator import Generator, check_tokenizers
 from smalti.losses import perceptual
 from smalti.tokenizer import Tokenizer
-from smalti.training import beginning, checkpoints, processes, told
+from smalti.training import beginning, checkpoints, folders, processes, told
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
 from smalti.training.prior_task import PRIOR, PriorTask
@@ -70,14 +70,16 @@ def train(
         training = _resumed(folder, data, overrides)
     else:
         mapping = config.read(recipe, {**_place(recipe, data), **overrides})
-        training = _parse(beginning.settle(mapping, overrides))
+        training = _parse(beginning.settle(folders.all_pictures(mapping, overrides), overrides))
     device = processes.choose(training.device)
     # what "auto" means is settled once, and written down
     training = replace(training, precision=precision.choose(training.precision, device))
     readers = _open(training.data)
+    training = folders.settled(training, readers)
     if resume:
-        _check_classes(folder, readers["train"])
+        _check_classes(folder, readers)
     if isinstance(training, PriorTraining):
+        folders.number_as(readers, getattr(training.condition, "names", ()))
         told.check(training.condition, training.data, readers["train"])
         tokenizer = _tokenizer(training, readers["train"], device)
         maps = _maps_tokenizer(training, tokenizer, device)
@@ -127,18 +129,21 @@ def _resumed(folder: RunFolder, data: str | Path | None, overrides: dict[str, An
     mapping = {**config.load_yaml(folder.settings), **overrides}
     if data is not None:
         mapping["data"] = {**mapping["data"], "root": str(data)}
-    return config.parse(mapping, TrainingSettings)
+    return config.parse(folders.as_begun(mapping), TrainingSettings)
 
 
-def _check_classes(folder: RunFolder, reader: Reader) -> None:
+def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
     """A class is its number: names that come, go or change places would give the numbers another meaning."""
     if not folder.classes.is_file():  # a run of before there was this file
         return
-    began, now = json.loads(folder.classes.read_text(encoding="utf-8")), list(reader.classes)
+    began = json.loads(folder.classes.read_text(encoding="utf-8"))
+    folders.number_as(readers, began)
+    now = list(readers["train"].classes)
     if began == now:
         return
-    new = [name for name in now if name not in began]
-    gone = [name for name in began if name not in now]
+    known, there = set(began), set(now)
+    new = [name for name in now if name not in known]
+    gone = [name for name in began if name not in there]
     changes = [f"{what} {_few(names)}" for what, names in (("new:", new), ("gone:", gone)) if names]
     remedy = "give the data it began with (--data), or begin a new run (another --out, without --resume)"
     raise UserError(
