@@ -10,9 +10,8 @@ from typing import Literal
 
 from smalti import images
 from smalti.config import Share, settings
-from smalti.data import splits
 from smalti.data.protocol import Sample
-from smalti.data.splits import Splits
+from smalti.data.splits import Place, Splits, below, find, is_named, mixed, without_held_out
 from smalti.errors import UserError
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
@@ -89,7 +88,7 @@ class Folder:
         """For a person: which folders are splits, or are called so and are not; "" where there are none."""
         if self.splits:
             return self.splits.text()
-        doubtful = splits.mixed(self.classes)
+        doubtful = mixed(self.classes)
         if not doubtful:
             return ""
         among = f"{', '.join(doubtful)} are taken for classes, as other folders with pictures lie beside them"
@@ -117,18 +116,16 @@ def _without(paths: list[Path], settings: FolderSettings) -> list[Path]:
     return kept
 
 
-def _splits(settings: FolderSettings, places: list[splits.Place]) -> Splits:
+def _splits(settings: FolderSettings, places: list[Place]) -> Splits:
     if settings.splits is not None:
         return settings.splits
-    found = splits.find(places)
-    return found if settings.val is None else splits.without_held_out(found)
+    found = find(places)
+    return found if settings.val is None else without_held_out(found)
 
 
-def _parted(
-    places: dict[Path, splits.Place], folders: tuple[str, ...], settings: FolderSettings
-) -> dict[Path, str]:
+def _parted(places: dict[Path, Place], folders: tuple[str, ...], settings: FolderSettings) -> dict[Path, str]:
     """The pictures of some of the splits, each with its class. UserError where there are none."""
-    found = {path: splits.below(place, folders) for path, place in places.items()}
+    found = {path: below(place, folders) for path, place in places.items()}
     kept = {path: name for path, name in found.items() if name is not None}
     if not kept:
         expected = f"pictures in {' and '.join(folders)} of {settings.root}, as data.splits has it"
@@ -136,12 +133,12 @@ def _parted(
     return kept
 
 
-def _by_top(places: dict[Path, splits.Place]) -> dict[Path, str]:
+def _by_top(places: dict[Path, Place]) -> dict[Path, str]:
     """The pictures, each with the sub-folder in which it lies; "" for those that lie in none."""
     return {path: place[0] if len(place) > 1 else "" for path, place in places.items()}
 
 
-def _place(path: Path, root: Path) -> splits.Place:
+def _place(path: Path, root: Path) -> Place:
     return path.relative_to(root).parts if path != root else (path.name,)
 
 
@@ -159,7 +156,7 @@ def _numbers(classes: Sequence[str]) -> dict[str, int]:
 
 def _check_splits(names: Iterable[str], root: Path) -> None:
     found = sorted(set(names))
-    if splits.is_named(found):
+    if is_named(found):
         remedy = f"name {root / found[0]} itself to train on it, or data.classes=none to train on all"
         raise UserError(f"pictures to train on, or folders of classes, in {root}", f"splits {found}", remedy)
 
@@ -171,7 +168,7 @@ def _check_classes(classes: tuple[str, ...], names: Iterable[str], root: Path) -
         raise UserError("the sub-folders of data.root in data.val", got, "name the sub-folders alike")
 
 
-def _held_out(places: dict[Path, splits.Place], share: float) -> set[Path]:
+def _held_out(places: dict[Path, Place], share: float) -> set[Path]:
     if share == 0 or len(places) < 3:
         return set()
     hashed = {path: _hash(place) for path, place in places.items()}
@@ -183,7 +180,7 @@ def _held_out(places: dict[Path, splits.Place], share: float) -> set[Path]:
     return held_out
 
 
-def _hash(place: splits.Place) -> float:
+def _hash(place: Place) -> float:
     """A number in [0, 1) that belongs to the path below root, on every machine."""
     name = "/".join(place)
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) / 2**64

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from smalti import config
-from smalti.data import splits
 from smalti.data.folder import Folder, FolderSettings, share_for
+from smalti.data.splits import without_held_out
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
 
@@ -25,12 +25,12 @@ def find(
         return FolderSettings(root=root, val=val), f"{val} as asked for"
     if share is not None:
         plain = FolderSettings(root=root, val_share=share)
-        found = splits.without_held_out(Folder(plain, "train").splits)
+        found = without_held_out(Folder(plain, "train").splits)
         return FolderSettings(root=root, val_share=share, splits=found), f"a share of {share} as asked for"
     told = tokenizer.provenance.get("data")
     if not isinstance(told, dict) or not _is_same(root, told.get("root")):
-        which = "another folder" if told else "an unknown one"
-        return FolderSettings(root=root), f"by default, as the tokenizer was trained on {which}"
+        which = "was trained on another folder" if told else "does not say what it was trained on"
+        return FolderSettings(root=root), f"by default: the tokenizer {which}"
     return _as_told(root, told), "as the tokenizer's training did"
 
 

@@ -75,8 +75,8 @@ def encode(
         precision=precision.name(tokenizer.dtype),
         made=_made(how, readers["train"], readers["val"]),
     )
-    tqdm.write(holding.text(readers["train"], readers["val"], why), file=sys.stderr)
     with Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:
+        tqdm.write(holding.text(readers["train"], readers["val"], why), file=sys.stderr)
         begun = sum(writer.rows.values())
         with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
             for split, batch in rest.batches(writer.rows["train"], writer.rows["val"]):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from smalti.conditions.classes import Numbers
 from smalti.data.annotated import Annotated
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.protocol import Batch, Reader
@@ -16,7 +17,7 @@ def value(argument: str | None, batch: Batch) -> Any:
     if argument == "map":
         return batch.segmentations if batch.maps is None else batch.maps
     found = {
-        "label": batch.labels,
+        "label": None if batch.labels is None else Numbers(batch.labels),
         "boxes": batch.scenes,
         "points": batch.scenes,
         "coordinates": batch.parts,
