@@ -20,6 +20,7 @@ from smalti.data.maps import Maps, MapsSettings
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
+from smalti.tokenizer import Tokenizer
 from smalti.training import told
 
 NUMBERS = tuple(map(str, range(12)))
@@ -211,11 +212,36 @@ def test_a_name_that_is_there_wins(names, label, number):
     assert prompt.window(0, 0, 4, 8)[0, 0] == number
 
 
+def test_a_name_wins_over_a_number_with_flags():
+    """Of three classes number 4 is the second with its first flag; called 14 is a class all the same."""
+    how = {"classes": 3, "names": ("3", "14", "15"), "no_tokens": 81, "max_objects": 1}
+    boxes = BoxesCondition(BoxesSettings(**how, flags=("group", "occluded", "depiction")))
+    for label, number in ((4, 4), (14, 1), (3, 0), (1, 1)):
+        prompt = boxes.encode([(label, 0.0, 0.0, 1.0, 0.5)], num=1, grid=(4, 8), device=torch.device("cpu"))
+        assert prompt.window(0, 0, 4, 8)[0, 0] == number, label
+
+
 def test_what_data_tell_is_a_number_and_no_name():
     condition = generator(condition=LabelSettings(classes=12, names=OLD)).condition
     value = told.value("label", Batch(codes=torch.zeros(3, 4, 4).long(), labels=torch.tensor([2, 4, 11])))
     prompt = condition.encode(value, num=3, grid=(4, 4), device=torch.device("cpu"))
     assert prompt.prefix.tolist() == [[2], [4], [11]]
+
+
+def test_shards_begun_with_the_old_order_go_on_with_it(tok, smalti_command):
+    pictures(Path("data"), *(f"{name}/{number}.png" for name in NUMBERS for number in range(3)))
+    words = ("encode", "tok", "data", "tokens", "--size", 8)
+    succeed(smalti_command(*words))
+    index = json.loads(Path("tokens/index.json").read_text())
+    assert index["classes"] == list(NUMBERS)
+    index |= {"classes": list(OLD), "complete": False, "train": []}  # stopped before its first row
+    Path("tokens/index.json").write_text(json.dumps(index))
+    Path("tokens/train-00000.safetensors").unlink()
+    succeed(smalti_command(*words, "--resume"))
+    assert json.loads(Path("tokens/index.json").read_text())["classes"] == list(OLD)
+    reader = Folder(FolderSettings(root=Path("data")), "train")
+    wanted = [OLD.index(path.parent.name) for path in reader.paths]
+    assert sorted(load_file("tokens/train-00000.safetensors")["labels"].tolist()) == sorted(wanted)
 
 
 def test_a_run_begun_with_the_old_order_goes_on_with_it(tok, smalti_command):
@@ -307,6 +333,32 @@ def test_a_resumed_encoding_holds_out_the_same(tok, many, smalti_command):
     Path("tokens/index.json").write_text(json.dumps(index))
     succeed(smalti_command("encode", "tok", "data", "tokens", "--size", 8, "--resume"))
     assert rows("tokens")["val"] == held_out
+
+
+@pytest.mark.parametrize("held_out_rows", [0, 1, 4])
+def test_a_resumed_encoding_leaves_out_no_held_out_picture(
+    tok, many, smalti_command, monkeypatch, held_out_rows
+):
+    """Stopped before or among those that are held out, of which there are several and no two alike."""
+    words = ("encode", "tok", "data", "tokens", "--size", 8, "--val-share", 0.1, "--batch", 16)
+    succeed(smalti_command(*words[:3], "whole", *words[4:]))
+    whole = {path.name: path.read_bytes() for path in Path("whole").iterdir()}
+    found = rows("whole")
+    codes = load_file("whole/val-00000.safetensors")["codes"]
+    assert len(codes.unique(dim=0)) == len(codes) == found["val"] > 5
+    passes, real = [], Tokenizer.encode
+
+    def encode(self, images):
+        passes.append(1)
+        if len(passes) == -(-found["train"] // 16) + held_out_rows:
+            raise KeyboardInterrupt
+        return real(self, images)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tokenizer, "encode", encode)
+        assert smalti_command(*words)[0] == 1
+    succeed(smalti_command(*words, "--resume"))
+    assert {path.name: path.read_bytes() for path in Path("tokens").iterdir()} == whole
 
 
 # 22
