@@ -57,6 +57,8 @@ def load(
     _check_shapes(_network(model), {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
     _network(model).load_state_dict(weights)
     model.fingerprint = facts["fingerprint"]
+    if isinstance(model, Tokenizer):
+        model.provenance = _provenance(folder, facts)
     _keep_in(model, dtype, torch.device(device))
     return model.eval().to(device)
 
@@ -213,6 +215,14 @@ def fingerprint(model: Tokenizer | Generator) -> str:
     return _digest(_settings(model), _weights(model), _part_fingerprints(model))
 
 
+def _provenance(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model folder says of its making; the data of an older one are in its run's settings alone."""
+    found, run = dict(facts.get("provenance", {})), folder.parent / "settings.yaml"
+    if "data" not in found and folder.name == "model" and run.is_file():
+        found |= {name: value for name, value in config.load_yaml(run).items() if name == "data"}
+    return found
+
+
 def _keep_in(
     model: Tokenizer | Generator, dtype: torch.dtype | Literal["auto"], device: torch.device
 ) -> None:
@@ -264,7 +274,7 @@ def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any
     (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
     for name, tokenizer in _parts(model).items():
         (folder / name).mkdir()
-        _write(tokenizer, folder / name, {})
+        _write(tokenizer, folder / name, dict(tokenizer.provenance))
 
 
 def _check_device(device: str | torch.device) -> None:

@@ -268,7 +268,8 @@ def test_shards_hold_the_codes_of_crops(photos, tmp_path, tokenizer):
     assert isinstance(model, smalti.Tokenizer)
     out = encode(model, photos, tmp_path / "tokens", size=(40, 40), crops=3, batch=5)
     train, val = (TokenShards(ShardsSettings(root=out), split) for split in ("train", "val"))
-    pictures = {split: Folder(FolderSettings(root=photos), split) for split in ("train", "val")}
+    where = FolderSettings(root=photos, val_share=0.2)  # as the tokenizer was trained
+    pictures = {split: Folder(where, split) for split in ("train", "val")}
     assert (len(train), len(val)) == (3 * len(pictures["train"]), len(pictures["val"]))
     assert train.classes == ("lying", "standing")
     train.check(library.fingerprint(model))

@@ -153,7 +153,7 @@ _CONDITIONS = ("label", "map", "boxes", "points")
 
 _SAMPLING = [
     click.option("--num", default=1, show_default=True, help="How many pictures."),
-    click.option("--label", help="Class name or number, for a class-conditional model."),
+    click.option("--label", help="Class name, or its number where no class is called so."),
     click.option("--map", type=Path, help="Picture file of a map, for a model that is told one."),
     click.option("--boxes", type=Path, help="JSON file: a list of [class, x0, y0, x1, y1], from 0 to 1."),
     click.option("--points", type=Path, help="JSON file: a list of [class, x, y], from 0 to 1."),

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from smalti.conditions.classes import Classes, check_names
+from smalti.conditions.classes import Classes, Numbers, check_names
 from smalti.conditions.hiding import Hiding
 from smalti.conditions.prompt import SamePrompt
 from smalti.conditions.protocol import Codec
@@ -47,12 +47,14 @@ class LabelCondition:
     def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> SamePrompt:
         """A class (its name or number) for all canvases, or a sequence or Int64 tensor of num of them.
 
-        A word that is no class's name but a whole number counts as that number. UserError for a label that
-        is missing, unknown or out of range, and for another count than num.
+        A class that is called 2 is given by 2 and by "2"; where none is, that is the number of one. `Numbers`
+        are numbers alone. UserError for a label that is missing, unknown or out of range, and for another
+        count than num.
         """
         if value is None:
             raise UserError("a label", "none", f"give label= {self.classes.known()}")
-        numbers = [self.classes.number(one) for one in _each(value, num)]
+        plain = Classes(self.classes.count) if isinstance(value, Numbers) else self.classes
+        numbers = [plain.number(one) for one in _each(value, num)]
         if len(numbers) != num:
             raise UserError(f"one label, or {num} of them", f"{len(numbers)}", "give one for each picture")
         return SamePrompt(prefix=torch.tensor(numbers, dtype=torch.int64, device=device)[:, None])
@@ -71,6 +73,7 @@ class LabelCondition:
 
 
 def _each(value: Any, num: int) -> list[Any]:
+    value = value.of if isinstance(value, Numbers) else value
     if isinstance(value, Tensor):
         value = value.tolist()
     one = isinstance(value, str) or not isinstance(value, Iterable)

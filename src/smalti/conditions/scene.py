@@ -89,8 +89,9 @@ class SceneCondition(ABC):
         """A list of things for all canvases, or a sequence of num lists; the order of things is kept.
 
         A class from `classes` on carries flags: number + classes * (group + 2 occluded + 4 depiction + 8
-        inside). In place of a list there may be a Scene, of which the canvas shows a crop; flags that the
-        model is not told are left out of it. UserError for what is missing, unknown or out of range.
+        inside). In place of a list there may be a Scene, of which the canvas shows a crop, and in which a
+        label that is no word is a number, never a name; flags that the model is not told are left out of it.
+        UserError for what is missing, unknown or out of range.
         """
         scenes = [self._numbered(one) for one in self._each(value, num)]
         same = all(scene == scenes[0] for scene in scenes)
@@ -199,7 +200,7 @@ class SceneCondition(ABC):
 
     def _number(self, label: Any) -> int:
         flagged = isinstance(label, Integral) and self.classes.count <= int(label) < self.settings.numbers
-        if not flagged:
+        if not flagged or self.classes.named(label) is not None:
             return self.classes.number(label)
         flags, number = divmod(int(label), self.classes.count)
         return number + self.classes.count * self._known_flags(flags, int(label))

@@ -23,6 +23,7 @@ class DataReport:
     classes: dict[str, int]  # name -> pictures, or things in them; empty where there are no classes
     headers: tuple[Header, ...]  # of the pictures looked at, evenly over all
     unreadable: tuple[Path, ...]  # of those
+    splits: str = ""  # in words, which folders are splits; see `Folder.note`
 
     def text(self) -> str:
         """A few lines for a person."""
@@ -36,6 +37,7 @@ class DataReport:
             )
             lines.append(f"height {_spread(heights)}, width {_spread(widths)} pixels")
             lines.append("modes " + _counted(Counter(header.mode for header in self.headers)))
+        lines += [self.splits] if self.splits else []
         if self.classes:
             lines.append(f"{len(self.classes)} classes: " + _counted(Counter(self.classes)))
         lines += [f"unreadable: {path}" for path in self.unreadable[:20]]
@@ -61,6 +63,7 @@ def inspect(folder: Folder | Annotated) -> DataReport:
         classes=folder.counts(),
         headers=tuple(headers),
         unreadable=tuple(unreadable),
+        splits=folder.note() if isinstance(folder, Folder) else "",
     )
 
 

@@ -131,8 +131,9 @@ class ShardWriter:
             got = f"{self.folder} without {INDEX}"
             raise UserError("a folder of token shards to go on with", got, "leave out --resume")
         index = _read(self.folder)
-        # older indexes do not say their precision; it is taken as fp32
-        begun, now = {"precision": "fp32"} | _facts(index), _facts(self._index(complete=False))
+        now = _facts(self._index(complete=False))
+        # older indexes do not say their precision, which is taken as fp32; nor how many are held out
+        begun = {"precision": "fp32", "held_out": now.get("held_out")} | _facts(index)
         for name, value in now.items():
             if begun.get(name) != value:
                 expected = f"{name} {begun.get(name)}, with which {self.folder} was begun"
@@ -198,6 +199,11 @@ class TokenShards:
 def is_shards(folder: Path) -> bool:
     """Whether a folder holds token shards."""
     return (folder / INDEX).is_file()
+
+
+def begun_classes(folder: Path) -> list[str]:
+    """The classes of shards, complete or not, by number; UserError where there are none."""
+    return list(_read(folder)["classes"])
 
 
 def read_index(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The tokenizer: pictures to codes and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class Tokenizer(nn.Module):
 
     quantizer: Quantizer
     fingerprint: str = ""  # of the model folder it was loaded from; see library.fingerprint
+    provenance: Mapping[str, Any] = MappingProxyType({})  # as that says; it stays with it inside a prior's
 
     def __init__(self, settings: TokenizerSettings) -> None:
         super().__init__()

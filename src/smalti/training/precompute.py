@@ -11,15 +11,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from smalti import config, library, memory, precision
-from smalti.config import Positive, Workers, settings
-from smalti.data.folder import Folder, FolderSettings
+from smalti.config import Positive, Share, Workers, settings
+from smalti.data.folder import Folder
 from smalti.data.loader import Crops, Loader, collate
 from smalti.data.protocol import Batch
-from smalti.data.shards import ShardFacts, ShardWriter
+from smalti.data.shards import ShardFacts, ShardWriter, begun_classes, is_shards
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
-from smalti.training import limits
+from smalti.training import folders, holding, limits
 from smalti.training.interrupts import Interrupts, stop
 
 
@@ -30,6 +30,10 @@ class Encoding:
     size: Positive | tuple[Positive, Positive]  # pixels of a crop: a side, or height and width
     crop: CropSettings = CropSettings()  # how crops are taken
     crops: Positive = 1  # random ones of every training picture; held-out pictures give one, the middle
+    val: Path | None = None  # a folder held out
+    # of the pictures that are held out. Neither of both: what the tokenizer's training held out, where it was
+    # on the same folder; else the splits that folders are by name, or a share of 0.05
+    val_share: Share | None = None
     batch: Positive = 16  # pictures a pass
     workers: Workers = 0  # processes that open pictures
     seed: int = 0  # of the crops and flips
@@ -47,7 +51,8 @@ def encode(
 
     options: those of `Encoding`; size in multiples of the factor. Crops are best taken as the tokenizer was
     trained, above all in scale: at 1.0 the crops of a square picture differ by their flip alone. The shards
-    carry the tokenizer's fingerprint and precision, and the classes by number. resume: go on in an `out`
+    carry the tokenizer's fingerprint and precision, and the classes by number. What is held out, and why, is
+    told on stderr. resume: go on in an `out`
     whose encoding was interrupted, with the tokenizer, its precision, the pictures and the options it was
     begun with; all but workers must be the same, and so is then what comes out. UserError for an `out` that
     holds something else, and for an unreadable picture.
@@ -57,7 +62,10 @@ def encode(
         expected = f"a size in multiples of {tokenizer.factor} pixels"
         near = max(1, round(how.crop_size[0] / tokenizer.factor)) * tokenizer.factor
         raise UserError(expected, "{} x {}".format(*how.crop_size), f"size={near}")
-    readers = {split: Folder(FolderSettings(root=Path(data)), split) for split in ("train", "val")}
+    where, why = holding.find(Path(data), how.val, how.val_share, tokenizer)
+    readers = {split: Folder(where, split) for split in ("train", "val")}
+    if resume and is_shards(Path(out)):
+        folders.number_as(readers, begun_classes(Path(out)))
     rest = _Rest(readers["train"], readers["val"], how)
     facts = ShardFacts(
         tokenizer=library.fingerprint(tokenizer),
@@ -73,6 +81,7 @@ def encode(
     )
     short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
     with short, Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:
+        tqdm.write(holding.text(readers["train"], readers["val"], why), file=sys.stderr)
         begun = sum(writer.rows.values())
         with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
             for split, batch in rest.batches(writer.rows["train"], writer.rows["val"]):
@@ -121,10 +130,12 @@ def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
     return tokenizer.encode(batch.images.to(device))
 
 
-def _made(how: Encoding, *folders: Folder) -> dict[str, Any]:
+def _made(how: Encoding, train: Folder, val: Folder) -> dict[str, Any]:
     """All that decides which rows come out, beside the tokenizer: options, and the names of the pictures."""
     made = config.dump(how)
-    del made["workers"]
-    names = [path.relative_to(folder.root).as_posix() for folder in folders for path in folder.paths]
+    for name in ("workers", "val", "val_share"):  # what the last two chose is told by the pictures
+        del made[name]
+    names = [path.relative_to(folder.root).as_posix() for folder in (train, val) for path in folder.paths]
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
-    return {**made, "size": list(how.crop_size), "pictures": f"{len(names)} files {digest}"}
+    pictures = f"{len(names)} files {digest}"
+    return {**made, "size": list(how.crop_size), "pictures": pictures, "held_out": len(val)}

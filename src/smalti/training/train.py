@@ -24,6 +24,7 @@ from smalti.training import (
     beginning,
     checkpoints,
     checks,
+    folders,
     limits,
     origin,
     processes,
@@ -82,6 +83,7 @@ def train(
     training = replace(training, precision=precision.choose(training.precision, device))
     found = {}
     if isinstance(training, PriorTraining):
+        folders.number_as(readers, getattr(training.condition, "names", ()))
         told.check(training.condition, training.data, readers["train"])
         parts = start.begun.parts if start.begun is not None else {}
         known = Known(read=parts, began=start.origin.tokenizers, copies=folder.model, moved=start.moved)
@@ -128,13 +130,13 @@ def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str
     mapping = config.read(recipe, {**_place(recipe, data), **overrides})
     path = mapping.get(beginning.KEY)
     begun = None if path is None else Beginning.read(Path(path))
-    mapping = beginning.settle(mapping, overrides, begun)
+    mapping = beginning.settle(folders.all_pictures(mapping, overrides), overrides, begun)
     # whatever the classes are, first of all: to look for the data takes long on some disks
     config.parse(_with_classes(mapping, lambda _: ["any"]), TrainingSettings)
     data_settings = config.parse(mapping["data"], ReaderSettings, where="data")
     readers = _open(data_settings)
     mapping = _with_classes(mapping, lambda kind: told.classes(kind, data_settings, readers["train"]))
-    training = config.parse(mapping, TrainingSettings)
+    training = folders.settled(config.parse(mapping, TrainingSettings), readers)
     noted = origin.note(recipe, readers)
     return Start(training=_settled(training), readers=readers, origin=noted, begun=begun)
 
@@ -154,7 +156,7 @@ def _resumed(
     """A run that goes on."""
     training, moved = resuming.settings(folder, recipe, data, overrides)
     noted, readers = origin.read(folder.origin), _open(training.data)
-    _check_classes(folder, readers["train"])
+    _check_classes(folder, readers)
     _check_data(noted, readers, moved=any(key.startswith("data.") for key in moved))
     if recipe is not None and noted.recipe:  # whose changes are taken in by now
         noted = replace(noted, mapping=origin.plain(config.load_yaml(find_recipe(recipe))))
@@ -184,15 +186,18 @@ def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> No
             tqdm.write(text, file=sys.stderr)
 
 
-def _check_classes(folder: RunFolder, reader: Reader) -> None:
+def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
     """A class is its number: names that come, go or change places would give the numbers another meaning."""
     if not folder.classes.is_file():  # a run of before there was this file
         return
-    began, now = json.loads(folder.classes.read_text(encoding="utf-8")), list(reader.classes)
+    began = json.loads(folder.classes.read_text(encoding="utf-8"))
+    folders.number_as(readers, began)
+    now = list(readers["train"].classes)
     if began == now:
         return
-    new = [name for name in now if name not in began]
-    gone = [name for name in began if name not in now]
+    known, there = set(began), set(now)
+    new = [name for name in now if name not in known]
+    gone = [name for name in began if name not in there]
     changes = [f"{what} {_few(names)}" for what, names in (("new:", new), ("gone:", gone)) if names]
     remedy = "give the data it began with (--data), or begin a new run (another --out, without --resume)"
     raise UserError(
