@@ -11,6 +11,7 @@ from test_training import (
     CRITIC,
     NETWORK,
     RATE,
+    Calls,
     batch,
     endless,
     gradients,
@@ -22,7 +23,10 @@ from test_training import (
 from smalti import config
 from smalti.conditions.box_tokens import Object, Scene
 from smalti.conditions.boxes import BoxesSettings
+from smalti.conditions.coordinates import CoordinatesSettings, Part
 from smalti.conditions.label import LabelSettings
+from smalti.conditions.map import MapSettings
+from smalti.conditions.points import PointsSettings
 from smalti.data.protocol import Batch
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.patchgan import PatchGANSettings
@@ -30,6 +34,7 @@ from smalti.quantizers.gumbel import GumbelSettings, TemperatureSettings
 from smalti.quantizers.remap import RemappedSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
+from smalti.training import log
 from smalti.training.batches import cut
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
@@ -271,9 +276,7 @@ def test_use_is_counted_from_all_pictures_of_all_parts():
     shares = codes.bincount(minlength=8) / len(codes)
     assert summary["recent_codes"] == 5 * 8 * 8
     assert summary["codebook_usage"] == (shares > 0).float().mean().item()
-    assert summary["codebook_perplexity"] == pytest.approx(
-        torch.special.entr(shares).sum().exp().item(), rel=1e-5
-    )
+    assert summary["codebook_perplexity"] == pytest.approx(evenness(codes), rel=1e-5)
     assert not torch.equal(codes[:64].unique(), codes.unique()), "the first picture has not all of them"
 
     prior = prior_task()
@@ -284,17 +287,26 @@ def test_use_is_counted_from_all_pictures_of_all_parts():
     assert prior.summary()["codebook_usage"] == 5 / 8
 
 
+def evenness(codes: torch.Tensor) -> float:
+    shares = codes.flatten().bincount() / codes.numel()
+    return torch.special.entr(shares).sum().exp().item()
+
+
 def test_validation_is_of_all_pictures_each_as_heavy_as_another():
     """Batches of 3 and 1: means over pictures, codes of all."""
     task = TokenizerTask.build(tokenizer_training(None), CPU)
-    batches = [batch(0, 3), batch(1, 1)]
+    batches = [batch(0, 1), batch(1, 3)]
     found = task.validate(batches)
     pictures = torch.cat([one.images for one in batches])
     codes = task.tokenizer.encode(pictures)
     error = (task.tokenizer.decode(codes).clamp(-1, 1) - pictures).abs().mean()
     assert found["l1"] == pytest.approx(error.item(), abs=1e-6)
-    assert found["codebook_usage"] == len(codes.unique()) / 8
+    assert found["codebook_usage"] == len(codes.unique()) / 8 > len(codes[:1].unique()) / 8
+    assert found["codebook_perplexity"] == pytest.approx(evenness(codes), rel=1e-5)
     prior = prior_task()
+    with torch.no_grad():  # at first all scores are alike
+        for parameter in prior.networks["prior"].parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     told = [Batch(codes=torch.zeros(3, 8, 8, dtype=torch.int64)), Batch(codes=torch.full((1, 8, 8), 7))]
     each = [prior.generator.nats_per_token(one.codes) for one in told]
     assert prior.validate(told)["nats_per_token"] == pytest.approx((3 * each[0] + each[1]) / 4, abs=1e-5)
@@ -352,3 +364,144 @@ def test_codes_that_a_prior_learns_are_those_of_use():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = task.losses(batch(2), 0).codes
     assert found.equal(tokenizer.encode(batch(2).images))
+
+
+@pytest.mark.parametrize("kind", ["label", "map", "segmentation", "boxes", "points", "coordinates"])
+def test_each_picture_is_told_its_own(kind):
+    """Row by row what a user would tell, also in the second part of a batch."""
+    things = [Object(number, 0.1 * number, 0.0, 0.5, 0.5 + 0.1 * number) for number in range(3)]
+    scenes = tuple(Scene((thing,)) for thing in things)
+    noise = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    parts = tuple(Part(2 * number, 3 * number, 30, 24) for number in range(3))
+    told = {
+        "label": {"labels": torch.tensor([2, 0, 1])},
+        "map": {"maps": noise},
+        "segmentation": {"segmentations": (noise[:, 0] * 2).round().long() + 2},
+        "boxes": {"scenes": scenes},
+        "points": {"scenes": scenes},
+        "coordinates": {"parts": parts},
+    }[kind]
+    things = {"classes": 3, "no_tokens": 64, "max_objects": 2}
+    condition = {
+        "label": LabelSettings(classes=3),
+        "map": MapSettings(shared=True),
+        "segmentation": MapSettings(),
+        "boxes": BoxesSettings(**things),
+        "points": PointsSettings(**things),
+        "coordinates": CoordinatesSettings(tokens=64),
+    }[kind]
+    torch.manual_seed(0)
+    own = None
+    if kind == "segmentation":
+        network = replace(NETWORK, in_channels=5, out_channels=5)
+        quantizer = VectorQuantizerSettings(codebook_size=8)
+        own = Tokenizer(TokenizerSettings(network=network, quantizer=quantizer, content="segmentation"))
+    training = prior_task(condition=condition).training if own is None else None
+    training = training or replace(prior_task().training, condition=condition)
+    task = PriorTask.build(training, prior_task().generator.tokenizer, CPU, own)
+    whole = Batch(codes=torch.zeros(3, 8, 8, dtype=torch.int64), **told)
+    (values,) = told.values()
+    second = cut(whole, 2)[1]
+    for rows, numbers in ((whole, (0, 1, 2)), (second, (2,))):
+        prefix = shown(task, rows)[1]
+        assert len(prefix) == len(numbers)
+        for row, number in zip(prefix, numbers, strict=True):
+            one = values[number : number + 1]
+            one = one.tolist() if kind == "label" else one
+            prompt = task.generator.condition.encode(one, num=1, grid=(8, 8), device=CPU)
+            assert row.equal(prompt.window(0, 0, 8, 8)[0])
+    assert len(shown(task, whole)[1].unique(dim=0)) == 3
+
+
+def test_sheets_of_a_prior_are_told_what_their_batch_says(monkeypatch):
+    task, seen = prior_task(condition=LabelSettings(classes=3)), []
+
+    def sample(**given):
+        seen.append(given)
+        return torch.zeros(8, 3, 16, 16)
+
+    monkeypatch.setattr(task.generator, "sample", sample)
+    task.samples(LABELLED)
+    (given,) = seen
+    assert given["label"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert (given["num"], given["seed"]) == (8, 0)
+
+
+def test_networks_learn_with_dropout_and_tokenizers_are_in_use():
+    """Modes, and first weights that belong to the seed."""
+    task, prior = TokenizerTask.build(tokenizer_training(), CPU), prior_task()
+    assert all(network.training for network in (*task.networks.values(), *prior.networks.values()))
+    assert not any(module.training for module in prior.generator.tokenizer.modules())
+    task.start(batch())
+    assert all(module.training for module in task.tokenizer.modules())
+    for build in (lambda seed: TokenizerTask.build(tokenizer_training(seed=seed), CPU), seeded_prior):
+        tasks = [build(seed) for seed in (0, 0, 1)]
+        zero, again, one = (next(each.networks[each.averaged].parameters()) for each in tasks)
+        assert zero.equal(again)
+        assert not zero.equal(one)
+
+
+def seeded_prior(seed: int) -> PriorTask:
+    return PriorTask.build(prior_task(seed=seed).training, prior_task().generator.tokenizer, CPU)
+
+
+def test_a_codebook_starts_and_revives_by_seed_and_step():
+    """Chance of k-means and of revival; the latents of the start are those of use, without dropout."""
+    quantizer = VectorQuantizerSettings(codebook_size=8, kmeans_start=True, revive_below=1.0, usage_decay=0.0)
+
+    def codebook(seed: int = 0, step: int | None = None) -> torch.Tensor:
+        training = tokenizer_training(None, quantizer=quantizer, network=replace(NETWORK, dropout=0.5))
+        task = TokenizerTask.build(training, CPU)
+        task.training = replace(training, seed=seed)
+        if step is None:
+            task.start(batch())
+        else:
+            task.tokenizer.eval()
+            task.after_step([task.losses(batch(), step)], step)
+        return task.tokenizer.quantizer.codebook.weight.detach().clone()
+
+    torch.manual_seed(1)
+    started = codebook()
+    torch.manual_seed(2)
+    assert codebook().equal(started)
+    assert not codebook(seed=1).equal(started)
+    revived = codebook(step=3)
+    assert codebook(step=3).equal(revived)
+    assert not codebook(step=4).equal(revived)
+    assert not codebook(seed=1, step=3).equal(revived)
+
+
+def test_lines_of_the_log_are_means_over_the_steps_between(tmp_path):
+    """The same run, written after each step and after every second one; rates are those of the last step."""
+    lines = {}
+    for every in (1, 2):
+        training = tokenizer_training(None, steps=4, log_every=every)
+        training = replace(training, optimizer=replace(RATE, schedule="cosine"))
+        run = loop(tmp_path / str(every), training)
+        run.folder.create()
+        run.optimizers.settings = {"autoencoder": training.optimizer}
+        run.run(Feed(train=endless, validation=None))
+        lines[every] = [line for line in log.read(run.folder.log) if line["kind"] == "train"]
+    for number, line in enumerate(lines[2]):
+        pair = lines[1][2 * number : 2 * number + 2]
+        for name in ("loss/autoencoder", "l1", "quantizer", "gradient/autoencoder"):
+            assert line[name] == pytest.approx((pair[0][name] + pair[1][name]) / 2, rel=1e-5), name
+        assert line["lr/autoencoder"] == pair[1]["lr/autoencoder"]
+    assert [line["lr/autoencoder"] for line in lines[1]] == pytest.approx([3.0e-3, 2.25e-3, 0.75e-3, 0.0])
+    assert lines[1][0]["loss/autoencoder"] == pytest.approx(0.54606, abs=2e-4)
+
+
+def test_recompute_saves_activations_and_sheets_show_held_out_pictures(tmp_path, monkeypatch):
+    training = tokenizer_training(None, steps=1, recompute=True)
+    run = loop(tmp_path, training)
+    block = run.task.tokenizer.encoder.down[0].block[0]
+    passes, sheet, shown = Calls(block.conv1), run.task.samples, []
+
+    def samples(told):
+        shown.append(told.images)
+        return sheet(told)
+
+    monkeypatch.setattr(run.task, "samples", samples)
+    run.run(Feed(train=endless, validation=lambda: iter([batch(99, 3)])))
+    assert passes.count == 1 + 2 + 2, "the start; forward and again backward; the sheet and validation"
+    assert shown[0].equal(batch(99, 3).images)
