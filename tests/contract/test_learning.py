@@ -324,22 +324,28 @@ def test_the_temperature_falls_with_the_steps(remapped):
 
 
 def test_parts_count_by_their_size(tmp_path):
-    """Five pictures in parts of three and two give the gradients of five at once."""
+    """Five pictures in parts of three and two give the gradients, and the log, of five at once."""
 
     def five(start: int):
         while True:
             yield batch(start, 5)
             start += 1
 
-    ends = []
+    ends, lines = [], []
     for parts in (1, 2):
-        training = tokenizer_training(None, batch=5, accumulate=parts, steps=2)
+        training = tokenizer_training(None, batch=5, accumulate=parts, steps=2, ema=0.7)
         run = loop(tmp_path / str(parts), training)
         run.folder.create()
+        assert run.ema.decay == 0.7  # of a run that goes on; then of one that began
         run.run(Feed(train=five, validation=None))
+        assert run.ema.decay == 0.7
+        lines.append([line for line in log.read(run.folder.log) if line["kind"] == "train"])
         ends.append(run.task.networks["autoencoder"].state_dict())
     for name, tensor in ends[0].items():
         torch.testing.assert_close(tensor, ends[1][name], atol=1e-5, rtol=1e-4)
+    for one, two in zip(*lines, strict=True):
+        for name in ("loss/autoencoder", "l1", "quantizer"):
+            assert two[name] == pytest.approx(one[name], rel=1e-4)
 
 
 def test_each_network_has_its_own_rate(tmp_path):
