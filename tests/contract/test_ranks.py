@@ -109,6 +109,7 @@ def disturbed(real):
 def one_of_two(rank: int, folder: Path) -> None:
     warnings.filterwarnings("ignore", message="Grad strides do not match")  # of CPU layouts of 1 x 1 weights
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    log._board = lambda *_: None  # TensorBoard takes a second to import
     for member in (VectorQuantizer, EmaQuantizer):
         member.start, member.after_step = disturbed(member.start), disturbed(member.after_step)
     meet, patience = f"file://{folder}/meet", timedelta(minutes=2)

@@ -60,6 +60,9 @@ class CoordinatesCondition:
         elif isinstance(value, Tensor):
             shares = _checked(value, num, sides)
         elif isinstance(value, Sequence) and all(isinstance(part, Part) for part in value):
+            if len(value) not in (1, num):
+                remedy = "give one for each picture"
+                raise UserError(f"one part, or {num} of them", str(len(value)), remedy)
             shares = torch.stack([_shares(part, sides) for part in value])
         else:
             raise UserError("coordinates as a tensor", type(value).__name__, "leave coordinates out")
