@@ -8,20 +8,22 @@ from typing import Any, Literal
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smalti.config import Count, Positive, parse, settings
+from smalti.config import Count, Positive, dump, parse, settings
 from smalti.errors import UserError
 from smalti.formats.compvis.tokenizer import theirs
 from smalti.formats.layout import build, line, state_2021
 from smalti.formats.ledger import Ledger
 from smalti.formats.naming import Naming
+from smalti.formats.own import SECTION, Own, own_tensors
 from smalti.formats.protocol import Imported, Wanted
-from smalti.formats.source import Source
+from smalti.formats.source import Source, read_safetensors
 from smalti.generator import Generator
 from smalti.quantizers.gaussian import GaussianSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+OURS, OUR_TENSORS = f"_{SECTION}", "smalti.safetensors"  # diffusers passes keys with _ and other files over
 _KINDS = {"vq": "VQModel", "gaussian": "AutoencoderKL"}
 _Down = Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]
 _Up = Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]
@@ -86,7 +88,8 @@ def read(source: Source, wanted: Wanted) -> Imported:
     naming = _naming(found.network, _OLD_ATTENTION if old else _ATTENTION)
     book = Ledger(source.tensors, str(source.weights))
     state = {name: _conv(name, tensor) for name, tensor in state_2021(book, naming).items()}
-    model = build(state, found, naming, book.where)
+    kept = _kept(source)
+    model = build(state, kept.tokenizer(found, book.where), naming, book.where, kept)
     facts = {"class": source.config["_class_name"]}
     facts |= {key: source.config[key] for key in ("scaling_factor", "shift_factor") if source.config.get(key)}
     return Imported(model=model, facts=facts, dropped=book.finish())
@@ -105,7 +108,17 @@ def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor])
     tensors = {naming.theirs(name): tensor for name, tensor in theirs(model).items()}
     weights = {name: _linear(name, tensor).cpu().contiguous() for name, tensor in tensors.items()}
     save_file(weights, out / WEIGHTS, metadata={"format": "pt"})
-    (out / CONFIG).write_text(json.dumps(_config(model.settings, network), indent=2) + "\n")
+    alone = {name: tensor.cpu() for name, tensor in own_tensors(model).items()}
+    if alone:
+        save_file(alone, out / OUR_TENSORS)
+    facts = {**_config(model.settings, network), OURS: {"settings": dump(model.settings)}}
+    (out / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _kept(source: Source) -> Own:
+    """What our own writer left, nothing in the folders of others."""
+    said, file = source.config.get(OURS, {}), source.weights.with_name(OUR_TENSORS)
+    return Own(said.get("settings", {}), read_safetensors(file) if file.is_file() else {})
 
 
 def _settings(source: Source) -> TokenizerSettings:

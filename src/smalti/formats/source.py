@@ -51,7 +51,7 @@ class Source:
         if self.weights.suffix == ".msgpack":
             return {}
         if self.weights.suffix == ".safetensors":
-            return _safetensors(self.weights)
+            return read_safetensors(self.weights)
         return read_pickle(self.weights)
 
     @cached_property
@@ -116,7 +116,8 @@ def _json(path: Path) -> dict[str, Any]:
     return mapping
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name. UserError for one that is not whole."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as problem:

@@ -8,6 +8,7 @@ from torch import Tensor
 from smalti.errors import UserError
 from smalti.formats.compvis import claims, prior, tokenizer
 from smalti.formats.ledger import Ledger
+from smalti.formats.own import SECTION, Own
 from smalti.formats.protocol import Imported, Part, Wanted
 from smalti.formats.source import Source
 from smalti.generator import Generator
@@ -29,23 +30,23 @@ def describe(source: Source) -> str:
     missing = [] if source.settings else ["yaml (settings by shapes)"]
     if not _is_prior(source.tensors):
         part: Part = "all" if tokenizer.ANCHOR in book else "first_stage"
-        model, critic = _stage(book, config, Wanted(part=part))
+        model, critic = _stage(book, config, Wanted(part=part), _kept(source))
         missing += [] if critic else ["discriminator"]
         return _tell(model) + _without(missing)
     heads = None if claims.inner(claims.params(claims.model_config(config)), "transformer_config") else 1
     missing += [] if heads is None else ["number of heads (--num-heads)"]
-    return _tell(prior.read(book, config, heads)) + _without(missing)
+    return _tell(prior.read(book, config, heads, _kept(source))) + _without(missing)
 
 
 def read(source: Source, wanted: Wanted) -> Imported:
     """The model or the part that is wanted. UserError where file and yaml disagree or something lacks."""
     book, config = _open(source)
     if _is_prior(source.tensors) and wanted.part == "all":
-        model: Tokenizer | Generator = prior.read(book, config, wanted.num_heads)
+        model: Tokenizer | Generator = prior.read(book, config, wanted.num_heads, _kept(source))
         critic: Mapping[str, Tensor] = {}
         book.drop("loss.", "parts of the loss")
     else:
-        model, critic = _stage(book, config, wanted)
+        model, critic = _stage(book, config, wanted, _kept(source))
     dropped = book.finish()
     if "optimizer_states" in source.contents:
         dropped = (*dropped, _OPTIMIZER)
@@ -79,11 +80,29 @@ def _is_prior(tensors: Mapping[str, Tensor]) -> bool:
     return anchor is not None and anchor[1] == prior.ANCHOR
 
 
-def _stage(book: Ledger, config: Mapping[str, Any], wanted: Wanted) -> tuple[Tokenizer, Mapping[str, Tensor]]:
+def _kept(source: Source) -> prior.Kept:
+    """What our own writer left of a part, by the beginning of its tensors' names; of others nothing."""
+    settings = claims.section(claims.section(source.config, SECTION), "settings")
+    tensors = claims.section(source.contents, SECTION)
+
+    def kept(part: str) -> Own:
+        mine = {name: value for name, value in tensors.items() if name.startswith(f"{part}quantizer.")}
+        return Own(
+            settings=claims.section(settings, part),
+            tensors={k.removeprefix(part): value for k, value in mine.items() if isinstance(value, Tensor)},
+        )
+
+    return kept
+
+
+def _stage(
+    book: Ledger, config: Mapping[str, Any], wanted: Wanted, kept: prior.Kept
+) -> tuple[Tokenizer, Mapping[str, Tensor]]:
     """A tokenizer: all that the file holds, or one stage of it."""
     model = claims.model_config(config)
     if tokenizer.ANCHOR in book and wanted.part != "cond_stage":
-        return tokenizer.read(book, "", claims.section(claims.params(model), "first_stage_config") or model)
+        said = claims.section(claims.params(model), "first_stage_config")
+        return tokenizer.read(book, "", said or model, kept(prior.FIRST if said else ""))
     if wanted.part == "all":
         remedy = "--part first_stage reads the tokenizer in it"
         raise UserError(
@@ -93,7 +112,7 @@ def _stage(book: Ledger, config: Mapping[str, Any], wanted: Wanted) -> tuple[Tok
     if start + tokenizer.ANCHOR not in book:
         raise UserError(f"a {wanted.part} with weights in {book.where}", "none", "leave --part out")
     stage = claims.params(model).get(f"{wanted.part}_config")
-    found = tokenizer.read(book, start, stage if isinstance(stage, Mapping) else {})
+    found = tokenizer.read(book, start, stage if isinstance(stage, Mapping) else {}, kept(start))
     book.drop_rest("parts that were not asked for")
     return found
 
