@@ -216,7 +216,7 @@ def test_diffusers_loads_what_carries_more_than_it_knows(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         _, report = VQModel.from_pretrained(there, output_loading_info=True)
     assert not any(report.values()), report
-    assert not caplog.messages
+    assert not [message for message in caplog.messages if "accelerate" not in message]
     assert load_file(there / "smalti.safetensors").keys() == {"quantizer.usage"}
 
 

@@ -14,14 +14,14 @@ from smalti.formats.source import Source
 from smalti.generator import Generator
 from smalti.tokenizer import Tokenizer
 
-_ANCHORS = (prior.ANCHOR, prior.FIRST + tokenizer.ANCHOR, tokenizer.ANCHOR)  # of more before of less
 _PARTS = {"first_stage": prior.FIRST, "cond_stage": prior.CONDITION}
 _OPTIMIZER = "the optimizer's state"
 
 
 def recognises(source: Source) -> bool:
     """Whether names are those of the 2021 code's tokenizer, or of a model around one."""
-    return _anchor(source.tensors) is not None
+    starts = [start for start in ("", prior.FIRST) if start + tokenizer.ANCHOR in source.tensors]
+    return any(name.startswith(f"{start}encoder.down.") for start in starts for name in source.tensors)
 
 
 def describe(source: Source) -> str:
@@ -54,30 +54,14 @@ def read(source: Source, wanted: Wanted) -> Imported:
 
 
 def _open(source: Source) -> tuple[Ledger, Mapping[str, Any]]:
-    """The tensors without what may stand before all names, and the yaml."""
-    anchor = _anchor(source.tensors)
-    assert anchor is not None, "recognises comes first"
-    start = anchor[0]
-    tensors = {name.removeprefix(start): tensor for name, tensor in source.tensors.items()}
+    """The tensors and the yaml."""
     claims.check_kinds(claims.model_config(source.config))
     claims.check_kinds(claims.section(source.config, "data"))
-    return Ledger(tensors, source.weights.name), source.config
-
-
-def _anchor(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
-    """What stands before all names (module., model. ...), and the name by which that was found."""
-    for anchor in _ANCHORS:
-        starts = [name.removesuffix(anchor) for name in tensors if name.endswith(anchor)]
-        for start in starts:
-            tokenizers = [start + tokenizer.ANCHOR, start + prior.FIRST + tokenizer.ANCHOR]
-            if (not start or start.endswith(".")) and any(name in tensors for name in tokenizers):
-                return start, anchor
-    return None
+    return Ledger(source.tensors, source.weights.name), source.config
 
 
 def _is_prior(tensors: Mapping[str, Tensor]) -> bool:
-    anchor = _anchor(tensors)
-    return anchor is not None and anchor[1] == prior.ANCHOR
+    return prior.ANCHOR in tensors
 
 
 def _kept(source: Source) -> prior.Kept:

@@ -14,6 +14,7 @@ from smalti.losses.patchgan import PatchGANSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 ANCHOR = "encoder.conv_in.weight"  # a name that every tokenizer has
+SMALL = ("quant_conv", "post_quant_conv")  # which some KL models do without
 CRITIC, COLOURS = "loss.discriminator.", "colorize"
 _DROPPED = {  # beginning of a name -> what it is
     "loss.perceptual_loss.": "the perceptual loss (LPIPS)",
@@ -38,6 +39,8 @@ def read(
     for name, why in _DROPPED.items():
         book.drop(prefix + name, why)
     state = {codebook.modern(n) if n.startswith("quantize.") else n: t for n, t in book.below(prefix).items()}
+    if network.lacks_small_convolutions(state):
+        state = network.with_small_convolutions(state, *SMALL)
     where = book.where + (f" ({prefix.rstrip('.')})" if prefix else "")
     found = kept.tokenizer(settings(state, model, where, has_colours=has_colours), where)
     theirs = codebook.names(found.quantizer)
