@@ -9,8 +9,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
-from test_formats_dalle_mini import CONFIG as FLAX_CONFIG
+from test_formats_dalle_mini import put as put_flax
 from test_formats_dalle_mini import shapes as flax_shapes
+from test_formats_dalle_mini import tree
 from test_formats_llamagen import tokenizer_shapes
 from test_formats_maskgit import shapes as maskgit_shapes
 
@@ -193,12 +194,12 @@ def nested(state):
         "optimizer by name": (
             {"model": state, "optim": {"state": {f"{n}.exp_avg": t for n, t in other.items()}}}, "",
         ),
-        "compiled": ({"state_dict": {f"_orig_mod.{name}": tensor for name, tensor in state.items()}}, ""),
+        "compiled": ({"state_dict": {f"_orig_mod.{n}": t for n, t in state.items()}}, ""),
         "compiled parts": (
-            {"model": {name.replace("coder.", "coder._orig_mod."): tensor for name, tensor in state.items()}}, "",
+            {"model": {n.replace("coder.", "coder._orig_mod."): t for n, t in state.items()}}, "",
         ),
         "compiled below": (
-            {f"module._orig_mod.{name.replace('.mid.', '.mid._orig_mod.')}": t for name, t in state.items()}, "",
+            {f"module._orig_mod.{n.replace('.mid.', '._orig_mod.mid.')}": t for n, t in state.items()}, "",
         ),
     }  # fmt: skip
 
@@ -232,8 +233,7 @@ def test_every_format_knows_names_behind_others(kind, wrap, model, tmp_path):
     elif kind == "maskgit":
         tensors = maskgit_shapes().draw()
     elif kind == "dalle_mini":
-        tensors = {name.replace("/", "."): tensor for name, tensor in flax_shapes().draw().items()}
-        (tmp_path / "config.json").write_text(json.dumps(FLAX_CONFIG))
+        tensors = put_flax(tmp_path, tree(flax_shapes().draw())).tensors
         words = ["--config", tmp_path / "config.json"]
     else:
         tensors = load_file(written(model, tmp_path / "there") / diffusers.WEIGHTS)
@@ -300,7 +300,7 @@ def test_flaxs_names_of_diffusers_networks(tmp_path):
         start, _, last = name.rpartition(".")
         if last == "weight":
             last = "kernel" if tensor.dim() > 1 else "scale"
-            tensor = tensor.permute(2, 3, 1, 0) if tensor.dim() == 4 else tensor.T
+            tensor = tensor.permute(*{4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[tensor.dim()])
         found[f"{start}.{last}"] = tensor.contiguous()
     save_file(found, folder / diffusers.WEIGHTS)
     facts = json.loads((folder / "config.json").read_text())
@@ -401,7 +401,8 @@ def test_zip_files_of_others_are_named(name, entries, word, tmp_path):
     refused(tmp_path / name, word)
 
 
-def test_what_the_line_on_torchscript_says_works(state, model, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_torchscript_archive_and_what_to_do(tmp_path):
     class Net(torch.nn.Module):
         def __init__(self):
             super().__init__()

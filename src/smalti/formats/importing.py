@@ -56,12 +56,12 @@ def _find(source: Source) -> tuple[str, Format]:
         raise UserError(
             "another project's model", f"a model folder of ours, {source.path}", "use it as it is"
         )
-    for name, member in FORMATS.items():
-        if member.recognises(source):
-            return name, member
     if any(name.startswith("quantizer.") for name in source.tensors):
         remedy = "copy the folder again, whole"
         raise UserError("a model folder of ours with its config.json", f"{source.weights} alone", remedy)
+    for name, member in FORMATS.items():
+        if member.recognises(source):
+            return name, member
     named = source.config.get("_class_name")
     if named:
         raise unread(str(named), str(source.path))

@@ -56,7 +56,7 @@ class _Set:
         return ".".join([*self.keys, self.start.rstrip(".")]).strip(".") or "the top"
 
 
-def find(contents: Mapping[str, Any], where: str) -> State:
+def find(contents: Mapping[Any, Any], where: str) -> State:
     """The tensors of the model in a file; without one that is known, those that lie where they mostly do.
 
     Names come without what stands before all of them, and without torch.compile's `_orig_mod`. UserError for
@@ -85,7 +85,7 @@ def find(contents: Mapping[str, Any], where: str) -> State:
     return State(tensors, {why: names for why, names in outside.items() if names}, layout)
 
 
-def listing(contents: Mapping[str, Any]) -> str:
+def listing(contents: Mapping[Any, Any]) -> str:
     """How many tensors lie under which keys, the most first; empty without any."""
     counts = {keys: len(_direct(mapping)) for keys, mapping in _mappings(contents)}
     most = sorted((item for item in counts.items() if item[1]), key=lambda item: -item[1])
@@ -98,7 +98,7 @@ def clean(name: str) -> str:
 
 
 def _mappings(
-    contents: Mapping[str, Any], keys: tuple[str, ...] = ()
+    contents: Mapping[Any, Any], keys: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     yield keys, contents
     for key, value in contents.items():
@@ -106,7 +106,7 @@ def _mappings(
             yield from _mappings(value, (*keys, key))
 
 
-def _sets(contents: Mapping[str, Any]) -> Iterator[_Set]:
+def _sets(contents: Mapping[Any, Any]) -> Iterator[_Set]:
     """Sets with a name by which a model is known, those furthest down: not also what is around them."""
     found: list[tuple[str, ...]] = []
     for keys, mapping in sorted(_mappings(contents), key=lambda item: -len(item[0])):
@@ -153,17 +153,17 @@ def _is_usual(one: _Set) -> bool:
     return len(one.keys) == 1 and one.keys[0] in _WRAPPERS
 
 
-def _usual(contents: Mapping[str, Any]) -> dict[str, Tensor]:
+def _usual(contents: Mapping[Any, Any]) -> dict[str, Tensor]:
     inner = [contents[key] for key in _WRAPPERS if isinstance(contents.get(key), Mapping)]
     return _direct(inner[0] if inner else contents)
 
 
-def _direct(mapping: Mapping[str, Any]) -> dict[str, Tensor]:
+def _direct(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
     found = {name: value for name, value in mapping.items() if isinstance(value, Tensor)}
     return {clean(name): value for name, value in found.items() if isinstance(name, str)}
 
 
-def _flat(mapping: Mapping[str, Any]) -> dict[str, Tensor]:
+def _flat(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
     """All tensors below, with the keys that lead to them before their names."""
     return {
         ".".join([*keys, name]): tensor
