@@ -98,7 +98,9 @@ def test_something_before_all_names(written, prefix):
 def test_half_precision_becomes_full(written):
     model = tokenizer()
     found = read(written(model, change=lambda state: {k: v.half() for k, v in state.items()})).model
-    assert all(weight.dtype == torch.float32 for weight in found.parameters())
+    for mine, given in zip(found.parameters(), model.parameters(), strict=True):
+        assert mine.dtype == torch.float32
+        assert mine.equal(given.half().float())
 
 
 def test_what_is_dropped_is_named(written):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from smalti.conditions.boxes import BoxesSettings
@@ -28,7 +28,14 @@ from smalti.quantizers.remap import RemappedSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
-SLOW = settings(deadline=None, max_examples=5, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# without shrinking: each try is a whole model, and the search for a smaller one would end in the time limit
+SLOW = settings(
+    deadline=None,
+    max_examples=5,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 CODES = 16
 INNER_MEMBERS = [
     VectorQuantizerSettings.legacy(codebook_size=CODES),
