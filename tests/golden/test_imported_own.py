@@ -1,4 +1,4 @@
-"""Do imported quantizers learn as those of 2021 did? Made by own/make.py: also where 2021's tensors are absent."""
+"""Do imported quantizers learn as those of 2021? Made by own/make.py: also where 2021's files are absent."""
 
 import sys
 from pathlib import Path
