@@ -1,7 +1,8 @@
 """Makes the small tensors beside it, which pin today's numbers: `python tests/golden/own/make.py NAME`.
 
 NAME: tokenizer_tiny, quantizers_tiny, priors_tiny or imported_tiny. Run it only where numbers are meant to
-change, with code that passes the other tests of tests/golden beside the tensors of the 2021 code, and say so in the log.
+change, with code that passes the other tests of tests/golden beside the tensors of the 2021 code, and say
+so in the log.
 """
 
 import dataclasses
