@@ -133,6 +133,8 @@ def test_a_prior_of_maps_runs_in_the_2021_code(maps, quantizer, tmp_path):
     (project,) = (there / "configs").glob("*")
     params = yaml.safe_load(project.read_text())["model"]["params"]
     assert sequence_of_2021(params).shape == (2, 2 * GRID[0] * GRID[1])
+    if (maps, quantizer) != ("depth", VQ):
+        return
     run("import", there, tmp_path / "again")
     run("export", tmp_path / "again", tmp_path / "there_again", "--format", "compvis")
     (again,) = (tmp_path / "there_again" / "configs").glob("*")

@@ -41,7 +41,8 @@ def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | No
     """Turn a model of another project into a model folder, OUT, new or empty.
 
     SOURCE is a run folder, a checkpoint (.ckpt, .pt, .pth, .bin), a .safetensors file, a folder with
-    config.json, a pipeline's folder, or weights in parts. Nothing in it is run. Tensors that ours has no use for are listed.
+    config.json, a pipeline's folder, or weights in parts. Nothing in it is run. Tensors
+    that ours has no use for are listed.
 
     Example: smalti import logs/2021-04-23T18-19-01_ffhq_transformer models/ffhq
     """
