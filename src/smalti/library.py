@@ -31,6 +31,24 @@ from smalti.tokenizer import Tokenizer, TokenizerSettings
 FORMAT = 1
 CONFIG, WEIGHTS, TOKENIZER, CONDITION = "config.json", "model.safetensors", "tokenizer", "condition"
 CRITIC = "critic.safetensors"
+_OURS = ("settings.yaml", "model", "index.json")  # in a run folder or a folder of token shards
+_MARKS = (  # in other programs' folders that have no config.json
+    *(
+        "*.safetensors",
+        "*.ckpt",
+        "*.pt",
+        "*.pth",
+        "*.bin",
+        "*.msgpack",
+        "*.gguf",
+        "*.onnx",
+        "*.h5",
+        "*.keras",
+    ),
+    *("*.npz", "*.pb", "*.distcp", "*.data-?????-of-?????", "*.index.json", "model_index.json", ".metadata"),
+    *("zero_to_fp32.py", "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", ".zarray", "*/.zarray"),
+    *("*/_METADATA", "*/manifest.ocdbt", "vae/config.json", "vqvae/config.json", "movq/config.json"),
+)
 _YOUNGER = {"pixels", "labels"}  # settings that the first model folders lack
 
 
@@ -146,8 +164,11 @@ def is_foreign(path: Path) -> bool:
         return True
     try:
         facts = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except ValueError:
         return False
+    except OSError:
+        ours = any((path / name).exists() for name in _OURS)
+        return not ours and any(any(path.glob(mark)) for mark in _MARKS)
     return isinstance(facts, dict) and not {"format", "kind", "fingerprint"} & facts.keys()
 
 

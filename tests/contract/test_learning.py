@@ -429,7 +429,7 @@ def test_sheets_of_a_prior_are_told_what_their_batch_says(monkeypatch):
     monkeypatch.setattr(task.generator, "sample", sample)
     task.samples(LABELLED)
     (given,) = seen
-    assert given["label"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert given["label"].of.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert (given["num"], given["seed"]) == (8, 0)
 
 
