@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from smalti import config, precision
 from smalti.errors import UserError
+from smalti.files import save_tensors
 from smalti.generator import Generator, GeneratorSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
@@ -87,9 +88,7 @@ def save(
     fresh.mkdir(parents=True)
     _write(model, fresh, dict(provenance or {}))
     if critic:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in critic.items()}, fresh / CRITIC
-        )
+        save_tensors(critic, fresh / CRITIC)
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
@@ -216,7 +215,7 @@ def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any
         "fingerprint": _digest(_settings(model), weights, _part_fingerprints(model)),
         "provenance": provenance,
     }
-    save_file(weights, folder / WEIGHTS)
+    save_tensors(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
     for name, tokenizer in _parts(model).items():
         (folder / name).mkdir()

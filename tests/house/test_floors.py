@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 # A room imports from groups before its own and from itself, never sideways or from a later one.
 FLOORS = [
     {"errors"},
-    {"config", "images", "precision"},
+    {"config", "images", "precision", "files"},
     {"reading"},
     {"quantizers", "conditions", "orders"},
     {"losses", "priors"},

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from smalti.config import Count, Positive, parse, settings
 from smalti.errors import UserError
+from smalti.files import save_tensors
 from smalti.formats.compvis.tokenizer import theirs
 from smalti.formats.layout import build, line, state_2021
 from smalti.formats.ledger import Ledger
@@ -103,8 +103,8 @@ def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor])
     network = _held(model.settings)
     naming = _naming(network, _ATTENTION)
     tensors = {naming.theirs(name): tensor for name, tensor in theirs(model).items()}
-    weights = {name: _linear(name, tensor).cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(weights, out / WEIGHTS, metadata={"format": "pt"})
+    weights = {name: _linear(name, tensor) for name, tensor in tensors.items()}
+    save_tensors(weights, out / WEIGHTS, metadata={"format": "pt"})
     (out / CONFIG).write_text(json.dumps(_config(model.settings, network), indent=2) + "\n")
 
 

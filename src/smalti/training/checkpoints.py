@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from smalti.errors import UserError
+from smalti.files import save_tensors
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
@@ -46,8 +47,7 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     for leftover in folder.glob(".step-*"):  # of a process that was killed while it wrote
         shutil.rmtree(leftover)
     fresh.mkdir(parents=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    save_file(tensors, fresh / TENSORS)
+    save_tensors(checkpoint.tensors, fresh / TENSORS)
     state = {"format": FORMAT, "step": checkpoint.step, "numbers": dict(checkpoint.numbers)}
     (fresh / STATE).write_text(json.dumps(state, indent=2) + "\n")
     shutil.rmtree(path, ignore_errors=True)  # the same step again, after a resume from an older one
