@@ -42,7 +42,9 @@ def test_files_follow_the_umask(umask, tmp_path, photos):
     for name in ("diffusers", "compvis"):
         exporting.convert(tmp_path / "tokenizer", tmp_path / name, name)
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(json.dumps({**TOKENIZER_TRAINING, "steps": 1, "checkpoint_every": 1, "sample_every": 1}))
+    recipe.write_text(
+        json.dumps({**TOKENIZER_TRAINING, "steps": 1, "checkpoint_every": 1, "sample_every": 1})
+    )
     smalti.train(recipe, data=photos, out=tmp_path / "run")
     smalti.save_all([Image.new("RGB", (3, 2))], tmp_path / "pictures")
     (tmp_path / "plain").write_text("as open gives it")
@@ -67,4 +69,3 @@ def test_nothing_else_writes_tensors():
             for alias in node.names
         }
         assert "save_file" not in names or path.name == "files.py", f"{path}: use files.save_tensors"
-

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from smalti import config
 from smalti.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,10 +29,7 @@ class Size(click.ParamType[tuple[int, int]]):
         """Read 256x1024 as (256, 1024)."""
         if isinstance(value, tuple):
             return value
-        sides = str(value).lower().split("x")
-        if not all(side.isdecimal() and int(side) > 0 for side in sides) or len(sides) not in (1, 2):
-            raise UserError("a size as HxW in pixels", str(value), "write for example --size 256x1024")
-        return int(sides[0]), int(sides[-1])
+        return config.read_size(str(value))
 
 
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Crops, Loader, collate
 from smalti.data.protocol import Batch
 from smalti.data.shards import ShardFacts, ShardWriter
-from smalti.data.transforms import CropSettings
+from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
 from smalti.training.interrupts import Interrupts, stop
@@ -26,7 +26,7 @@ from smalti.training.interrupts import Interrupts, stop
 class Encoding:
     """Which crops are encoded, and how."""
 
-    size: Positive | tuple[Positive, Positive]  # pixels of a crop: a side, or height and width
+    size: Size  # pixels of a crop: a side, or height and width
     crop: CropSettings = CropSettings()  # how crops are taken
     crops: Positive = 1  # random ones of every training picture; held-out pictures give one, the middle
     batch: Positive = 16  # pictures a pass

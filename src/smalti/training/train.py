@@ -69,7 +69,7 @@ def train(
     if resume:
         training = _resumed(folder, data, overrides)
     else:
-        mapping = config.read(recipe, {**_place(recipe, data), **overrides})
+        mapping = config.read(recipe, {**_place(recipe, data), **overrides}, TrainingSettings)
         training = _parse(beginning.settle(mapping, overrides))
     device = processes.choose(training.device)
     # what "auto" means is settled once, and written down
@@ -157,7 +157,7 @@ def _place(recipe: str | Path, data: str | Path | None) -> dict[str, Any]:
     """What `data` says in a recipe's words; keys that the recipe has for data of another kind go."""
     if data is None:
         return {}
-    given = config.read(recipe).get("data")
+    given = config.read(recipe, into=TrainingSettings).get("data")
     given = given if isinstance(given, dict) else {}
     files = given["kind"] if given.get("kind", "shards") != "shards" else "folder"
     place = {"kind": "shards" if is_shards(Path(data)) else files, "root": str(data)}
