@@ -20,7 +20,7 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
     """Keep the top of a picture and draw the rest anew, into OUT, a new or empty folder.
 
     The picture, and a map if one is given, is scaled until it just covers the size, and its middle is taken.
-    Each result is written as soon as its batch is drawn.
+    Each result is written as soon as its batch is drawn. What takes more than a minute says how long.
 
     Example: smalti complete runs/photos-prior photo.jpg completed --keep 0.5 --num 3
     """
@@ -32,8 +32,8 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
     new_folder(out)
     generator = load_generator(model, device, precision)
     options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size})
-    size = options.pop("size")
+    given = drawing(generator, options)
     middle = CropSettings().for_validation()
-    picture = images.to_float(crop(images.open_rgb(image), size, middle, torch.Generator()))
-    pictures = generator.complete(picture, **drawing(options))
+    picture = images.to_float(crop(images.open_rgb(image), given.pop("size"), middle, torch.Generator()))
+    pictures = generator.complete(picture, **given)
     write(pictures, out, num=options["num"], seed=options["seed"])

@@ -44,34 +44,34 @@ def computing(command: Callable[..., Any]) -> Callable[..., Any]:
     return _DEVICE(_PRECISION(command))
 
 
-def drawing(options: dict[str, Any]) -> dict[str, Any]:
+def drawing(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
     """The options of `sampling` as keyword arguments of Generator.sample, whose pictures `write` takes."""
+    from smalti.cli.pace import Pace, faster
+
     given = {name: value for name, value in options.items() if value is not None or name not in _CONDITIONS}
     for name in ("boxes", "points"):
         if name in given:
             given[name] = _read_list(given[name])
-    return {**given, "output": "stream", "progress": sys.stderr.isatty()}
+    hint = faster(generator, options["size"] or generator.crop_size, options["stride"])
+    return {**given, "output": "stream", "progress": Pace(hint)}
 
 
 def fit_map(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
     """The options, with a map scaled until it just covers the size, of which the middle is taken.
 
-    Without a size it is the map's own, in whole cells, from the training crop up. A map that fits stays a
-    path, which the pictures then name.
+    Without a size it is the training crop. A map that fits stays a path, which the pictures then name.
     """
     import torch
 
     from smalti.conditions.map import MapCondition
     from smalti.data.transforms import CropSettings, place
 
-    path, condition, factor = options["map"], generator.condition, generator.tokenizer.factor
+    path, condition = options["map"], generator.condition
     if path is None or not isinstance(condition, MapCondition):
         return options
     (found,) = condition.open(path)
     sides = (found.shape[1], found.shape[2])
-    own = [side // factor * factor for side in sides]
-    least = generator.crop_size
-    size = options["size"] or (max(own[0], least[0]), max(own[1], least[1]))
+    size = options["size"] or generator.crop_size
     if sides == tuple(size):
         return {**options, "size": size}
     how = CropSettings(filter="nearest-exact" if condition.of_classes else "bilinear").for_validation()

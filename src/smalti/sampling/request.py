@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +25,7 @@ class Request:
     micro_batch: int | None  # every batch has this size; None: up to the generator
     parallel: int  # places drawn in a pass through a canvas of one window; 1: one by one
     output: str  # one of OUTPUTS
-    progress: bool
+    progress: bool | Callable[[int, int], object]  # True: a bar; told of all cells, of cells more
 
     def __post_init__(self) -> None:
         last, micro = self.seed + self.num - 1, self.micro_batch
