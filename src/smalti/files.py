@@ -1,10 +1,22 @@
-"""Files of tensors, written as any other file is."""
+"""Files: paths as they are given, tensors written as any other file is."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
+
+from smalti.errors import UserError
+
+
+def as_path(given: Any, name: str) -> Path:
+    """A path given as text or as an object; UserError for anything else, and for no text at all."""
+    if isinstance(given, os.PathLike | str) and str(given) and isinstance(os.fspath(given), str):
+        return Path(given)
+    expected = f"a path for {name}, as text or pathlib.Path"
+    raise UserError(expected, repr(given)[:60], f"for example {name}='runs/first'")
 
 
 def save_tensors(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from smalti import config, precision
 from smalti.errors import UserError
-from smalti.files import save_tensors
+from smalti.files import as_path, save_tensors
 from smalti.generator import Generator, GeneratorSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
@@ -34,9 +34,9 @@ _YOUNGER = {"pixels", "labels"}  # settings that the first model folders lack
 
 
 def load(
-    path: str | Path,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | str = torch.float32,
+    path: str | Path | Any,
+    device: str | torch.device | Any = "cpu",
+    dtype: torch.dtype | str | Any = torch.float32,
 ) -> Tokenizer | Generator:
     """A model from its model folder, or from a run folder (its newest good model), ready to use.
 
@@ -49,7 +49,7 @@ def load(
     """
     _check_device(device)
     dtype = precision.parse(dtype)
-    folder = find(Path(path))
+    folder = find(as_path(path, "path"))
     facts = read_config(folder)
     weights = _read_weights(folder / WEIGHTS)
     if facts["kind"] == "tokenizer":
@@ -65,34 +65,55 @@ def load(
 
 
 def save(
-    model: Tokenizer | Generator,
-    folder: str | Path,
-    provenance: Mapping[str, Any] | None = None,
+    model: Tokenizer | Generator | Any,
+    folder: str | Path | Any,
+    provenance: Mapping[str, Any] | Any = None,
     critic: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a model folder, whole or not at all; a folder that stands there is replaced.
 
     provenance: what is worth knowing about where the model came from (recipe, steps, data, source file).
     critic: the tensors of the critic that a tokenizer was trained against, where training is to go on.
-    Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost.
+    Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost, and where
+    something else than a model folder stands.
     """
+    if not isinstance(model, Tokenizer | Generator):
+        got = f"{type(model).__name__} {str(model)[:40]}"
+        raise UserError("a Tokenizer or a Generator to save", got, "smalti.save(model, folder)")
     kept = {part.dtype for part in (model, *_parts(model).values())}
     if kept != {torch.float32}:
         got = f"one kept in {' and '.join(sorted(map(precision.name, kept)))}"
         raise UserError(
             "a model with its weights as trained, in fp32", got, "load it without dtype=, then save"
         )
-    folder = Path(folder)
+    folder = _replaceable(as_path(folder, "folder"))
+    facts = _plain(provenance or {})
     fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    _write(model, fresh, dict(provenance or {}))
+    _write(model, fresh, facts)
     if critic:
         save_tensors(critic, fresh / CRITIC)
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaceable(folder: Path) -> Path:
+    """The folder, if what stands there is a model folder or nothing: all else would be lost."""
+    is_empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_empty and (not (folder / CONFIG).is_file() or is_foreign(folder)):
+        raise UserError("a folder that is new, empty or a model's", f"{folder}", "choose another folder")
+    return folder
+
+
+def _plain(provenance: Any) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(dict(provenance))))
+    except (TypeError, ValueError) as problem:
+        got = f"{str(provenance)[:60]} ({problem})"
+        raise UserError("provenance as a mapping of text and numbers", got, "give plain values") from None
 
 
 def load_critic(path: Path) -> dict[str, Tensor]:
@@ -222,10 +243,10 @@ def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any
         _write(tokenizer, folder / name, {})
 
 
-def _check_device(device: str | torch.device) -> None:
+def _check_device(device: Any) -> None:
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as problem:  # torch raises one or the other
+    except (RuntimeError, AssertionError, TypeError) as problem:  # torch raises one or the other
         got = f"{device} ({str(problem).splitlines()[0]})"
         raise UserError("a device that torch can use on this machine", got, "device=cpu") from None
 

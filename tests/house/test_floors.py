@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 FLOORS = [
     {"errors"},
     {"config", "images", "precision", "files"},
-    {"reading"},
+    {"reading", "pictures"},
     {"quantizers", "conditions", "orders"},
     {"losses", "priors"},
     {"tokenizer", "sampling", "data"},

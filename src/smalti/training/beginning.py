@@ -8,6 +8,7 @@ from torch import nn
 
 from smalti import config, library
 from smalti.errors import UserError
+from smalti.files import as_path
 from smalti.generator import Generator
 from smalti.losses.patchgan import PatchGANSettings
 from smalti.training.prior_task import PriorTask
@@ -32,7 +33,7 @@ def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, An
     if clash:
         expected = f"settings that a model which is there leaves open ({KEY})"
         raise UserError(expected, clash[0], f"leave {clash[0]} out, or {KEY}")
-    path = Path(mapping[KEY])
+    path = as_path(mapping[KEY], KEY)
     found = _prior(path) if kind == "prior" else _tokenizer(path)
     if kind == "prior":
         found = {key: value for key, value in found.items() if key not in asked}

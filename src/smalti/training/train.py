@@ -24,6 +24,7 @@ from smalti.data.protocol import Reader
 from smalti.data.report import inspect
 from smalti.data.shards import TokenShards, is_shards
 from smalti.errors import UserError
+from smalti.files import as_path
 from smalti.generator import Generator, check_tokenizers
 from smalti.losses import perceptual
 from smalti.tokenizer import Tokenizer
@@ -50,9 +51,9 @@ CHANGEABLE = {
 
 
 def train(
-    recipe: str | Path,
-    data: str | Path | None = None,
-    out: str | Path | None = None,
+    recipe: str | Path | Any,
+    data: str | Path | Any = None,
+    out: str | Path | Any = None,
     resume: bool = False,
     **overrides: Any,
 ) -> Path:
@@ -65,6 +66,10 @@ def train(
     be changed then. The setting init_from names a model to begin with: its weights, those of the critic
     beside it, and the settings that they fit.
     """
+    recipe = as_path(recipe, "recipe")
+    data, out = (
+        None if path is None else as_path(path, name) for name, path in (("data", data), ("out", out))
+    )
     folder = RunFolder(Path(out) if out is not None else Path("runs") / find_recipe(recipe).stem)
     if resume:
         training = _resumed(folder, data, overrides)
