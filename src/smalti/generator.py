@@ -111,7 +111,9 @@ class Generator(nn.Module):
         with in_use(self):
             for rows in split(len(pictures), BATCH, self.order.device, padded=False):
                 part = pictures[rows.to(pictures.device)]
-                codes = self.tokenizer.codes(part.to(rows.device)) if part.is_floating_point() else part
+                codes = part.to(rows.device)
+                if codes.is_floating_point():
+                    codes = self.tokenizer.encode(codes, is_checked=True)
                 sequence, scores = self._score(codes, prompt.take(rows))
                 total += F.cross_entropy(scores.float().mT, sequence, reduction="sum").item()
         return total / tokens
@@ -204,7 +206,7 @@ class Generator(nn.Module):
         grid = self._grid((picture.shape[2], picture.shape[3]))
         known = torch.zeros(grid, dtype=torch.bool)
         known[: round(share * grid[0])] = True
-        return self._answer(request, self.tokenizer.codes(picture), known, condition)
+        return self._answer(request, self.tokenizer.encode(picture, is_checked=True), known, condition)
 
     def _score(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """Codes of training crops in the prior's order, and scores at each place."""

@@ -14,7 +14,8 @@ from smalti.errors import UserError
 from smalti.files import as_path
 
 FORMS = "a path, a Pillow picture, a uint8 array (h, w, c), a tensor (c, H, W) in [-1, 1], or a list of them"
-_FAR = 2.0  # filters and decoders overshoot 1, but not so far
+_FAR = 2.0  # filters and decoders overshoot 1, but not so far where nothing is below 0
+_TOO_FAR = 50.0  # neither noise nor a wild decoder reaches so far, but 0 to 255 less its mean does
 _DARK, _SHARE = 0.1, 0.01  # nearly every picture from 0 to 1 has this share of values below this one
 
 
@@ -30,7 +31,7 @@ def check_range(pictures: Tensor) -> None:
     values = pictures.detach().float()
     least, most = (bound.item() for bound in torch.aminmax(values))
     got, expected = f"values from {least:g} to {most:g}", "pictures in [-1, 1]"
-    if not (least >= -_FAR and most <= _FAR):  # not a number fails too
+    if not (least >= -_TOO_FAR and most <= (_FAR if least >= 0 else _TOO_FAR)):  # not a number fails too
         remedy = "bring them into [-1, 1], or give uint8"
         if least >= 0 and most <= 255:
             remedy = "divide by 127.5 and subtract 1, or give uint8"

@@ -40,7 +40,7 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     made_by = {"model": library.fingerprint(tokenizer), **recorded(tokenizer=tokenizer.dtype)}
     for index, path in enumerate(tqdm(paths, unit="picture", disable=None)):
         original = images.crop_to_multiple(open_for(tokenizer, path), tokenizer.factor).to(device)
-        rebuilt = tokenizer.rebuild(original)
+        rebuilt = tokenizer.reconstruct(original, is_checked=True)
         target = out / f"{index:05}-{path.stem}.png"
         sides = {"height": rebuilt.shape[2], "width": rebuilt.shape[3]}
         facts = {**made_by, "source": path.relative_to(root).as_posix(), **sides}

@@ -101,7 +101,8 @@ class MapCondition:
     def codes(self, maps: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
         """What the tokenizer makes of maps, a few at a time."""
         firsts = range(0, len(maps), TOGETHER)
-        return torch.cat([self.tokenizer.codes(maps[first : first + TOGETHER]) for first in firsts])
+        parts = [maps[first : first + TOGETHER] for first in firsts]
+        return torch.cat([self.tokenizer.encode(part, is_checked=True) for part in parts])
 
     def _maps(self, value: Any, num: int, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
         """b = 1 for all canvases, or num."""

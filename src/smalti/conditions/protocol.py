@@ -47,8 +47,8 @@ class Codec(Protocol):
         """Its settings: `content` says whether it takes pictures or segmentations."""
         ...
 
-    def codes(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
-        """Codes of maps."""
+    def encode(self, images: Float[Tensor, "b c H W"], *, is_checked: bool = False) -> Int64[Tensor, "b h w"]:
+        """Codes of maps; is_checked: nobody needs to look at their range."""
         ...
 
     def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:

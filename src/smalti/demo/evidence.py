@@ -43,7 +43,7 @@ class Evidence:
         self.crop = model.settings.grid[0] * model.tokenizer.factor  # pixels
         self.real = self._open(photos / "train")
         self.held_out = self._open(photos / "val")
-        self.rebuilt = model.tokenizer.rebuild(self.held_out.images).clamp(-1, 1)
+        self.rebuilt = model.tokenizer.reconstruct(self.held_out.images).clamp(-1, 1)
         self._lite0, self._hed = Lite0(), HED.read()
 
     @cached_property
@@ -59,7 +59,7 @@ class Evidence:
 
     def _reconstruction(self) -> list[tuple[str, float, str]]:
         real, rebuilt = self.held_out.images, self.rebuilt
-        codes, size = self.model.tokenizer.codes(real), self.model.tokenizer.codebook_size
+        codes, size = self.model.tokenizer.encode(real), self.model.tokenizer.codebook_size
         others = f"{self._hed_distance(real, real.roll(1, dims=0)):.2f} between different crops of a class"
         return [
             (
@@ -84,7 +84,7 @@ class Evidence:
 
     def _likelihood(self) -> list[tuple[str, float, str]]:
         tokenizer = self.model.tokenizer
-        codes, seen = tokenizer.codes(self.held_out.images), tokenizer.codes(self.real.images)
+        codes, seen = tokenizer.encode(self.held_out.images), tokenizer.encode(self.real.images)
         nats = self.model.nats_per_token(codes, label=self.held_out.labels)
         limit = f"ln V = {math.log(tokenizer.codebook_size):.3f}"
         return [

@@ -114,22 +114,21 @@ class Tokenizer(nn.Module):
         inner = inner if self.dtype == torch.float32 else inner.float()
         return inner * 2 - 1 if self.settings.image_range == "0..1" else inner
 
-    def encode(self, images: Any, tile: int | Any = None) -> Int64[Tensor, "b h w"]:
+    def encode(
+        self, images: Any, tile: int | Any = None, *, is_checked: bool = False
+    ) -> Int64[Tensor, "b h w"]:
         """Codes of one picture or several, row-major; sides of any multiple of the factor.
 
         images: as `pictures` takes them. tile: cells a side that are encoded at a time, 4 or more, for
-        pictures that else do not fit into memory; what that changes is said in tiling.py. Raises UserError as
-        `pictures` and `latents` do.
+        pictures that else do not fit into memory; what that changes is said in tiling.py. is_checked: these
+        are what `latents` takes, and nobody need look at their range. Raises UserError as `pictures` and
+        `latents` do.
         """
         self._need_codes()
-        return self.codes(self.pictures(images), tile)
-
-    def codes(self, images: Float[Tensor, "b c H W"], tile: int | Any = None) -> Int64[Tensor, "b h w"]:
-        """The same for tensors in [-1, 1], whose range nobody needs to look at: those of training."""
-        self._need_codes()
-        self._check(images)
+        given = images if is_checked else self.pictures(images)
+        self._check(given)
         with in_use(self):
-            latents = self._by_tiles(self.latents, images, tile, (self.factor, 1))
+            latents = self._by_tiles(self.latents, given, tile, (self.factor, 1))
             codes = self.quantize(latents).codes
         assert codes is not None, "a codebook gives codes"
         return codes
@@ -144,19 +143,16 @@ class Tokenizer(nn.Module):
         with in_use(self):
             return self._by_tiles(self.decode_latents, self.quantizer.lookup(laid), tile, (1, self.factor))
 
-    def reconstruct(self, images: Any) -> Float[Tensor, "b c_out H W"]:
+    def reconstruct(self, images: Any, *, is_checked: bool = False) -> Float[Tensor, "b c_out H W"]:
         """Pictures as their codes tell them: decode(encode(images)); without a codebook as the means do.
 
-        images: as `pictures` takes them.
+        images, is_checked: as in `encode`.
         """
-        return self.rebuild(self.pictures(images))
-
-    def rebuild(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c_out H W"]:
-        """The same for tensors in [-1, 1], as `codes`."""
         if self.codebook_size:
-            return self.decode(self.codes(images))
+            return self.decode(self.encode(images, is_checked=is_checked))
+        given = images if is_checked else self.pictures(images)
         with in_use(self):
-            return self.decode_latents(self.quantize(self.latents(images)).latents)
+            return self.decode_latents(self.quantize(self.latents(given)).latents)
 
     def keep_in(self, dtype: torch.dtype) -> "Tokenizer":
         """Keep the networks in fp32, bf16 or fp16, for use; the codebook stays in fp32. Gives itself.

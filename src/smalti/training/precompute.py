@@ -112,7 +112,7 @@ def _cut(batch: Batch, most: int) -> Batch:
 def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
     assert batch.images is not None, "a folder gives pictures"
     device: torch.device = tokenizer.last_layer.device
-    return tokenizer.codes(batch.images.to(device))
+    return tokenizer.encode(batch.images.to(device), is_checked=True)
 
 
 def _made(how: Encoding, *folders: Folder) -> dict[str, Any]:
