@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
 
 
 def as_path(given: Any, name: str) -> Path:
@@ -16,7 +16,7 @@ def as_path(given: Any, name: str) -> Path:
     if isinstance(given, os.PathLike | str) and str(given) and isinstance(os.fspath(given), str):
         return Path(given)
     expected = f"a path for {name}, as text or pathlib.Path"
-    raise UserError(expected, repr(given)[:60], f"for example {name}='runs/first'")
+    raise UserError(expected, shown(given), f"for example {name}='runs/first'")
 
 
 def save_tensors(

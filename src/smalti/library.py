@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from smalti import config, precision
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
 from smalti.files import as_path, save_tensors
 from smalti.generator import Generator, GeneratorSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -78,8 +78,7 @@ def save(
     something else than a model folder stands.
     """
     if not isinstance(model, Tokenizer | Generator):
-        got = f"{type(model).__name__} {str(model)[:40]}"
-        raise UserError("a Tokenizer or a Generator to save", got, "smalti.save(model, folder)")
+        raise UserError("a Tokenizer or a Generator to save", shown(model), "smalti.save(model, folder)")
     kept = {part.dtype for part in (model, *_parts(model).values())}
     if kept != {torch.float32}:
         got = f"one kept in {' and '.join(sorted(map(precision.name, kept)))}"
@@ -112,7 +111,7 @@ def _plain(provenance: Any) -> dict[str, Any]:
     try:
         return dict(json.loads(json.dumps(dict(provenance))))
     except (TypeError, ValueError) as problem:
-        got = f"{str(provenance)[:60]} ({problem})"
+        got = f"{shown(provenance)} ({problem})"
         raise UserError("provenance as a mapping of text and numbers", got, "give plain values") from None
 
 

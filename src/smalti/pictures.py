@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from smalti import images
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
 from smalti.files import as_path
 
 FORMS = "a path, a Pillow picture, a uint8 array (h, w, c), a tensor (c, H, W) in [-1, 1], or a list of them"
@@ -56,7 +56,7 @@ def save_all(given: Any, folder: str | Path | Any, first: int | Any = 0) -> list
     if a name is taken.
     """
     if not isinstance(first, int) or first < 0:
-        raise UserError("a whole number from 0 for first", repr(first), "for example first=0")
+        raise UserError("a whole number from 0 for first", shown(first), "for example first=0")
     return images.save_all(_pillow(given), as_path(folder, "folder"), first)
 
 
@@ -68,8 +68,7 @@ def _pillow(given: Any) -> list[Image.Image]:
     if isinstance(given, np.ndarray):
         return _of_array(given)
     if isinstance(given, str | bytes | Path | dict) or not hasattr(given, "__iter__"):
-        got = f"{type(given).__name__} {str(given)[:40]}"
-        raise UserError("pictures to save", got, "give Pillow pictures, uint8 arrays or tensors")
+        raise UserError("pictures to save", shown(given), "give Pillow pictures, uint8 arrays or tensors")
     return [picture for one in given for picture in _pillow(one)]
 
 
@@ -78,7 +77,7 @@ def _of_tensor(given: Tensor) -> list[Image.Image]:
     is_known = pictures.is_floating_point() or pictures.dtype == torch.uint8
     if pictures.dim() != 4 or pictures.shape[1] not in (1, 3) or not is_known:
         remedy = "give floats in [-1, 1] or uint8; of codes what decode makes of them"
-        raise UserError("pictures (b, 3, H, W)", f"{given.dtype} {tuple(given.shape)}", remedy)
+        raise UserError("pictures (b, 3, H, W)", shown(given), remedy)
     # what a decoder gives may lie beyond [-1, 1]; it is clipped
     if pictures.is_floating_point():
         least, most = pictures.min().item(), pictures.max().item()
@@ -92,5 +91,5 @@ def _of_array(given: NDArray[Any]) -> list[Image.Image]:
     array = given[..., 0] if given.ndim == 3 and given.shape[-1] == 1 else given
     if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):
         remedy = "give uint8 with channels last, or a tensor in [-1, 1]"
-        raise UserError("pictures (h, w, 3) of uint8", f"{given.dtype} {given.shape}", remedy)
+        raise UserError("pictures (h, w, 3) of uint8", shown(given), remedy)
     return [Image.fromarray(array)]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from smalti.config import read_size, settings
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
 from smalti.sampling.choice import Choice
 
 OUTPUTS = ("pil", "tensor", "codes", "stream")
@@ -103,7 +103,7 @@ def whole(name: str, value: Any) -> Any:
         return operator.index(value)
     except TypeError:
         example = f"for example {name}={_WHOLE[name]}"
-        raise UserError(f"a whole number for {name}", repr(value)[:60], example) from None
+        raise UserError(f"a whole number for {name}", shown(value), example) from None
 
 
 def real(name: str, value: Any) -> Any:
@@ -115,9 +115,7 @@ def real(name: str, value: Any) -> Any:
             raise TypeError("text is no number")
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise UserError(
-            f"a number for {name}", repr(value)[:60], f"for example {name}={_REAL[name]}"
-        ) from None
+        raise UserError(f"a number for {name}", shown(value), f"for example {name}={_REAL[name]}") from None
 
 
 def sides(size: Any) -> tuple[int, int]:
@@ -132,7 +130,7 @@ def sides(size: Any) -> tuple[int, int]:
         found = 0, 0
     if min(found) < 1:
         expected = "a size as (height, width) in pixels, or one number"
-        raise UserError(expected, repr(size)[:60], "for example size=(256, 512)")
+        raise UserError(expected, shown(size), "for example size=(256, 512)")
     return found
 
 

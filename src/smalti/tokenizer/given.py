@@ -13,7 +13,7 @@ from torch import Tensor
 from smalti import images
 from smalti.conditions.map_files import one_hot, open_for
 from smalti.conditions.protocol import Codec
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
 from smalti.pictures import FORMS, check_range
 
 
@@ -35,8 +35,7 @@ def read_pictures(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"]:
         return _floats(tokenizer, given)
     if isinstance(given, str | Path | Image.Image):
         return open_for(tokenizer, given)
-    got = f"{type(given).__name__} {str(given)[:40]}"
-    raise UserError("a picture, or several", got, f"give {FORMS}")
+    raise UserError("a picture, or several", shown(given), f"give {FORMS}")
 
 
 def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
@@ -47,8 +46,7 @@ def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
     try:
         found = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
     except (TypeError, ValueError, RuntimeError):  # rows of unequal lengths, words, things
-        got = f"{type(given).__name__} {str(given)[:40]}"
-        raise UserError("codes (b, h, w)", got, "give what encode gave") from None
+        raise UserError("codes (b, h, w)", shown(given), "give what encode gave") from None
     is_whole = not found.is_floating_point() and not found.is_complex() and found.dtype != torch.bool
     if found.dim() not in (2, 3) or not is_whole:
         remedy = "give what encode gave, as whole numbers: .long()"
@@ -87,7 +85,7 @@ def _tensor(given: NDArray[Any]) -> Tensor:
     try:
         return torch.from_numpy(np.ascontiguousarray(given))
     except TypeError:  # words, things, or numbers that torch has no type for
-        raise UserError("a picture as an array", f"{given.dtype} {given.shape}", f"give {FORMS}") from None
+        raise UserError("a picture as an array", shown(given), f"give {FORMS}") from None
 
 
 def _floats(tokenizer: Codec, given: Tensor) -> Float[Tensor, "b c H W"]:
