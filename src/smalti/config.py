@@ -148,7 +148,7 @@ class _StrictLoader(yaml.SafeLoader):
     """A SafeLoader for which a key given twice is an error: plain YAML lets the last one win silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"the key {key} is given twice")

@@ -537,3 +537,18 @@ def test_keep_is_rounded_to_whole_rows(model, pixels, keep, rows):
     assert codes[:rows].equal(whole[:rows])
     drawn = model.complete(np.zeros_like(pixels), keep=0.0, label=0, seed=3, output="codes")[0]
     assert rows or codes.equal(drawn), "a row was kept"
+
+
+def test_facts_say_how_many_went_together(model):
+    (picture, _) = model.sample(num=2, label=0, micro_batch=2, parallel=3)
+    facts = json.loads(picture.info[images.FACTS])
+    assert (facts["micro_batch"], facts["parallel"], facts["stride"]) == (2, 3, 1)
+    (picture,) = model.sample(label=0, size=(8, 12), stride=2)
+    assert json.loads(picture.info[images.FACTS])["stride"] == 2
+
+
+def test_the_last_seed_there_is(model):
+    assert len(model.sample(num=2, label=0, seed=2**63 - 2)) == 2
+    with pytest.raises(UserError, match="for seed"):
+        model.sample(num=3, label=0, seed=2**63 - 2)
+    assert len(model.sample(num=1, label=0, seed=-(2**63))) == 1

@@ -85,6 +85,19 @@ def test_text_in_a_recipe_is_text(home):
     assert (found["batch"], found["pkeep"]) == (16, 0.9)
 
 
+def test_merged_keys_are_text_too(home):
+    Path("mine.yaml").write_text("kind: prior\ndata: {<<: {root: 2021}, kind: folder}\n")
+    assert config.read("mine.yaml", into=TrainingSettings)["data"] == {"root": "2021", "kind": "folder"}
+
+
+def test_the_kind_says_which_settings_are_meant(home):
+    """data.classes is a number for some kinds and a word for others; alone, the recipe's types decide."""
+    Path("mine.yaml").write_text("data: {kind: folder, classes: 007}\n")
+    assert config.read("mine.yaml", into=TrainingSettings)["data"]["classes"] == "007"
+    Path("mine.yaml").write_text("data: {kind: maps, classes: 007}\n")
+    assert config.read("mine.yaml", into=TrainingSettings)["data"]["classes"] == 7
+
+
 def test_a_size_is_written_as_for_the_option(home, photos, smalti_command):
     for number, word in enumerate(("size=16x24", "size=[16,24]")):
         words = ("train", recipe(TOKENIZER), "--data", photos, "--out", f"run{number}", word)
@@ -114,6 +127,9 @@ def test_a_size_is_written_as_for_the_option(home, photos, smalti_command):
         (["--recompute", "steps=1"], "write recompute=true"),
         (["--dat", "x"], "--data"),
         (["losses={l1: 1.0, l1: 2.0}"], "the key l1 is given twice"),
+        (["steps=3", "steps.more=1"], "steps.more, but steps is a value"),
+        (["steps=0", "stepz=3"], "got stepz; did you mean steps?"),
+        (["seed=!!python/object/apply:os.getcwd []"], "a value that YAML can read for seed"),
         (["tokenizer="], "expected a value for tokenizer, got none; give tokenizer=VALUE"),
     ],
 )
@@ -146,6 +162,16 @@ def test_a_key_given_twice_is_refused(home, smalti_command, text):
         config.load_yaml(Path("mine.yaml"))
     status, _, complaint = smalti_command("train", "mine.yaml", "--data", "x")
     assert (status, "is given twice" in complaint, "mine.yaml" in complaint) == (2, True, True)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["object/apply:os.getcwd []", "name:os.system", "object/new:type [a, [], {}]", "tuple [1]", "module:os"],
+)
+def test_yaml_runs_nothing(home, tag):
+    Path("mine.yaml").write_text(f"steps: !!python/{tag}\n")
+    with pytest.raises(smalti.UserError, match=r"YAML in mine\.yaml"):
+        config.load_yaml(Path("mine.yaml"))
 
 
 def test_nothing_follows_ctrl_c(monkeypatch, smalti_command):
