@@ -10,8 +10,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 # A room imports from groups before its own and from itself, never sideways or from a later one.
 FLOORS = [
     {"errors", "exif"},
-    {"config", "images", "leftovers", "memory", "precision"},
-    {"reading"},
+    {"config", "files", "images", "leftovers", "memory", "precision"},
+    {"reading", "pictures"},
     {"quantizers", "conditions", "orders"},
     {"losses", "priors"},
     {"tokenizer", "sampling", "data"},

@@ -19,11 +19,12 @@ def sample(model: Path, out: Path, device: str, precision: str, **options: Any) 
 
     Each picture is written as soon as its batch is drawn: 00000.png with the seed that --seed says, 00001.png
     with the next one. What is there when drawing is interrupted stays; the others are drawn from their seeds.
-    A map is scaled until it just covers the size, and its middle is taken; without a size its own is drawn.
+    A map is scaled until it just covers the size, and its middle is taken. What takes more than a minute says
+    how long.
 
     Example: smalti sample runs/photos-prior pictures --num 4 --label brick --size 64x512
     """
     new_folder(out)
     generator = load_generator(model, device, precision)
-    pictures = generator.sample(**drawing(fit_map(generator, options)))
+    pictures = generator.sample(**drawing(generator, fit_map(generator, options)))
     write(pictures, out, num=options["num"], seed=options["seed"])

@@ -82,6 +82,11 @@ class CoordinatesCondition:
         """The prefix itself: where a crop lies is not left to chance here."""
         return prefix
 
+    def count(self, value: Any) -> int | None:
+        """As many as there are parts, or planes of a tensor."""
+        is_one = value is None or (isinstance(value, Tensor) and value.dim() < 3)
+        return None if is_one or not hasattr(value, "__len__") else len(value)
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """What was given; of a tensor its shape."""
         if value is None or isinstance(value, Tensor):

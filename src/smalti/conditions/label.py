@@ -1,6 +1,6 @@
 """A class label: one token, the number of the class."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -45,7 +45,7 @@ class LabelCondition:
         return 1
 
     def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> SamePrompt:
-        """A class (its name or number) for all canvases, or a sequence or Int64 tensor of num of them.
+        """A class (its name or number) for all canvases, or a sequence, array or tensor of num of them.
 
         A class that is called 2 is given by 2 and by "2"; where none is, that is the number of one. `Numbers`
         are numbers alone. UserError for a label that is missing, unknown or out of range, and for another
@@ -67,14 +67,24 @@ class LabelCondition:
         """The prefix with a share `dropout` of the labels replaced by "no label"."""
         return self.hiding.hide(prefix, generator)
 
+    def count(self, value: Any) -> int | None:
+        """As many as there are labels in a sequence."""
+        given = _plain(value)
+        return len(given) if isinstance(given, list) else None
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """The labels as they were given."""
         return _each(value, num)
 
 
 def _each(value: Any, num: int) -> list[Any]:
-    value = value.of if isinstance(value, Numbers) else value
-    if isinstance(value, Tensor):
-        value = value.tolist()
-    one = isinstance(value, str) or not isinstance(value, Iterable)
-    return [value] * num if one else list(value)
+    given = _plain(value.of if isinstance(value, Numbers) else value)
+    return given if isinstance(given, list) else [given] * num
+
+
+def _plain(value: Any) -> Any:
+    """A label, or a list of labels, without numpy's and torch's types, which do not fit into a file."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return value
+    return [one.item() if hasattr(one, "item") else one for one in value]

@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from smalti.config import settings
 from smalti.data.protocol import Sample
 from smalti.errors import UserError
+from smalti.files import save_tensors
 
 FORMAT = 1
 INDEX = "index.json"
@@ -241,7 +242,7 @@ def _count(parts: list[dict[str, Tensor]]) -> int:
 def _save(parts: list[dict[str, Tensor]], path: Path) -> None:
     """To another name, then renamed: whoever looks sees a whole file or none."""
     fresh = path.with_name(f".{path.name}.new")
-    save_file({key: torch.cat([part[key] for part in parts]) for key in parts[0]}, fresh)
+    save_tensors({key: torch.cat([part[key] for part in parts]) for key in parts[0]}, fresh)
     fresh.replace(path)
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from smalti.config import Count, Positive, dump, parse, settings
 from smalti.errors import UserError
+from smalti.files import save_tensors
 from smalti.formats.compvis import network as networks
 from smalti.formats.compvis.tokenizer import SMALL, theirs
 from smalti.formats.layout import build, line, state_2021
@@ -112,11 +112,11 @@ def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor])
     without = [name for name in SMALL if _changes_nothing(model, state, name)]
     state = {name: tensor for name, tensor in state.items() if name.partition(".")[0] not in without}
     tensors = {naming.theirs(name): tensor for name, tensor in state.items()}
-    weights = {name: _linear(name, tensor).cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(weights, out / WEIGHTS, metadata={"format": "pt"})
-    alone = {name: tensor.cpu() for name, tensor in own_tensors(model).items()}
+    weights = {name: _linear(name, tensor) for name, tensor in tensors.items()}
+    save_tensors(weights, out / WEIGHTS, metadata={"format": "pt"})
+    alone = own_tensors(model)
     if alone:
-        save_file(alone, out / OUR_TENSORS)
+        save_tensors(alone, out / OUR_TENSORS)
     facts = {**_config(model.settings, network, without), OURS: {"settings": dump(model.settings)}}
     (out / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
 

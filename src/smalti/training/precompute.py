@@ -16,7 +16,7 @@ from smalti.data.folder import Folder
 from smalti.data.loader import Crops, Loader, collate
 from smalti.data.protocol import Batch
 from smalti.data.shards import ShardFacts, ShardWriter, begun_classes, is_shards
-from smalti.data.transforms import CropSettings
+from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
 from smalti.training import folders, holding, limits
@@ -27,7 +27,7 @@ from smalti.training.interrupts import Interrupts, stop
 class Encoding:
     """Which crops are encoded, and how."""
 
-    size: Positive | tuple[Positive, Positive]  # pixels of a crop: a side, or height and width
+    size: Size  # pixels of a crop: a side, or height and width
     crop: CropSettings = CropSettings()  # how crops are taken
     crops: Positive = 1  # random ones of every training picture; held-out pictures give one, the middle
     val: Path | None = None  # a folder held out
@@ -127,7 +127,7 @@ def _cut(batch: Batch, most: int) -> Batch:
 def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
     assert batch.images is not None, "a folder gives pictures"
     device: torch.device = tokenizer.last_layer.device
-    return tokenizer.encode(batch.images.to(device))
+    return tokenizer.encode(batch.images.to(device), is_checked=True)
 
 
 def _made(how: Encoding, train: Folder, val: Folder) -> dict[str, Any]:

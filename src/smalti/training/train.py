@@ -18,6 +18,7 @@ from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Reader
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
+from smalti.files import as_path
 from smalti.losses import perceptual
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
@@ -56,9 +57,9 @@ class Start:
 
 
 def train(
-    recipe: str | Path | None = None,
-    data: str | Path | None = None,
-    out: str | Path | None = None,
+    recipe: str | Path | Any = None,
+    data: str | Path | Any = None,
+    out: str | Path | Any = None,
     resume: bool = False,
     **overrides: Any,
 ) -> Path:
@@ -72,6 +73,10 @@ def train(
     setting init_from names a model to begin with: its weights, those of the critic beside it, and the
     settings that they fit.
     """
+    recipe, data, out = (
+        None if path is None else as_path(path, name)
+        for name, path in (("recipe", recipe), ("data", data), ("out", out))
+    )
     folder = RunFolder(_root(recipe, out, resume))
     if processes.rank() == 0:
         folder.clear() if resume else folder.check_new()
@@ -127,9 +132,9 @@ def _root(recipe: str | Path | None, out: str | Path | None, resume: bool) -> Pa
 def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]) -> Start:
     """A run that begins."""
     assert recipe is not None, "without a recipe a run goes on"
-    mapping = config.read(recipe, {**_place(recipe, data), **overrides})
+    mapping = config.read(recipe, {**_place(recipe, data), **overrides}, TrainingSettings)
     path = mapping.get(beginning.KEY)
-    begun = None if path is None else Beginning.read(Path(path))
+    begun = None if path is None else Beginning.read(as_path(path, beginning.KEY))
     mapping = beginning.settle(folders.all_pictures(mapping, overrides), overrides, begun)
     # whatever the classes are, first of all: to look for the data takes long on some disks
     config.parse(_with_classes(mapping, lambda _: ["any"]), TrainingSettings)
@@ -216,7 +221,7 @@ def _place(recipe: str | Path, data: str | Path | None) -> dict[str, Any]:
     """What `data` says in a recipe's words; keys that the recipe has for data of another kind go."""
     if data is None:
         return {}
-    given = config.read(recipe).get("data")
+    given = config.read(recipe, into=TrainingSettings).get("data")
     given = given if isinstance(given, dict) else {}
     files = given["kind"] if given.get("kind", "shards") != "shards" else "folder"
     place = {"kind": "shards" if is_shards(Path(data)) else files, "root": str(data)}
