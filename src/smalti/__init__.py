@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from smalti.errors import UserError
     from smalti.generator import Generator
-    from smalti.images import save_all
     from smalti.library import load, save
+    from smalti.pictures import save_all
     from smalti.tokenizer import Tokenizer
     from smalti.training.train import train
 
@@ -23,7 +23,7 @@ _HOME = {  # public name -> module: imported when asked for: `import smalti` is 
     "UserError": "smalti.errors",
     "load": "smalti.library",
     "save": "smalti.library",
-    "save_all": "smalti.images",
+    "save_all": "smalti.pictures",
     "train": "smalti.training.train",
 }
 

@@ -1,12 +1,23 @@
 """Typed settings: YAML and key=value in, checked frozen dataclasses out, one-line errors."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import yaml
 from annotated_types import Ge, Gt, Le
@@ -35,13 +46,14 @@ def settings(cls: type[T]) -> type[T]:
     return dataclass(frozen=True, kw_only=True)(cls)
 
 
-def read(recipe: str | Path, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read(recipe: str | Path, changes: Mapping[str, Any] | None = None, into: Any = None) -> dict[str, Any]:
     """A recipe's mapping with changes laid over it, not yet checked: give it to `parse`.
 
     recipe: the path of a YAML file, or the name of one that ships with the package.
-    changes: key -> value, keys with dots for nested ones.
+    changes: key -> value, keys with dots for nested ones. into: what `parse` will build of it, as `load_yaml`
+    takes it.
     """
-    mapping = load_yaml(find_recipe(recipe))
+    mapping = load_yaml(find_recipe(recipe), into)
     lay(changes or {}, mapping)
     return mapping
 
@@ -52,9 +64,32 @@ def lay(changes: Mapping[str, Any], mapping: dict[str, Any]) -> None:
         _put(mapping, key, value)
 
 
-def overrides(words: Iterable[str]) -> dict[str, Any]:
-    """Changes from the command line: `key=value` words, values read as YAML."""
-    return dict(_split(word) for word in words)
+def overrides(words: Sequence[str], into: Any = None) -> dict[str, Any]:
+    """Changes from the command line: `key=value` words.
+
+    into: the settings that they change. Where these want text, a value is text as it was typed, as 2021, on
+    or a: b; else it is read as YAML. UserError for words of another form.
+    """
+    for index, word in enumerate(words):
+        _refuse_spaces(word, words[index - 1 : index], words[index + 1 : index + 2])
+    return dict(_split(word, into) for word in words)
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Height and width in pixels from HxW, or from one number, a square; UserError for other text."""
+    found = text.lower().split("x")
+    if len(found) > 2 or not all(side.isdecimal() and int(side) > 0 for side in found):
+        raise UserError("a size as HxW in pixels", text, "write for example 256x1024")
+    return int(found[0]), int(found[-1])
+
+
+def keys(into: Any) -> list[str]:
+    """Every key of settings, those below others with dots."""
+    found: list[str] = []
+    for member in _classes(into):
+        for key, hint in get_type_hints(member).items():
+            found += [key, *(f"{key}.{below}" for below in keys(hint))]
+    return list(dict.fromkeys(found))
 
 
 def find_recipe(recipe: str | Path) -> Path:
@@ -76,10 +111,14 @@ def recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping. Names no class, runs nothing, refuses a key given twice."""
+def load_yaml(path: Path, into: Any = None) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping. Names no class, runs nothing, refuses a key given twice.
+
+    into: the settings that are to be built of it. Where they want text, what stands there is text: a name
+    2021 or on is no number and no truth value.
+    """
     try:
-        mapping = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        mapping = _load(path.read_text(encoding="utf-8"), [into])
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise UserError(f"YAML in {path}", " ".join(str(problem).split()), "mend the file") from None
     if not isinstance(mapping, dict):
@@ -117,21 +156,128 @@ class _StrictLoader(yaml.SafeLoader):
     """A SafeLoader for which a key given twice is an error: plain YAML lets the last one win silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"the key {key} is given twice")
         return super().construct_mapping(node, deep=deep)
 
 
-def _split(word: str) -> tuple[str, Any]:
+# YAML 1.1 takes 1e-4 for a word: its numbers have a point
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+_TEXT, _NULL, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "merge"))
+
+
+def _load(text: str, hints: list[Any]) -> Any:
+    """What a YAML text holds; hints: the types that it may become."""
+    loader = _StrictLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _as_text(node, hints)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _as_text(node: yaml.Node, hints: list[Any]) -> None:
+    """Mark as text what is to become text, before YAML takes it for a number, a truth value or nothing."""
+    kinds = [kind for hint in hints for kind in _alternatives(hint)]
+    if not kinds:  # ends also where a node holds itself
+        return
+    if isinstance(node, yaml.ScalarNode) and _is_text(kinds):
+        if node.tag != _NULL or NoneType not in kinds:
+            node.tag = _TEXT
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            _as_text(child, [hint for kind in kinds for hint in _element(kind, index)])
+    elif isinstance(node, yaml.MappingNode):
+        told = next((value.value for key, value in node.value if key.value == "kind"), None)
+        named = [kind for kind in kinds if is_dataclass(kind) and _tag(kind) == told]
+        for key, value in node.value:
+            _as_text(key, [get_args(kind)[0] for kind in kinds if get_origin(kind) is dict])
+            below = kinds if key.tag == _MERGE else _below(named or kinds, key.value)
+            _as_text(value, below)
+
+
+def _below(kinds: Sequence[Any], key: Any) -> list[Any]:
+    """The types that what stands under a key may have."""
+    found = [
+        hint
+        for kind in kinds
+        if is_dataclass(kind)
+        for name, hint in get_type_hints(kind).items()
+        if name == key
+    ]
+    return found + [get_args(kind)[1] for kind in kinds if get_origin(kind) is dict]
+
+
+def _element(kind: Any, index: int) -> list[Any]:
+    """The type of an element of a tuple or a list; none for other types."""
+    if get_origin(kind) not in (tuple, list):
+        return []
+    members = get_args(kind)
+    return list(members[:1] if members[1:] in ((), (...,)) else members[index : index + 1])
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """The members of a union; a type alone is one."""
+    hint = _bare(hint)
+    if get_origin(hint) not in (Union, UnionType):
+        return [hint]
+    return [kind for member in get_args(hint) for kind in _alternatives(member)]
+
+
+def _is_text(kinds: Iterable[Any]) -> bool:
+    """Whether all of some types, None aside, are text: str, a path, or one of some words."""
+    wanted = [kind for kind in kinds if kind is not NoneType]
+    words = [
+        get_origin(kind) is Literal and all(isinstance(one, str) for one in get_args(kind)) for kind in wanted
+    ]
+    return bool(wanted) and all(kind in (str, Path) or word for kind, word in zip(wanted, words, strict=True))
+
+
+def _refuse_spaces(word: str, before: Sequence[str], after: Sequence[str]) -> None:
+    """UserError for `batch = 4`, however the spaces cut it."""
+    if word.startswith("="):
+        parts = [*before, word, *(after if word == "=" else ())]
+    elif word.endswith("=") and after and "=" not in after[0]:
+        parts = [word, *after]
+    else:
+        return
+    raise UserError("key=value with no spaces around =", " ".join(parts), f"write {''.join(parts)}")
+
+
+def _split(word: str, into: Any) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
     if not equals or not key:
         raise UserError("key=value", word, "write for example steps=2000")
+    hints = [into]
+    for part in key.split("."):
+        hints = _below([kind for hint in hints for kind in _alternatives(hint)], part)
+    kinds = [kind for hint in hints for kind in _alternatives(hint)]
+    if _is_text(kinds):
+        return key, _typed(key, value, NoneType in kinds)
     try:
-        return key, yaml.load(value, Loader=_StrictLoader)
-    except yaml.YAMLError:
-        raise UserError(f"a value that YAML can read for {key}", value, "put it in quotes") from None
+        return key, _load(value, hints)
+    except yaml.YAMLError as problem:
+        got = f"{value} ({getattr(problem, 'problem', None) or problem})"
+        raise UserError(
+            f"a value that YAML can read for {key}", got, "mend it, or put it in quotes"
+        ) from None
+
+
+def _typed(key: str, value: str, optional: bool) -> str | None:
+    """Text as it was typed, but for quotes around it; what YAML calls null where nothing may stand."""
+    if optional and value in ("", "~", "null", "Null", "NULL"):
+        return None
+    if not value:
+        raise UserError(f"a value for {key}", "none", f"give {key}=VALUE")
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
 
 
 def _put(mapping: dict[str, Any], key: str, value: Any) -> None:
@@ -192,14 +338,18 @@ def _members(hint: Any) -> list[Any]:
     return [member for member in map(_bare, get_args(_bare(hint))) if is_dataclass(member)]
 
 
+def _classes(hint: Any) -> list[Any]:
+    """The settings class that a type is, or those of a union."""
+    return [kind for kind in _alternatives(hint) if is_dataclass(kind)]
+
+
 def _tag(member: Any) -> Any:
     kinds = [field.default for field in fields(member) if field.name == "kind"]
     return kinds[0] if kinds else None
 
 
 def _keys(holder: Any) -> list[str]:
-    members = [holder] if is_dataclass(holder) else _members(holder)
-    return [field.name for member in members for field in fields(member)]
+    return [field.name for member in _classes(holder) for field in fields(member)]
 
 
 def _did_you_mean(name: str, known: Iterable[str], full: str | None = None) -> str | None:

@@ -2,6 +2,7 @@
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 
 class UserError(Exception):
@@ -27,6 +28,15 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return "expected {}, got {}; {}".format(*self.args)
+
+
+def shown(value: Any) -> str:
+    """A value that came, for `got`: in one line, its type beside what does not tell it, and not at length."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{type(value).__name__} {value.dtype} {tuple(value.shape)}"
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return text if isinstance(value, str | int | float | None) else f"{type(value).__name__} {text}"
 
 
 def optional(module: str, *, extra: str) -> ModuleType:

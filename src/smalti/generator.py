@@ -1,9 +1,11 @@
 """What a user holds: a tokenizer, a condition and a prior that lay new pictures together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -20,15 +22,15 @@ from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.protocol import Local, Prior, Scope
-from smalti.reading.pixels import PixelReading, from_pil, open_pixels
+from smalti.reading.pixels import PixelReading
 from smalti.reading.writing import FileValues, file_values, to_pil
 from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import Choice
 from smalti.sampling.draw import check, draw, together
 from smalti.sampling.guidance import Scorer
-from smalti.sampling.request import Request
+from smalti.sampling.request import OPTIONS, Request, real, sides, unknown
 from smalti.tokenizer import Tokenizer
+from smalti.tokenizer.given import read_codes, read_pictures
 from smalti.tokenizer.use import in_use
 
 BATCH = 16  # pictures together unless micro_batch says otherwise: bounds the memory of caches
@@ -86,56 +88,60 @@ class Generator(nn.Module):
             raise UserError(expected, got, "cut the codes or the pictures to the training crop")
         return codes.flatten(1)[:, self.order]
 
-    def logits(self, codes: Int64[Tensor, "b h w"], **condition: Any) -> Float[Tensor, "b n v"]:
+    def logits(self, codes: Int64[Tensor, "b h w"] | Any, **condition: Any) -> Float[Tensor, "b n v"]:
         """Scores of the codes of training crops, n = h w places in the prior's own order (teacher forcing).
 
         Row i scores code i given the codes before it in that order and the condition. v may be more than the
         codebook holds, for models whose prefix and codes share one table.
         """
-        prompt = self._prompt(condition, num=len(codes), grid=self.settings.grid)
+        laid = read_codes(self.tokenizer, codes)
+        prompt = self._prompt(condition, num=len(laid), grid=self.settings.grid)
         with in_use(self):
-            return self._score(codes, prompt)[1]
+            return self._score(laid, prompt)[1]
 
-    def nats_per_token(
-        self, images_or_codes: Float[Tensor, "b c H W"] | Int64[Tensor, "b h w"], **condition: Any
-    ) -> float:
-        """Mean of -ln p(code | condition, codes before it), over pictures in [-1, 1] or over their codes.
+    def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
+        """Mean of -ln p(code | condition, codes before it), over pictures or over their codes.
 
-        Pictures and codes are of the size of a training crop. A model that has learned nothing gives
+        images_or_codes: pictures as `Tokenizer.pictures` takes them, or codes (b h w), whole numbers of more
+        than a byte; both of the size of a training crop. A model that has learned nothing gives
         ln(codebook_size).
         """
-        pictures = images_or_codes
+        read = read_codes if _are_codes(images_or_codes) else read_pictures
+        pictures = read(self.tokenizer, images_or_codes)
         prompt = self._prompt(condition, num=len(pictures), grid=self.settings.grid)
         total, tokens = 0.0, len(pictures) * len(self.order)
         with in_use(self):
             for rows in split(len(pictures), BATCH, self.order.device, padded=False):
                 part = pictures[rows.to(pictures.device)]
-                codes = self.tokenizer.encode(part.to(rows.device)) if part.is_floating_point() else part
+                codes = part.to(rows.device)
+                if codes.is_floating_point():
+                    codes = self.tokenizer.encode(codes, is_checked=True)
                 sequence, scores = self._score(codes, prompt.take(rows))
                 total += F.cross_entropy(scores.float().mT, sequence, reduction="sum").item()
         return total / tokens
 
     def sample(
         self,
-        num: int = 1,
-        size: tuple[int, int] | None = None,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance: float = 1.0,
-        stride: int = 1,
-        output: str = "pil",
-        min_p: float | None = None,
-        micro_batch: int | None = None,
-        parallel: int = 1,
-        progress: bool = False,
+        num: int | Any = None,
+        size: tuple[int, int] | int | str | Any = None,
+        seed: int | Any = 0,
+        temperature: float | Any = 1.0,
+        top_k: int | Any = None,
+        top_p: float | Any = None,
+        guidance: float | Any = 1.0,
+        stride: int | Any = 1,
+        output: str | Any = "pil",
+        min_p: float | Any = None,
+        micro_batch: int | Any = None,
+        parallel: int | Any = 1,
+        progress: bool | Callable[[int, int], object] | Any = False,
         **condition: Any,
     ) -> Any:
         """Draw num new pictures; picture i uses seed + i and does not depend on the others.
 
-        size: (height, width) in pixels, multiples of the factor, from the training crop up (any with a prior
-        of kind neighbourhood); None: that crop.
+        num: None is one, or as many as there are values in the sequence that is given as the condition.
+        size: (height, width) in pixels, or one number for both; multiples of the factor, from the training
+        crop up (any with a prior of kind neighbourhood); None: that crop.
         temperature, top_k, top_p, min_p: see `Choice`; greedy is top_k=1.
         guidance: s in u + s (c - u); 1 is off, above 1 keeps closer to the condition.
         stride: cells by which the window moves over a canvas larger than the training crop, from 1, the rule
@@ -153,78 +159,65 @@ class Generator(nn.Module):
         at once anyway); the same pictures up to rounding, also with micro_batch. 1 is off. It pays for
         pictures drawn singly (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained
         prior on a CPU. With 8 pictures together nothing was won: a pass goes as far as the slowest of them.
-        progress: show a bar with rate and time left, on stderr.
+        progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
+        are laid: how many there are in all, and how many more are laid.
         """
-        grid = self._grid(self.crop_size if size is None else size)
-        request = Request(
-            num=num,
-            seed=seed,
-            choice=Choice(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
-            guidance=guidance,
-            stride=stride,
-            micro_batch=micro_batch,
-            parallel=parallel,
-            output=output,
-            progress=progress,
-        )
+        asked = {"num": self._num(num, condition), "seed": seed, "temperature": temperature, "top_k": top_k}
+        asked |= {"top_p": top_p, "guidance": guidance, "stride": stride, "output": output, "min_p": min_p}
+        asked |= {"micro_batch": micro_batch, "parallel": parallel, "progress": progress}
+        request = Request.of(asked)
+        grid = self._grid(self.crop_size if size is None else sides(size))
         request.check_room(grid, self.tokenizer.factor)
         none = torch.zeros(grid, dtype=torch.bool)
         return self._answer(request, self.order.new_zeros(1, *grid), none, condition)
 
     def complete(
         self,
-        image: Image.Image | str | Path | Float[Tensor, "*one c H W"],
-        keep: float = 0.5,
-        num: int = 1,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance: float = 1.0,
-        stride: int = 1,
-        output: str = "pil",
-        min_p: float | None = None,
-        micro_batch: int | None = None,
-        parallel: int = 1,
-        progress: bool = False,
+        image: Image.Image | str | Path | Tensor | Any,
+        keep: float | Any = 0.5,
+        num: int | Any = None,
+        seed: int | Any = 0,
+        temperature: float | Any = 1.0,
+        top_k: int | Any = None,
+        top_p: float | Any = None,
+        guidance: float | Any = 1.0,
+        stride: int | Any = 1,
+        output: str | Any = "pil",
+        min_p: float | Any = None,
+        micro_batch: int | Any = None,
+        parallel: int | Any = 1,
+        progress: bool | Callable[[int, int], object] | Any = False,
         **condition: Any,
     ) -> Any:
         """Keep the upper part of a picture and draw the rest num times; other arguments as in `sample`.
 
-        image: a file, a Pillow picture, or one picture as a tensor in [-1, 1]; its sides are multiples of the
-        factor, from the training crop up.
+        image: one picture as `Tokenizer.pictures` takes it; its sides are multiples of the factor, from the
+        training crop up.
         keep: share of its rows of cells, rounded to whole ones, that keep the codes which the whole picture
         has; they come back as their codes tell them.
         """
-        request = Request(
-            num=num,
-            seed=seed,
-            choice=Choice(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p),
-            guidance=guidance,
-            stride=stride,
-            micro_batch=micro_batch,
-            parallel=parallel,
-            output=output,
-            progress=progress,
-        )
-        if not 0 <= keep <= 1:
+        asked = {"num": self._num(num, condition), "seed": seed, "temperature": temperature, "top_k": top_k}
+        asked |= {"top_p": top_p, "guidance": guidance, "stride": stride, "output": output, "min_p": min_p}
+        asked |= {"micro_batch": micro_batch, "parallel": parallel, "progress": progress}
+        request = Request.of(asked)
+        share = real("keep", keep)
+        if not 0 <= share <= 1:
             raise UserError("a share of rows in [0, 1] for keep", str(keep), "for example keep=0.5")
-        picture = _open(image, self.tokenizer.settings.pixels).to(self.order.device)
+        picture = self.tokenizer.pictures(image)
+        if len(picture) != 1:
+            remedy = "complete pictures one after the other"
+            raise UserError("one picture (c H W)", f"{len(picture)} of them", remedy)
         grid = self._grid((picture.shape[2], picture.shape[3]))
         request.check_room(grid, self.tokenizer.factor)
         known = torch.zeros(grid, dtype=torch.bool)
-        known[: round(keep * grid[0])] = True
+        known[: round(share * grid[0])] = True
         with request.needed(1, grid, self.tokenizer.factor):
-            start = self.tokenizer.encode(picture)
+            start = self.tokenizer.encode(picture, is_checked=True)
         return self._answer(request, start, known, condition)
 
     def _score(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
-        """Codes of training crops in the prior's order, and scores at each place; UserError for no codes."""
-        codes, size = codes.to(self.order.device), self.tokenizer.codebook_size
-        if ((codes < 0) | (codes >= size)).any():
-            got = f"{codes.min().item()} to {codes.max().item()}"
-            raise UserError(f"codes from 0 to {size - 1}", got, "encode with this model's tokenizer")
-        sequence = self.sequence(codes)
+        """Codes of training crops in the prior's order, and scores at each place."""
+        sequence = self.sequence(codes.to(self.order.device))
         return sequence, self.prior(sequence, prompt.window(0, 0, *self.settings.grid))
 
     @property
@@ -263,13 +256,23 @@ class Generator(nn.Module):
         height, width = self.settings.grid
         return min(height, grid[0]), min(width, grid[1])
 
-    def _prompt(self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int]) -> Prompt:
-        """The condition, encoded; a missing or wrong value is an error of the condition itself."""
+    def _num(self, num: Any, condition: Mapping[str, Any]) -> Any:
+        """How many pictures: as many as are asked for, or as there are values of the condition."""
+        if num is not None:
+            return num
+        return self.condition.count(condition.get(self.condition.argument or "")) or 1
+
+    def _prompt(
+        self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int], options: Sequence[str] = ()
+    ) -> Prompt:
+        """The condition, encoded; a missing or wrong value is an error of the condition itself.
+
+        options: of the method, beside the condition.
+        """
         name = self.condition.argument
-        others = [f"{other}=" for other in condition if other != name]
-        if others:
-            takes = "no condition" if name is None else f"{name}= as its only condition"
-            raise UserError(f"options of this method; this model takes {takes}", others[0], "leave it out")
+        for other in condition:
+            if other != name:
+                raise unknown(other, options, name)
         value = condition.get(name) if name else None
         return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
 
@@ -278,7 +281,7 @@ class Generator(nn.Module):
         grid = (known.shape[0], known.shape[1])
         check(request, self.prior, grid, self.settings.grid, self.tokenizer.factor)
         with request.needed(1, grid, self.tokenizer.factor):
-            prompt, null = self._prompt(condition, num=request.num, grid=grid), None
+            prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
             if request.guidance != 1:
                 null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
         parts = self._parts(request, start, known, prompt, null)
@@ -306,7 +309,8 @@ class Generator(nn.Module):
         size = request.micro_batch or max(1, BATCH // together(self.prior, grid, window, **moves))
         batches = _split(request, request.num, size, start.device)
         total = known.numel() * sum(map(len, batches))
-        with tqdm(total=total, disable=not request.progress, unit=" cells") as bar:
+        told = request.progress if callable(request.progress) else None
+        with tqdm(total=total, disable=request.progress is not True, unit=" cells") as bar:
             for number, rows in enumerate(batches):
                 canvas = Canvas(
                     codes=start.expand(len(rows), -1, -1),
@@ -317,7 +321,7 @@ class Generator(nn.Module):
                     **moves,
                     choice=request.choice,
                     parallel=request.parallel,
-                    progress=bar.update,
+                    progress=partial(told, total) if told else bar.update,
                 )
                 scorer = Scorer(
                     self.prior,
@@ -376,14 +380,10 @@ def _with_facts(
         yield picture
 
 
-def _open(image: Any, how: PixelReading | None) -> Float[Tensor, "1 c H W"]:
-    """One picture in [-1, 1], from a file, from Pillow or as a tensor."""
-    if isinstance(image, str | Path):
-        return images.to_float(open_pixels(image, how))[None]
-    if isinstance(image, Image.Image):
-        return images.to_float(from_pil(image, how))[None]
-    pixels: Tensor = image if image.dim() == 4 else image[None]
-    if pixels.dim() != 4 or len(pixels) != 1:
-        remedy = "complete pictures one after the other"
-        raise UserError("one picture (c H W)", f"a tensor {tuple(image.shape)}", remedy)
-    return pixels
+def _are_codes(given: Any) -> bool:
+    """Whether whole numbers are codes: those of one byte are pictures."""
+    if isinstance(given, np.ndarray):
+        return given.dtype.kind in "iu" and given.dtype != np.uint8
+    if not isinstance(given, Tensor):
+        return False
+    return not given.is_floating_point() and given.dtype not in (torch.uint8, torch.bool)

@@ -20,24 +20,43 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from smalti import config, leftovers, precision
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
+from smalti.files import as_path, save_tensors
 from smalti.generator import Generator, GeneratorSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
 CONFIG, WEIGHTS, TOKENIZER, CONDITION = "config.json", "model.safetensors", "tokenizer", "condition"
 CRITIC = "critic.safetensors"
+_OURS = ("settings.yaml", "model", "index.json")  # in a run folder or a folder of token shards
+_MARKS = (  # in other programs' folders that have no config.json
+    *(
+        "*.safetensors",
+        "*.ckpt",
+        "*.pt",
+        "*.pth",
+        "*.bin",
+        "*.msgpack",
+        "*.gguf",
+        "*.onnx",
+        "*.h5",
+        "*.keras",
+    ),
+    *("*.npz", "*.pb", "*.distcp", "*.data-?????-of-?????", "*.index.json", "model_index.json", ".metadata"),
+    *("zero_to_fp32.py", "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", ".zarray", "*/.zarray"),
+    *("*/_METADATA", "*/manifest.ocdbt", "vae/config.json", "vqvae/config.json", "movq/config.json"),
+)
 _YOUNGER = {"pixels", "labels"}  # settings that the first model folders lack
 
 
 def load(
-    path: str | Path,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | str = torch.float32,
+    path: str | Path | Any,
+    device: str | torch.device | Any = "cpu",
+    dtype: torch.dtype | str | Any = torch.float32,
 ) -> Tokenizer | Generator:
     """A model from its model folder, or from a run folder (its newest good model), ready to use.
 
@@ -50,44 +69,49 @@ def load(
     """
     _check_device(device)
     dtype = precision.parse(dtype)
-    folder = find(Path(path))
+    folder = find(as_path(path, "path"))
     facts = read_config(folder)
     weights = _read_weights(folder / WEIGHTS)
     model = _build(folder, facts, load)
     _check_shapes(_network(model), {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
     _network(model).load_state_dict(weights)
     model.fingerprint = facts["fingerprint"]
+    if isinstance(model, Tokenizer):
+        model.provenance = _provenance(folder, facts)
     _keep_in(model, dtype, torch.device(device))
     return model.eval().to(device)
 
 
 def save(
-    model: Tokenizer | Generator,
-    folder: str | Path,
-    provenance: Mapping[str, Any] | None = None,
+    model: Tokenizer | Generator | Any,
+    folder: str | Path | Any,
+    provenance: Mapping[str, Any] | Any = None,
     critic: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a model folder, whole or not at all; a folder that stands there is replaced.
 
     provenance: what is worth knowing about where the model came from (recipe, steps, data, source file).
     critic: the tensors of the critic that a tokenizer was trained against, where training is to go on.
-    Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost.
+    Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost, and where
+    something else than a model folder stands.
     """
+    if not isinstance(model, Tokenizer | Generator):
+        raise UserError("a Tokenizer or a Generator to save", shown(model), "smalti.save(model, folder)")
     kept = {part.dtype for part in (model, *_parts(model).values())}
     if kept != {torch.float32}:
         got = f"one kept in {' and '.join(sorted(map(precision.name, kept)))}"
         raise UserError(
             "a model with its weights as trained, in fp32", got, "load it without dtype=, then save"
         )
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     recover(folder)
+    _check_replaceable(folder)
+    facts = _plain(provenance or {})
     fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
     fresh.mkdir(parents=True)
-    _write(model, fresh, dict(provenance or {}))
+    _write(model, fresh, facts)
     if critic:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in critic.items()}, fresh / CRITIC
-        )
+        save_tensors(critic, fresh / CRITIC)
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
@@ -101,6 +125,21 @@ def recover(folder: Path) -> None:
         whole.rename(folder)
     for what in ("new", "old"):
         leftovers.clear(folder.parent, f".{glob.escape(folder.name)}.{what}-*")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """UserError where what stands there is neither a model folder nor nothing: all else would be lost."""
+    is_empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_empty and (not (folder / CONFIG).is_file() or is_foreign(folder)):
+        raise UserError("a folder that is new, empty or a model's", f"{folder}", "choose another folder")
+
+
+def _plain(provenance: Any) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(dict(provenance))))
+    except (TypeError, ValueError) as problem:
+        got = f"{shown(provenance)} ({problem})"
+        raise UserError("provenance as a mapping of text and numbers", got, "give plain values") from None
 
 
 def load_critic(path: Path) -> dict[str, Tensor]:
@@ -144,8 +183,11 @@ def is_foreign(path: Path) -> bool:
         return True
     try:
         facts = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except ValueError:
         return False
+    except OSError:
+        ours = any((path / name).exists() for name in _OURS)
+        return not ours and any(any(path.glob(mark)) for mark in _MARKS)
     return isinstance(facts, dict) and not {"format", "kind", "fingerprint"} & facts.keys()
 
 
@@ -219,6 +261,14 @@ def fingerprint(model: Tokenizer | Generator) -> str:
     return _digest(_settings(model), _weights(model), _part_fingerprints(model))
 
 
+def _provenance(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model folder says of its making; the data of an older one are in its run's settings alone."""
+    found, run = dict(facts.get("provenance", {})), folder.parent / "settings.yaml"
+    if "data" not in found and folder.name == "model" and run.is_file():
+        found |= {name: value for name, value in config.load_yaml(run).items() if name == "data"}
+    return found
+
+
 def _keep_in(
     model: Tokenizer | Generator, dtype: torch.dtype | Literal["auto"], device: torch.device
 ) -> None:
@@ -266,17 +316,17 @@ def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any
         "fingerprint": _digest(_settings(model), weights, _part_fingerprints(model)),
         "provenance": provenance,
     }
-    save_file(weights, folder / WEIGHTS)
+    save_tensors(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
     for name, tokenizer in _parts(model).items():
         (folder / name).mkdir()
-        _write(tokenizer, folder / name, {})
+        _write(tokenizer, folder / name, dict(tokenizer.provenance))
 
 
-def _check_device(device: str | torch.device) -> None:
+def _check_device(device: Any) -> None:
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as problem:  # torch raises one or the other
+    except (RuntimeError, AssertionError, TypeError) as problem:  # torch raises one or the other
         got = f"{device} ({str(problem).splitlines()[0]})"
         raise UserError("a device that torch can use on this machine", got, "device=cpu") from None
 

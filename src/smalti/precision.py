@@ -41,7 +41,7 @@ def name(dtype: torch.dtype) -> str:
     return next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
 
 
-def parse(asked: torch.dtype | str) -> torch.dtype | Literal["auto"]:
+def parse(asked: torch.dtype | str | Any) -> torch.dtype | Literal["auto"]:
     """A type by its name here, or one of torch; UserError for another word, and for whole numbers."""
     if asked == "auto":
         return "auto"

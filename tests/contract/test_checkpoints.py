@@ -51,7 +51,7 @@ def test_one_that_failed_half_way_is_not_seen(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "save_file", full_disk)
+        patched.setattr(checkpoints, "save_tensors", full_disk)
         with pytest.raises(OSError, match="No space"):
             checkpoints.write(tmp_path, checkpoint(2), keep=2)
     assert checkpoints.latest(tmp_path) == tmp_path / "step-00000001"

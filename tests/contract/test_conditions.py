@@ -6,6 +6,7 @@ from tiny import NETWORK
 
 from smalti import config
 from smalti.conditions import CONDITIONS, ConditionSettings
+from smalti.conditions.coordinates import Part
 from smalti.conditions.label import LabelCondition, LabelSettings
 from smalti.conditions.none import NoCondition, NoConditionSettings
 from smalti.errors import UserError
@@ -82,10 +83,15 @@ def test_a_prefix_for_every_canvas_and_window(case, window):
 
 def test_one_value_for_each_canvas(case):
     condition, value = case
-    if value is None:
+    if condition.argument is None:
+        assert condition.encode(None, num=2, **PLACE).window(0, 1, 2, 2).tolist() == [[5], [5]]
+        with pytest.raises(UserError, match=r"no condition: .* got \[None, None\]"):
+            condition.encode([None, None], num=2, **PLACE)
         return
+    value = Part(1, 2, 9, 8) if condition.argument == "coordinates" else value
     together = condition.encode([value, value], num=2, **PLACE)
-    assert together.window(0, 1, 2, 2).equal(condition.encode(value, num=2, **PLACE).window(0, 1, 2, 2))
+    one = [value] if condition.argument == "coordinates" else value
+    assert together.window(0, 1, 2, 2).equal(condition.encode(one, num=2, **PLACE).window(0, 1, 2, 2))
     with pytest.raises(UserError, match=r"one .*, or 3 of them, got 2"):
         condition.encode([value, value], num=3, **PLACE)
 

@@ -110,6 +110,9 @@ def test_ours_there(theirs, tmp_path):
     back, report = type(theirs).from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
     check_equal(back.eval(), tokenizer)
+    config = json.loads((tmp_path / "out" / ours.CONFIG).read_text())
+    del config["_smalti"]  # by their words alone
+    (tmp_path / "out" / ours.CONFIG).write_text(json.dumps(config))
     again = imported(tmp_path / "out")
     assert again.settings == tokenizer.settings
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), tokenizer.parameters(), strict=True))
@@ -153,9 +156,29 @@ def test_configs_that_do_not_fit(changes, words, tmp_path):
         imported(tmp_path)
 
 
-def test_kl_without_its_small_convolutions(tmp_path):
-    build(AutoencoderKL, use_quant_conv=False, use_post_quant_conv=False).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="use_quant_conv"):
+@pytest.mark.parametrize("with_config", [True, False], ids=["config", "shapes"])
+@pytest.mark.parametrize(("before", "behind"), [(False, False), (False, True), (True, False)])
+def test_kl_without_its_small_convolutions(before, behind, with_config, tmp_path):
+    """17: they are read as ones that change nothing, and not written."""
+    sizes = {"block_out_channels": (32, 64, 64), "norm_num_groups": 32}
+    theirs = build(AutoencoderKL, use_quant_conv=before, use_post_quant_conv=behind, **sizes)
+    theirs.save_pretrained(tmp_path)
+    if not with_config:
+        (tmp_path / ours.CONFIG).unlink()
+    model = imported(tmp_path)
+    check_equal(theirs, model)
+    (tmp_path / "out").mkdir()
+    ours.write(model, tmp_path / "out", {})
+    first, second = (load_file(folder / ours.WEIGHTS) for folder in (tmp_path, tmp_path / "out"))
+    assert first.keys() == second.keys()
+    check_equal(AutoencoderKL.from_pretrained(tmp_path / "out"), model)
+
+
+def test_a_convolution_that_the_config_denies(tmp_path):
+    build(AutoencoderKL).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / ours.CONFIG).read_text())
+    (tmp_path / ours.CONFIG).write_text(json.dumps(config | {"use_quant_conv": False}))
+    with pytest.raises(UserError, match="no quant_conv"):
         imported(tmp_path)
 
 

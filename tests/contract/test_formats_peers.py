@@ -3,6 +3,9 @@
 import json
 
 import pytest
+import test_formats_dalle_mini as dalle_mini
+import test_formats_llamagen as llamagen
+import test_formats_maskgit as maskgit
 import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
@@ -10,7 +13,14 @@ from test_formats_dalle_mini import CONFIG as FLAX_CONFIG
 from test_formats_dalle_mini import put as put_flax
 from test_formats_dalle_mini import shapes as flax_shapes
 from test_formats_dalle_mini import tree
-from test_formats_llamagen import HEADS, prior_shapes, tiny_tokenizer, tokenizer_shapes
+from test_formats_llamagen import (
+    CLASSES,
+    HEADS,
+    prior_shapes,
+    reference_logits,
+    tiny_tokenizer,
+    tokenizer_shapes,
+)
 from test_formats_maskgit import shapes as maskgit_shapes
 
 import smalti
@@ -55,6 +65,40 @@ FILES = {
 }
 
 
+def through(latents, entries, pictures):
+    """The reference's pictures of the entries nearest to latents."""
+    codes = torch.cdist(latents.movedim(1, -1).flatten(0, 2), entries).argmin(-1)
+    return pictures(entries[codes].view(latents.movedim(1, -1).shape).movedim(-1, 1))
+
+
+def llamagen_pictures(images, folder):
+    t = tokenizer_shapes().draw()
+    entries, latents = llamagen.unit(t["quantize.embedding.weight"]), llamagen.reference_latents(t, images)
+    latents = llamagen.unit(latents.movedim(1, -1)).movedim(-1, 1)
+    return through(latents, entries, lambda chosen: llamagen.reference_pictures(t, chosen))
+
+
+def maskgit_pictures(images, folder):
+    t = maskgit_shapes().draw()
+    latents = maskgit.reference_encoder(t, (images + 1) / 2)
+    found = through(latents, t["quantize.embedding.weight"], lambda x: maskgit.reference_decoder(t, x))
+    return found * 2 - 1
+
+
+def flax_pictures(images, folder):
+    t = flax_shapes().draw()
+    latents = dalle_mini.reference_latents(t, images)
+    return through(latents, t["quantize.embedding.weight"], lambda x: dalle_mini.reference_pictures(t, x))
+
+
+PICTURES = {  # what the other project's code gives
+    "diffusers": lambda images, folder: smalti.load(folder / "ours").reconstruct(images),
+    "llamagen": llamagen_pictures,
+    "maskgit": maskgit_pictures,
+    "dalle_mini": flax_pictures,
+}
+
+
 def run(*words):
     return CliRunner().invoke(group, [str(word) for word in words], catch_exceptions=False)
 
@@ -77,8 +121,10 @@ def test_a_file_becomes_a_model_folder(name, tmp_path):
     model = smalti.load(tmp_path / "model")
     facts = json.loads((tmp_path / "model" / "config.json").read_text())
     assert facts["provenance"]["format"] == name
-    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    assert model.reconstruct(images).shape == images.shape
+    images = torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    torch.testing.assert_close(
+        model.reconstruct(images), PICTURES[name](images, tmp_path), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_prior_comes_with_its_tokenizer_and_size(tmp_path):
@@ -91,4 +137,8 @@ def test_a_prior_comes_with_its_tokenizer_and_size(tmp_path):
     done = run(*words, "--tokenizer", tmp_path / "tokenizer", "--size", "6x8")
     assert done.exit_code == 0, done.output
     generator = smalti.load(tmp_path / "model")
-    assert generator.sample(num=2, label=[1, 2], guidance=2.0, output="codes").shape == (2, 3, 4)
+    codes = generator.sample(num=2, label=[1, 2], guidance=2.0, top_k=1, output="codes")
+    for label, drawn in zip((1, 2), codes.flatten(1), strict=True):
+        weights = prior_shapes().draw(seed=3)
+        said, null = (reference_logits(weights, one, drawn) for one in (label, CLASSES))
+        assert torch.equal((null + 2.0 * (said - null)).argmax(-1), drawn)

@@ -12,6 +12,7 @@ from smalti.conditions.map import MapSettings
 from smalti.errors import UserError
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
+from smalti.sampling.guidance import Scorer
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 CPU = torch.device("cpu")
@@ -194,3 +195,17 @@ def test_keys_and_values_of_bf16_are_held_in_what_attention_is_quick_in(amx, mon
     assert precision.of_cache(torch.bfloat16, torch.device("cuda")) == torch.bfloat16
     assert precision.of_cache(torch.float32, CPU) == torch.float32
     assert precision.of_cache(torch.float16, CPU) == torch.float16
+
+
+@pytest.mark.parametrize("when", [0, 1, 2])
+def test_one_overflow_among_many_calls_is_told(monkeypatch, when):
+    scores = [torch.zeros(1, 4, dtype=torch.float16) for _ in range(3)]
+    scores[when][0, 1] = torch.inf
+    drawing = tiny.generator()
+    monkeypatch.setattr(drawing.prior, "next", lambda *given: scores.pop(0))
+    prompt = drawing.condition.encode(0, num=1, grid=(4, 4), device=CPU)
+    scorer = Scorer(drawing.prior, prompt, limit=4)
+    for _ in range(3):
+        scorer.next(torch.zeros(1, 1, dtype=torch.int64), None)
+    with pytest.raises(UserError, match="a prior within the range of fp16"):
+        scorer.check()

@@ -1,6 +1,7 @@
 """Readers: what they find, how they split, what they refuse."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,10 +125,34 @@ def test_a_folder_of_its_own_for_validation(photos, tmp_path):
 def test_held_out_pictures_inside_the_root_are_not_trained_on(photos):
     reader = Folder(FolderSettings(root=photos, val=photos / "lying", classes="none"), "train")
     assert {path.parent.name for path in reader.paths} == {"standing"}
-    (photos / "lying").rename(photos / "train")
-    (photos / "standing").rename(photos / "val")
-    with pytest.raises(UserError, match="classes=none"):
-        Folder(FolderSettings(root=photos), "train")
+
+
+@pytest.mark.parametrize("way", ["absolute", "relative", "link", "link to the root"])
+def test_a_held_out_folder_inside_the_root_is_known_by_any_path(way, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root, val = Path("photos"), photos / "lying"
+    if way == "relative":
+        root, val = photos, Path("photos/../photos/lying")
+    if way == "link":
+        val = tmp_path / "elsewhere"
+        val.symlink_to(photos / "lying")
+    if way == "link to the root":
+        root = tmp_path / "linked"
+        root.symlink_to(photos)
+    parts = [Folder(FolderSettings(root=root, val=val, classes="none"), split) for split in ("train", "val")]
+    found = [{path.resolve().parent.name for path in reader.paths} for reader in parts]
+    assert found == [{"standing"}, {"lying"}]
+
+
+def test_the_split_by_hash_belongs_to_paths_below_the_root(photos, tmp_path):
+    """The same pictures wherever the root lies and whatever it is called."""
+    held_out = {"lying/3.png", "standing/3.png"}
+    for root in (photos, tmp_path / "a" / "longer" / "way"):
+        if root != photos:
+            root.parent.mkdir(parents=True)
+            photos.rename(root)
+        reader = Folder(FolderSettings(root=root, val_share=0.3), "val")
+        assert {path.relative_to(root).as_posix() for path in reader.paths} == held_out
 
 
 def test_empty_and_missing_folders_are_told(tmp_path):

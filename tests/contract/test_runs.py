@@ -47,6 +47,9 @@ PRIOR = {
 }
 
 
+LAST = {"tokenizer": ("loss/autoencoder", 0.73902), "prior": ("loss/prior", 2.76588)}  # of the last step
+
+
 @pytest.fixture
 def recipes(tmp_path) -> dict[str, Path]:
     for recipe in (TOKENIZER, PRIOR):
@@ -62,7 +65,8 @@ def tokenizer(recipes, photos, tmp_path) -> Path:
 
 def test_what_a_run_folder_holds(recipes, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    out = smalti.train(recipes["tokenizer"], data=photos, **{"optimizer.lr": 2.0e-3})
+    changes = {"optimizer.lr": 2.0e-3, "critic_optimizer": {"lr": 5.0e-4}}
+    out = smalti.train(recipes["tokenizer"], data=photos, **changes)
     assert out == Path("runs") / "tokenizer"
     settings = yaml.safe_load((out / "settings.yaml").read_text())
     assert settings["data"]["root"] == str(photos)
@@ -88,6 +92,8 @@ def test_what_a_run_folder_holds(recipes, photos, tmp_path, monkeypatch):
         "codebook_usage",
     }
     assert names | {"images_per_second", "data_wait", "memory_gib", "skipped"} <= lines[-2].keys()
+    rates = [(line["lr/autoencoder"], line["lr/critic"]) for line in lines if line["kind"] == "train"]
+    assert rates[:2] == [(1.0e-3, 5.0e-4), (2.0e-3, 5.0e-4)]  # a warm-up of two steps; none
     assert lines[-2]["lr/autoencoder"] == pytest.approx(0.0, abs=1e-12)  # the cosine's end
     model = smalti.load(out)
     assert isinstance(model, smalti.Tokenizer)
@@ -148,6 +154,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
         for run in (whole, parts)
     ]
     assert len(written[0]) == 8
+    name, figure = LAST[kind]  # not one run against another alone: a fault of both would be no difference
+    assert written[0][-1][name] == pytest.approx(figure, abs=1e-3)
     assert written[0] == written[1]
 
 
@@ -268,7 +276,8 @@ def test_shards_hold_the_codes_of_crops(photos, tmp_path, tokenizer):
     assert isinstance(model, smalti.Tokenizer)
     out = encode(model, photos, tmp_path / "tokens", size=(40, 40), crops=3, batch=5)
     train, val = (TokenShards(ShardsSettings(root=out), split) for split in ("train", "val"))
-    pictures = {split: Folder(FolderSettings(root=photos), split) for split in ("train", "val")}
+    where = FolderSettings(root=photos, val_share=0.2)  # as the tokenizer was trained
+    pictures = {split: Folder(where, split) for split in ("train", "val")}
     assert (len(train), len(val)) == (3 * len(pictures["train"]), len(pictures["val"]))
     assert train.classes == ("lying", "standing")
     train.check(library.fingerprint(model))

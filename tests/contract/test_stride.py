@@ -201,3 +201,12 @@ def test_strides_that_cannot_be(kind, stride, words):
         model.sample(label=0, stride=stride)
     with pytest.raises(UserError, match=words):
         model.complete(torch.zeros(3, 8, 8), label=0, stride=stride)
+
+
+@pytest.mark.parametrize("grid", [(4, 8), (8, 4)])
+def test_half_of_the_smaller_side_is_the_most(grid):
+    model = generator(grid=grid)
+    size = (grid[0] * 2 + 4, grid[1] * 2 + 4)
+    assert model.sample(label=0, size=size, stride=2, output="codes").shape == (1, size[0] // 2, size[1] // 2)
+    with pytest.raises(UserError, match="a stride of at most 2: half of this model's window"):
+        model.sample(label=0, size=size, stride=3)

@@ -247,7 +247,7 @@ def test_a_tokenizer_without_a_codebook_says_so(tmp_path, photos):
     settings = TokenizerSettings(network=NETWORK_2, quantizer=GaussianSettings())
     tokenizer = Tokenizer(settings)
     assert tokenizer.codebook_size == 0
-    pictures = torch.rand(2, 3, 16, 16)
+    pictures = torch.rand(2, 3, 16, 16) * 2 - 1
     for use in (lambda: tokenizer.encode(pictures), lambda: tokenizer.decode(torch.zeros(1, 4, 4).long())):
         with pytest.raises(UserError, match="a tokenizer with a codebook, got one of kind gaussian"):
             use()

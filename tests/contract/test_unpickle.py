@@ -1,5 +1,6 @@
 """Checkpoints are read whole, and nothing that they ask for is run."""
 
+import builtins as builtins_module
 import collections
 import os
 import pickle
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from smalti.errors import UserError
-from smalti.formats import unpickle
+from smalti.formats import builders, unpickle
 from smalti.formats.machine import Machine
 from smalti.formats.storages import Placeholder
 
@@ -311,3 +312,80 @@ def test_truth_values_are_not_copied(tmp_path):
     assert first.dtype == torch.bool
     assert first.tolist() == [False, True, True]
     assert first.data_ptr() == second.data_ptr()
+
+
+CONTAINERS = {"dict", "list", "tuple", "set", "frozenset"}
+BUILDS = {  # all that a checkpoint may build: one more is a decision, to be taken here too
+    *(f"torch._utils._rebuild_{name}" for name in ("tensor", "tensor_v2", "tensor_v3")),
+    *("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"),
+    *("torch.Size", "collections.OrderedDict", "collections.defaultdict", "_codecs.encode", "numpy.dtype"),
+    *("numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct"),
+    *("numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct"),
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in CONTAINERS),
+}
+
+
+def ran(program):
+    return Machine(lambda what: None).run(pickletools.genops(program))
+
+
+def test_the_names_that_may_be_built_are_these():
+    assert builders.BUILDERS.keys() == BUILDS
+
+
+def spellings(module: str, name: str) -> dict[str, bytes]:
+    """A call of a name without arguments, in each way in which a pickle can write it."""
+    named = f"c{module}\n{name}\n".encode()
+    words = b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
+    return {
+        "text": named + b"(tR.",
+        "text, protocol 2": b"\x80\x02" + named + b")R.",
+        "stack, protocol 4": b"\x80\x04" + words + b"\x93)R.",
+        "object": b"\x80\x02" + named + b")\x81.",
+        "object with keywords": b"\x80\x04" + named + b")}\x92.",
+        "instance": b"(i" + named[1:] + b".",
+        "class on the stack": b"(" + named + b"o.",
+    }
+
+
+def test_no_other_builtin_is_called_however_it_is_spelled():
+    """Harmless or not: none of them runs, in the spelling of Python 2 or 3."""
+    tried = 0
+    older = {"apply", "execfile", "file", "intern", "raw_input", "reduce", "unichr", "unicode", "xrange"}
+    for name in (older | set(dir(builtins_module))) - CONTAINERS:
+        for module in ("builtins", "__builtin__"):
+            for how, program in spellings(module, name).items():
+                found = ran(program)
+                assert isinstance(found, Placeholder), (module, name, how)
+                assert found.name == f"{module}.{name}"
+                tried += 1
+    assert tried > 1000
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_builtins_as_each_protocol_spells_them(protocol):
+    """Containers are built, from what Python itself writes; functions and other kinds of numbers are not."""
+    value = {
+        "a": {1, 2},
+        "b": frozenset({3}),
+        "c": [1, (2, None)],
+        "d": b"\xff",
+        "e": True,
+        "f": 2**70,
+        "g": -0.5,
+    }
+    assert ran(pickle.dumps(value, protocol)) == value
+    for kind in (len, eval, bytearray, complex, object):
+        name = ran(pickle.dumps(kind, protocol)).name
+        assert name in (f"builtins.{kind.__name__}", f"__builtin__.{kind.__name__}")
+        assert isinstance(ran(pickle.dumps(Asks(kind, 1), protocol)), Placeholder)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_arrays_in_either_order(protocol):
+    """Fortran's: columns one after the other."""
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for array in (rows, np.asfortranarray(rows), rows.T, np.asfortranarray(rows[:, 1:])):
+        found = ran(pickle.dumps({"a": array}, protocol))["a"]
+        assert found.tolist() == array.tolist()
+        assert found.shape == array.shape

@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 FLOORS = [
     {"errors", "exif"},
     {"opening"},
-    {"config", "images", "leftovers", "memory", "precision"},
-    {"reading"},
+    {"config", "files", "images", "leftovers", "memory", "precision"},
+    {"reading", "pictures"},
     {"quantizers", "conditions", "orders"},
     {"losses", "priors"},
     {"tokenizer", "sampling", "data"},

@@ -187,3 +187,22 @@ def test_values_out_of_range(wrong):
         Choice(**wrong)
     with pytest.raises(UserError, match=name):
         config.parse(wrong, Choice)
+
+
+def test_filters_at_the_edge_of_their_share():
+    """Four equal codes hold a quarter each, exactly: half of them is two, the lowest; min_p=1 keeps ties."""
+    equal = [0.0] * 4
+    assert list(survivors(equal, Choice(top_p=0.5))) == [0, 1]
+    assert list(survivors(equal, Choice(top_p=0.25))) == [0]
+    assert list(survivors([*equal, -1.0], Choice(min_p=1.0))) == [0, 1, 2, 3]
+    assert list(survivors([math.log(4), math.log(2), 0.0], Choice(min_p=0.5))) == [0, 1]
+    assert list(survivors([0.0] * 64, Choice(top_p=0.5))) == list(range(32))
+
+
+def test_rows_of_a_batch_are_filtered_each_by_itself():
+    rows = [[0.0, -1.0, -9.0, 2.0], [20.0, 19.0, 30.0, 29.5], [-50.0, -50.0, -51.0, -90.0]]
+    for how in (Choice(min_p=0.1), Choice(top_p=0.8), Choice(top_k=2), Choice(top_k=3, top_p=0.7, min_p=0.2)):
+        scores, codes = keep(torch.tensor(rows), how)
+        for row, kept, names in zip(rows, scores.tolist(), codes.tolist(), strict=True):
+            found = {code: score for code, score in zip(names, kept, strict=True) if score > -math.inf}
+            assert found == survivors(row, how)

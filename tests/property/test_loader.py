@@ -51,6 +51,23 @@ def test_a_pass_meets_every_sample_once(reader):
         assert turn.bincount().tolist() == [8, 8]
 
 
+def test_every_pass_has_an_order_of_its_own(reader):
+    """Without chance in the crops, so that a picture looks the same in every pass."""
+    still = CropSettings(position="center", flip=0.0)
+    whole = images_of(loader(reader, batch=16, crop=still).batches(), 3)
+    known = {picture.numpy().tobytes(): number for number, picture in enumerate(whole[0])}
+    orders = [[known[picture.numpy().tobytes()] for picture in turn] for turn in whole]
+    assert [sorted(order) for order in orders] == [list(range(16))] * 3
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_some_are_taken_evenly_over_all(reader):
+    batches = list(in_order(reader, size=SIZE, crop=CropSettings(), batch=3, most=5))
+    assert torch.cat([batch.labels for batch in batches]).tolist() == [0, 0, 0, 1, 1]
+    whole = torch.cat([batch.images for batch in in_order(reader, size=SIZE, crop=CropSettings(), batch=16)])
+    assert torch.equal(torch.cat([batch.images for batch in batches]), whole[[0, 3, 6, 9, 12]])
+
+
 def test_processes_share_a_batch(reader):
     whole = images_of(loader(reader).batches(), 3)
     shares = [images_of(loader(reader, share=(rank, 2)).batches(), 3) for rank in range(2)]

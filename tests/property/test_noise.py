@@ -1,6 +1,7 @@
 """Noise of a draw: Gumbel numbers, a function of (seed, cell, code), independent between neighbours."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -126,3 +127,9 @@ def test_numbers_do_not_repeat():
     numbers = uniform(seeds, cells, torch.arange(64).expand(4096, 64))
     # 262,144 numbers of 52 bits; fp32 on the way leaves some 24, so few may fall together
     assert numbers.flatten().unique().numel() > 0.97 * numbers.numel()
+
+
+def test_the_lower_end_is_finite():
+    """Zero bits are those of seed -STRIDE, cell 0, code 0; uniform numbers begin half a step above 0."""
+    found = gumbel(torch.tensor([-(STRIDE - 2**64)]), torch.tensor([0]), torch.tensor([[0]]))
+    torch.testing.assert_close(found.item(), -math.log(53 * math.log(2)), rtol=0, atol=1e-6)

@@ -69,3 +69,13 @@ def test_flips_happen_as_often_as_asked():
 def test_too_small_a_picture_is_told():
     with pytest.raises(UserError, match="8 x 8"):
         crop(torch.zeros(3, 8, 5, dtype=torch.uint8), (8, 8), CropSettings(resize="none"), torch.Generator())
+
+
+@pytest.mark.parametrize(("antialias", "value"), [(True, 50), (False, 0)])
+def test_pictures_are_reduced_as_antialias_says(antialias, value):
+    """Lines of one bright pixel in five: averaged, or what lies in the middle between two."""
+    pixels = torch.zeros(3, 20, 30, dtype=torch.uint8)
+    pixels[:, :, ::5] = 250
+    how = CropSettings(filter="bilinear", antialias=antialias).for_validation()
+    cut = crop(pixels, (4, 6), how, torch.Generator())
+    assert set(cut[:, :, 1:-1].flatten().tolist()) == {value}  # the border's averages are of less

@@ -52,9 +52,9 @@ def test_from_a_folder_of_images_to_new_images(home, photos, smalti_command):
     succeed(run(*words, "tokenizer=runs/tokenizer"))
     assert "lying, standing" in succeed(run("info", "runs/prior"))
 
-    size = ("--size", "32x48", "--label", "standing", "--seed", 5)
-    first = succeed(run("sample", "runs/prior", "drawn", "--num", 2, *size)).split()
-    again = succeed(run("sample", "runs/prior", "again", "--num", 1, "--seed", 6, *size[:4])).split()
+    how = ("--size", "32x48", "--label", "standing", "--micro-batch", 2)
+    first = succeed(run("sample", "runs/prior", "drawn", "--num", 2, "--seed", 5, *how)).split()
+    again = succeed(run("sample", "runs/prior", "again", "--num", 1, "--seed", 6, *how)).split()
     pixels = [images.open_rgb(path) for path in (*first, *again)]
     assert pixels[0].shape == (3, 32, 48)
     assert torch.equal(pixels[1], pixels[2]), "picture i of seed s is picture 0 of seed s + i"

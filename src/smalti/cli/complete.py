@@ -22,7 +22,7 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
     The picture, and a map if one is given, is scaled until it just covers the size, and its middle is taken.
     A map of the raster in the file is turned as EXIF turns that, where its size tells.
     Each result is written as soon as its batch is drawn, in the numbers of the files that the model was
-    trained on, as `smalti sample` has it.
+    trained on, as `smalti sample` has it. What takes more than a minute says how long.
 
     Example: smalti complete runs/photos-prior photo.jpg completed --keep 0.5 --num 3
     """
@@ -37,8 +37,8 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
     pixels, turn = open_turned(image, generator.tokenizer.settings.pixels)
     beside = (pixels.shape[1], pixels.shape[2]), turn
     options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size}, beside)
-    size = options.pop("size")
+    given = drawing(generator, options)
     middle = CropSettings().for_validation()
-    picture = images.to_float(crop(pixels, size, middle, torch.Generator()))
-    pictures = generator.complete(picture, **drawing(generator, options))
+    picture = images.to_float(crop(pixels, given.pop("size"), middle, torch.Generator()))
+    pictures = generator.complete(picture, **given)
     write(pictures, out, num=options["num"], seed=options["seed"])

@@ -45,8 +45,9 @@ from smalti.cli.options import Size, new_folder
 def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | None, **options: Any) -> None:
     """Turn a model of another project into a model folder, OUT, new or empty.
 
-    SOURCE is a run folder, a checkpoint (.ckpt, .pt, .pth, .bin), a .safetensors file, or a folder with
-    config.json. Nothing in it is run. Tensors that ours has no use for are listed.
+    SOURCE is a run folder, a checkpoint (.ckpt, .pt, .pth, .bin), a .safetensors file, a folder with
+    config.json, a pipeline's folder, or weights in parts. Nothing in it is run. Tensors
+    that ours has no use for are listed.
 
     Example: smalti import logs/2021-04-23T18-19-01_ffhq_transformer models/ffhq
     """

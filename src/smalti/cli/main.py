@@ -75,9 +75,8 @@ def main() -> None:
         asked.show()
     except click.UsageError as mistake:
         _complain(_one_line(mistake))
-    except click.Abort:
-        click.echo("Aborted!", err=True)
-        sys.exit(1)
+    except click.Abort:  # Ctrl-C: the command has said how far it came
+        sys.exit(130)
     except memory.KINDS as problem:
         got = memory.asked(problem)
         if got is None:

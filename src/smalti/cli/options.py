@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from smalti import leftovers
+from smalti import config, leftovers
 from smalti.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,10 +32,7 @@ class Size(click.ParamType[tuple[int, int]]):
         """Read 256x1024 as (256, 1024)."""
         if isinstance(value, tuple):
             return value
-        sides = str(value).lower().split("x")
-        if not all(side.isdecimal() and int(side) > 0 for side in sides) or len(sides) not in (1, 2):
-            raise UserError("a size as HxW in pixels", str(value), "write for example --size 256x1024")
-        return int(sides[0]), int(sides[-1])
+        return config.read_size(str(value))
 
 
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,14 +49,16 @@ def computing(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def drawing(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
     """The options of `sampling` as keyword arguments of Generator.sample, whose pictures `write` takes."""
+    from smalti.cli.pace import Pace, faster
     from smalti.reading import writing
 
     given = {name: value for name, value in options.items() if value is not None or name not in _CONDITIONS}
     for name in ("boxes", "points"):
         if name in given:
             given[name] = _read_list(given[name])
+    hint = faster(generator, options["size"] or generator.crop_size, options["stride"])
     output = "values" if writing.is_needed(generator.tokenizer.settings.pixels) else "stream"
-    return {**given, "output": output, "progress": sys.stderr.isatty()}
+    return {**given, "output": output, "progress": Pace(hint)}
 
 
 def fit_map(
@@ -67,9 +66,9 @@ def fit_map(
 ) -> dict[str, Any]:
     """The options, with a map scaled until it just covers the size, of which the middle is taken.
 
-    Without a size it is the map's own, in whole cells, from the training crop up. A map that fits stays a
-    path, which the pictures then name. beside: size and turn of the picture that it describes; a map that has
-    the size of its raster in the file, and not of the picture as it is seen, is turned with it.
+    Without a size it is the training crop. A map that fits stays a path, which the pictures then name.
+    beside: size and turn of the picture that it describes; a map that has the size of its raster in the file,
+    and not of the picture as it is seen, is turned with it.
     """
     import torch
 
@@ -77,7 +76,7 @@ def fit_map(
     from smalti.data.transforms import CropSettings, place
     from smalti.data.turned import turns_along
 
-    path, condition, factor = options["map"], generator.condition, generator.tokenizer.factor
+    path, condition = options["map"], generator.condition
     if path is None or not isinstance(condition, MapCondition):
         return options
     (found,) = condition.open(path)
@@ -85,9 +84,7 @@ def fit_map(
     turned = beside is not None and turns_along(sides, *beside, "upright", eq)
     if beside is not None and turned:
         found, sides = beside[1].raster(found), beside[1].size(sides)
-    own = [side // factor * factor for side in sides]
-    least = generator.crop_size
-    size = options["size"] or (max(own[0], least[0]), max(own[1], least[1]))
+    size = options["size"] or generator.crop_size
     if sides == tuple(size) and not turned:
         return {**options, "size": size}
     how = CropSettings(filter="nearest-exact" if condition.of_classes else "bilinear").for_validation()
@@ -161,7 +158,7 @@ _CONDITIONS = ("label", "map", "boxes", "points")
 
 _SAMPLING = [
     click.option("--num", default=1, show_default=True, help="How many pictures."),
-    click.option("--label", help="Class name or number, for a class-conditional model."),
+    click.option("--label", help="Class name, or its number where no class is called so."),
     click.option("--map", type=Path, help="Picture file of a map, for a model that is told one."),
     click.option("--boxes", type=Path, help="JSON file: a list of [class, x0, y0, x1, y1], from 0 to 1."),
     click.option("--points", type=Path, help="JSON file: a list of [class, x, y], from 0 to 1."),

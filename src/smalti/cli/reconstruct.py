@@ -53,7 +53,7 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     for index, path in enumerate(tqdm(paths, unit="picture", disable=None)):
         original = images.crop_to_multiple(open_for(tokenizer, path), tokenizer.factor).to(device)
         with memory.needed(f"{path}, {original.shape[2]} x {original.shape[3]} pixels", _REMEDY):
-            rebuilt = tokenizer.reconstruct(original)
+            rebuilt = tokenizer.reconstruct(original, is_checked=True)
         stem = out / f"{index:05}-{path.stem}"
         sides = {"height": rebuilt.shape[2], "width": rebuilt.shape[3]}
         facts = {**made_by, "source": path.relative_to(root).as_posix(), **sides}

@@ -21,7 +21,8 @@ def sample(model: Path, out: Path, device: str, precision: str, **options: Any) 
     with the next one. A model that was trained with data.range, or with other than 1 or 3 bands, writes the
     numbers of its files: as PNG of 16 bits where they fit, else as 00000.tif. What is there when drawing is
     interrupted stays; the others are drawn from their seeds.
-    A map is scaled until it just covers the size, and its middle is taken; without a size its own is drawn.
+    A map is scaled until it just covers the size, and its middle is taken. What takes more than a minute says
+    how long.
 
     Example: smalti sample runs/photos-prior pictures --num 4 --label brick --size 64x512
     """

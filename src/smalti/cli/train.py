@@ -1,11 +1,49 @@
 """smalti train."""
 
+import difflib
 from pathlib import Path
 
 import click
 
+from smalti.errors import UserError
 
-@click.command()
+
+class KeyValue(click.Command):
+    """A command whose settings are words key=value; one given as an option is told how to write it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; UserError for an option that is a setting."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as unknown:
+            remedy = _as_setting(given, unknown)
+            if remedy is None:
+                raise
+            raise UserError("settings of the recipe as key=value", unknown.option_name, remedy) from None
+
+
+def _as_setting(given: list[str], unknown: click.NoSuchOption) -> str | None:
+    """How to write a setting that was given as an option, by the whole of its key or its last part."""
+    from smalti import config
+    from smalti.training.settings import TrainingSettings
+
+    option = unknown.option_name
+    name = option.lstrip("-").replace("-", "_")
+    ends: dict[str, str] = {}  # last part -> the shortest key that ends with it
+    for key in sorted(config.keys(TrainingSettings), key=lambda key: (key.count("."), len(key))):
+        ends.setdefault(key.rpartition(".")[2], key)
+        ends[key] = key
+    near = difflib.get_close_matches(name, ends, n=1, cutoff=0.8)
+    if not near or (near[0] != name and unknown.possibilities):  # options that are nearly so
+        return None
+    (place,) = (index for index, word in enumerate(given) if word.partition("=")[0] == option)
+    _, equals, value = given[place].partition("=")
+    rest = [word for word in given[place + 1 : place + 2] if "=" not in word and not word.startswith("--")]
+    return f"write {ends[near[0]]}={value if equals else ''.join(rest) or 'true'}"
+
+
+@click.command(cls=KeyValue)
 @click.argument("recipe", required=False)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--data", type=Path, help="A folder of pictures, or of token shards.")
@@ -27,12 +65,12 @@ def train(
     The same command with --resume goes on where it was stopped; so does smalti train --resume --out RUN.
     """
     from smalti import config
-    from smalti.errors import UserError
+    from smalti.training.settings import TrainingSettings
     from smalti.training.train import train as run
 
     if recipe is not None and "=" in recipe and not Path(recipe).is_file():  # left out, before settings
         settings, recipe = (recipe, *settings), None
-    changes = config.overrides(settings)
+    changes = config.overrides(settings, TrainingSettings)
     if init_from is not None:
         changes["init_from"] = str(init_from)
     for name in {"data", "out", "resume", "recipe"} & changes.keys():

@@ -34,4 +34,4 @@ class BoxesCondition(SceneCondition):
     def thing(self, given: Sequence[Any]) -> Object | None:
         """From a class and four numbers."""
         numbers = all(isinstance(one, Real) for one in given[1:])
-        return Object(*given) if len(given) == 5 and numbers else None
+        return Object(given[0], *map(float, given[1:])) if len(given) == 5 and numbers else None

@@ -2,11 +2,27 @@
 
 import difflib
 import operator
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
 from typing import Any
 
+from jaxtyping import Int64
+from torch import Tensor
+
 from smalti.errors import UserError
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Classes by number, as data have them: among names that are numbers too, none is looked for."""
+
+    of: Int64[Tensor, " b"]
+
+    def __getitem__(self, rows: slice) -> "Numbers":
+        return Numbers(self.of[rows])
 
 
 @dataclass(frozen=True)
@@ -19,10 +35,12 @@ class Classes:
     def number(self, label: Any) -> int:
         """The number of a class given by name or number; a word that is no name may be a whole number.
 
-        UserError for what is neither, and for a number out of range.
+        A name that is there wins: 2 and "2" are the class called 2, or the one called 02, where there is one,
+        else class number 2. UserError for what is neither, and for a number out of range.
         """
-        if isinstance(label, str) and label in self.names:
-            return self.names.index(label)
+        named = self.named(label)
+        if named is not None:
+            return named
         try:
             number = int(label) if isinstance(label, str) else operator.index(label)
         except (TypeError, ValueError):
@@ -34,6 +52,27 @@ class Classes:
             raise UserError(expected, str(number), f"give {self.known()}")
         return number
 
+    def named(self, label: Any) -> int | None:
+        """The number of the class that is called so, by a word or a whole number; None: none is."""
+        if isinstance(label, str):
+            found = self._by_name.get(label)
+            return self._by_value.get(int(label)) if found is None and _is_whole(label) else found
+        if not isinstance(label, Integral):
+            return None
+        found = self._by_name.get(str(int(label)))
+        return self._by_value.get(int(label)) if found is None else found
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.names)}
+
+    @cached_property
+    def _by_value(self) -> dict[int, int]:
+        """By what a name says as a number, where no other name says the same: 007 and 7 are two names."""
+        whole = [(int(name), number) for number, name in enumerate(self.names) if _is_whole(name)]
+        counts = Counter(value for value, _ in whole)
+        return {value: number for value, number in whole if counts[value] == 1}
+
     def known(self) -> str:
         """What may be given, in words."""
         numbers = f"a number from 0 to {self.count - 1}"
@@ -41,6 +80,10 @@ class Classes:
             return numbers
         more = ", ..." if len(self.names) > 5 else ""
         return f"{numbers}, or a name: {', '.join(self.names[:5])}{more}"
+
+
+def _is_whole(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
 
 
 def check_names(count: int, names: Sequence[str]) -> None:

@@ -60,6 +60,9 @@ class CoordinatesCondition:
         elif isinstance(value, Tensor):
             shares = _checked(value, num, sides)
         elif isinstance(value, Sequence) and all(isinstance(part, Part) for part in value):
+            if len(value) not in (1, num):
+                remedy = "give one for each picture"
+                raise UserError(f"one part, or {num} of them", str(len(value)), remedy)
             shares = torch.stack([_shares(part, sides) for part in value])
         else:
             raise UserError("coordinates as a tensor", type(value).__name__, "leave coordinates out")
@@ -78,6 +81,11 @@ class CoordinatesCondition:
     def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
         """The prefix itself: where a crop lies is not left to chance here."""
         return prefix
+
+    def count(self, value: Any) -> int | None:
+        """As many as there are parts, or planes of a tensor."""
+        is_one = value is None or (isinstance(value, Tensor) and value.dim() < 3)
+        return None if is_one or not hasattr(value, "__len__") else len(value)
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """What was given; of a tensor its shape."""

@@ -1,13 +1,13 @@
 """A class label: one token, the number of the class."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from smalti.conditions.classes import Classes, check_names
+from smalti.conditions.classes import Classes, Numbers, check_names
 from smalti.conditions.hiding import Hiding
 from smalti.conditions.prompt import SamePrompt
 from smalti.conditions.protocol import Codec
@@ -45,14 +45,16 @@ class LabelCondition:
         return 1
 
     def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> SamePrompt:
-        """A class (its name or number) for all canvases, or a sequence or Int64 tensor of num of them.
+        """A class (its name or number) for all canvases, or a sequence, array or tensor of num of them.
 
-        A word that is no class's name but a whole number counts as that number. UserError for a label that
-        is missing, unknown or out of range, and for another count than num.
+        A class that is called 2 is given by 2 and by "2"; where none is, that is the number of one. `Numbers`
+        are numbers alone. UserError for a label that is missing, unknown or out of range, and for another
+        count than num.
         """
         if value is None:
             raise UserError("a label", "none", f"give label= {self.classes.known()}")
-        numbers = [self.classes.number(one) for one in _each(value, num)]
+        plain = Classes(self.classes.count) if isinstance(value, Numbers) else self.classes
+        numbers = [plain.number(one) for one in _each(value, num)]
         if len(numbers) != num:
             raise UserError(f"one label, or {num} of them", f"{len(numbers)}", "give one for each picture")
         return SamePrompt(prefix=torch.tensor(numbers, dtype=torch.int64, device=device)[:, None])
@@ -65,13 +67,24 @@ class LabelCondition:
         """The prefix with a share `dropout` of the labels replaced by "no label"."""
         return self.hiding.hide(prefix, generator)
 
+    def count(self, value: Any) -> int | None:
+        """As many as there are labels in a sequence."""
+        given = _plain(value)
+        return len(given) if isinstance(given, list) else None
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """The labels as they were given."""
         return _each(value, num)
 
 
 def _each(value: Any, num: int) -> list[Any]:
-    if isinstance(value, Tensor):
-        value = value.tolist()
-    one = isinstance(value, str) or not isinstance(value, Iterable)
-    return [value] * num if one else list(value)
+    given = _plain(value.of if isinstance(value, Numbers) else value)
+    return given if isinstance(given, list) else [given] * num
+
+
+def _plain(value: Any) -> Any:
+    """A label, or a list of labels, without numpy's and torch's types, which do not fit into a file."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return value
+    return [one.item() if hasattr(one, "item") else one for one in value]

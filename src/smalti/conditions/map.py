@@ -88,18 +88,22 @@ class MapCondition:
         """The prefix, with a share `dropout` of the maps replaced by "no map"."""
         return self.hiding.hide(prefix, generator)
 
+    def count(self, value: Any) -> int | None:
+        """As many as there are maps in a sequence or a tensor."""
+        if isinstance(value, Tensor):
+            return len(value) if value.dim() == (4 if value.is_floating_point() else 3) else None
+        return len(value) if _is_list(value) else None
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Files by their names, the others by a hash of what they hold."""
-        maps = value if _is_list(value) else [value]
-        if isinstance(value, Tensor) and value.dim() == (4 if value.is_floating_point() else 3):
-            maps = list(value)
-        several = [_named(one) for one in maps]
+        several = [_named(one) for one in (value if self.count(value) is not None else [value])]
         return several * (num // len(several))
 
     def codes(self, maps: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
         """What the tokenizer makes of maps, a few at a time."""
         firsts = range(0, len(maps), TOGETHER)
-        return torch.cat([self.tokenizer.encode(maps[first : first + TOGETHER]) for first in firsts])
+        parts = [maps[first : first + TOGETHER] for first in firsts]
+        return torch.cat([self.tokenizer.encode(part, is_checked=True) for part in parts])
 
     def _maps(self, value: Any, num: int, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
         """b = 1 for all canvases, or num."""

@@ -50,6 +50,9 @@ class NoCondition:
         """The prefix itself: there is nothing to vary."""
         return prefix
 
+    def count(self, value: Any) -> None:
+        """None: nothing is said of any canvas."""
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Nothing."""
         return [None] * num

@@ -42,4 +42,5 @@ class PointsCondition(SceneCondition):
         places = given[1:]
         if not all(isinstance(one, Real) for one in places) or len(places) not in (2, 4):
             return None
-        return Object(given[0], *places) if len(places) == 4 else Object(given[0], *places, *places)
+        corners = map(float, places if len(places) == 4 else [*places, *places])
+        return Object(given[0], *corners)

@@ -47,8 +47,8 @@ class Codec(Protocol):
         """Its settings: `content` says whether it takes pictures or segmentations."""
         ...
 
-    def encode(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
-        """Codes of maps."""
+    def encode(self, images: Float[Tensor, "b c H W"], *, is_checked: bool = False) -> Int64[Tensor, "b h w"]:
+        """Codes of maps; is_checked: nobody needs to look at their range."""
         ...
 
     def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
@@ -84,6 +84,10 @@ class Condition(Protocol):
 
     def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
         """Training: what chance does to a prefix, such as to replace it by the null one at times."""
+        ...
+
+    def count(self, value: Any) -> int | None:
+        """How many canvases a value is for; None where it is one for all of them."""
         ...
 
     def describe(self, value: Any, *, num: int) -> list[Any]:

@@ -89,8 +89,9 @@ class SceneCondition(ABC):
         """A list of things for all canvases, or a sequence of num lists; the order of things is kept.
 
         A class from `classes` on carries flags: number + classes * (group + 2 occluded + 4 depiction + 8
-        inside). In place of a list there may be a Scene, of which the canvas shows a crop; flags that the
-        model is not told are left out of it. UserError for what is missing, unknown or out of range.
+        inside). In place of a list there may be a Scene, of which the canvas shows a crop, and in which a
+        label that is no word is a number, never a name; flags that the model is not told are left out of it.
+        UserError for what is missing, unknown or out of range.
         """
         scenes = [self._numbered(one) for one in self._each(value, num)]
         same = all(scene == scenes[0] for scene in scenes)
@@ -121,10 +122,16 @@ class SceneCondition(ABC):
         things = things.gather(1, order[:, :, None].expand_as(things))
         return self.hiding.hide(torch.cat((things.flatten(1), crop), 1), generator)
 
+    def count(self, value: Any) -> int | None:
+        """As many as there are lists of things."""
+        is_one = not _is_list(value) or all(_is_thing(one) for one in value)
+        return None if is_one else len(value)
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """The lists as they were given."""
         return [
-            one.objects if isinstance(one, Scene) else list(map(list, one)) for one in self._each(value, num)
+            one.objects if isinstance(one, Scene) else [[_plain(part) for part in thing] for thing in one]
+            for one in self._each(value, num)
         ]
 
     def tokens(self, scene: Scene) -> list[int]:
@@ -166,7 +173,7 @@ class SceneCondition(ABC):
             raise UserError(f"{self.argument}", "none", self._remedy())
         if not isinstance(value, Scene) and not _is_list(value):
             raise UserError(f"a list of {self.form}", type(value).__name__, self._remedy())
-        if isinstance(value, Scene) or all(_is_thing(one) for one in value):
+        if self.count(value) is None:
             return [value] * num
         if len(value) != num:
             raise UserError(
@@ -199,7 +206,7 @@ class SceneCondition(ABC):
 
     def _number(self, label: Any) -> int:
         flagged = isinstance(label, Integral) and self.classes.count <= int(label) < self.settings.numbers
-        if not flagged:
+        if not flagged or self.classes.named(label) is not None:
             return self.classes.number(label)
         flags, number = divmod(int(label), self.classes.count)
         return number + self.classes.count * self._known_flags(flags, int(label))
@@ -251,6 +258,11 @@ def _is_thing(given: Any) -> bool:
     if isinstance(given, Scene):
         return False
     return not _is_list(given) or (len(given) > 0 and not _is_list(given[0]))
+
+
+def _plain(part: Any) -> Any:
+    """A class or a number without numpy's and torch's types, which do not fit into a file."""
+    return part.item() if hasattr(part, "item") else part
 
 
 def _is_list(given: Any) -> bool:

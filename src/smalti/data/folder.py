@@ -1,7 +1,10 @@
 """A folder of pictures: recursive, classes by sub-folder, a split that never moves."""
 
 import hashlib
+import math
+import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,9 +12,10 @@ from smalti import images
 from smalti.config import Share, settings
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Sample
+from smalti.data.splits import Place, Splits, below, find, is_named, mixed, without_held_out
 from smalti.errors import UserError
 
-_SPLITS = {"train", "val", "valid", "validation", "test"}  # names of folders that are no classes
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
 
 @settings
@@ -23,32 +27,41 @@ class FolderSettings(PixelSettings):
     val: Path | None = None  # a folder with the same classes, held out in place of a share of root
     val_share: Share = 0.05  # of the pictures, by a hash of the path below root; 0: none
     classes: Literal["auto", "none"] = "auto"  # auto: the sub-folders, if all pictures lie in two or more
+    # folders below root by their use, which come before val_share; None: those that are named as splits, as a
+    # run finds them when it begins; {}: none
+    splits: Splits | None = None
 
 
 class Folder:
     """The pictures of a folder and those below it, sorted by path.
 
-    A picture is held out if the hash of its path below the root says so: it stays where it is when others
-    are added. Where the hash would leave one side of three or more pictures empty, one picture changes sides.
+    Folders that are splits by their names are used as such. Else a picture is held out if the hash of its
+    path below the root says so: it stays where it is when others are added. Where the hash would leave one
+    side of three or more pictures empty, one picture changes sides.
     """
 
     def __init__(self, settings: FolderSettings, split: Literal["train", "val"]) -> None:
         assert split in ("train", "val"), f"no split {split}"
-        everything = images.find_pictures(settings.root)
-        if settings.val is not None:  # which may lie inside root: what is held out is not trained on
-            held_out_root = settings.val.resolve()
-            everything = [p for p in everything if not p.resolve().is_relative_to(held_out_root)]
-            if not everything:
-                got = f"{settings.val}, in which all of {settings.root} lies"
-                raise UserError("a data.val that leaves pictures to train on", got, "choose another data.val")
-        self.classes = _classes(everything, settings.root) if settings.classes == "auto" else ()
-        self.root, self.paths, self.pixels = settings.root, everything, settings
+        self.root, self.pixels = settings.root, settings
+        everything = _without(images.find_pictures(settings.root), settings)
+        places = {path: _place(path, settings.root) for path in everything}
+        self.splits = _splits(settings, list(places.values()))
+        names = _parted(places, self.splits.train, settings) if self.splits else _by_top(places)
+        self.classes = _classes(names.values()) if settings.classes == "auto" else ()
+        if settings.splits is None and not self.splits and settings.classes == "auto":
+            _check_splits(names.values(), settings.root)
         if settings.val is not None and split == "val":
-            self.root, self.paths = settings.val, images.find_pictures(settings.val)
-            _check_classes(self.classes, self.paths, settings.val)
-        elif settings.val is None:
-            held_out = _held_out(everything, settings.root, settings.val_share)
-            self.paths = [path for path in everything if (path in held_out) == (split == "val")]
+            self.root = settings.val
+            found = images.find_pictures(settings.val)
+            names = _by_top({path: _place(path, settings.val) for path in found})
+        elif self.splits.val and split == "val":
+            names = _parted(places, self.splits.val, settings)
+        elif settings.val is None and not self.splits.val:
+            held_out = _held_out({path: places[path] for path in names}, settings.val_share)
+            names = {path: name for path, name in names.items() if (path in held_out) == (split == "val")}
+        _check_classes(self.classes, names.values(), self.root)
+        self.paths, self._names = list(names), list(names.values())
+        self._numbers = _numbers(self.classes)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -60,51 +73,115 @@ class Folder:
 
     def counts(self) -> dict[str, int]:
         """How many pictures there are of each class; empty where there are no classes."""
-        labels = Counter(self.label(index) for index in range(len(self)))
-        return {name: labels[number] for number, name in enumerate(self.classes)}
+        found = Counter(self._names) if self.classes else Counter[str]()
+        return {name: found[name] for name in self.classes}
 
     def label(self, index: int) -> int | None:
         """The number of a picture's class, without opening it; None where there are no classes."""
-        return self.classes.index(_class(self.paths[index], self.root)) if self.classes else None
+        return self._numbers[self._names[index]] if self.classes else None
+
+    def number_as(self, names: Sequence[str]) -> None:
+        """Number the classes in this order, which somebody began with; without effect where names differ."""
+        if len(names) == len(self.classes) and self._numbers.keys() == set(names):
+            self.classes, self._numbers = tuple(names), _numbers(names)
+
+    def note(self) -> str:
+        """For a person: which folders are splits, or are called so and are not; "" where there are none."""
+        if self.splits:
+            return self.splits.text()
+        doubtful = mixed(self.classes)
+        if not doubtful:
+            return ""
+        among = f"{', '.join(doubtful)} are taken for classes, as other folders with pictures lie beside them"
+        return f"{among}; if they are splits, give data.root and data.val"
 
 
-def _class(path: Path, root: Path) -> str:
-    """The sub-folder of root in which a picture lies; empty for one that lies in root itself."""
-    parts = path.relative_to(root).parts if path != root else ()
-    return parts[0] if len(parts) > 1 else ""
+def share_for(paths: Sequence[Path], root: Path, least: int) -> float | None:
+    """The least val_share, of two digits, that holds out so many pictures; None for one above a half."""
+    hashed = sorted(_hash(_place(path, root)) for path in paths)
+    if len(hashed) < 2 * least:
+        return None
+    share = (math.floor(100 * hashed[least - 1]) + 1) / 100
+    return share if share <= 0.5 else None
 
 
-def _classes(paths: list[Path], root: Path) -> tuple[str, ...]:
-    names = sorted({_class(path, root) for path in paths})
-    if set(names) <= _SPLITS:
-        train = next((name for name in names if name.startswith("train")), names[0])
-        other = next((name for name in names if name != train), train)
-        held_out = f" data.val={root / other}" if other != train else ""
-        remedy = f"data.root={root / train}{held_out}, or data.classes=none"
-        raise UserError(f"pictures or folders of classes in {root}", f"the splits {names}", remedy)
-    return tuple(names) if len(names) > 1 and "" not in names else ()
+def _without(paths: list[Path], settings: FolderSettings) -> list[Path]:
+    """The pictures outside data.val, which may lie inside root: what is held out is not trained on."""
+    if settings.val is None:
+        return paths
+    held_out_root = settings.val.resolve()
+    kept = [path for path in paths if not path.resolve().is_relative_to(held_out_root)]
+    if not kept:
+        got = f"{settings.val}, in which all of {settings.root} lies"
+        raise UserError("a data.val that leaves pictures to train on", got, "choose another data.val")
+    return kept
 
 
-def _check_classes(classes: tuple[str, ...], paths: list[Path], root: Path) -> None:
-    strange = sorted({_class(path, root) for path in paths} - set(classes)) if classes else []
+def _splits(settings: FolderSettings, places: list[Place]) -> Splits:
+    if settings.splits is not None:
+        return settings.splits
+    found = find(places)
+    return found if settings.val is None else without_held_out(found)
+
+
+def _parted(places: dict[Path, Place], folders: tuple[str, ...], settings: FolderSettings) -> dict[Path, str]:
+    """The pictures of some of the splits, each with its class. UserError where there are none."""
+    found = {path: below(place, folders) for path, place in places.items()}
+    kept = {path: name for path, name in found.items() if name is not None}
+    if not kept:
+        expected = f"pictures in {' and '.join(folders)} of {settings.root}, as data.splits has it"
+        raise UserError(expected, "none", "give the folder that holds all splits as data.root")
+    return kept
+
+
+def _by_top(places: dict[Path, Place]) -> dict[Path, str]:
+    """The pictures, each with the sub-folder in which it lies; "" for those that lie in none."""
+    return {path: place[0] if len(place) > 1 else "" for path, place in places.items()}
+
+
+def _place(path: Path, root: Path) -> Place:
+    return path.relative_to(root).parts if path != root else (path.name,)
+
+
+def _classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Classes in the order of their numbers: by value where all names are numbers, else by name."""
+    found = sorted(set(names))
+    if all(_NUMBER.fullmatch(name) for name in found):
+        found.sort(key=float)
+    return tuple(found) if len(found) > 1 and "" not in found else ()
+
+
+def _numbers(classes: Sequence[str]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(classes)}
+
+
+def _check_splits(names: Iterable[str], root: Path) -> None:
+    found = sorted(set(names))
+    if is_named(found):
+        remedy = f"name {root / found[0]} itself to train on it, or data.classes=none to train on all"
+        raise UserError(f"pictures to train on, or folders of classes, in {root}", f"splits {found}", remedy)
+
+
+def _check_classes(classes: tuple[str, ...], names: Iterable[str], root: Path) -> None:
+    strange = sorted(set(names) - set(classes)) if classes else []
     if strange:
         got = f"{strange[0] or 'pictures without one'} in {root}"
         raise UserError("the sub-folders of data.root in data.val", got, "name the sub-folders alike")
 
 
-def _held_out(paths: list[Path], root: Path, share: float) -> set[Path]:
-    if share == 0 or len(paths) < 3:
+def _held_out(places: dict[Path, Place], share: float) -> set[Path]:
+    if share == 0 or len(places) < 3:
         return set()
-    places = {path: _place(path, root) for path in paths}
-    held_out = {path for path, place in places.items() if place < share}
+    hashed = {path: _hash(place) for path, place in places.items()}
+    held_out = {path for path, number in hashed.items() if number < share}
     if not held_out:
-        held_out = {min(places, key=places.__getitem__)}
-    if len(held_out) == len(paths):
-        held_out.discard(max(places, key=places.__getitem__))
+        held_out = {min(hashed, key=hashed.__getitem__)}
+    if len(held_out) == len(hashed):
+        held_out.discard(max(hashed, key=hashed.__getitem__))
     return held_out
 
 
-def _place(path: Path, root: Path) -> float:
+def _hash(place: Place) -> float:
     """A number in [0, 1) that belongs to the path below root, on every machine."""
-    name = path.relative_to(root).as_posix() if path != root else path.name
+    name = "/".join(place)
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) / 2**64

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from smalti.config import Count, Positive, Share, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.protocol import Sample
+from smalti.data.splits import Splits
 from smalti.errors import UserError
 from smalti.reading.labels import LabelReading, open_labels
 
@@ -18,6 +19,7 @@ class MapsSettings:
     root: Path
     val: Path | None = None  # a folder held out in place of a share of root
     val_share: Share = 0.05  # of the maps, by a hash of the path below root; 0: none
+    splits: Splits | None = None  # as the reader of folders has them
     classes: Positive  # numbers are 0 .. classes - 1
     # value in a file -> the value that it counts as: merged classes, ignored values; None: each as itself
     merge: dict[Count, Count] | None = None
@@ -33,7 +35,11 @@ class Maps:
     def __init__(self, settings: MapsSettings, split: Literal["train", "val"]) -> None:
         self.settings, self.labels = settings, reading(settings)
         where = FolderSettings(
-            root=settings.root, val=settings.val, val_share=settings.val_share, classes="none"
+            root=settings.root,
+            val=settings.val,
+            val_share=settings.val_share,
+            classes="none",
+            splits=settings.splits,
         )
         self.files = Folder(where, split)
 

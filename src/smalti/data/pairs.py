@@ -15,6 +15,7 @@ from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import reading
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Sample
+from smalti.data.splits import Splits
 from smalti.data.turned import Described, in_words, turns_along
 from smalti.errors import UserError
 from smalti.exif import Turn
@@ -40,6 +41,7 @@ class PairsSettings(PixelSettings):
     val: Path | None = None  # a folder of pictures held out in place of a share of root
     val_maps: Path | None = None
     val_share: Share = 0.05  # of the pictures, by a hash of the path below root; 0: none
+    splits: Splits | None = None  # as the reader of folders has them; maps have the same folders
 
 
 class Pairs:
@@ -51,7 +53,11 @@ class Pairs:
         self.settings, self.labels = settings, reading(settings)
         self.most: int | None = None  # class numbers of maps are below it, where that is known
         folder = FolderSettings(
-            root=settings.root, val=settings.val, val_share=settings.val_share, classes="none"
+            root=settings.root,
+            val=settings.val,
+            val_share=settings.val_share,
+            classes="none",
+            splits=settings.splits,
         )
         self.files = Folder(replace(folder, **settings.reads()), split)
         maps = settings.val_maps if split == "val" and settings.val_maps else settings.maps

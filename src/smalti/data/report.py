@@ -26,6 +26,7 @@ class DataReport:
     unreadable: tuple[Path, ...]  # of those
     reasons: tuple[UserError, ...] = ()  # why, one each
     remarks: tuple[str, ...] = ()  # on values, bands and pages
+    splits: str = ""  # in words, which folders are splits; see `Folder.note`
 
     def text(self) -> str:
         """A few lines for a person."""
@@ -39,6 +40,7 @@ class DataReport:
             )
             lines.append(f"height {_spread(heights)}, width {_spread(widths)} pixels")
             lines.append("modes " + _counted(Counter(header.mode for header in self.headers)))
+        lines += [self.splits] if self.splits else []
         if self.classes:
             lines.append(f"{len(self.classes)} classes: " + _counted(Counter(self.classes)))
         lines += self.remarks
@@ -69,6 +71,7 @@ def inspect(folder: Folder | Annotated, *, of_values: bool = True) -> DataReport
         unreadable=tuple(unreadable),
         reasons=tuple(unreadable.values()),
         remarks=tuple(remarks(how, looked) if of_values else ()),
+        splits=folder.note() if isinstance(folder, Folder) else "",
     )
 
 

@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from smalti.config import settings
 from smalti.data.protocol import Sample
 from smalti.errors import UserError
+from smalti.files import save_tensors
 
 FORMAT = 1
 INDEX = "index.json"
@@ -131,8 +132,9 @@ class ShardWriter:
             got = f"{self.folder} without {INDEX}"
             raise UserError("a folder of token shards to go on with", got, "leave out --resume")
         index = _read(self.folder)
-        # older indexes do not say their precision; it is taken as fp32
-        begun, now = {"precision": "fp32"} | _facts(index), _facts(self._index(complete=False))
+        now = _facts(self._index(complete=False))
+        # older indexes do not say their precision, which is taken as fp32; nor how many are held out
+        begun = {"precision": "fp32", "held_out": now.get("held_out")} | _facts(index)
         for name, value in now.items():
             if begun.get(name) != value:
                 expected = f"{name} {begun.get(name)}, with which {self.folder} was begun"
@@ -200,6 +202,11 @@ def is_shards(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
+def begun_classes(folder: Path) -> list[str]:
+    """The classes of shards, complete or not, by number; UserError where there are none."""
+    return list(_read(folder)["classes"])
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """What a folder of shards says about itself. Raises UserError where it is none, or not complete."""
     index = _read(folder)
@@ -235,7 +242,7 @@ def _count(parts: list[dict[str, Tensor]]) -> int:
 def _save(parts: list[dict[str, Tensor]], path: Path) -> None:
     """To another name, then renamed: whoever looks sees a whole file or none."""
     fresh = path.with_name(f".{path.name}.new")
-    save_file({key: torch.cat([part[key] for part in parts]) for key in parts[0]}, fresh)
+    save_tensors({key: torch.cat([part[key] for part in parts]) for key in parts[0]}, fresh)
     fresh.replace(path)
 
 

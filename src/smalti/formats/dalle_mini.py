@@ -10,7 +10,6 @@ from torch import Tensor
 
 from smalti.formats.compvis import codebook
 from smalti.formats.compvis import network as networks
-from smalti.formats.flax import read as read_flax
 from smalti.formats.layout import build, line, state_2021
 from smalti.formats.ledger import Ledger
 from smalti.formats.naming import Naming
@@ -38,8 +37,8 @@ _NAMES = Naming(
 
 
 def recognises(source: Source) -> bool:
-    """Whether it is a flax file."""
-    return source.weights.suffix == ".msgpack"
+    """Whether it has flax's names for the networks of 2021."""
+    return source.tensors.keys() >= {"encoder.conv_in.kernel", "encoder.down_0.block_0.conv1.kernel"}
 
 
 def describe(source: Source) -> str:
@@ -57,10 +56,7 @@ def read(source: Source, wanted: Wanted) -> Imported:
 
 
 def _book(source: Source) -> Ledger:
-    tensors = read_flax(source.weights)
-    if all(name.startswith("params.") for name in tensors):
-        tensors = {name.removeprefix("params."): tensor for name, tensor in tensors.items()}
-    return Ledger(tensors, str(source.weights))
+    return Ledger(source.tensors, str(source.weights))
 
 
 def _state(book: Ledger) -> dict[str, Tensor]:

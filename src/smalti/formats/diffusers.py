@@ -5,23 +5,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import save_file
+import torch
 from torch import Tensor
 
-from smalti.config import Count, Positive, parse, settings
+from smalti.config import Count, Positive, dump, parse, settings
 from smalti.errors import UserError
-from smalti.formats.compvis.tokenizer import theirs
+from smalti.files import save_tensors
+from smalti.formats.compvis import network as networks
+from smalti.formats.compvis.tokenizer import SMALL, theirs
 from smalti.formats.layout import build, line, state_2021
 from smalti.formats.ledger import Ledger
 from smalti.formats.naming import Naming
+from smalti.formats.own import SECTION, Own, own_tensors
 from smalti.formats.protocol import Imported, Wanted
-from smalti.formats.source import Source
+from smalti.formats.source import Source, read_safetensors
 from smalti.generator import Generator
 from smalti.quantizers.gaussian import GaussianSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+OURS, OUR_TENSORS = f"_{SECTION}", "smalti.safetensors"  # diffusers passes keys with _ and other files over
+ANCHOR = "encoder.down_blocks.0.resnets.0.conv1.weight"  # a name that each such model has
+_CODEBOOK, _ASYMMETRIC = "quantize.embedding.weight", "decoder.condition_encoder."
 _KINDS = {"vq": "VQModel", "gaussian": "AutoencoderKL"}
 _Down = Literal["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]
 _Up = Literal["UpDecoderBlock2D", "AttnUpDecoderBlock2D"]
@@ -64,30 +70,30 @@ class ModelConfig:
     num_vq_embeddings: Count = 256  # VQModel alone, as the next two
     vq_embed_dim: Positive | None = None  # None: latent_channels
     norm_type: Literal["group"] = "group"
-    use_quant_conv: Literal[True] = True  # AutoencoderKL alone, as the next one
-    use_post_quant_conv: Literal[True] = True
+    use_quant_conv: bool = True  # AutoencoderKL alone, as the next one
+    use_post_quant_conv: bool = True
 
 
 def recognises(source: Source) -> bool:
-    """Whether config.json names one of the two classes."""
-    return source.config.get("_class_name") in _KINDS.values()
+    """Whether config.json names one of the two classes, or none and the tensors have their names."""
+    named = source.config.get("_class_name")
+    return _class(source) in _KINDS.values() if named else ANCHOR in source.tensors
 
 
 def describe(source: Source) -> str:
     """Class, factor, codes and channels, in one line."""
-    return line(f"diffusers {source.config['_class_name']}", _settings(source))
+    return line(f"diffusers {_class(source)}", _settings(source))
 
 
 def read(source: Source, wanted: Wanted) -> Imported:
     """The tokenizer. UserError for networks that ours do not have, and for tensors that do not fit."""
     found = _settings(source)
     assert isinstance(found.network, NetworkSettings), "diffusers' networks are those of 2021"
-    old = any(name.endswith(".query.weight") for name in source.tensors)
-    naming = _naming(found.network, _OLD_ATTENTION if old else _ATTENTION)
-    book = Ledger(source.tensors, str(source.weights))
-    state = {name: _conv(name, tensor) for name, tensor in state_2021(book, naming).items()}
-    model = build(state, found, naming, book.where)
-    facts = {"class": source.config["_class_name"]}
+    book, naming = Ledger(source.tensors, str(source.weights)), _naming_of(source)
+    state = networks.with_small_convolutions(_state(book, naming), *_lacking(source))
+    kept = _kept(source)
+    model = build(state, kept.tokenizer(found, book.where), naming, book.where, kept)
+    facts = {"class": _class(source)}
     facts |= {key: source.config[key] for key in ("scaling_factor", "shift_factor") if source.config.get(key)}
     return Imported(model=model, facts=facts, dropped=book.finish())
 
@@ -102,14 +108,80 @@ def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor])
         raise UserError("a tokenizer: diffusers has no class for this prior", "a generator", remedy)
     network = _held(model.settings)
     naming = _naming(network, _ATTENTION)
-    tensors = {naming.theirs(name): tensor for name, tensor in theirs(model).items()}
-    weights = {name: _linear(name, tensor).cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(weights, out / WEIGHTS, metadata={"format": "pt"})
-    (out / CONFIG).write_text(json.dumps(_config(model.settings, network), indent=2) + "\n")
+    state = theirs(model)
+    without = [name for name in SMALL if _changes_nothing(model, state, name)]
+    state = {name: tensor for name, tensor in state.items() if name.partition(".")[0] not in without}
+    tensors = {naming.theirs(name): tensor for name, tensor in state.items()}
+    weights = {name: _linear(name, tensor) for name, tensor in tensors.items()}
+    save_tensors(weights, out / WEIGHTS, metadata={"format": "pt"})
+    alone = own_tensors(model)
+    if alone:
+        save_tensors(alone, out / OUR_TENSORS)
+    facts = {**_config(model.settings, network, without), OURS: {"settings": dump(model.settings)}}
+    (out / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _kept(source: Source) -> Own:
+    """What our own writer left, nothing in the folders of others."""
+    said, file = source.config.get(OURS, {}), source.weights.with_name(OUR_TENSORS)
+    return Own(said.get("settings", {}), read_safetensors(file) if file.is_file() else {})
+
+
+def _class(source: Source) -> str:
+    """The class's name; flax's classes have the same networks. Without a config by the tensors."""
+    named = str(source.config.get("_class_name", "")).removeprefix("Flax")
+    return named or _KINDS["vq" if _CODEBOOK in source.tensors else "gaussian"]
+
+
+def _lacking(source: Source) -> list[str]:
+    """Those of the small convolutions that a model does without, by its config, else by its tensors."""
+    if _class(source) != _KINDS["gaussian"]:
+        return []
+    there = {name: f"{name}.weight" in source.tensors for name in SMALL}
+    if not source.config.get("_class_name"):
+        return [name for name in SMALL if not there[name]]
+    without = [name for name in SMALL if not source.config.get(f"use_{name}", True)]
+    for name in without:
+        if there[name]:
+            expected, got = f"no {name} in {source.weights}", f"use_{name} false, and its weights"
+            raise UserError(expected, got, f"mend {source.settings}")
+    return without
+
+
+def _changes_nothing(model: Tokenizer, state: Mapping[str, Tensor], name: str) -> bool:
+    """Whether a small convolution of a KL model gives what it gets, as theirs gives without it."""
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    is_one = weight.shape[0] == weight.shape[1] and weight[..., 0, 0].equal(torch.eye(len(weight)).to(weight))
+    return model.settings.quantizer.kind == "gaussian" and is_one and not bias.any()
 
 
 def _settings(source: Source) -> TokenizerSettings:
-    kind = source.config["_class_name"]
+    return _by_config(source) if source.config.get("_class_name") else _by_shapes(source)
+
+
+def _by_shapes(source: Source) -> TokenizerSettings:
+    """Without a config: what the tensors tell, and for the rest what the published models have."""
+    where = str(source.weights)
+    if any(name.startswith(_ASYMMETRIC) for name in source.tensors):
+        raise unread("AsymmetricAutoencoderKL", where)
+    state = _state(Ledger(source.tensors, where), _naming_of(source))
+    found = networks.find(networks.with_small_convolutions(state, *_lacking(source)), {}, where)
+    codes = state.get(_CODEBOOK)
+    quantizer = (
+        GaussianSettings() if codes is None else VectorQuantizerSettings.legacy(codebook_size=len(codes))
+    )
+    return TokenizerSettings(network=found, quantizer=quantizer)
+
+
+def unread(name: str, where: str) -> UserError:
+    """The error for one of diffusers' classes that cannot be read."""
+    return UserError(
+        f"{' or '.join(_KINDS.values())} of diffusers'", f"{name} in {where}", "this class cannot be read"
+    )
+
+
+def _by_config(source: Source) -> TokenizerSettings:
+    kind = _class(source)
     known = {key: source.config[key] for key in ModelConfig.__dataclass_fields__ if key in source.config}
     said: ModelConfig = parse(known, ModelConfig, where=str(source.settings))
     first, levels = said.block_out_channels[0], len(said.block_out_channels)
@@ -137,6 +209,18 @@ def _settings(source: Source) -> TokenizerSettings:
     )
     codes = VectorQuantizerSettings.legacy(codebook_size=said.num_vq_embeddings)  # diffusers' own weights too
     return TokenizerSettings(network=network, quantizer=GaussianSettings() if is_kl else codes)
+
+
+def _naming_of(source: Source) -> Naming:
+    """Of a file: by its levels, and by the words of its release for attention."""
+    old = any(name.endswith(".query.weight") for name in source.tensors)
+    levels = {name.split(".")[2] for name in source.tensors if name.startswith("encoder.down_blocks.")}
+    return Naming((*_PIECES, *(_OLD_ATTENTION if old else _ATTENTION)), levels=len(levels))
+
+
+def _state(book: Ledger, naming: Naming) -> dict[str, Tensor]:
+    """All tensors under the names of 2021; crosses them off."""
+    return {name: _conv(name, tensor) for name, tensor in state_2021(book, naming).items()}
 
 
 def _naming(network: NetworkSettings, attention: tuple[tuple[str, str], ...]) -> Naming:
@@ -184,7 +268,7 @@ def _cannot(expected: str, got: str) -> UserError:
     return UserError(expected, got, "keep the model folder, or try --format compvis")
 
 
-def _config(how: TokenizerSettings, network: NetworkSettings) -> dict[str, Any]:
+def _config(how: TokenizerSettings, network: NetworkSettings, without: list[str]) -> dict[str, Any]:
     levels = range(len(network.multipliers))
     attention = [level in network.attention_levels for level in levels]
     facts = {
@@ -202,4 +286,4 @@ def _config(how: TokenizerSettings, network: NetworkSettings) -> dict[str, Any]:
     }
     if isinstance(how.quantizer, VectorQuantizerSettings):
         facts |= {"num_vq_embeddings": how.quantizer.codebook_size, "vq_embed_dim": network.code_dim}
-    return facts
+    return facts | {f"use_{name}": False for name in without}

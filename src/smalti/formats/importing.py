@@ -6,8 +6,11 @@ from pathlib import Path
 from smalti import library
 from smalti.errors import UserError
 from smalti.formats import FORMATS
+from smalti.formats.diffusers import unread
+from smalti.formats.ledger import told
 from smalti.formats.protocol import Format, Imported, Wanted
 from smalti.formats.source import Source, open_source
+from smalti.formats.states import LAYOUT, listing
 from smalti.generator import Generator
 from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
@@ -19,7 +22,8 @@ def describe(path: Path, settings: Path | None = None) -> str:
     """What a file or a folder of others is, in one line, without converting it."""
     source = open_source(path, settings)
     _, member = _find(source)
-    return f"{source.weights}: {member.describe(source)}"
+    more = [] if source.state.layout == LAYOUT else [f"convolutions turned around ({source.state.layout})"]
+    return "; ".join([f"{source.weights}: {member.describe(source)}", *more])
 
 
 def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted | None = None) -> Imported:
@@ -39,6 +43,8 @@ def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted 
     for tokenizer in of_segmentations(found.model):
         if wanted.shift is not None or tokenizer.settings.labels is None:
             tokenizer.settings = replace(tokenizer.settings, labels=labels)
+    outside = (f"{where}: {told(names)}" for where, names in source.state.outside.items())
+    found = replace(found, dropped=(*found.dropped, *outside))
     origin = {"imported_from": source.weights.name, "format": name, "dropped": list(found.dropped)}
     library.save(found.model, out, provenance={**origin, **found.facts}, critic=found.critic)
     return found
@@ -62,10 +68,18 @@ def _find(source: Source) -> tuple[str, Format]:
         raise UserError(
             "another project's model", f"a model folder of ours, {source.path}", "use it as it is"
         )
+    if any(name.startswith("quantizer.") for name in source.tensors):
+        remedy = "copy the folder again, whole"
+        raise UserError("a model folder of ours with its config.json", f"{source.weights} alone", remedy)
     for name, member in FORMATS.items():
         if member.recognises(source):
             return name, member
+    named = source.config.get("_class_name")
+    if named:
+        raise unread(str(named), str(source.path))
     names = list(source.tensors)
-    told = f"{len(names)} tensors ({', '.join(names[:_NAMED])} ...)" if names else "no tensors by name"
+    what = f"{len(names)} tensors ({', '.join(names[:_NAMED])} ...)" if names else "no tensors by name"
+    where = "" if names else listing(source.contents)
     expected = f"a model of a known format ({', '.join(FORMATS)})"
-    raise UserError(expected, f"{told} in {source.weights}", "docs/importing.md lists what loads")
+    got = f"{what} in {source.weights}{f' ({where})' if where else ''}"
+    raise UserError(expected, got, "docs/importing.md lists what loads")

@@ -8,6 +8,7 @@ from smalti.formats.compvis.codebook import names
 from smalti.formats.compvis.tokenizer import ours
 from smalti.formats.ledger import Ledger, fill
 from smalti.formats.naming import Naming
+from smalti.formats.own import Own
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 
@@ -16,11 +17,20 @@ def state_2021(book: Ledger, naming: Naming) -> dict[str, Tensor]:
     return {naming.ours(name): tensor for name, tensor in book.below("").items()}
 
 
-def build(state: Mapping[str, Tensor], settings: TokenizerSettings, naming: Naming, where: str) -> Tokenizer:
-    """The tokenizer of a state dict with the names of 2021, strict both ways. Errors use the file's names."""
+def build(
+    state: Mapping[str, Tensor],
+    settings: TokenizerSettings,
+    naming: Naming,
+    where: str,
+    kept: Own | None = None,
+) -> Tokenizer:
+    """The tokenizer of a state dict with the names of 2021, strict both ways. Errors use the file's names.
+
+    kept: what our own writer left of it besides.
+    """
     middle = names(settings.quantizer)
     tokenizer = Tokenizer(settings)
-    weights = ours(state, settings)
+    weights = (kept or Own()).fill(tokenizer, ours(state, settings))
     fill(tokenizer, weights, lambda name: naming.theirs(middle.get(name, name)), where)
     return tokenizer.eval()
 

@@ -72,7 +72,7 @@ class Ledger:
             shapes = [f"{name} {tuple(self._tensors[name].shape)}" for name in left[:_NAMED]]
             got = f"{len(left)} more: {', '.join(shapes)}{', ...' * (len(left) > _NAMED)}"
             raise UserError(f"tensors of this model alone in {self.where}", got, _cause(left))
-        return tuple(f"{why}: {_count(names)}" for why, names in self._dropped.items())
+        return tuple(f"{why}: {told(names)}" for why, names in self._dropped.items())
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], theirs: Callable[[str], str], where: str) -> None:
@@ -90,10 +90,12 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], theirs: Callable[[str
     ]
     kinds = {"missing": missing, "unknown": extra, "of another shape": shapes}
     if any(kinds.values()):
-        told = [
+        found = [
             f"{len(names)} {kind} ({', '.join(names[:_NAMED])})" for kind, names in kinds.items() if names
         ]
-        raise UserError(f"weights in {where} that fit its settings", "; ".join(told), _cause(missing + extra))
+        raise UserError(
+            f"weights in {where} that fit its settings", "; ".join(found), _cause(missing + extra)
+        )
     module.load_state_dict(weights)
 
 
@@ -105,5 +107,6 @@ def _cause(names: list[str]) -> str:
     return "it is of another model or incomplete: give the model's own yaml with --config, or the whole file"
 
 
-def _count(names: list[str]) -> str:
+def told(names: list[str]) -> str:
+    """Name one tensor, or count several and name the first."""
     return names[0] if len(names) == 1 else f"{len(names)} tensors ({names[0]}, ...)"

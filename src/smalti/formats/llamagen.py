@@ -17,6 +17,8 @@ from smalti.formats.ledger import Ledger, fill
 from smalti.formats.naming import Naming
 from smalti.formats.protocol import Imported, Wanted
 from smalti.formats.source import Source
+from smalti.formats.states import clean
+from smalti.formats.states import find as find_state
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.llamagen import LlamaGenSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -97,7 +99,8 @@ def read(source: Source, wanted: Wanted) -> Imported:
     naming = _naming(tensors)
     state = state_2021(book, naming)
     model = build(state, _tokenizer_settings(state, book.where), naming, book.where)
-    kept = critic if isinstance(critic, dict) and "main.0.weight" in critic else {}
+    kept = {clean(name): value for name, value in critic.items()} if isinstance(critic, dict) else {}
+    kept = kept if "main.0.weight" in kept else {}
     return Imported(model=model, dropped=book.finish(), critic=kept)
 
 
@@ -105,7 +108,7 @@ def _tensors(source: Source) -> Mapping[str, Tensor]:
     """The averaged weights where the file has them, as LlamaGen itself prefers."""
     averaged = source.contents.get("ema")
     if isinstance(averaged, dict) and all(isinstance(value, Tensor) for value in averaged.values()):
-        return averaged
+        return find_state(averaged, str(source.weights)).tensors
     return source.tensors
 
 

@@ -24,7 +24,9 @@ class Quantized:
 
 def kind_of(settings: Any) -> str:
     """The kind of a member's settings, or of a mapping: vq where a recipe does not say it."""
-    return str(settings.get("kind", "vq") if isinstance(settings, Mapping) else settings.kind)
+    return str(
+        settings.get("kind", "vq") if isinstance(settings, Mapping) else getattr(settings, "kind", "vq")
+    )
 
 
 class Quantizer(Protocol):

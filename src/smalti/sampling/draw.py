@@ -31,11 +31,12 @@ def check(request: Request, prior: Prior, grid: tuple[int, int], crop: tuple[int
 
     grid, crop: cells of the canvas and of a training crop, which is the window; factor: pixels a cell side.
     """
+    most = longest_stride(prior, crop)
     if isinstance(prior, Local):
-        most, why, one_by_one = 1, "a prior of kind neighbourhood has no window that moves", False
+        why, one_by_one = "a prior of kind neighbourhood has no window that moves", False
         expected, got = "parallel=1, as this prior lays many cells at once anyway", str(request.parallel)
     else:
-        most, why = max(1, min(crop) // 2), "half of this model's window of {} x {} cells".format(*crop)
+        why = "half of this model's window of {} x {} cells".format(*crop)
         one_by_one = grid == crop
         window, got = (f"{height * factor} x {width * factor}" for height, width in (crop, grid))
         expected = f"a canvas of one window, {window} pixels, for parallel above 1"
@@ -43,6 +44,11 @@ def check(request: Request, prior: Prior, grid: tuple[int, int], crop: tuple[int
         raise UserError(f"a stride of at most {most}: {why}", str(request.stride), f"set stride={most}")
     if request.parallel > 1 and not one_by_one:
         raise UserError(expected, got, "leave parallel out")
+
+
+def longest_stride(prior: Prior, crop: tuple[int, int]) -> int:
+    """Cells by which a window may move at the most: half the smaller side of the training crop, in cells."""
+    return 1 if isinstance(prior, Local) else max(1, min(crop) // 2)
 
 
 def together(

@@ -1,19 +1,50 @@
 """What a caller asks of a generator, checked before work begins, and what a picture says of its making."""
 
+import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
 from smalti import memory
-from smalti.config import settings
-from smalti.errors import UserError
+from smalti.config import read_size, settings
+from smalti.errors import UserError, shown
 from smalti.sampling.choice import Choice
 
 MOST = 1_000_000  # pictures of one request: what each needs is kept in memory
 OUTPUTS = ("pil", "tensor", "codes", "stream", "values")
+_WHOLE = {"num": 1, "seed": 0, "top_k": 1, "stride": 1, "micro_batch": 16, "parallel": 1}  # with an example
+_REAL = {"temperature": 1.0, "top_p": 0.9, "min_p": 0.05, "guidance": 3.0, "keep": 0.5}
+OPTIONS = (*_WHOLE, *_REAL, "size", "output", "progress")
+_MAY_BE_NONE = {"top_k", "top_p", "min_p", "micro_batch"}
+
+# names of options elsewhere -> ours; "condition" stands for the one that the model takes
+_ELSEWHERE = {
+    "guidance": ("cfg", "cfg_scale", "cfg_weight", "guidance_scale", "guidance_weight", "scale"),
+    "num": ("n", "num_images", "num_images_per_prompt", "num_samples", "n_samples", "count", "samples"),
+    "micro_batch": ("batch", "batch_size"),
+    "size": ("height", "width", "h", "w", "image_size", "img_size", "resolution", "shape"),
+    "condition": (
+        "prompt",
+        "class_label",
+        "class_labels",
+        "class_id",
+        "class_name",
+        "labels",
+        "classes",
+        "y",
+    ),
+    "temperature": ("temp", "t"),
+    "top_k": ("topk", "k"),
+    "top_p": ("topp", "p", "nucleus"),
+    "seed": ("generator", "random_seed", "manual_seed", "rng", "random_state"),
+    "output": ("output_type", "return_type", "return_dict", "format"),
+    "progress": ("verbose", "show_progress", "progress_bar"),
+    "keep": ("keep_rows", "fraction", "share", "mask"),
+}
 
 
 @settings
@@ -28,7 +59,7 @@ class Request:
     micro_batch: int | None  # every batch has this size; None: up to the generator
     parallel: int  # places drawn in a pass through a canvas of one window; 1: one by one
     output: str  # one of OUTPUTS
-    progress: bool
+    progress: bool | Callable[[int, int], object]  # True: a bar; told of all cells, of cells more
 
     def __post_init__(self) -> None:
         last, micro = self.seed + self.num - 1, self.micro_batch
@@ -47,13 +78,24 @@ class Request:
                 got = str(getattr(self, name))
                 raise UserError(f"{expected} for {name}", got, f"for example {name}={example}")
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Request":
+        """What a person asks, by the names of Generator.sample; UserError for what is no number."""
+        numbers = {name: whole(name, given[name]) for name in _WHOLE}
+        numbers |= {name: real(name, given[name]) for name in _REAL if name != "keep"}
+        choice = Choice(**{name: numbers.pop(name) for name in ("temperature", "top_k", "top_p", "min_p")})
+        progress = given["progress"] if callable(given["progress"]) else bool(given["progress"])
+        return cls(choice=choice, output=str(given["output"]), progress=progress, **numbers)
+
     def check_room(self, grid: tuple[int, int], factor: int) -> None:
         """UserError where this machine cannot hold what is handed over, and a batch of codes, at the least.
 
         grid: cells of a picture; factor: pixels a cell side.
         """
         cells, pixels = math.prod(grid), math.prod(grid) * factor**2
-        kept = {"codes": 8 * cells, "tensor": 12 * pixels, "pil": 3 * pixels, "stream": 0}[self.output]
+        kept = {"codes": 8 * cells, "tensor": 12 * pixels, "pil": 3 * pixels, "stream": 0, "values": 0}[
+            self.output
+        ]
         one = 8 * cells + (0 if self.output == "codes" else 12 * pixels)
         needs = kept * self.num + one + 8 * cells * (self.micro_batch or 0)
         size, has = "{} x {}".format(*(side * factor for side in grid)), memory.of_machine()
@@ -77,6 +119,64 @@ class Request:
         chosen = {name: _of(value, index) for name, value in more.items()}
         how = {"micro_batch": self.micro_batch, "parallel": self.parallel}
         return json.dumps({**made, **how, **chosen}, default=str)
+
+
+def whole(name: str, value: Any) -> Any:
+    """A whole number of Python, numpy or torch as Python's; None where that has a meaning."""
+    if value is None and name in _MAY_BE_NONE:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        example = f"for example {name}={_WHOLE[name]}"
+        raise UserError(f"a whole number for {name}", shown(value), example) from None
+
+
+def real(name: str, value: Any) -> Any:
+    """The same of any real number."""
+    if value is None and name in _MAY_BE_NONE:
+        return None
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError("text is no number")
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise UserError(f"a number for {name}", shown(value), f"for example {name}={_REAL[name]}") from None
+
+
+def sides(size: Any) -> tuple[int, int]:
+    """Height and width in pixels: of two numbers, of one for a square, or of text as commands take it."""
+    if isinstance(size, str):
+        return read_size(size)
+    size = size.tolist() if hasattr(size, "tolist") else size
+    try:
+        height, width = size if isinstance(size, Sequence) else (size, size)
+        found = operator.index(height), operator.index(width)
+    except (TypeError, ValueError):
+        found = 0, 0
+    if min(found) < 1:
+        expected = "a size as (height, width) in pixels, or one number"
+        raise UserError(expected, shown(size), "for example size=(256, 512)")
+    return found
+
+
+def unknown(name: str, known: Iterable[str], condition: str | None) -> UserError:
+    """The error for an option that is none, with ours of that meaning.
+
+    known: the options there are; condition: the one by which the model takes its condition, if it has one.
+    """
+    takes = "no condition" if condition is None else f"{condition}= as its only condition"
+    ours = next((our for our, theirs in _ELSEWHERE.items() if name in theirs), None)
+    ours = condition if ours == "condition" else ours
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    remedy = "leave it out"
+    if name in known:
+        remedy = "complete takes it" if name == "keep" else "leave it out: the size is that of the picture"
+    elif ours is not None and ours in {*known, condition}:
+        remedy = "write size=(height, width)" if ours == "size" else f"here it is {ours}="
+    elif near:
+        remedy = f"did you mean {near[0]}=?"
+    return UserError(f"options of this method; this model takes {takes}", f"{name}=", remedy)
 
 
 def _of(value: Any, index: int) -> Any:

@@ -1,6 +1,7 @@
 """The tokenizer: pictures to codes and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.protocol import Quantized, Quantizer
 from smalti.tokenizer.decoder import Decoder
 from smalti.tokenizer.encoder import Encoder
+from smalti.tokenizer.given import read_codes, read_pictures
 from smalti.tokenizer.maskgit import MaskgitDecoder, MaskgitEncoder
 from smalti.tokenizer.settings import TokenizerSettings
 from smalti.tokenizer.tiling import by_tiles
@@ -30,8 +32,9 @@ class Tokenizer(nn.Module):
 
     The networks are those of arXiv:2012.09841, or others of the same plan. `latents`, `quantize` and
     `decode_latents` are the steps of training and keep gradients; `encode`, `decode` and `reconstruct` are
-    for use: no gradients, and neither dropout nor draws even in training mode. Without a codebook
-    (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise UserError. Of segmentations
+    for use: no gradients, neither dropout nor draws even in training mode, and pictures in any common form,
+    checked. Without a codebook (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise
+    UserError. Of segmentations
     (content) what goes in is a channel a class, 0 or 1, and what comes out are the classes' logits.
 
     The networks can be compiled: `tokenizer.encoder.compile()`, `tokenizer.decoder.compile()`. On a CPU that
@@ -40,6 +43,7 @@ class Tokenizer(nn.Module):
 
     quantizer: Quantizer
     fingerprint: str = ""  # of the model folder it was loaded from; see library.fingerprint
+    provenance: Mapping[str, Any] = MappingProxyType({})  # as that says; it stays with it inside a prior's
 
     def __init__(self, settings: TokenizerSettings) -> None:
         super().__init__()
@@ -78,11 +82,20 @@ class Tokenizer(nn.Module):
         """The weight where the gradients of two losses are compared for the adaptive weight."""
         return self.decoder.conv_out.weight
 
-    def latents(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b m h w"]:
+    def pictures(self, pictures: Any) -> Float[Tensor, "b c H W"]:
+        """What `latents` takes, in [-1, 1] and on the model's device, of what a person has.
+
+        pictures: a file's path, a Pillow picture, a uint8 array (h, w, c), a tensor (c H W) or (b c H W) in
+        [-1, 1] or of uint8, or a list of them, of one size; see given.py. UserError for others, and for
+        floats that go from 0 to 1 or to 255.
+        """
+        return read_pictures(self, pictures).to(self.last_layer.device)
+
+    def latents(self, images: Float[Tensor, "b c H W"] | Any) -> Float[Tensor, "b m h w"]:
         """What the quantizer takes, from pictures in [-1, 1]; m is code_dim, twice that without a codebook.
 
-        Raises UserError for other channels than the model's, for sides that are no multiples of the factor,
-        and where fp16 overflows.
+        images: a tensor (b c H W), as `pictures` gives it. Raises UserError for other channels than the
+        model's, for sides that are no multiples of the factor, and where fp16 overflows.
         """
         self._check(images)
         inner = (images + 1) / 2 if self.settings.image_range == "0..1" else images
@@ -103,41 +116,45 @@ class Tokenizer(nn.Module):
         inner = inner if self.dtype == torch.float32 else inner.float()
         return inner * 2 - 1 if self.settings.image_range == "0..1" else inner
 
-    def encode(self, images: Float[Tensor, "b c H W"], tile: int | None = None) -> Int64[Tensor, "b h w"]:
-        """Codes of pictures in [-1, 1], row-major; sides of any multiple of the factor.
+    def encode(
+        self, images: Any, tile: int | Any = None, *, is_checked: bool = False
+    ) -> Int64[Tensor, "b h w"]:
+        """Codes of one picture or several, row-major; sides of any multiple of the factor.
 
-        tile: cells a side that are encoded at a time, 4 or more, for pictures that else do not fit into
-        memory; what that changes is said in tiling.py. Raises UserError as `latents` does.
+        images: as `pictures` takes them. tile: cells a side that are encoded at a time, 4 or more, for
+        pictures that else do not fit into memory; what that changes is said in tiling.py. is_checked: these
+        are what `latents` takes, and nobody need look at their range. Raises UserError as `pictures` and
+        `latents` do.
         """
         self._need_codes()
-        self._check(images)
+        given = images if is_checked else self.pictures(images)
+        self._check(given)
         with in_use(self):
-            latents = self._by_tiles(self.latents, images, tile, (self.factor, 1))
+            latents = self._by_tiles(self.latents, given, tile, (self.factor, 1))
             codes = self.quantize(latents).codes
         assert codes is not None, "a codebook gives codes"
         return codes
 
-    def decode(self, codes: Int64[Tensor, "b h w"], tile: int | None = None) -> Float[Tensor, "b c H W"]:
+    def decode(self, codes: Int64[Tensor, "b h w"] | Any, tile: int | Any = None) -> Float[Tensor, "b c H W"]:
         """Pictures of codes, around [-1, 1], not clipped, fp32. tile: as in `encode`.
 
-        Raises UserError for codes the codebook lacks.
+        codes: (b h w) or (h w), whole numbers of any type. Raises UserError for codes the codebook lacks.
         """
         self._need_codes()
-        if ((codes < 0) | (codes >= self.codebook_size)).any():
-            raise UserError(
-                f"codes from 0 to {self.codebook_size - 1}",
-                f"{codes.min().item()} to {codes.max().item()}",
-                "decode with the tokenizer that made the codes",
-            )
+        laid = read_codes(self, codes).to(self.last_layer.device)
         with in_use(self):
-            return self._by_tiles(self.decode_latents, self.quantizer.lookup(codes), tile, (1, self.factor))
+            return self._by_tiles(self.decode_latents, self.quantizer.lookup(laid), tile, (1, self.factor))
 
-    def reconstruct(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c_out H W"]:
-        """Pictures as their codes tell them: decode(encode(images)); without a codebook as the means do."""
+    def reconstruct(self, images: Any, *, is_checked: bool = False) -> Float[Tensor, "b c_out H W"]:
+        """Pictures as their codes tell them: decode(encode(images)); without a codebook as the means do.
+
+        images, is_checked: as in `encode`.
+        """
         if self.codebook_size:
-            return self.decode(self.encode(images))
+            return self.decode(self.encode(images, is_checked=is_checked))
+        given = images if is_checked else self.pictures(images)
         with in_use(self):
-            return self.decode_latents(self.quantize(self.latents(images)).latents)
+            return self.decode_latents(self.quantize(self.latents(given)).latents)
 
     def keep_in(self, dtype: torch.dtype) -> "Tokenizer":
         """Keep the networks in fp32, bf16 or fp16, for use; the codebook stays in fp32. Gives itself.
@@ -149,11 +166,11 @@ class Tokenizer(nn.Module):
         return self
 
     def _by_tiles(
-        self, run: Callable[[Tensor], Tensor], x: Tensor, tile: int | None, cell: tuple[int, int]
+        self, run: Callable[[Tensor], Tensor], x: Tensor, tile: int | Any, cell: tuple[int, int]
     ) -> Tensor:
         if tile is None:
             return run(x)
-        if tile < 4:
+        if not isinstance(tile, int) or tile < 4:
             raise UserError("a tile of 4 cells a side or more", str(tile), "tile=32")
         return by_tiles(run, x, cell=cell, tile=tile)
 
@@ -168,7 +185,12 @@ class Tokenizer(nn.Module):
             remedy = "use latents, quantize and decode_latents, or another tokenizer"
             raise UserError("a tokenizer with a codebook", got, remedy)
 
-    def _check(self, images: Tensor) -> None:
+    def _check(self, images: Any) -> None:
+        if not isinstance(images, Tensor):
+            got = type(images).__name__
+            raise UserError(
+                "pictures as a tensor (b, c, H, W)", got, "use what tokenizer.pictures makes of it"
+            )
         if images.dim() != 4 or images.shape[1] != self.channels or not images.is_floating_point():
             raise UserError(
                 f"pictures as floats (batch, {self.channels}, height, width) in [-1, 1]",

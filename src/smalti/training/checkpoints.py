@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from smalti import leftovers
 from smalti.errors import UserError
+from smalti.files import save_tensors
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
@@ -47,8 +48,7 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     fresh = folder / f".{path.name}.{os.getpid()}"
     leftovers.clear(folder, LEFTOVERS)
     fresh.mkdir(parents=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    save_file(tensors, fresh / TENSORS)
+    save_tensors(checkpoint.tensors, fresh / TENSORS)
     state = {"format": FORMAT, "step": checkpoint.step, "numbers": dict(checkpoint.numbers)}
     (fresh / STATE).write_text(json.dumps(state, indent=2) + "\n")
     shutil.rmtree(path, ignore_errors=True)  # the same step again, after a resume from an older one

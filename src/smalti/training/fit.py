@@ -16,7 +16,7 @@ from smalti import images, library
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.losses import ranks
-from smalti.training import checkpoints, processes
+from smalti.training import checkpoints, folders, processes
 from smalti.training.batches import cut, to
 from smalti.training.checkpoints import Checkpoint
 from smalti.training.ema import Ema
@@ -286,6 +286,7 @@ class Loop:
     def _save_model(self) -> None:
         made = {"smalti": version("smalti"), "run": self.folder.root.name, "steps": self.step}
         made["size"] = list(self.training.crop_size)
+        made["data"] = folders.held_out(self.training.data)
         with self._averaged():
             library.save(self.task.model(), self.folder.model, provenance=made)
 

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from smalti import config, library, memory, precision
-from smalti.config import Positive, Workers, settings
-from smalti.data.folder import Folder, FolderSettings
+from smalti.config import Positive, Share, Workers, settings
+from smalti.data.folder import Folder
 from smalti.data.loader import Crops, Loader, collate
 from smalti.data.protocol import Batch
-from smalti.data.shards import ShardFacts, ShardWriter
-from smalti.data.transforms import CropSettings
+from smalti.data.shards import ShardFacts, ShardWriter, begun_classes, is_shards
+from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
-from smalti.training import limits
+from smalti.training import folders, holding, limits
 from smalti.training.interrupts import Interrupts, stop
 
 
@@ -28,9 +29,13 @@ from smalti.training.interrupts import Interrupts, stop
 class Encoding:
     """Which crops are encoded, and how."""
 
-    size: Positive | tuple[Positive, Positive]  # pixels of a crop: a side, or height and width
+    size: Size  # pixels of a crop: a side, or height and width
     crop: CropSettings = CropSettings()  # how crops are taken
     crops: Positive = 1  # random ones of every training picture; held-out pictures give one, the middle
+    val: Path | None = None  # a folder held out
+    # of the pictures that are held out. Neither of both: what the tokenizer's training held out, where it was
+    # on the same folder; else the splits that folders are by name, or a share of 0.05
+    val_share: Share | None = None
     batch: Positive = 16  # pictures a pass
     workers: Workers = 0  # processes that open pictures
     seed: int = 0  # of the crops and flips
@@ -49,7 +54,8 @@ def encode(
 
     options: those of `Encoding`; size in multiples of the factor. Crops are best taken as the tokenizer was
     trained, above all in scale: at 1.0 the crops of a square picture differ by their flip alone. The shards
-    carry the tokenizer's fingerprint and precision, and the classes by number. resume: go on in an `out`
+    carry the tokenizer's fingerprint and precision, and the classes by number. What is held out, and why, is
+    told on stderr. resume: go on in an `out`
     whose encoding was interrupted, with the tokenizer, its precision, the pictures and the options it was
     begun with; all but workers and max_pixels must be the same, and so is then what comes out. UserError for
     an `out` that holds something else, and for an unreadable picture.
@@ -59,9 +65,12 @@ def encode(
         expected = f"a size in multiples of {tokenizer.factor} pixels"
         near = max(1, round(how.crop_size[0] / tokenizer.factor)) * tokenizer.factor
         raise UserError(expected, "{} x {}".format(*how.crop_size), f"size={near}")
+    where, why = holding.find(Path(data), how.val, how.val_share, tokenizer)
     read = tokenizer.settings.pixels or PixelReading()
-    where = FolderSettings(root=Path(data), range=read.range, bands=read.bands, max_pixels=how.max_pixels)
+    where = replace(where, range=read.range, bands=read.bands, max_pixels=how.max_pixels)
     readers = {split: Folder(where, split) for split in ("train", "val")}
+    if resume and is_shards(Path(out)):
+        folders.number_as(readers, begun_classes(Path(out)))
     rest = _Rest(readers["train"], readers["val"], how)
     facts = ShardFacts(
         tokenizer=library.fingerprint(tokenizer),
@@ -77,6 +86,7 @@ def encode(
     )
     short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
     with short, Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:
+        tqdm.write(holding.text(readers["train"], readers["val"], why), file=sys.stderr)
         begun = sum(writer.rows.values())
         with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
             for split, batch in rest.batches(writer.rows["train"], writer.rows["val"]):
@@ -122,13 +132,20 @@ def _cut(batch: Batch, most: int) -> Batch:
 def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
     assert batch.images is not None, "a folder gives pictures"
     device: torch.device = tokenizer.last_layer.device
-    return tokenizer.encode(batch.images.to(device))
+    return tokenizer.encode(batch.images.to(device), is_checked=True)
 
 
-def _made(how: Encoding, *folders: Folder) -> dict[str, Any]:
+def _made(how: Encoding, train: Folder, val: Folder) -> dict[str, Any]:
     """All that decides which rows come out, beside the tokenizer: options, and the names of the pictures."""
     made = config.dump(how)
-    del made["workers"], made["max_pixels"]
-    names = [path.relative_to(folder.root).as_posix() for folder in folders for path in folder.paths]
+    for name in (
+        "workers",
+        "max_pixels",
+        "val",
+        "val_share",
+    ):  # what the last two chose is told by the pictures
+        del made[name]
+    names = [path.relative_to(folder.root).as_posix() for folder in (train, val) for path in folder.paths]
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
-    return {**made, "size": list(how.crop_size), "pictures": f"{len(names)} files {digest}"}
+    pictures = f"{len(names)} files {digest}"
+    return {**made, "size": list(how.crop_size), "pictures": pictures, "held_out": len(val)}

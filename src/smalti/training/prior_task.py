@@ -127,7 +127,7 @@ class PriorTask:
             return batch.codes
         assert batch.images is not None, "a batch has pictures or codes"
         with torch.autocast(batch.images.device.type, enabled=False):  # the codes that sampling will decode
-            return self.generator.tokenizer.encode(batch.images)
+            return self.generator.tokenizer.encode(batch.images, is_checked=True)
 
     def _condition(self, batch: Batch) -> dict[str, Any]:
         argument = self.generator.condition.argument

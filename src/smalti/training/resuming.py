@@ -11,7 +11,7 @@ from typing import Any
 from smalti import config
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
-from smalti.training import checkpoints, origin
+from smalti.training import checkpoints, folders, origin
 from smalti.training.folder import RunFolder
 from smalti.training.settings import TrainingSettings
 
@@ -54,7 +54,7 @@ def settings(
     if not folder.settings.is_file():
         got = f"{folder.root} without settings.yaml"
         raise UserError("a run folder to resume", got, "leave out --resume")
-    before = config.load_yaml(folder.settings)
+    before = folders.as_begun(config.load_yaml(folder.settings))
     wanted = copy.deepcopy(before)
     if recipe is not None:
         _take_in_recipe(wanted, recipe, before, folder)

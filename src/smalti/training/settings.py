@@ -13,7 +13,7 @@ from smalti.data import ReaderSettings
 from smalti.data.maps import MapsSettings
 from smalti.data.pairs import PairsSettings
 from smalti.data.shards import ShardsSettings
-from smalti.data.transforms import CropSettings
+from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.perceptual import PerceptualSettings
@@ -55,7 +55,7 @@ class Training:
     """What every recipe has. A step is one batch and one move of every optimizer."""
 
     data: ReaderSettings
-    size: Positive | tuple[Positive, Positive]  # pixels of a crop: a side, or height and width
+    size: Size  # pixels of a crop: a side, or height and width
     crop: CropSettings = CropSettings()
     batch: Positive  # pictures a step, all processes together
     accumulate: Positive = 1  # parts into which each process cuts its share of a batch, to save memory

@@ -164,10 +164,10 @@ class TokenizerTask:
         for batch in batches:
             real = self.content.inputs(batch)
             if self.tokenizer.codebook_size:
-                codes.append(self.tokenizer.encode(real))
+                codes.append(self.tokenizer.encode(real, is_checked=True))
                 rebuilt = self.tokenizer.decode(codes[-1])
             else:
-                rebuilt = self.tokenizer.reconstruct(real)
+                rebuilt = self.tokenizer.reconstruct(real, is_checked=True)
             rows.append(self.content.measures(real, rebuilt))
         means = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
         size = self.tokenizer.codebook_size
@@ -182,7 +182,7 @@ class TokenizerTask:
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """Pictures above, what their codes give below; classes of segmentations have colours."""
         real = self.content.inputs(batch)[:SHOWN]
-        both = torch.cat([real, self.tokenizer.reconstruct(real)])
+        both = torch.cat([real, self.tokenizer.reconstruct(real, is_checked=True)])
         return images.grid(self.content.show(both), columns=len(real))
 
     def model(self) -> Tokenizer:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from smalti.conditions.classes import Numbers
 from smalti.data.annotated import Annotated
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.protocol import Batch, Reader
@@ -18,7 +19,7 @@ def value(argument: str | None, batch: Batch) -> Any:
     if argument == "map":
         return batch.segmentations if batch.maps is None else batch.maps
     found = {
-        "label": batch.labels,
+        "label": None if batch.labels is None else Numbers(batch.labels),
         "boxes": batch.scenes,
         "points": batch.scenes,
         "coordinates": batch.parts,
@@ -103,12 +104,12 @@ def _check_labels(condition: Any, data: Any, reader: Reader) -> None:
 
 def _check_names(names: Sequence[str], classes: Sequence[str]) -> None:
     """A class is its number: one that the model knows by name must have the same number in the data."""
-    moved = [name for number, name in enumerate(classes) if name in names and names.index(name) != number]
-    if moved:
-        name = moved[0]
-        expected = f"the class {name} as number {names.index(name)}, as condition.names has it"
-        remedy = "give data with a folder for each of the model's classes, or other condition.names"
-        raise UserError(expected, f"number {classes.index(name)} in the data", remedy)
+    numbers = {name: number for number, name in enumerate(names)}
+    for number, name in enumerate(classes):
+        if numbers.get(name, number) != number:
+            expected = f"the class {name} as number {numbers[name]}, as condition.names has it"
+            remedy = "give data with a folder for each of the model's classes, or other condition.names"
+            raise UserError(expected, f"number {number} in the data", remedy)
 
 
 def _check_scenes(condition: Any, data: Any, reader: Reader) -> None:

@@ -18,12 +18,14 @@ from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Reader
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
+from smalti.files import as_path
 from smalti.losses import perceptual
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
     checkpoints,
     checks,
+    folders,
     limits,
     origin,
     pixels,
@@ -56,9 +58,9 @@ class Start:
 
 
 def train(
-    recipe: str | Path | None = None,
-    data: str | Path | None = None,
-    out: str | Path | None = None,
+    recipe: str | Path | Any = None,
+    data: str | Path | Any = None,
+    out: str | Path | Any = None,
     resume: bool = False,
     **overrides: Any,
 ) -> Path:
@@ -72,6 +74,10 @@ def train(
     setting init_from names a model to begin with: its weights, those of the critic beside it, and the
     settings that they fit.
     """
+    recipe, data, out = (
+        None if path is None else as_path(path, name)
+        for name, path in (("recipe", recipe), ("data", data), ("out", out))
+    )
     folder = RunFolder(_root(recipe, out, resume))
     if processes.rank() == 0:
         folder.clear() if resume else folder.check_new()
@@ -83,6 +89,7 @@ def train(
     training = replace(training, precision=precision.choose(training.precision, device))
     found = {}
     if isinstance(training, PriorTraining):
+        folders.number_as(readers, getattr(training.condition, "names", ()))
         told.check(training.condition, training.data, readers["train"])
         parts = start.begun.parts if start.begun is not None else {}
         known = Known(read=parts, began=start.origin.tokenizers, copies=folder.model, moved=start.moved)
@@ -126,10 +133,10 @@ def _root(recipe: str | Path | None, out: str | Path | None, resume: bool) -> Pa
 def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]) -> Start:
     """A run that begins."""
     assert recipe is not None, "without a recipe a run goes on"
-    mapping = config.read(recipe, {**_place(recipe, data), **overrides})
+    mapping = config.read(recipe, {**_place(recipe, data), **overrides}, TrainingSettings)
     path = mapping.get(beginning.KEY)
-    begun = None if path is None else Beginning.read(Path(path))
-    mapping = beginning.settle(mapping, overrides, begun)
+    begun = None if path is None else Beginning.read(as_path(path, beginning.KEY))
+    mapping = beginning.settle(folders.all_pictures(mapping, overrides), overrides, begun)
     # whatever the classes are, first of all: to look for the data takes long on some disks
     config.parse(_with_classes(mapping, lambda _: ["any"]), TrainingSettings)
     data_settings = config.parse(mapping["data"], ReaderSettings, where="data")
@@ -138,6 +145,7 @@ def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str
     training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"])
     if training.data != data_settings:  # which now say how the files' values are read
         readers = _open(training.data)
+    training = folders.settled(training, readers)
     noted = origin.note(recipe, readers)
     return Start(training=training, readers=readers, origin=noted, begun=begun)
 
@@ -157,7 +165,7 @@ def _resumed(
     """A run that goes on."""
     training, moved = resuming.settings(folder, recipe, data, overrides)
     noted, readers = origin.read(folder.origin), _open(training.data)
-    _check_classes(folder, readers["train"])
+    _check_classes(folder, readers)
     _check_data(noted, readers, moved=any(key.startswith("data.") for key in moved))
     if recipe is not None and noted.recipe:  # whose changes are taken in by now
         noted = replace(noted, mapping=origin.plain(config.load_yaml(find_recipe(recipe))))
@@ -187,15 +195,18 @@ def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> No
             tqdm.write(text, file=sys.stderr)
 
 
-def _check_classes(folder: RunFolder, reader: Reader) -> None:
+def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
     """A class is its number: names that come, go or change places would give the numbers another meaning."""
     if not folder.classes.is_file():  # a run of before there was this file
         return
-    began, now = json.loads(folder.classes.read_text(encoding="utf-8")), list(reader.classes)
+    began = json.loads(folder.classes.read_text(encoding="utf-8"))
+    folders.number_as(readers, began)
+    now = list(readers["train"].classes)
     if began == now:
         return
-    new = [name for name in now if name not in began]
-    gone = [name for name in began if name not in now]
+    known, there = set(began), set(now)
+    new = [name for name in now if name not in known]
+    gone = [name for name in began if name not in there]
     changes = [f"{what} {_few(names)}" for what, names in (("new:", new), ("gone:", gone)) if names]
     remedy = "give the data it began with (--data), or begin a new run (another --out, without --resume)"
     raise UserError(
@@ -214,7 +225,7 @@ def _place(recipe: str | Path, data: str | Path | None) -> dict[str, Any]:
     """What `data` says in a recipe's words; keys that the recipe has for data of another kind go."""
     if data is None:
         return {}
-    given = config.read(recipe).get("data")
+    given = config.read(recipe, into=TrainingSettings).get("data")
     given = given if isinstance(given, dict) else {}
     files = given["kind"] if given.get("kind", "shards") != "shards" else "folder"
     place = {"kind": "shards" if is_shards(Path(data)) else files, "root": str(data)}

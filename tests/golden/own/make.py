@@ -1,7 +1,8 @@
 """Makes the small tensors beside it, which pin today's numbers: `python tests/golden/own/make.py NAME`.
 
-NAME: tokenizer_tiny, quantizers_tiny or priors_tiny. Run it only where numbers are meant to change, with code
-that passes the other tests of tests/golden beside the tensors of the 2021 code, and say so in the log.
+NAME: tokenizer_tiny, quantizers_tiny, priors_tiny or imported_tiny. Run it only where numbers are meant to
+change, with code that passes the other tests of tests/golden beside the tensors of the 2021 code, and say
+so in the log.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from smalti import config
 from smalti.conditions.label import LabelSettings
+from smalti.formats.compvis import codebook
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.priors.modern import ModernSettings
@@ -201,10 +203,45 @@ def priors_tiny() -> None:
     )
 
 
+IMPORTED = {  # names in a state dict of 2021 -> what stands beside them
+    "vq": {"embedding.weight": (12, 4)},
+    "ema": {"embedding.weight": (12, 4), "embedding.cluster_size": (12,), "embedding.embed_avg": (12, 4)},
+}
+
+
+def learned(state: dict[str, torch.Tensor], latents: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a quantizer of 2021 learns once it is imported: loss, gradients, and entries after a step."""
+    chosen = codebook.find({f"quantize.{name}": tensor for name, tensor in state.items()}, {}, "")
+    quantizer = MEMBERS[chosen.kind][1](chosen, dim=4).train()
+    names = {theirs.removeprefix("quantize."): ours for ours, theirs in codebook.names(chosen).items()}
+    quantizer.load_state_dict({names[key].removeprefix("quantizer."): t for key, t in state.items()})
+    latents = latents.clone().requires_grad_()
+    loss = quantizer(latents).loss
+    loss.backward()
+    found = {"loss": loss.detach(), "to_latents": latents.grad}
+    if quantizer.codebook.weight.requires_grad:
+        return found | {"to_entries": quantizer.codebook.weight.grad}
+    quantizer.after_step(latents.detach(), torch.Generator().manual_seed(0))
+    return found | {f"after/{name}": tensor.clone() for name, tensor in quantizer.state_dict().items()}
+
+
+def imported_tiny() -> None:
+    """How quantizers of 2021 go on learning; made where tests/golden beside the tensors of 2021 passed."""
+    generator, tensors = torch.Generator().manual_seed(3), {}
+    for kind, shapes in IMPORTED.items():
+        state = {name: torch.rand(shape, generator=generator) + 0.1 for name, shape in shapes.items()}
+        latents = torch.rand(2, 4, 5, 3, generator=generator)
+        tensors |= {f"{kind}/state/{name}": tensor for name, tensor in state.items()}
+        tensors |= {f"{kind}/latents": latents}
+        tensors |= {f"{kind}/learned/{name}": tensor for name, tensor in learned(state, latents).items()}
+    save_file(tensors, HERE / "imported_tiny.safetensors")
+
+
 if __name__ == "__main__":
     makers = {
         "tokenizer_tiny": tokenizer_tiny,
         "quantizers_tiny": quantizers_tiny,
         "priors_tiny": priors_tiny,
+        "imported_tiny": imported_tiny,
     }
     makers[sys.argv[1]]()

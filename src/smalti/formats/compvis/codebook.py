@@ -16,6 +16,7 @@ from smalti.quantizers.gumbel import GumbelSettings, TemperatureSettings
 from smalti.quantizers.remap import RemappedSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 
+TABLE, USED = "quantize.used", "used.npy"  # their class wants the table of used codes as a file too
 _HERE, _THERE = "quantizer.", "quantize."
 _NAMES = {  # by kind: our name -> theirs
     "vq": {"codebook.weight": "embedding.weight"},
@@ -88,11 +89,20 @@ def target(settings: QuantizerSettings) -> str:
     return f"{package}.{classes[settings.kind]}"
 
 
+def shapes_codes(target: str) -> bool:
+    """Whether a class of theirs can be told (sane_index_shape) to give codes as a grid, not as one flat list.
+
+    A prior can only be told of maps whose codes are grids: it lays flat ones beside the wrong axis (2021,
+    encode_to_c). The others give grids by themselves, or no codes.
+    """
+    return _TARGETS[target.rsplit(".", 1)[-1]] in ("vq", "ema")
+
+
 def params(settings: QuantizerSettings, code_dim: int) -> dict[str, Any]:
     """What a yaml says of a quantizer."""
     found: dict[str, Any] = {"embed_dim": code_dim}
     if isinstance(settings, RemappedSettings):  # the table itself is in the weights
-        found["remap"] = "used.npy"
+        found["remap"] = USED
         settings = settings.inner
     if not isinstance(settings, GaussianSettings):
         found["n_embed"] = settings.codebook_size

@@ -6,6 +6,7 @@ The names of their tensors are ours: see tokenizer/blocks.py.
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from smalti.errors import UserError
@@ -81,6 +82,30 @@ def ddconfig(network: NetworkSettings, resolution: int, *, double_z: bool) -> di
     return words if network.mid_attention else {**words, "attn_type": "none"}
 
 
+def with_small_convolutions(state: Mapping[str, Tensor], *which: str) -> dict[str, Tensor]:
+    """A state dict with those of the two small convolutions that it lacks, as ones that change nothing.
+
+    which: names of those that its model does not have: quant_conv, post_quant_conv.
+    """
+    widths = {"quant_conv": ("encoder.conv_out.weight", 0), "post_quant_conv": ("decoder.conv_in.weight", 1)}
+    found = dict(state)
+    for name in which:
+        beside, axis = widths[name]
+        if f"{name}.weight" not in state and beside in state:
+            width, kind = state[beside].shape[axis], state[beside].dtype
+            found[f"{name}.weight"] = torch.eye(width, dtype=kind)[..., None, None]
+            found[f"{name}.bias"] = torch.zeros(width, dtype=kind)
+    return found
+
+
+def lacks_small_convolutions(state: Mapping[str, Tensor]) -> bool:
+    """Whether it is of a KL model that has neither: whose encoder gives twice what the decoder takes."""
+    if any(name.startswith(("quantize.", "quant_conv.", "post_quant_conv.")) for name in state):
+        return False
+    out, into = state.get("encoder.conv_out.weight"), state.get("decoder.conv_in.weight")
+    return out is not None and into is not None and out.shape[0] == 2 * into.shape[1]
+
+
 def _check(ddconfig: Mapping[str, Any], found: NetworkSettings, where: str) -> None:
     sizes = {
         "ch": found.width,
@@ -110,8 +135,9 @@ def _check(ddconfig: Mapping[str, Any], found: NetworkSettings, where: str) -> N
 
 def _shape(state: Mapping[str, Tensor], name: str, where: str) -> tuple[int, ...]:
     if name not in state or state[name].dim() != 4:
+        got = f"{name} {tuple(state[name].shape)}" if name in state else "none"
         remedy = "the file is incomplete, or of another kind of model"
-        raise UserError(f"{name} with four axes in {where}", "none", remedy)
+        raise UserError(f"{name} with four axes in {where}", got, remedy)
     return tuple(state[name].shape)
 
 

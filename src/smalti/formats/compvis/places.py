@@ -20,7 +20,6 @@ PERMUTERS = {  # our name of an order -> their class
     "random": "Random",
     "alternate": "AlternateParsing",
 }
-OURS = "smalti"  # a section of the yaml with what ours knows and theirs has no word for
 FORWARD, BACKWARD = "permuter.forward_shuffle_idx", "permuter.backward_shuffle_idx"
 
 

@@ -1,23 +1,27 @@
 """Net2NetTransformer: both stages, permuter and transformer to a Generator, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from smalti import config as settings
 from smalti.errors import UserError
-from smalti.formats.compvis import claims, conditions, places, tokenizer, transformer
+from smalti.formats.compvis import claims, codebook, conditions, places, tokenizer, transformer
 from smalti.formats.ledger import Ledger, fill
+from smalti.formats.own import SECTION, Own, own_tensors
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPT, GPTSettings
-from smalti.tokenizer import Tokenizer
+from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 ANCHOR = "transformer.pos_emb"  # a name that every such model has
+Kept = Callable[[str], Own]  # of a part, by the beginning of its tensors' names; "": the whole
 FIRST, CONDITION, PRIOR = "first_stage_model.", "cond_stage_model.", "transformer."
 
 
-def read(book: Ledger, config: Mapping[str, Any], heads: int | None) -> Generator:
+def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept) -> Generator:
     """The model. config: the whole yaml, empty where there is none. heads: what the user says of them.
+    kept: what of each part the yaml has no word for.
 
     Crosses off all its names. UserError where yaml and tensors disagree, or neither says what is needed.
     """
@@ -25,8 +29,8 @@ def read(book: Ledger, config: Mapping[str, Any], heads: int | None) -> Generato
     if "ddconfig" in said:
         got = f"a tokenizer's, for {book.where}, which has a prior"
         raise UserError("the yaml of a model with a prior", got, claims.OTHER_MODEL)
-    first, _ = tokenizer.read(book, FIRST, claims.section(said, "first_stage_config"))
-    map_of, second = _second(book, said)
+    first, _ = tokenizer.read(book, FIRST, claims.section(said, "first_stage_config"), kept(FIRST))
+    map_of, second = _second(book, said, kept(CONDITION))
     state = book.below(PRIOR)
     prior = transformer.settings(state, claims.inner(said, "transformer_config"), heads, book.where)
     for name in (name for name in state if name.endswith(transformer.MASK)):
@@ -39,12 +43,11 @@ def read(book: Ledger, config: Mapping[str, Any], heads: int | None) -> Generato
         map_size=places.map_size(book, table[1], (second or first).factor),
         places=table,
     )
-    own = claims.section(config, places.OURS).get("grid")
+    own = claims.section(config, SECTION).get("grid")
     grid = (own[0], own[1]) if own else _grid(book, said, (first, second or first), condition, table[1])
     laid = places.find(book, said, grid)
-    made = Generator(
-        GeneratorSettings(prior=prior, condition=condition, order=laid, grid=grid), first, second
-    )
+    found = GeneratorSettings(prior=prior, condition=condition, order=laid, grid=grid)
+    made = Generator(kept("").generator(found, book.where), first, second)
     assert isinstance(made.prior, nn.Module), "a prior has weights"
     weights = transformer.ours(state)
     fill(made.prior, weights, lambda name: PRIOR + transformer.name(name), book.where)
@@ -58,14 +61,26 @@ def theirs(model: Generator) -> dict[str, Tensor]:
         kind = model.settings.prior.kind
         remedy = "export its tokenizer alone, MODEL/tokenizer, or keep the model folder"
         raise UserError("a prior of kind gpt, the 2021 code's", kind, remedy)
-    found = {FIRST + name: tensor for name, tensor in tokenizer.theirs(model.tokenizer).items()}
-    maps = _maps(model)
+    found, maps = _stage_tensors(FIRST, model.tokenizer), _maps(model)
     if maps is not None:
-        found |= {CONDITION + name: tensor.clone() for name, tensor in tokenizer.theirs(maps).items()}
+        found |= {name: tensor.clone() for name, tensor in _stage_tensors(CONDITION, maps).items()}
     found |= places.tables(model.settings.order, model.order)
     state = {name: tensor.detach() for name, tensor in prior.state_dict().items()}
     unmasked = prior.settings.unmasked
     return found | {PRIOR + name: tensor for name, tensor in transformer.theirs(state, unmasked).items()}
+
+
+def alone(model: Tokenizer | Generator) -> dict[str, Tensor]:
+    """What theirs has no place for, by our names behind the beginnings of their parts' names."""
+    if isinstance(model, Tokenizer):
+        return own_tensors(model)
+    parts = {FIRST: model.tokenizer, CONDITION: model.condition_tokenizer}
+    return {
+        start + name: tensor
+        for start, part in parts.items()
+        if part is not None
+        for name, tensor in own_tensors(part).items()
+    }
 
 
 def config(model: Generator) -> dict[str, Any]:
@@ -82,18 +97,43 @@ def config(model: Generator) -> dict[str, Any]:
         **more,
         **places.config(how.order, how.grid),
         "transformer_config": {"target": "taming.modules.transformer.mingpt.GPT", "params": arguments},
-        "first_stage_config": tokenizer.config(model.tokenizer, side, critic={}),
+        "first_stage_config": _part(
+            FIRST, model.tokenizer.settings, side, of_maps=_maps(model) is model.tokenizer
+        ),
         "cond_stage_config": stage,
     }
     target = "taming.models.cond_transformer.Net2NetTransformer"
     return {
         "model": {"base_learning_rate": 4.5e-6, "target": target, "params": params},
         **conditions.data(how.condition, side),
-        places.OURS: {"grid": list(how.grid)},  # which their code does not ask for
+        SECTION: {"grid": list(how.grid), **_all_settings(model)},  # which their code does not ask for
     }
 
 
-def _second(book: Ledger, said: Mapping[str, Any]) -> tuple[str | None, Tokenizer | None]:
+def _all_settings(model: Generator) -> dict[str, Any]:
+    """Of the model and of its tokenizers, by the beginnings of their tensors' names."""
+    found = {"": model.settings, FIRST: model.tokenizer.settings}
+    if model.condition_tokenizer is not None:
+        found[CONDITION] = model.condition_tokenizer.settings
+    return {"settings": {name: settings.dump(how) for name, how in found.items()}}
+
+
+def _part(name: str, how: TokenizerSettings, side: int, *, of_maps: bool) -> dict[str, Any]:
+    """A stage's {target, params}. name: the beginning of its tensors' names."""
+    found = tokenizer.config(how, side, critic={})
+    if of_maps and codebook.shapes_codes(found["target"]):
+        found["params"]["sane_index_shape"] = True
+    if "remap" in found["params"]:
+        found["params"]["remap"] = tokenizer.used_file(name)
+    return found
+
+
+def _stage_tensors(name: str, stage: Tokenizer) -> dict[str, Tensor]:
+    state = tokenizer.theirs(stage) | tokenizer.colours(stage.settings)
+    return {name + key: tensor for key, tensor in state.items()}
+
+
+def _second(book: Ledger, said: Mapping[str, Any], kept: Own) -> tuple[str | None, Tokenizer | None]:
     """Whose tokenizer maps have ("own", "shared" or None for no maps), and it, if it is their own."""
     stage = said.get("cond_stage_config")
     there = CONDITION + tokenizer.ANCHOR in book
@@ -105,7 +145,7 @@ def _second(book: Ledger, said: Mapping[str, Any]) -> tuple[str | None, Tokenize
         return "shared", None
     if not there:
         return None, None
-    second, _ = tokenizer.read(book, CONDITION, stage if isinstance(stage, Mapping) else {})
+    second, _ = tokenizer.read(book, CONDITION, stage if isinstance(stage, Mapping) else {}, kept)
     return "own", second
 
 
@@ -144,6 +184,6 @@ def _stage(model: Generator, side: int) -> tuple[Any, dict[str, Any]]:
     if condition.shared:
         return conditions.SHARED, {**more, "cond_stage_key": "lr"}
     key = "segmentation" if maps.settings.content == "segmentation" else "depth"
-    stage = tokenizer.config(maps, side, critic={})
+    stage = _part(CONDITION, maps.settings, side, of_maps=True)
     stage["params"]["image_key"] = key
     return stage, {**more, "cond_stage_key": key}

@@ -8,19 +8,20 @@ from torch import Tensor
 from smalti.errors import UserError
 from smalti.formats.compvis import claims, labels, prior, tokenizer
 from smalti.formats.ledger import Ledger
+from smalti.formats.own import SECTION, Own
 from smalti.formats.protocol import Imported, Part, Wanted
 from smalti.formats.source import Source
 from smalti.generator import Generator
 from smalti.tokenizer import Tokenizer
 
-_ANCHORS = (prior.ANCHOR, prior.FIRST + tokenizer.ANCHOR, tokenizer.ANCHOR)  # of more before of less
 _PARTS = {"first_stage": prior.FIRST, "cond_stage": prior.CONDITION}
 _OPTIMIZER = "the optimizer's state"
 
 
 def recognises(source: Source) -> bool:
     """Whether names are those of the 2021 code's tokenizer, or of a model around one."""
-    return _anchor(source.tensors) is not None
+    starts = [start for start in ("", prior.FIRST) if start + tokenizer.ANCHOR in source.tensors]
+    return any(name.startswith(f"{start}encoder.down.") for start in starts for name in source.tensors)
 
 
 def describe(source: Source) -> str:
@@ -29,23 +30,23 @@ def describe(source: Source) -> str:
     missing = [] if source.settings else ["yaml (settings by shapes)"]
     if not _is_prior(source.tensors):
         part: Part = "all" if tokenizer.ANCHOR in book else "first_stage"
-        model, critic = _stage(book, config, Wanted(part=part))
+        model, critic = _stage(book, config, Wanted(part=part), _kept(source))
         missing += [] if critic else ["discriminator"]
         return _tell(model) + _without(missing)
     heads = None if claims.inner(claims.params(claims.model_config(config)), "transformer_config") else 1
     missing += [] if heads is None else ["number of heads (--num-heads)"]
-    return _tell(prior.read(book, config, heads)) + _without(missing)
+    return _tell(prior.read(book, config, heads, _kept(source))) + _without(missing)
 
 
 def read(source: Source, wanted: Wanted) -> Imported:
     """The model or the part that is wanted. UserError where file and yaml disagree or something lacks."""
     book, config = _open(source)
     if _is_prior(source.tensors) and wanted.part == "all":
-        model: Tokenizer | Generator = prior.read(book, config, wanted.num_heads)
+        model: Tokenizer | Generator = prior.read(book, config, wanted.num_heads, _kept(source))
         critic: Mapping[str, Tensor] = {}
         book.drop("loss.", "parts of the loss")
     else:
-        model, critic = _stage(book, config, wanted)
+        model, critic = _stage(book, config, wanted, _kept(source))
     dropped = book.finish()
     if "optimizer_states" in source.contents:
         dropped = (*dropped, _OPTIMIZER)
@@ -54,37 +55,39 @@ def read(source: Source, wanted: Wanted) -> Imported:
 
 
 def _open(source: Source) -> tuple[Ledger, Mapping[str, Any]]:
-    """The tensors without what may stand before all names, and the yaml."""
-    anchor = _anchor(source.tensors)
-    assert anchor is not None, "recognises comes first"
-    start = anchor[0]
-    tensors = {name.removeprefix(start): tensor for name, tensor in source.tensors.items()}
+    """The tensors and the yaml."""
     claims.check_kinds(claims.model_config(source.config))
     claims.check_kinds(claims.section(source.config, "data"))
-    return Ledger(tensors, source.weights.name), source.config
-
-
-def _anchor(tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
-    """What stands before all names (module., model. ...), and the name by which that was found."""
-    for anchor in _ANCHORS:
-        starts = [name.removesuffix(anchor) for name in tensors if name.endswith(anchor)]
-        for start in starts:
-            tokenizers = [start + tokenizer.ANCHOR, start + prior.FIRST + tokenizer.ANCHOR]
-            if (not start or start.endswith(".")) and any(name in tensors for name in tokenizers):
-                return start, anchor
-    return None
+    return Ledger(source.tensors, source.weights.name), source.config
 
 
 def _is_prior(tensors: Mapping[str, Tensor]) -> bool:
-    anchor = _anchor(tensors)
-    return anchor is not None and anchor[1] == prior.ANCHOR
+    return prior.ANCHOR in tensors
 
 
-def _stage(book: Ledger, config: Mapping[str, Any], wanted: Wanted) -> tuple[Tokenizer, Mapping[str, Tensor]]:
+def _kept(source: Source) -> prior.Kept:
+    """What our own writer left of a part, by the beginning of its tensors' names; of others nothing."""
+    settings = claims.section(claims.section(source.config, SECTION), "settings")
+    tensors = claims.section(source.contents, SECTION)
+
+    def kept(part: str) -> Own:
+        mine = {name: value for name, value in tensors.items() if name.startswith(f"{part}quantizer.")}
+        return Own(
+            settings=claims.section(settings, part),
+            tensors={k.removeprefix(part): value for k, value in mine.items() if isinstance(value, Tensor)},
+        )
+
+    return kept
+
+
+def _stage(
+    book: Ledger, config: Mapping[str, Any], wanted: Wanted, kept: prior.Kept
+) -> tuple[Tokenizer, Mapping[str, Tensor]]:
     """A tokenizer: all that the file holds, or one stage of it."""
     model = claims.model_config(config)
     if tokenizer.ANCHOR in book and wanted.part != "cond_stage":
-        return tokenizer.read(book, "", claims.section(claims.params(model), "first_stage_config") or model)
+        said = claims.section(claims.params(model), "first_stage_config")
+        return tokenizer.read(book, "", said or model, kept(prior.FIRST if said else ""))
     if wanted.part == "all":
         remedy = "--part first_stage reads the tokenizer in it"
         raise UserError(
@@ -94,7 +97,7 @@ def _stage(book: Ledger, config: Mapping[str, Any], wanted: Wanted) -> tuple[Tok
     if start + tokenizer.ANCHOR not in book:
         raise UserError(f"a {wanted.part} with weights in {book.where}", "none", "leave --part out")
     stage = claims.params(model).get(f"{wanted.part}_config")
-    found = tokenizer.read(book, start, stage if isinstance(stage, Mapping) else {})
+    found = tokenizer.read(book, start, stage if isinstance(stage, Mapping) else {}, kept(start))
     book.drop_rest("parts that were not asked for")
     return found
 

@@ -3,41 +3,49 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from smalti.errors import UserError
 from smalti.formats.compvis import claims, codebook, network
 from smalti.formats.ledger import Ledger, fill
+from smalti.formats.own import Own, own_tensors
 from smalti.losses.patchgan import PatchGANSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 ANCHOR = "encoder.conv_in.weight"  # a name that every tokenizer has
-CRITIC = "loss.discriminator."
+SMALL = ("quant_conv", "post_quant_conv")  # which some KL models do without
+CRITIC, COLOURS = "loss.discriminator.", "colorize"
 _DROPPED = {  # beginning of a name -> what it is
     "loss.perceptual_loss.": "the perceptual loss (LPIPS)",
     "loss.logvar": "the learned variance of the loss",
     "loss.": "other parts of the loss",
-    "colorize": "colours that segmentation maps are shown in",
+    COLOURS: "colours that segmentation maps are shown in",
     "model_ema.": "averaged copies of the weights",
 }
 _SEEN = (1, 3, 4)  # channels of pictures; more of them are a segmentation's labels
 
 
-def read(book: Ledger, prefix: str, model: Mapping[str, Any]) -> tuple[Tokenizer, dict[str, Tensor]]:
+def read(
+    book: Ledger, prefix: str, model: Mapping[str, Any], kept: Own
+) -> tuple[Tokenizer, dict[str, Tensor]]:
     """The tokenizer whose tensors have names with this prefix, and its discriminator, if there is one.
 
-    model: its {target, params}; empty where there is no yaml. Crosses off all names with the prefix.
+    model: its {target, params}; empty where there is no yaml. kept: what of it the yaml has no word for.
+    Crosses off all names with the prefix.
     """
     critic = book.below(prefix + CRITIC)
-    has_colours = f"{prefix}colorize" in book
+    has_colours = prefix + COLOURS in book
     for name, why in _DROPPED.items():
         book.drop(prefix + name, why)
     state = {codebook.modern(n) if n.startswith("quantize.") else n: t for n, t in book.below(prefix).items()}
+    if network.lacks_small_convolutions(state):
+        state = network.with_small_convolutions(state, *SMALL)
     where = book.where + (f" ({prefix.rstrip('.')})" if prefix else "")
-    found = settings(state, model, where, has_colours=has_colours)
+    found = kept.tokenizer(settings(state, model, where, has_colours=has_colours), where)
     theirs = codebook.names(found.quantizer)
-    weights = ours(state, found)
     tokenizer = Tokenizer(found)
+    weights = kept.fill(tokenizer, ours(state, found))
     fill(tokenizer, weights, lambda name: prefix + theirs.get(name, name), where)
     return tokenizer.eval(), critic
 
@@ -65,15 +73,29 @@ def ours(state: Mapping[str, Tensor], found: TokenizerSettings) -> dict[str, Ten
 
 def theirs(tokenizer: Tokenizer) -> dict[str, Tensor]:
     """The tensors of a tokenizer of ours under the names of 2021."""
-    found = codebook.names(tokenizer.settings.quantizer)
-    state = {name: tensor.detach() for name, tensor in tokenizer.state_dict().items()}
-    state.pop("quantizer.usage", None)  # what revival remembers, which their quantizer has not
+    found, alone = codebook.names(tokenizer.settings.quantizer), own_tensors(tokenizer)
+    state = {name: tensor.detach() for name, tensor in tokenizer.state_dict().items() if name not in alone}
     return {found.get(name, name): tensor for name, tensor in state.items()}
 
 
-def config(tokenizer: Tokenizer, resolution: int, *, critic: Mapping[str, Tensor]) -> dict[str, Any]:
+def used_file(prefix: str) -> str:
+    """The file in which their class looks for the table of used codes of the stage with these names."""
+    return f"{prefix.removesuffix('_model.')}_used.npy" if prefix else codebook.USED
+
+
+def colours(how: TokenizerSettings) -> dict[str, Tensor]:
+    """What their classes want of a tokenizer of segmentations besides, and load strictly; else nothing.
+
+    Numbers as they draw them, with a seed of ours: they colour the maps of their logs and do nothing else.
+    """
+    if how.content != "segmentation":
+        return {}
+    drawn = torch.randn(3, how.network.in_channels, 1, 1, generator=torch.Generator().manual_seed(0))
+    return {COLOURS: drawn}
+
+
+def config(how: TokenizerSettings, resolution: int, *, critic: Mapping[str, Tensor]) -> dict[str, Any]:
     """The {target, params} of a tokenizer of ours. UserError for one that the 2021 code cannot hold."""
-    how = tokenizer.settings
     if not isinstance(how.network, NetworkSettings):
         raise UserError("a tokenizer with the networks of 2021", how.network.kind, "keep the model folder")
     if how.image_range != "-1..1":
@@ -82,8 +104,9 @@ def config(tokenizer: Tokenizer, resolution: int, *, critic: Mapping[str, Tensor
     target = codebook.target(how.quantizer)
     params = codebook.params(how.quantizer, how.network.code_dim)
     if how.content == "segmentation":
-        params |= {"image_key": "segmentation", "n_labels": how.network.in_channels}
         target = target.replace("VQModel", "VQSegmentationModel")
+        count = "n_labels" if target.endswith("SegmentationModel") else "colorize_nlabels"
+        params |= {"image_key": "segmentation", count: how.network.in_channels}
     double_z = how.quantizer.kind == "gaussian"
     params["ddconfig"] = network.ddconfig(how.network, resolution, double_z=double_z)
     params["lossconfig"] = _loss(critic, double_z)

@@ -9,7 +9,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from smalti.formats.compvis import prior, tokenizer
+from smalti import config as settings
+from smalti.formats.compvis import codebook, prior, tokenizer
+from smalti.formats.own import SECTION
 from smalti.generator import Generator
 from smalti.tokenizer import Tokenizer
 
@@ -24,15 +26,20 @@ def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor])
     if isinstance(model, Generator):
         state, config = prior.theirs(model), prior.config(model)
     else:
-        state = tokenizer.theirs(model) | {tokenizer.CRITIC + name: t for name, t in critic.items()}
-        config = {"model": tokenizer.config(model, RESOLUTION, critic=critic)}
+        config = {
+            "model": tokenizer.config(model.settings, RESOLUTION, critic=critic),
+            SECTION: {"settings": {"": settings.dump(model.settings)}},  # which their code does not ask for
+        }
+        state = tokenizer.theirs(model) | tokenizer.colours(model.settings)
+        state |= {tokenizer.CRITIC + name: tensor for name, tensor in critic.items()}
     for name in ("configs", "checkpoints"):
         (out / name).mkdir(parents=True)
-    used = [tensor for name, tensor in state.items() if name.endswith("quantize.used")]
-    if used:  # their class wants the table as a file, beside the one in the weights
-        np.save(out / "used.npy", used[0].cpu().numpy())
+    for name in (name for name in state if name.endswith(codebook.TABLE)):
+        np.save(out / tokenizer.used_file(name.removesuffix(codebook.TABLE)), state[name].cpu().numpy())
     text = yaml.safe_dump(config, sort_keys=False)
     (out / "configs" / "smalti-project.yaml").write_text(text, encoding="utf-8")
     contents: dict[str, Any] = {"epoch": 0, "global_step": 0, "pytorch-lightning_version": "1.0.8"}
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    alone = {name: tensor.cpu() for name, tensor in prior.alone(model).items()}
+    contents |= {SECTION: alone} if alone else {}
     torch.save({**contents, "state_dict": whole}, out / "checkpoints" / "last.ckpt")

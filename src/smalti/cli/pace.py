@@ -1,0 +1,57 @@
+"""How long drawing takes, said while it goes on."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from smalti.generator import Generator
+
+LONG = 60.0  # seconds: work that takes longer says so
+FIRST = 2.0  # seconds after which the pace tells
+
+
+class Pace:
+    """Told of cells that are laid, shows a bar on a terminal; says once where the whole takes long."""
+
+    def __init__(self, hint: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """hint: how it would go faster, said after the estimate."""
+        self._hint, self._clock, self._is_told = hint, clock, False
+        self._begun: float | None = None
+        self._given = 0  # cells that came before the clock ran: kept ones, which take no time
+        self._done = 0
+
+    def __call__(self, total: int, count: int) -> None:
+        """count: cells more than before, of total."""
+        self._done += count
+        if self._begun is None:
+            self._begun, self._given = self._clock(), count
+            # None: on a terminal only
+            self._bar = tqdm(total=total, unit=" cells", disable=None)
+        self._bar.update(count)
+        if self._done >= total:
+            self._bar.close()
+        if not self._is_told:
+            self._tell(self._clock() - self._begun, total)
+
+    def _tell(self, spent: float, total: int) -> None:
+        laid, work = self._done - self._given, total - self._given
+        if laid <= 0 or spent < FIRST or spent * work / laid < LONG:
+            return
+        self._is_told = True
+        whole = round(spent * work / laid / 60)
+        hours = f"{whole // 60} h {whole % 60} min" if whole >= 60 else f"{whole} min"
+        tqdm.write(f"{total} cells to draw take about {hours} at this pace{self._hint}", file=sys.stderr)
+
+
+def faster(generator: "Generator", size: tuple[int, int], stride: int) -> str:
+    """The end of a sentence: the --stride by which a canvas of a size in pixels is quicker, if by any."""
+    from smalti.sampling.draw import longest_stride
+
+    most = longest_stride(generator.prior, generator.settings.grid)
+    if tuple(size) == generator.crop_size or stride >= most:
+        return ""
+    return f"; with --stride {most} the window moves in larger steps, which is faster"

@@ -1,0 +1,34 @@
+"""Files: paths as they are given, tensors written as any other file is."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from smalti.errors import UserError, shown
+
+
+def as_path(given: Any, name: str) -> Path:
+    """A path given as text or as an object; UserError for anything else, and for no text at all."""
+    if isinstance(given, os.PathLike | str) and str(given) and isinstance(os.fspath(given), str):
+        return Path(given)
+    expected = f"a path for {name}, as text or pathlib.Path"
+    raise UserError(expected, shown(given), f"for example {name}='runs/first'")
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file of tensors on any device, with the rights that `open` gives a new file.
+
+    safetensors 0.8 writes a file of its own that only its owner may read, and renames it.
+    """
+    path.touch()
+    rights = path.stat().st_mode  # asked of the file system: os.umask can be read only by changing it
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, path, metadata=None if metadata is None else dict(metadata))
+    if path.stat().st_mode != rights:  # where it is so anyway the file system may know no rights
+        path.chmod(rights)

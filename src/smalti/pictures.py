@@ -1,0 +1,98 @@
+"""Pictures as a person holds them in Python: whether their range is ours, and files of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from smalti import images
+from smalti.errors import UserError, shown
+from smalti.files import as_path
+
+FORMS = "a path, a Pillow picture, a uint8 array (h, w, c), a tensor (c, H, W) in [-1, 1], or a list of them"
+_FAR = 2.0  # filters and decoders overshoot 1, but not so far where nothing is below 0
+_TOO_FAR = 50.0  # neither noise nor a wild decoder reaches so far, but 0 to 255 less its mean does
+# Of 25 photographs, resized, from 0 to 1: all begin below _DARK and reach over _SPREAD, and 90 % of their
+# tiles of 64 and 128 pixels; in [-1, 1] 0.9 % of the tiles would be taken for such: nothing there is below 0.
+_DARK, _SPREAD = 0.4, 0.2
+
+
+def check_range(pictures: Tensor) -> None:
+    """UserError for floats that are surely or very probably no pictures in [-1, 1], with what to do.
+
+    Pictures from 0 to 1 are told by what pictures in [-1, 1] do not have. Out of 8 bits: an even multiple of
+    1/255. Others: nothing below 0, and yet values from dark to light, which in [-1, 1] would all be bright.
+    Of plain pictures nothing can be told, and they are taken.
+    """
+    if pictures.numel() == 0:
+        return
+    values = pictures.detach().float()
+    least, most = (bound.item() for bound in torch.aminmax(values))
+    got, expected = f"values from {least:g} to {most:g}", "pictures in [-1, 1]"
+    if not (least >= -_TOO_FAR and most <= (_FAR if least >= 0 else _TOO_FAR)):  # not a number fails too
+        remedy = "bring them into [-1, 1], or give uint8"
+        if least >= 0 and most <= 255:
+            remedy = "divide by 127.5 and subtract 1, or give uint8"
+        raise UserError(expected, got, remedy)
+    if 0 <= least < most <= 1 and _begins_at_zero(values):
+        raise UserError(expected, got, "multiply by 2 and subtract 1, or give uint8")
+
+
+def _begins_at_zero(values: Tensor) -> bool:
+    levels = values * 255
+    whole = levels.round()
+    if ((levels - whole).abs() < 1e-2).all():  # 8 bits in [-1, 1] are (2 k - 255) / 255: odd multiples
+        return bool((whole % 2 == 0).any())
+    least, most = torch.aminmax(values)
+    return bool(least < _DARK and most - least > _SPREAD)
+
+
+def save_all(given: Any, folder: str | Path | Any, first: int | Any = 0) -> list[Path]:
+    """Write pictures as 00000.png, 00001.png, ..., counted from `first`, with the facts they carry.
+
+    given: a Pillow picture, a tensor (c H W) or (b c H W) in [-1, 1] or of uint8, a uint8 array (h, w) or
+    (h, w, c), or a list of them; c is 1 or 3, of arrays also 4. Raises UserError, with nothing written yet,
+    if a name is taken.
+    """
+    if not isinstance(first, int) or first < 0:
+        raise UserError("a whole number from 0 for first", shown(first), "for example first=0")
+    return images.save_all(_pillow(given), as_path(folder, "folder"), first)
+
+
+def _pillow(given: Any) -> list[Image.Image]:
+    if isinstance(given, Image.Image):
+        return [given]
+    if isinstance(given, Tensor):
+        return _of_tensor(given)
+    if isinstance(given, np.ndarray):
+        return _of_array(given)
+    if isinstance(given, str | bytes | Path | dict) or not hasattr(given, "__iter__"):
+        raise UserError("pictures to save", shown(given), "give Pillow pictures, uint8 arrays or tensors")
+    return [picture for one in given for picture in _pillow(one)]
+
+
+def _of_tensor(given: Tensor) -> list[Image.Image]:
+    pictures = given[None] if given.dim() == 3 else given
+    is_known = pictures.is_floating_point() or pictures.dtype == torch.uint8
+    if pictures.dim() != 4 or pictures.shape[1] not in (1, 3) or not is_known:
+        remedy = "give floats in [-1, 1] or uint8; of codes what decode makes of them"
+        raise UserError("pictures (b, 3, H, W)", shown(given), remedy)
+    # what a decoder gives may lie beyond [-1, 1]; it is clipped
+    if pictures.is_floating_point():
+        least, most = pictures.min().item(), pictures.max().item()
+        check_range(pictures if least >= 0 and most > _FAR else pictures.clamp(-1, 1))
+    return images.to_pil(pictures)
+
+
+def _of_array(given: NDArray[Any]) -> list[Image.Image]:
+    if given.ndim == 4:
+        return [picture for one in given for picture in _of_array(one)]
+    array = given[..., 0] if given.ndim == 3 and given.shape[-1] == 1 else given
+    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):
+        remedy = "give uint8 with channels last, or a tensor in [-1, 1]"
+        raise UserError("pictures (h, w, 3) of uint8", shown(given), remedy)
+    return [Image.fromarray(array)]

@@ -1,0 +1,53 @@
+"""What a run settles about folders of pictures when it begins: their splits, the numbers of their classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from smalti import config
+from smalti.data.folder import Folder
+from smalti.data.maps import Maps
+from smalti.data.pairs import Pairs
+from smalti.data.protocol import Reader
+
+_WITH_SPLITS = {"folder", "maps", "pairs"}
+
+
+def all_pictures(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's mapping, without splits by name where the user himself says data.classes=none.
+
+    A recipe that says so says it of classes alone.
+    """
+    if asked.get("data.classes") != "none":
+        return dict(mapping)
+    return {**mapping, "data": {"splits": {}, **mapping["data"]}}
+
+
+def as_begun(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping of a run that is resumed: one of before there were splits by name has none."""
+    data = mapping["data"]
+    if data.get("kind", "folder") not in _WITH_SPLITS:
+        return dict(mapping)
+    return {**mapping, "data": {"splits": {}, **data}}
+
+
+def settled(training: Any, readers: Mapping[str, Reader]) -> Any:
+    """With the splits that were found by name: written down, they stay when other folders come."""
+    reader = readers["train"]
+    files = reader.files if isinstance(reader, Maps | Pairs) else reader
+    if not isinstance(files, Folder):
+        return training
+    return replace(training, data=replace(training.data, splits=files.splits))
+
+
+def held_out(data: Any) -> dict[str, Any]:
+    """Of settings of data, what decides which pictures are held out: for a model to keep."""
+    wanted = {"kind", "root", "val", "val_share", "classes", "splits"}
+    return {name: value for name, value in config.dump(data).items() if name in wanted}
+
+
+def number_as(readers: Mapping[str, Reader], names: Sequence[str]) -> None:
+    """Classes of folders keep the numbers that a run or a model began with, if the names are the same."""
+    for reader in readers.values():
+        if isinstance(reader, Folder):
+            reader.number_as(names)

@@ -1,0 +1,70 @@
+"""Which pictures are held out of those that become token shards: those that the tokenizer never learned."""
+
+from pathlib import Path
+from typing import Any
+
+from smalti import config
+from smalti.data.folder import Folder, FolderSettings, share_for
+from smalti.data.splits import without_held_out
+from smalti.errors import UserError
+from smalti.tokenizer import Tokenizer
+
+LEAST = 32  # held-out pictures below which their numbers say little
+
+
+def find(
+    root: Path, val: Path | None, share: float | None, tokenizer: Tokenizer
+) -> tuple[FolderSettings, str]:
+    """How to part the pictures of a folder, and in words why so.
+
+    val, share: what the user asks for; None: as the tokenizer's training did, where it was on this folder.
+    """
+    if val is not None and share is not None:
+        raise UserError("one of --val and --val-share", "both", "leave one of them out")
+    if val is not None:
+        return FolderSettings(root=root, val=val), f"{val} as asked for"
+    if share is not None:
+        plain = FolderSettings(root=root, val_share=share)
+        found = without_held_out(Folder(plain, "train").splits)
+        return FolderSettings(root=root, val_share=share, splits=found), f"a share of {share} as asked for"
+    told = tokenizer.provenance.get("data")
+    if not isinstance(told, dict) or not _is_same(root, told.get("root")):
+        which = "was trained on another folder" if told else "does not say what it was trained on"
+        return FolderSettings(root=root), f"by default: the tokenizer {which}"
+    return _as_told(root, told), "as the tokenizer's training did"
+
+
+def text(train: Folder, val: Folder, why: str) -> str:
+    """For a person: what is held out, and what to do where it is too little."""
+    lines = [f"held out: {len(val)} of {len(train) + len(val)} pictures, {why}"]
+    if train.note():
+        lines.append(train.note())
+    if len(val) < LEAST:
+        share = _enough(train, val)
+        remedy = f"--val-share {share}" if share else "--val FOLDER, with more pictures"
+        lines.append(f"warning: below {LEAST} held-out pictures the numbers on them say little; {remedy}")
+    return "\n".join(lines)
+
+
+def _is_same(root: Path, told: Any) -> bool:
+    return isinstance(told, str) and Path(told).resolve() == root.resolve()
+
+
+def _as_told(root: Path, told: dict[str, Any]) -> FolderSettings:
+    """What a tokenizer's settings of data say of this folder, for the classes that lie in it."""
+    how = {name: told[name] for name in ("val", "val_share", "splits") if told.get(name) is not None}
+    if told.get("classes") == "none" and "splits" in how and not how["splits"].get("train"):
+        del how["splits"]  # it was told to take all pictures: that says nothing of folders that are splits
+    where: FolderSettings = config.parse({"root": root, **how}, FolderSettings)
+    if where.val is not None and not where.val.exists():
+        got = f"{where.val}, which is not there"
+        raise UserError(
+            "the folder that the tokenizer's training held out", got, "--val FOLDER or --val-share"
+        )
+    return where
+
+
+def _enough(train: Folder, val: Folder) -> float | None:
+    """The share by which enough of these pictures are held out; None where there are too few."""
+    apart = val.root != train.root or train.splits.val
+    return share_for(train.paths if apart else [*train.paths, *val.paths], train.root, LEAST)
