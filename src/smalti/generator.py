@@ -293,7 +293,7 @@ class Generator(nn.Module):
         facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
         told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
         if (how := self.tokenizer.settings.pixels) is not None and how.range is not None:
-            facts["range"] = how.range
+            facts["range"] = [list(how.range)] * request.num  # of lists one is taken for each picture
         if request.output == "values":
             return _in_file_values(request, parts, {**facts, **told}, how or PixelReading())
         pictures = _with_facts(request, parts, {**facts, **told}, how)

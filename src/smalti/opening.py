@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -141,6 +140,8 @@ def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int
             if pixels > most:
                 remedy = f"reduce it, or allow it in training: data.max_pixels={pixels}"
                 raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
+            if pixels > LIMIT and isinstance(picture, TiffImagePlugin.TiffImageFile):
+                _loads_unbounded(picture)
             return work(picture)
 
 
@@ -161,19 +162,22 @@ def _open_unbounded(stream: Any) -> Image.Image:
         stream.seek(0)
         try:
             found: Image.Image = factory(stream, "")
+        except Image.DecompressionBombError as problem:  # WebP looks for itself, before it asks for memory
+            raise Unreadable(str(problem).rstrip("."), "write it as PNG or TIFF, or reduce it") from None
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
-        if isinstance(found, TiffImagePlugin.TiffImageFile):  # which compares once more, before it loads
-            setattr(found, "load_prepare", partial(_make_room, found))  # noqa: B010
         return found
     raise UnidentifiedImageError
 
 
-def _make_room(picture: Any) -> None:
-    """As TiffImageFile.load_prepare, but for the limit."""
-    if picture._im is None:
-        picture.im = Image.new(picture.mode, picture._tile_size).im
-    ImageFile.ImageFile.load_prepare(picture)
+def _loads_unbounded(picture: TiffImagePlugin.TiffImageFile) -> None:
+    """Pillow 13 compares a TIFF with the process's limit again when it makes room for its pixels."""
+
+    def prepare() -> None:
+        picture.im = Image.new(picture.mode, getattr(picture, "_tile_size", picture.size), None).im
+        ImageFile.ImageFile.load_prepare(picture)
+
+    picture.load_prepare = prepare  # type: ignore[method-assign]
 
 
 def _unidentified(source: Path | bytes) -> Exception:

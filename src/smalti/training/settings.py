@@ -157,7 +157,8 @@ def _check_content(training: TokenizerTraining) -> None:
         remedy = f"content={next(iter(channels), None)}" if channels else "data.kind=folder"
         raise UserError("data that hold what is rebuilt", got, f"{remedy}, or other data")
     wanted = channels[content] or network.in_channels
-    if content != "segmentation" and wanted not in (1, 3) and losses.perceptual.weight:
+    looks = losses.perceptual.weight and losses.perceptual.kind != "none"
+    if content != "segmentation" and wanted not in (1, 3) and looks:
         expected = "losses.perceptual of 1 or 3 channels, which is what it can look at"
         raise UserError(expected, f"{wanted} channels", "losses.perceptual.weight=0.0")
     if (network.in_channels, network.out_channels) != (wanted, wanted):
