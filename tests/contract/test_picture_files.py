@@ -1,4 +1,4 @@
-"""The same causes elsewhere: WhiteIsZero in maps, signed bytes, long profiles of label maps, facts in PNGs."""
+"""The same causes elsewhere: WhiteIsZero in maps, signed bytes, long profiles of maps, facts in PNGs."""
 
 import struct
 import zlib
