@@ -138,7 +138,7 @@ def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int
         with picture:
             pixels = picture.width * picture.height
             if pixels > most:
-                remedy = f"reduce it, or allow it in training: data.max_pixels={pixels}"
+                remedy = f"reduce it, or allow such pictures (not maps) in training: data.max_pixels={pixels}"
                 raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
             if pixels > LIMIT and isinstance(picture, TiffImagePlugin.TiffImageFile):
                 _loads_unbounded(picture)

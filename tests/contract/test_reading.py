@@ -1,6 +1,7 @@
 """The values of picture files as they stand there, and what becomes of them (oblong throughout)."""
 
 import io
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -143,6 +144,18 @@ def test_gray_is_what_pillow_calls_so(tmp_path):
         assert found.numpy().tolist() == [np.asarray(picture.convert("L")).tolist()]
 
 
+def test_a_crop_stays_between_black_and_white(tmp_path):
+    """Bicubic overshoots at an edge; of 8 bits it cuts by itself."""
+    array = np.zeros((30, 48), np.uint16)
+    array[:, 20:] = 4095
+    Image.fromarray(array).save(tmp_path / "a.png")
+    found = open_pixels(tmp_path / "a.png", PixelReading(range=(0, 4095), bands="gray"))
+    whole = CropSettings(flip=0.0, position="center")
+    for side in (8, 60):  # smaller and larger
+        crop = transforms.crop(found, (side, side + 10), whole, torch.Generator())
+        assert (crop.min(), crop.max()) == (0, 255)
+
+
 # ---- bands and pages
 
 
@@ -188,6 +201,30 @@ def test_pages_are_bands_and_said(tmp_path):
 def test_bands_that_are_left_out_are_said(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", numbers(255, bands=5, kind=np.uint8), photometric="rgb")
     assert "1 files have 5 bands, of which the first three alone will be read" in report(tmp_path)
+
+
+def test_bands_that_are_not_there_are_said(tmp_path):
+    Image.fromarray(numbers(255, bands=3, kind=np.uint8)).save(tmp_path / "a.png")
+    assert "1 files have no band 4, they have 3, and will be left out" in report(tmp_path, bands=(0, 4))
+    assert "no band" not in report(tmp_path, bands=(0, 2))
+
+
+def test_a_compression_that_needs_another_package_names_the_extra(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", numbers(9, bands=5), photometric="minisblack", planarconfig="contig")
+
+    def lacking(page):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lacking)
+    with pytest.raises(UserError, match=r"LZW: 5> requires.*; pip install 'smalti\[tiff\]'"):
+        open_pixels(tmp_path / "a.tif", PixelReading(bands=(4,)))
+
+
+def test_without_the_extra_the_error_names_it(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", numbers(9, bands=5), photometric="minisblack", planarconfig="contig")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(UserError, match=r"the package tifffile, got none; pip install 'smalti\[tiff\]'"):
+        open_pixels(tmp_path / "a.tif", PixelReading(bands=(4,)))
 
 
 def test_a_kind_that_pillow_lacks_says_what_it_is(tmp_path):

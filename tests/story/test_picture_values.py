@@ -163,7 +163,7 @@ def test_16_the_report_says_why_a_file_cannot_be_read_and_what_to_do(train, monk
     Image.fromarray(stack(3)).save("files/sound.png")
     status, said, _ = train()
     assert status == 0
-    allow = "reduce it, or allow it in training: data.max_pixels=3000"
+    allow = "reduce it, or allow such pictures (not maps) in training: data.max_pixels=3000"
     assert f"unreadable: files/large.png (3000 pixels, above the limit of 2000); {allow}" in said
     assert "unreadable: files/text.png (no format that Pillow knows); mend the file or take it away" in said
     _, said, _ = train("data.max_pixels=3000", out="again")

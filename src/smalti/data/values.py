@@ -28,6 +28,13 @@ def remarks(how: PixelSettings, looked: Looked) -> list[str]:
     lines = _of_range(how, looked)
     if how.bands is None:
         lines += _of_bands(looked)
+    elif how.bands != "gray":
+        lacking = [header for _, header in looked if header.bands <= max(how.bands) and not header.has_pages]
+        if lacking:
+            lines.append(
+                f"warning: {len(lacking)} files have no band {max(how.bands)}, they have {lacking[0].bands}, "
+                f"and will be left out; {_taking(range(lacking[0].bands))} takes all of those"
+            )
     paged = [header for _, header in looked if header.has_pages]
     if paged and not isinstance(how.bands, tuple):
         second = list(range(paged[0].bands, 2 * paged[0].bands))

@@ -216,6 +216,16 @@ def _by_pillow(path: Path, page: int, bands: Sequence[int], max_pixels: int | No
         return None
 
 
+def _decoded(page: Any) -> Array:
+    try:
+        array: Array = page.asarray()
+    except ValueError as problem:
+        if "imagecodecs" not in str(problem):
+            raise
+        raise Unreadable(str(problem), "pip install 'smalti[tiff]'") from None
+    return array
+
+
 def _by_tifffile(path: Path, page: int, many: int, max_pixels: int | None) -> Values:
     with tifffile().TiffFile(path) as file:
         if page >= len(file.pages):
@@ -225,7 +235,7 @@ def _by_tifffile(path: Path, page: int, many: int, max_pixels: int | None) -> Va
         if pixels > (max_pixels or opening.LIMIT):
             remedy = f"data.max_pixels={pixels}"
             raise Unreadable(f"{pixels} pixels, above the limit of {max_pixels or opening.LIMIT}", remedy)
-        array, axes = found.asarray(), found.axes
+        array, axes = _decoded(found), found.axes
         white_zero = int(found.photometric) == 0
         orientation = found.tags.valueof(opening.ORIENTATION)
     array = array.transpose(axes.index("S"), axes.index("Y"), axes.index("X")) if "S" in axes else array
