@@ -60,8 +60,13 @@ def test_a_path_is_what_was_typed(home, photos, smalti_command, name):
             "data",
             {"kind": "folder", "root": "2021", "val": None},
         ),
-        ("data.merge={1: 2, on: no}", "data.merge", {"1": "2", "on": "no"}),
-        ("data.merge.cat=7", "data.merge.cat", "7"),
+        (
+            "data={kind: open_images, merge: {1: 2, on: no}}",
+            "data",
+            {"kind": "open_images", "merge": {"1": "2", "on": "no"}},
+        ),
+        ("data={kind: maps, merge: {255: 0}}", "data", {"kind": "maps", "merge": {255: 0}}),
+        ("data.merge={255: 0}", "data.merge", {255: 0}),
         ("optimizer.lr=1e-4", "optimizer.lr", 1e-4),
         ("optimizer.betas=[5e-1, 9E-1]", "optimizer.betas", [0.5, 0.9]),
         ("losses.adversarial=null", "losses.adversarial", None),
@@ -109,7 +114,7 @@ def test_a_size_is_written_as_for_the_option(home, photos, smalti_command):
     )
     assert (status, settings_of("run")["size"]) == (0, [24, 16]), complaint
     assert config.parse({"size": "6x10"}, precompute.Encoding).crop_size == (6, 10)
-    status, _, complaint = smalti_command(*words[:-1], "size=16x24x3")
+    status, _, complaint = smalti_command(*words[:-2], "new", "size=16x24x3")
     assert (status, "HxW" in complaint, "16x24x3" in complaint) == (2, True, True)
 
 

@@ -39,7 +39,13 @@ from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
 from smalti.training.origin import Origin
 from smalti.training.prior_task import PRIOR, PriorTask
-from smalti.training.settings import PriorTraining, TokenizerTraining, Training, TrainingSettings
+from smalti.training.settings import (
+    OptimizerSettings,
+    PriorTraining,
+    TokenizerTraining,
+    Training,
+    TrainingSettings,
+)
 from smalti.training.tokenizer_task import AUTOENCODER, CRITIC, TokenizerTask
 from smalti.training.tokenizers import Known
 
@@ -74,10 +80,8 @@ def train(
     setting init_from names a model to begin with: its weights, those of the critic beside it, and the
     settings that they fit.
     """
-    recipe, data, out = (
-        None if path is None else as_path(path, name)
-        for name, path in (("recipe", recipe), ("data", data), ("out", out))
-    )
+    given = {"recipe": recipe, "data": data, "out": out}
+    recipe, data, out = (path if path is None else as_path(path, name) for name, path in given.items())
     folder = RunFolder(_root(recipe, out, resume))
     if processes.rank() == 0:
         folder.clear() if resume else folder.check_new()
@@ -105,10 +109,7 @@ def train(
         task = _task(training, found, device)
         if start.begun is not None and checkpoints.latest(folder.checkpoints) is None:
             beginning.fill(task, start.begun)
-        rates = {PRIOR: training.optimizer}
-        if isinstance(training, TokenizerTraining):
-            rates = {AUTOENCODER: training.optimizer, CRITIC: training.critic_optimizer or training.optimizer}
-        loop, feed = Loop(task, training, rates, folder, device), _feed(training, readers)
+        loop, feed = Loop(task, training, _rates(training), folder, device), _feed(training, readers)
         if processes.rank() == 0:
             checks.tell(training, readers)
             settings = config.dump(training)
@@ -120,6 +121,13 @@ def train(
         del start  # and with it the model that training began with
         loop.run(feed)
     return folder.root
+
+
+def _rates(training: Training) -> dict[str, OptimizerSettings]:
+    """The optimizer of each network that is trained."""
+    if isinstance(training, TokenizerTraining):
+        return {AUTOENCODER: training.optimizer, CRITIC: training.critic_optimizer or training.optimizer}
+    return {PRIOR: training.optimizer}
 
 
 def _root(recipe: str | Path | None, out: str | Path | None, resume: bool) -> Path:
