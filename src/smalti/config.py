@@ -320,8 +320,9 @@ def _walk(location: tuple[Any, ...], into: Any) -> tuple[Any, list[str]]:
         if step in members:  # pydantic names the union's member as an extra step
             here = members[step]
             continue
-        if isinstance(step, str) and not members and get_origin(here) in (Union, UnionType):
-            continue  # a union's member that is no settings class: no key either
+        if isinstance(step, str) and get_origin(here) in (Union, UnionType):  # a member without a tag: no key
+            here = {member.__name__: member for member in members.values()}.get(step, here)
+            continue
         path.append(str(step))
         holder = here
         here = get_type_hints(here, include_extras=False).get(step) if is_dataclass(here) else None

@@ -45,7 +45,7 @@ class Turn:
 
 UPRIGHT = Turn()  # as it is stored
 
-_TURNS: dict[Any, Turn] = {  # by EXIF orientation; others are upright
+TURNS: dict[Any, Turn] = {  # by EXIF orientation; others are upright
     2: Turn(False, (-1,)), 3: Turn(False, (-2, -1)), 4: Turn(False, (-2,)),
     5: Turn(True), 6: Turn(True, (-1,)), 7: Turn(True, (-2, -1)), 8: Turn(True, (-2,)),
 }  # fmt: skip
@@ -57,4 +57,4 @@ def turn(picture: Image.Image) -> Turn:
         exif = Image.Image.getexif(picture)  # the base class's: that of a PNG decodes the whole file to look
     except BROKEN:  # damaged EXIF in a sound picture: upright, as most viewers show it
         return UPRIGHT
-    return _TURNS.get(exif.get(0x0112), UPRIGHT)
+    return TURNS.get(exif.get(0x0112), UPRIGHT)

@@ -22,6 +22,8 @@ from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.protocol import Local, Prior, Scope
+from smalti.reading.pixels import PixelReading
+from smalti.reading.writing import FileValues, file_values, to_pil
 from smalti.sampling.batches import split
 from smalti.sampling.canvas import Canvas
 from smalti.sampling.draw import check, draw, together
@@ -148,7 +150,8 @@ class Generator(nn.Module):
         nothing. A prior of kind neighbourhood has no window: 1 only.
         output: "pil", a list of Pillow pictures that carry the facts of their making in info["smalti"];
         "stream", an iterator over the same pictures that gives each as soon as its batch is drawn, for work
-        of hours; "tensor" (b c H W), around [-1, 1], not clipped; or "codes" (b h w).
+        of hours; "values", as "stream" but in the numbers of the files that the model was trained on, all
+        bits and bands, each with `save`; "tensor" (b c H W), around [-1, 1], not clipped; "codes" (b h w).
         micro_batch: pictures drawn together; all batches get this size, the last one filled up. So picture i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
@@ -289,8 +292,12 @@ class Generator(nn.Module):
         facts["rows_kept"] = int(known[:, 0].sum())
         facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
         told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
-        pictures = _with_facts(request, parts, {**facts, **told})
-        return pictures if request.output == "stream" else list(pictures)
+        if (how := self.tokenizer.settings.pixels) is not None and how.range is not None:
+            facts["range"] = [list(how.range)] * request.num  # of lists one is taken for each picture
+        if request.output == "values":
+            return _in_file_values(request, parts, {**facts, **told}, how or PixelReading())
+        pictures = _with_facts(request, parts, {**facts, **told}, how)
+        return list(pictures) if request.output == "pil" else pictures
 
     def _parts(
         self, request: Request, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
@@ -355,9 +362,19 @@ def _split(request: Request, num: int, size: int, device: torch.device) -> list[
     return split(num, size, device, padded=request.micro_batch is not None)
 
 
-def _with_facts(request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any]) -> Iterator[Image.Image]:
+def _in_file_values(
+    request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any], how: PixelReading
+) -> Iterator[FileValues]:
+    drawn = (picture for part in parts for picture in part)
+    for index, picture in enumerate(drawn):
+        yield file_values(picture, how, request.facts(index, facts))
+
+
+def _with_facts(
+    request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any], how: PixelReading | None
+) -> Iterator[Image.Image]:
     """Pillow pictures, one by one, that carry how they were made."""
-    drawn = (picture for part in parts for picture in images.to_pil(part))
+    drawn = (picture for part in parts for picture in to_pil(part, how))
     for index, picture in enumerate(drawn):
         picture.info[images.FACTS] = request.facts(index, facts)
         yield picture

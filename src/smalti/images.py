@@ -5,8 +5,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -16,28 +14,18 @@ import simplejpeg
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, Shaped, UInt8
-from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin
 from torch import Tensor
 
-from smalti import exif
+from smalti import exif, opening
 from smalti.errors import UserError
-from smalti.exif import BROKEN, UPRIGHT, Turn
+from smalti.exif import Turn
+from smalti.opening import Header, readable
 
 _NO_PICTURES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
 FACTS = "smalti"  # the key of the facts in a PNG's text and in PIL's `info`
 
 Filter = Literal["bicubic", "bilinear", "nearest-exact"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What a picture file says about itself before its pixels are read."""
-
-    height: int  # as it is seen, EXIF orientation applied
-    width: int
-    mode: str  # Pillow's name: RGB, L, P, CMYK, I;16, ...
-    format: str  # JPEG, PNG, ...
-    turn: Turn = UPRIGHT  # from how it is stored to how it is seen
 
 
 def is_picture(path: str | Path) -> bool:
@@ -77,22 +65,23 @@ def find_pictures(folder: str | Path) -> list[Path]:
     return found
 
 
-def open_rgb(path: str | Path) -> UInt8[Tensor, "3 H W"]:
+def open_rgb(path: str | Path, max_pixels: int | None = None) -> UInt8[Tensor, "3 H W"]:
     """The pixels of a picture file, 0 .. 255, RGB, turned as EXIF says.
 
     Gray becomes three equal channels, transparency is laid on white, 16-bit gray is divided by 257, CMYK and
     palettes are converted, of a film the first frame is taken; colour profiles are ignored, as in the 2021
-    code. In memory channels may come last, which is what `resize` is fastest on. Raises UserError with the
-    path for what cannot be read.
+    code. In memory channels may come last, which is what `resize` is fastest on. max_pixels: see opening.use.
+    Raises UserError with the path for what cannot be read.
     """
-    return open_turned(path)[0]
+    return open_turned(path, max_pixels)[0]
 
 
-def open_turned(path: str | Path) -> tuple[UInt8[Tensor, "3 H W"], Turn]:
+def open_turned(path: str | Path, max_pixels: int | None = None) -> tuple[UInt8[Tensor, "3 H W"], Turn]:
     """As `open_rgb`, and how the stored raster was turned to be upright, for what describes that raster."""
-    with _readable(str(path)):
+    with readable(str(path)):
         data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as picture:
+
+        def read(picture: Image.Image) -> tuple[Tensor, Turn]:
             stored = exif.turn(picture)  # a TIFF turns itself while it loads, and knows then no more
             if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                 pixels = _decode_jpeg(data)
@@ -101,17 +90,21 @@ def open_turned(path: str | Path) -> tuple[UInt8[Tensor, "3 H W"], Turn]:
             pixels = _pixels(picture)
             return pixels, stored if picture.format == "TIFF" else exif.turn(picture)
 
+        return opening.use(data, read, max_pixels)
+
 
 def open_pil(source: str | Path | Image.Image) -> Image.Image:
     """A picture as Pillow has it, loaded, in its own mode; UserError with the path if it is none."""
-    if isinstance(source, Image.Image):
-        with _readable(getattr(source, "filename", "") or "a picture in memory"):
-            source.load()
-            return source
-    # not by its path: Pillow 13 mixes up the rows of a TIFF that lies on its side where it maps the file
-    with _readable(str(source)), Image.open(io.BytesIO(Path(source).read_bytes())) as picture:
+
+    def read(picture: Image.Image) -> Image.Image:
         picture.load()
         return picture
+
+    if isinstance(source, Image.Image):
+        with readable(getattr(source, "filename", "") or "a picture in memory"):
+            return read(source)
+    with readable(str(source)):
+        return opening.use(Path(source), read)
 
 
 def one_hot(labels: Int64[Tensor, "b H W"], classes: int) -> Float[Tensor, "b {classes} H W"]:
@@ -131,21 +124,17 @@ def colour_labels(labels: Int64[Tensor, "b H W"]) -> UInt8[Tensor, "b 3 H W"]:
 
 def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
     """The pixels of a Pillow picture, of whatever mode, as `open_rgb` gives them."""
-    with _readable(getattr(picture, "filename", "") or "a picture in memory"):
+    with readable(getattr(picture, "filename", "") or "a picture in memory"):
         return _pixels(picture)
 
 
-def read_header(path: str | Path) -> Header:
+def read_header(path: str | Path, max_pixels: int | None = None) -> Header:
     """Size, mode and format of a picture file, undecoded; UserError with the path if it has none."""
-    with _readable(str(path)), Image.open(path) as picture:
-        turn, (width, height) = exif.turn(picture), picture.size
-        if picture.format != "TIFF":  # whose size Pillow has turned already
-            height, width = turn.size((height, width))
-        mode, format = picture.mode, picture.format or ""
-        return Header(height=height, width=width, mode=mode, format=format, turn=turn)
+    with readable(str(path)):
+        return opening.use(Path(path), opening.header, max_pixels)
 
 
-def to_float(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def to_float(pixels: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """0 .. 255 -> [-1, 1] in fp32."""
     return pixels.float() / 127.5 - 1
 
@@ -153,6 +142,11 @@ def to_float(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """[-1, 1] -> 0 .. 255: clipped, then rounded."""
     return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
+
+
+def visible(images: Shaped[Tensor, "b c H W"]) -> Shaped[Tensor, "b shown H W"]:
+    """Of pictures of any channels those to look at: the first three, as red, green and blue, or the first."""
+    return images[:, : 3 if images.shape[1] >= 3 else 1]
 
 
 def to_pil(images: Float[Tensor, "b c H W"] | UInt8[Tensor, "b c H W"]) -> list[Image.Image]:
@@ -233,21 +227,24 @@ def save_png(
     picture.save(data, "PNG", pnginfo=chunks)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not overwrite:
-        _refuse_existing([path])
-    _write(path, data.getvalue())
+        refuse_existing([path])
+    write_whole(path, data.getvalue())
     return path
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
-    """The facts in a PNG that `save_png` wrote; UserError where there are none."""
-    with _readable(str(path)), Image.open(path) as picture:
-        text = picture.info.get(FACTS)
+    """The facts in a file that smalti wrote, a PNG or a TIFF; UserError where there are none."""
+    with readable(str(path)):
+        described = (opening.tiff_tags(Path(path)) or {}).get(opening.DESCRIPTION)
+        text = described or opening.use(Path(path), lambda picture: picture.info.get(FACTS))
     try:
         facts = json.loads(text or "")
     except (TypeError, json.JSONDecodeError):
         facts = None
     if not isinstance(facts, dict):
-        raise UserError("a PNG written by smalti, with its facts", str(path), "give the file as it was saved")
+        raise UserError(
+            "a picture written by smalti, with its facts", str(path), "give the file as it was saved"
+        )
     return facts
 
 
@@ -261,7 +258,7 @@ def save_all(
     """
     pictures = to_pil(images) if isinstance(images, Tensor) else list(images)
     paths = [Path(folder) / f"{first + index:05}.png" for index in range(len(pictures))]
-    _refuse_existing(paths)
+    refuse_existing(paths)
     for path, picture in zip(paths, pictures, strict=True):
         save_png(path, picture)
     return paths
@@ -290,18 +287,6 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
                 yield folder / entry.name
 
 
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except BROKEN as problem:
-        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
-        if isinstance(problem, UnidentifiedImageError):
-            reason = "no format that Pillow knows"
-        got = f"{name} ({reason or type(problem).__name__})"
-        raise UserError("a picture that can be read", got, "mend the file or take it away") from None
-
-
 def _decode_jpeg(data: bytes) -> UInt8[Tensor, "3 H W"] | None:
     """1.5 x as fast as Pillow. None for what simplejpeg finds odd: Pillow judges, it allows more."""
     try:
@@ -313,7 +298,8 @@ def _decode_jpeg(data: bytes) -> UInt8[Tensor, "3 H W"] | None:
 def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
     picture.load()  # before EXIF is asked for: a TIFF turns itself while it loads
     if picture.mode == "F":
-        raise ValueError("mode F: floating point numbers have no known white")
+        reason = "mode F: floating point numbers have no known white"
+        raise opening.Unreadable(reason, "say in training what is black and white: data.range='[0.0, 1.0]'")
     if picture.mode.startswith("I"):
         array = _from_16_bit(picture)
     elif picture.has_transparency_data:
@@ -326,6 +312,7 @@ def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
 def _from_16_bit(picture: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """65535 / 257 = 255: white stays white. Mode I has 32 bits, of which files use the same 16."""
     values = np.asarray(picture).astype(np.int64).clip(0, 65535)
+    values = 65535 - values if opening.is_white_zero(picture) else values
     gray = ((values + 128) // 257).astype(np.uint8)
     if "transparency" in picture.info:
         gray[values == picture.info["transparency"]] = 255
@@ -338,13 +325,14 @@ def _on_white(rgba: "np.ndarray[Any, np.dtype[np.uint8]]") -> "np.ndarray[Any, n
     return ((blended + 127) // 255).astype(np.uint8)
 
 
-def _refuse_existing(paths: Sequence[Path]) -> None:
+def refuse_existing(paths: Sequence[Path]) -> None:
+    """Raise UserError where one of these files exists."""
     taken = [path for path in paths if path.exists()]
     if taken:
         raise UserError("names that are free", f"{taken[0]}, which exists", "choose another folder or name")
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """To a temporary name, then renamed: whoever looks sees a whole file or none."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:

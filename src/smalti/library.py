@@ -231,9 +231,15 @@ def describe(path: Path) -> str:
 
 def _told(tokenizer: Tokenizer) -> str:
     codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size or 'no'} codes"
-    how = tokenizer.settings.labels
-    labels = f", values of label maps: {how.told()}" if how else ""
-    return f"{codes}, {tokenizer.channels} channels, {_millions(tokenizer)} M parameters{labels}"
+    settings, told = tokenizer.settings, [codes, f"{tokenizer.channels} channels"]
+    if settings.pixels:
+        told += [
+            f"{name} {value}" for name, value in config.dump(settings.pixels).items() if value is not None
+        ]
+    told.append(f"{_millions(tokenizer)} M parameters")
+    if settings.labels:
+        told.append(f"values of label maps: {settings.labels.told()}")
+    return ", ".join(told)
 
 
 def trained_size(path: Path) -> tuple[int, int]:

@@ -296,7 +296,7 @@ def test_weights_are_those_of_tokenizer_and_prior():
         ({"label": 0, "num": 0}, "from 1 for num, got 0"),
         ({"label": 0, "seed": 2**63 - 1, "num": 2}, "64 bits, also for the last picture's, for seed"),
         ({"label": 0, "micro_batch": 0}, "from 1 for micro_batch, got 0"),
-        ({"label": 0, "output": "png"}, "pil, tensor, codes, stream for output, got png"),
+        ({"label": 0, "output": "png"}, "pil, tensor, codes, stream, values for output, got png"),
         ({"label": 0, "guidance": math.nan}, "a number for guidance, got nan"),
         ({"label": 0, "top_k": 0}, "for top_k, got 0"),
     ],

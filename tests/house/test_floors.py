@@ -10,6 +10,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 # A room imports from groups before its own and from itself, never sideways or from a later one.
 FLOORS = [
     {"errors", "exif"},
+    {"opening"},
     {"config", "files", "images", "leftovers", "memory", "precision"},
     {"reading", "pictures"},
     {"quantizers", "conditions", "orders"},

@@ -21,7 +21,8 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
 
     The picture, and a map if one is given, is scaled until it just covers the size, and its middle is taken.
     A map of the raster in the file is turned as EXIF turns that, where its size tells.
-    Each result is written as soon as its batch is drawn. What takes more than a minute says how long.
+    Each result is written as soon as its batch is drawn, in the numbers of the files that the model was
+    trained on, as `smalti sample` has it. What takes more than a minute says how long.
 
     Example: smalti complete runs/photos-prior photo.jpg completed --keep 0.5 --num 3
     """
@@ -29,10 +30,11 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
 
     from smalti import images
     from smalti.data.transforms import CropSettings, crop
+    from smalti.reading.pixels import open_turned
 
     new_folder(out)
     generator = load_generator(model, device, precision)
-    pixels, turn = images.open_turned(image)
+    pixels, turn = open_turned(image, generator.tokenizer.settings.pixels)
     beside = (pixels.shape[1], pixels.shape[2]), turn
     options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size}, beside)
     given = drawing(generator, options)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from smalti.exif import Turn
     from smalti.generator import Generator
+    from smalti.reading.writing import FileValues
     from smalti.tokenizer import Tokenizer
 
 
@@ -49,13 +50,15 @@ def computing(command: Callable[..., Any]) -> Callable[..., Any]:
 def drawing(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
     """The options of `sampling` as keyword arguments of Generator.sample, whose pictures `write` takes."""
     from smalti.cli.pace import Pace, faster
+    from smalti.reading import writing
 
     given = {name: value for name, value in options.items() if value is not None or name not in _CONDITIONS}
     for name in ("boxes", "points"):
         if name in given:
             given[name] = _read_list(given[name])
     hint = faster(generator, options["size"] or generator.crop_size, options["stride"])
-    return {**given, "output": "stream", "progress": Pace(hint)}
+    output = "values" if writing.is_needed(generator.tokenizer.settings.pixels) else "stream"
+    return {**given, "output": output, "progress": Pace(hint)}
 
 
 def fit_map(
@@ -127,16 +130,20 @@ def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
     return out
 
 
-def write(pictures: Iterator["Image"], out: Path, *, num: int, seed: int) -> None:
-    """Save pictures as they come, 00000.png and on; if fewer than num came, say how to draw the others."""
+def write(pictures: Iterator["Image | FileValues"], out: Path, *, num: int, seed: int) -> None:
+    """Save pictures as they come, 00000.png (or .tif) ...; of fewer than num, say how to draw the others."""
     from tqdm import tqdm
 
     import smalti
+    from smalti.reading.writing import FileValues
 
     done = 0
     try:
         for picture in pictures:
-            (path,) = smalti.save_all([picture], out, first=done)
+            if isinstance(picture, FileValues):
+                path = picture.save(out / f"{done:05}")
+            else:
+                (path,) = smalti.save_all([picture], out, first=done)
             done += 1
             tqdm.write(str(path))  # above the progress bar
     finally:

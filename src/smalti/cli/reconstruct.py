@@ -1,5 +1,6 @@
 """smalti reconstruct."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     A tokenizer of depth or edges takes pictures of such maps. One of segmentations takes label maps, whose
     values mean what they did in training (shifted, merged): the likeliest class of each pixel is written,
     coloured, and the share of pixels that are right is printed.
+    One that was trained with data.range writes the numbers of its files: as PNG of 16 bits where they are
+    whole, from 0 to 65535, and of 1 or 3 bands, else as TIFF, with the facts in its description.
     Sides are cropped at the right and bottom to multiples of the factor. Each picture is written as soon as
     it is done.
 
@@ -30,7 +33,9 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     from smalti import images, library, memory
     from smalti.conditions.map_files import open_for
     from smalti.precision import recorded
+    from smalti.reading import writing
     from smalti.reading.labels import mixture
+    from smalti.reading.pixels import PixelReading
     from smalti.training.contents import content
     from smalti.training.settings import LossSettings
 
@@ -40,6 +45,8 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     warning = mixture(paths) if tokenizer.settings.content == "segmentation" else None
     if warning:
         click.echo(warning, err=True)
+    how = tokenizer.settings.pixels or PixelReading()
+    deep = writing.is_needed(how)
     kind = content(tokenizer.settings.content, LossSettings(), None, tokenizer.channels)
     root = image_or_dir if image_or_dir.is_dir() else image_or_dir.parent
     made_by = {"model": library.fingerprint(tokenizer), **recorded(tokenizer=tokenizer.dtype)}
@@ -47,10 +54,15 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
         original = images.crop_to_multiple(open_for(tokenizer, path), tokenizer.factor).to(device)
         with memory.needed(f"{path}, {original.shape[2]} x {original.shape[3]} pixels", _REMEDY):
             rebuilt = tokenizer.reconstruct(original, is_checked=True)
-        target = out / f"{index:05}-{path.stem}.png"
+        stem = out / f"{index:05}-{path.stem}"
         sides = {"height": rebuilt.shape[2], "width": rebuilt.shape[3]}
         facts = {**made_by, "source": path.relative_to(root).as_posix(), **sides}
-        images.save_png(target, kind.show(rebuilt)[0].cpu(), facts)
+        if deep:
+            found = writing.file_values(rebuilt[0], how, json.dumps({**facts, "range": how.range}))
+            target = found.save(stem)
+        else:
+            shown = kind.show(rebuilt)[0].cpu()
+            target = images.save_png(stem.with_name(f"{stem.name}.png"), shown, facts)
         tqdm.write(f"{target}  {_told(kind.measures(original, rebuilt))}")
 
 

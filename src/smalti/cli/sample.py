@@ -18,7 +18,9 @@ def sample(model: Path, out: Path, device: str, precision: str, **options: Any) 
     """Draw pictures from a model folder or a run folder into OUT, a new or empty folder.
 
     Each picture is written as soon as its batch is drawn: 00000.png with the seed that --seed says, 00001.png
-    with the next one. What is there when drawing is interrupted stays; the others are drawn from their seeds.
+    with the next one. A model that was trained with data.range, or with other than 1 or 3 bands, writes the
+    numbers of its files: as PNG of 16 bits where they fit, else as 00000.tif. What is there when drawing is
+    interrupted stays; the others are drawn from their seeds.
     A map is scaled until it just covers the size, and its middle is taken. What takes more than a minute says
     how long.
 

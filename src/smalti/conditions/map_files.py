@@ -9,10 +9,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from smalti import exif, images
+from smalti import exif, images, opening
 from smalti.conditions.protocol import Codec
 from smalti.errors import UserError
 from smalti.reading.labels import open_labels
+from smalti.reading.pixels import from_pil, open_pixels
 
 # nearer and further than any depth is: bytes that mean this were meant as colours
 _NEAR, _FAR = 1e-12, 1e12
@@ -21,10 +22,15 @@ _NEAR, _FAR = 1e-12, 1e12
 def open_for(tokenizer: Codec, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
     """What a tokenizer takes, out of a file or a Pillow picture, of its own size.
 
-    Of pictures and maps as `open_map` gives it; of classes one channel each, 0 or 1, out of a label map,
-    whose values mean what they did in training (settings.labels). UserError for what cannot be read, and for
-    numbers of classes that the tokenizer lacks.
+    Of pictures as its settings say that values are read, else, and of maps, as `open_map` gives it; of
+    classes one channel each, 0 or 1, out of a label map, whose values mean what they did in training
+    (settings.labels). UserError for what cannot be read, and for numbers of classes that the tokenizer lacks.
     """
+    how = tokenizer.settings.pixels
+    if how is not None:
+        if isinstance(source, Image.Image):
+            return images.to_float(from_pil(source, how))[None]
+        return images.to_float(open_pixels(source, how))[None]
     if tokenizer.settings.content != "segmentation":
         return open_map(source, tokenizer.channels)[None]
     of = "" if isinstance(source, Image.Image) else f" in {source}"
@@ -80,6 +86,7 @@ def _depths(picture: Image.Image) -> Float[Tensor, "H W"] | None:
             return None
     elif picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture)
+        values = -values.astype(np.float64) if opening.is_white_zero(picture) else values
     else:
         return None
     depths = torch.from_numpy(values.astype(np.float32))

@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from smalti import images
 from smalti.conditions.box_tokens import Box, Object, Scene
 from smalti.config import Positive, Share, settings
+from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Sample
 from smalti.data.turned import Described, Size, in_words, turns_along
 from smalti.errors import UserError
 
 
 @settings
-class AnnotatedSettings:
+class AnnotatedSettings(PixelSettings):
     """Where the data lie, in the publisher's layout, and what of them counts."""
 
     root: Path
@@ -41,6 +41,7 @@ class Annotated:
         sizes: for which boxes were made, by the same paths; None where annotations do not say them.
         """
         self.settings, self.root, self.classes = settings, root, tuple(classes)
+        self.pixels = settings  # how they are opened
         counting = {name: _large(found, settings.min_area) for name, found in things.items()}
         least, most = settings.min_objects, settings.max_objects
         kept = {name: found for name, found in counting.items() if least <= len(found) <= most}
@@ -62,7 +63,7 @@ class Annotated:
         UserError with the path where it cannot be read, or is another than the annotated one.
         """
         path, things, said = self.paths[index], self._things[index], self._sizes[index]
-        picture, turn = images.open_turned(path)
+        picture, turn = self.settings.open_turned(path)
         upright = (picture.shape[1], picture.shape[2])
         along = turns_along(said, upright, turn, self.settings.annotated, _alike)
         if along is None and said is not None:

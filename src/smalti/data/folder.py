@@ -10,6 +10,7 @@ from typing import Literal
 
 from smalti import images
 from smalti.config import Share, settings
+from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Sample
 from smalti.data.splits import Place, Splits, below, find, is_named, mixed, without_held_out
 from smalti.errors import UserError
@@ -18,7 +19,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
 
 @settings
-class FolderSettings:
+class FolderSettings(PixelSettings):
     """Where the pictures lie, what the classes are, which are held out."""
 
     kind: Literal["folder"] = "folder"
@@ -41,7 +42,7 @@ class Folder:
 
     def __init__(self, settings: FolderSettings, split: Literal["train", "val"]) -> None:
         assert split in ("train", "val"), f"no split {split}"
-        self.root = settings.root
+        self.root, self.pixels = settings.root, settings
         everything = _without(images.find_pictures(settings.root), settings)
         places = {path: _place(path, settings.root) for path in everything}
         self.splits = _splits(settings, list(places.values()))
@@ -68,7 +69,7 @@ class Folder:
     def __getitem__(self, index: int) -> Sample:
         """The picture with its class. UserError with the path where a file is no readable picture."""
         path = self.paths[index]
-        return Sample(image=images.open_rgb(path), label=self.label(index), path=path)
+        return Sample(image=self.pixels.open(path), label=self.label(index), path=path)
 
     def counts(self) -> dict[str, int]:
         """How many pictures there are of each class; empty where there are no classes."""

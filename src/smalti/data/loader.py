@@ -20,6 +20,8 @@ from smalti.data import transforms
 from smalti.data.protocol import Batch, Reader, Sample
 from smalti.data.transforms import CropSettings, Placement
 from smalti.errors import UserError
+from smalti.reading.huge import Huge
+from smalti.reading.pixels import Pixels
 
 T = TypeVar("T")
 Place = tuple[int, int]  # pass over the dataset, index in the dataset
@@ -168,7 +170,7 @@ def collate(samples: list[Sample | UserError]) -> Batch:
         if isinstance(sample, UserError):
             raise sample
         found.append(sample)
-    pixels = _stack([sample.image for sample in found])
+    pixels = _stack([_open(sample.image) for sample in found])
     return Batch(
         images=None if pixels is None else images.to_float(pixels),
         segmentations=_stack([sample.segmentation for sample in found]),
@@ -202,6 +204,11 @@ def _cropped(sample: Sample, where: Placement) -> Sample:
         image=None if image is None else where.picture(image),
         segmentation=None if labels is None else where.labels(labels),
     )
+
+
+def _open(image: Pixels | Huge | None) -> Tensor | None:
+    assert not isinstance(image, Huge), "a crop has opened it"
+    return image
 
 
 def _stack(tensors: list[Tensor | None]) -> Tensor | None:

@@ -7,7 +7,7 @@ from smalti.data.maps import Maps
 from smalti.data.pairs import Pairs
 from smalti.data.protocol import Reader
 from smalti.data.turned import undecided
-from smalti.images import Header
+from smalti.opening import Header
 from smalti.reading.labels import mixture
 
 

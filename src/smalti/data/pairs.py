@@ -1,10 +1,11 @@
 """A folder of pictures and a folder of their maps: depth, classes, edges, low resolution."""
 
+from dataclasses import replace
 from operator import eq
 from pathlib import Path
 from typing import Literal
 
-from jaxtyping import Int64, Shaped, UInt8
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from smalti import images
@@ -12,16 +13,19 @@ from smalti.conditions.map_files import open_map
 from smalti.config import Count, Share, settings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import reading
+from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Sample
 from smalti.data.splits import Splits
 from smalti.data.turned import Described, in_words, turns_along
 from smalti.errors import UserError
 from smalti.exif import Turn
+from smalti.reading.huge import Huge
 from smalti.reading.labels import open_labels
+from smalti.reading.pixels import Pixels
 
 
 @settings
-class PairsSettings:
+class PairsSettings(PixelSettings):
     """Where pictures and maps lie. A map has the picture's path below its folder, but for the suffix."""
 
     kind: Literal["pairs"] = "pairs"
@@ -55,7 +59,7 @@ class Pairs:
             classes="none",
             splits=settings.splits,
         )
-        self.files = Folder(folder, split)
+        self.files = Folder(replace(folder, **settings.reads()), split)
         maps = settings.val_maps if split == "val" and settings.val_maps else settings.maps
         self.maps = _partners(self.files, maps)
 
@@ -68,7 +72,7 @@ class Pairs:
         UserError with the path for what cannot be used.
         """
         path, source, content = self.files.paths[index], self.maps[index], self.settings.content
-        picture, turn = images.open_turned(path)
+        picture, turn = self.settings.open_turned(path)
         if content == "segmentation":
             labels = open_labels(source, self.labels)
             self._check_classes(labels, source)
@@ -77,7 +81,7 @@ class Pairs:
         return Sample(image=picture, map=self._fitted(found, picture, turn, source), path=path)
 
     def _fitted(
-        self, found: Shaped[Tensor, "*c _ _"], picture: UInt8[Tensor, "3 H W"], turn: Turn, source: Path
+        self, found: Shaped[Tensor, "*c _ _"], picture: Pixels | Huge, turn: Turn, source: Path
     ) -> Shaped[Tensor, "*c H W"]:
         said, upright = (found.shape[-2], found.shape[-1]), (picture.shape[1], picture.shape[2])
         along = turns_along(said, upright, turn, self.settings.annotated, eq)

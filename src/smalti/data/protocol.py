@@ -4,18 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from smalti.conditions.box_tokens import Scene
 from smalti.conditions.coordinates import Part
+from smalti.reading.huge import Huge
+from smalti.reading.pixels import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """One picture or label map as the reader found it, neither cropped nor scaled; or codes, from shards."""
 
-    image: UInt8[Tensor, "3 H W"] | None = None  # 0 .. 255, RGB
+    image: Pixels | Huge | None = None  # 0 .. 255, RGB or the bands that the settings name
     segmentation: Int64[Tensor, "H W"] | None = None  # a class number each pixel
     map: Float[Tensor, "m H W"] | None = None  # another map of the picture, in [-1, 1]
     scene: Scene | None = None  # what stands where in the picture

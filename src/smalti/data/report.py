@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from smalti import images
 from smalti.data.annotated import Annotated
 from smalti.data.folder import Folder
+from smalti.data.values import remarks
 from smalti.errors import UserError
-from smalti.images import Header
+from smalti.opening import Header
+from smalti.reading.values import read_header
 
 LOOKED_AT = 5000  # pictures whose headers are read: a second or two
 
@@ -23,6 +24,8 @@ class DataReport:
     classes: dict[str, int]  # name -> pictures, or things in them; empty where there are no classes
     headers: tuple[Header, ...]  # of the pictures looked at, evenly over all
     unreadable: tuple[Path, ...]  # of those
+    reasons: tuple[UserError, ...] = ()  # why, one each
+    remarks: tuple[str, ...] = ()  # on values, bands and pages
     splits: str = ""  # in words, which folders are splits; see `Folder.note`
 
     def text(self) -> str:
@@ -40,29 +43,34 @@ class DataReport:
         lines += [self.splits] if self.splits else []
         if self.classes:
             lines.append(f"{len(self.classes)} classes: " + _counted(Counter(self.classes)))
-        lines += [f"unreadable: {path}" for path in self.unreadable[:20]]
+        lines += self.remarks
+        lines += [f"unreadable: {reason.got}; {reason.remedy}" for reason in self.reasons[:20]]
         if len(self.unreadable) > 20:
             lines.append(f"unreadable: {len(self.unreadable) - 20} more")
         return "\n".join(lines)
 
 
-def inspect(folder: Folder | Annotated) -> DataReport:
+def inspect(folder: Folder | Annotated, *, of_values: bool = True) -> DataReport:
     """Read the headers of a folder's pictures, of 5,000 evenly chosen ones at most.
 
     A header says nothing of damage further on in the file: that shows when the picture is opened.
+    of_values: look into some files of more than 8 bits too, and remark on bands; not for label maps.
     """
     chosen = folder.paths[:: -(-len(folder.paths) // LOOKED_AT) or 1]
-    headers, unreadable = [], []
+    how, looked, unreadable = folder.pixels, [], {}
+    bands = how.bands if isinstance(how.bands, tuple) else None
     for path in chosen:
         try:
-            headers.append(images.read_header(path))
-        except UserError:
-            unreadable.append(path)
+            looked.append((path, read_header(path, bands, how.max_pixels)))
+        except UserError as mistake:
+            unreadable[path] = mistake
     return DataReport(
         pictures=len(folder),
         classes=folder.counts(),
-        headers=tuple(headers),
+        headers=tuple(header for _, header in looked),
         unreadable=tuple(unreadable),
+        reasons=tuple(unreadable.values()),
+        remarks=tuple(remarks(how, looked) if of_values else ()),
         splits=folder.note() if isinstance(folder, Folder) else "",
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Int64, Shaped
 from pydantic import BeforeValidator
 from torch import Tensor
 
@@ -16,6 +16,8 @@ from smalti.conditions.coordinates import Part
 from smalti.config import Positive, Share, read_size, settings
 from smalti.errors import UserError
 from smalti.images import Filter
+from smalti.reading.huge import Huge
+from smalti.reading.pixels import Pixels
 
 Scale = Annotated[float, Ge(1.0)]
 
@@ -67,11 +69,16 @@ class Placement:
     flipped: bool  # left to right, after the cut
     settings: CropSettings
 
-    def picture(self, picture: UInt8[Tensor, "c H W"]) -> UInt8[Tensor, "c h w"]:
-        """The crop of a picture, resized by the settings' filter."""
+    def picture(self, picture: Pixels | Huge) -> Pixels:
+        """The crop of a picture, from 0 to 255, resized by the settings' filter."""
         how = self.settings
+        if isinstance(picture, Huge):
+            part = picture.part(self.sides, (self.top, self.left, *self.size), how.filter, how.antialias)
+            return part.flip(2) if self.flipped else part
         if tuple(picture.shape[1:]) != self.sides:
             picture = images.resize(picture, self.sides, how.filter, antialias=how.antialias)
+            # of 8 bits bicubic cuts what it overshoots by itself
+            picture = picture.clamp(0, 255) if picture.is_floating_point() else picture
         return self._cut(picture)
 
     def map(self, found: Float[Tensor, "c H W"]) -> Float[Tensor, "c h w"]:
@@ -131,11 +138,11 @@ def place(
 
 
 def crop(
-    picture: UInt8[Tensor, "c H W"],
+    picture: Pixels,
     size: tuple[int, int],
     settings: CropSettings,
     generator: torch.Generator,
-) -> UInt8[Tensor, "c h w"]:
+) -> Pixels:
     """A crop of size (height, width) pixels, placed as `place` says."""
     height, width = picture.shape[1:]
     return place((height, width), size, settings, generator).picture(picture)

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from PIL import Image
 from torch import Tensor
 
-from smalti import exif, images
+from smalti import exif, images, opening
 from smalti.config import Count, settings
 from smalti.errors import UserError
 
@@ -73,8 +73,7 @@ def mixture(paths: Iterable[Path]) -> str | None:
     kinds: Counter[str] = Counter()
     for path in everything[:: -(-len(everything) // LOOKED_AT) or 1]:
         try:
-            with Image.open(path) as picture:
-                kinds[_kind(picture)] += 1
+            kinds[opening.use(path, _kind)] += 1
         except exif.BROKEN:  # which is told when its turn comes
             continue
     if len(kinds) < 2:
@@ -104,10 +103,8 @@ def _values(picture: Image.Image, source: Any, name: str, *, white: int) -> Valu
 
 def _equal(picture: Image.Image, source: Any, name: str) -> Values:
     """Gray that was written in several channels."""
-    if not isinstance(source, Image.Image):
-        with Image.open(source) as header:
-            if ";16" in str([tile[3] for tile in header.tile]):  # of which Pillow gives the upper 8
-                raise _no_map(f"mode {picture.mode} of 16 bits", name)
+    if not isinstance(source, Image.Image) and opening.use(Path(source), opening.is_deep):
+        raise _no_map(f"mode {picture.mode} of 16 bits", name)  # of which Pillow gives the upper 8
     pixels = np.asarray(picture).astype(np.int64)
     if picture.mode in ("LA", "RGBA"):
         if (pixels[..., -1] < 255).any():

@@ -1,15 +1,138 @@
-"""How the values of a picture file become those of a picture in [-1, 1]."""
+"""How the values of a picture's file become those of a picture."""
 
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from annotated_types import MinLen
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from smalti import images
 from smalti.config import Count, settings
+from smalti.errors import UserError
+from smalti.exif import Turn
+from smalti.opening import Unreadable, readable
+from smalti.reading import values
+from smalti.reading.values import Values
+
+Bands = Annotated[tuple[Count, ...], MinLen(1)]
+Pixels = UInt8[Tensor, "c _ _"] | Float[Tensor, "c _ _"]  # channels, height, width; both in 0 .. 255
 
 
 @settings
 class PixelReading:
     """What the values in a picture's file mean; a model keeps it, and reads every picture by it."""
 
-    range: tuple[float, float] | None = (
-        None  # values that become black and white; None: those of the file's type
-    )
-    bands: tuple[Count, ...] | None = (
-        None  # of the file, by number, that become the channels; None: red, green, blue
-    )
+    # values that become black and white, as they stand in the file; None: those of its type
+    range: tuple[float, float] | None = None
+    # of the file, from 0, that become the channels; gray: one channel; None: red, green, blue
+    bands: Bands | Literal["gray"] | None = None
+
+    def __post_init__(self) -> None:
+        check_range(self.range)
+
+    @property
+    def channels(self) -> int:
+        """Of a picture."""
+        return 1 if self.bands == "gray" else 3 if self.bands is None else len(self.bands)
+
+
+def check_range(found: tuple[float, float] | None) -> None:
+    """UserError for a range whose white is not above its black."""
+    if found is not None and not found[0] < found[1]:
+        raise UserError("range as [black, white], the smaller first", str(list(found)), "range='[0, 4095]'")
+
+
+def open_pixels(path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None) -> Pixels:
+    """The pixels of a picture file, upright, from 0 (black) to 255 (white).
+
+    how: None is `images.open_rgb`. With a range they are fp32, not rounded, cut at black and white; without
+    one they have 8 bits. Values that are no numbers become black. max_pixels: see `opening.use`. Raises
+    UserError with the path and the reason for what cannot be read.
+    """
+    if how is None or (how.range is None and how.bands in (None, "gray")):
+        pixels = images.open_rgb(path, max_pixels)
+        return pixels if how is None or how.bands is None else _luminance(pixels)
+    with readable(str(path)):
+        return _read(values.read(Path(path), _numbers(how), max_pixels), how)
+
+
+def open_turned(
+    path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None
+) -> tuple[Pixels, Turn]:
+    """As `open_pixels`, and how the stored raster was turned, for what describes that raster."""
+    if how is None:
+        return images.open_turned(path, max_pixels)
+    turn = values.read_header(Path(path), _numbers(how), max_pixels).turn
+    return open_pixels(path, how, max_pixels), turn
+
+
+def from_pil(picture: Image.Image, how: PixelReading | None = None) -> Pixels:
+    """The pixels of a Pillow picture, as `open_pixels` gives them."""
+    if how is None or (how.range is None and how.bands in (None, "gray")):
+        pixels = images.from_pil(picture)
+        return pixels if how is None or how.bands is None else _luminance(pixels)
+    with readable(getattr(picture, "filename", "") or "a picture in memory"):
+        found, numbers = values.of_picture(picture), _numbers(how)
+        if numbers is not None:
+            found = values.pick(found, numbers)
+        return _read(found, how)
+
+
+def from_values(found: Values, how: PixelReading | None) -> Pixels:
+    """The pixels of values, of the bands asked for or of a file without transparency; see `open_pixels`."""
+    return _read(found, how or PixelReading())
+
+
+def _numbers(how: PixelReading) -> tuple[int, ...] | None:
+    return None if how.bands == "gray" else how.bands
+
+
+def _read(found: Values, how: PixelReading) -> Pixels:
+    if how.range is None:
+        pixels = torch.from_numpy(np.ascontiguousarray(_eight_bits(found)))
+    else:
+        pixels = torch.from_numpy(_scaled(found, how.range))
+    if _numbers(how) is not None:
+        return pixels
+    if found.alpha:
+        pixels = pixels[:-1] * pixels[-1:] + 255 * (1 - pixels[-1:])
+    if len(pixels) not in (1, 3):
+        remedy = "say which: data.bands='[0]', or '[0, 1, 2]'"
+        raise Unreadable(f"{len(pixels)} bands: which are red, green, blue?", remedy)
+    return _luminance(pixels) if how.bands == "gray" else pixels.expand(3, -1, -1)
+
+
+def _eight_bits(found: Values) -> Any:
+    samples = found.samples
+    if samples.dtype == np.uint16:
+        samples = ((samples.astype(np.int64) + 128) // 257).astype(np.uint8)
+    if samples.dtype != np.uint8:
+        remedy = "say in training what is black and white: data.range='[0, 1]'"
+        raise Unreadable(f"{samples.dtype} numbers, which have no known white", remedy)
+    return 255 - samples if found.is_white_zero else samples
+
+
+def _scaled(found: Values, limits: tuple[float, float]) -> Any:
+    """Black to white as 0 .. 255, in fp32; a share that is not transparent as 0 .. 1."""
+    black, white = limits
+    share = (np.nan_to_num(found.samples.astype(np.float64), nan=black) - black) / (white - black)
+    share = share.clip(0, 1)
+    share = 1 - share if found.is_white_zero else share
+    scaled = (share * 255).astype(np.float32)
+    if found.alpha:
+        scaled[-1] = found.samples[-1] / np.iinfo(found.samples.dtype).max
+    return scaled
+
+
+def _luminance(pixels: Tensor) -> Tensor:
+    """As Pillow's: ITU-R 601, rounded where pixels are whole numbers; equal channels stay what they are."""
+    if len(pixels) == 1:
+        return pixels
+    weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)  # of 65536
+    if pixels.is_floating_point():
+        return (pixels.double() * weights).sum(0, keepdim=True).div(65536).float()
+    return ((pixels.long() * weights).sum(0, keepdim=True) + 32768 >> 16).to(torch.uint8)

@@ -15,7 +15,7 @@ from smalti.errors import UserError, shown
 from smalti.sampling.choice import Choice
 
 MOST = 1_000_000  # pictures of one request: what each needs is kept in memory
-OUTPUTS = ("pil", "tensor", "codes", "stream")
+OUTPUTS = ("pil", "tensor", "codes", "stream", "values")
 _WHOLE = {"num": 1, "seed": 0, "top_k": 1, "stride": 1, "micro_batch": 16, "parallel": 1}  # with an example
 _REAL = {"temperature": 1.0, "top_p": 0.9, "min_p": 0.05, "guidance": 3.0, "keep": 0.5}
 OPTIONS = (*_WHOLE, *_REAL, "size", "output", "progress")
@@ -93,7 +93,9 @@ class Request:
         grid: cells of a picture; factor: pixels a cell side.
         """
         cells, pixels = math.prod(grid), math.prod(grid) * factor**2
-        kept = {"codes": 8 * cells, "tensor": 12 * pixels, "pil": 3 * pixels, "stream": 0}[self.output]
+        kept = {"codes": 8 * cells, "tensor": 12 * pixels, "pil": 3 * pixels, "stream": 0, "values": 0}[
+            self.output
+        ]
         one = 8 * cells + (0 if self.output == "codes" else 12 * pixels)
         needs = kept * self.num + one + 8 * cells * (self.micro_batch or 0)
         size, has = "{} x {}".format(*(side * factor for side in grid)), memory.of_machine()

@@ -13,7 +13,7 @@ from smalti.data.pairs import Pairs
 from smalti.data.protocol import Reader
 from smalti.data.report import inspect
 from smalti.errors import UserError
-from smalti.training.settings import TokenizerTraining, Training
+from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
 TRAINED = "training on"
 SMALLEST = 16  # pixels a side of what a perceptual distance looks at: VGG16 halves four times
@@ -53,13 +53,17 @@ def tell(training: Training, readers: Mapping[str, Reader]) -> None:
 
 
 def _tell_files(what: str, reader: Reader, files: Folder | Annotated, training: Training) -> None:
-    report = inspect(files)
+    report = inspect(files, of_values=what == TRAINED and not isinstance(reader, Maps))
     _say(f"{what} {report.text()}")
+    warned = any(remark.startswith("warning") for remark in report.remarks)
+    if isinstance(training, PriorTraining) and warned:
+        _say("a prior's pictures are read as its tokenizer reads them: train one with these settings")
     for note in notes(reader, report.headers) if what == TRAINED else ():
         _say(note)
     if what == TRAINED and report.unreadable and not report.headers:
-        got = f"none among {len(report.unreadable)} looked at, the first {report.unreadable[0]}"
-        raise UserError(f"pictures in {files.root} that can be read", got, "mend or replace the files")
+        first = report.reasons[0]
+        got = f"none among {len(report.unreadable)} looked at, the first {first.got}"
+        raise UserError(f"pictures in {files.root} that can be read", got, first.remedy)
     size, sides = training.crop_size, [(one.height, one.width) for one in report.headers]
     crop = "{} x {}".format(*size)
     if training.crop.resize == "none":

@@ -73,9 +73,9 @@ class Pictures:
             measures["perceptual"] = self.distance(real, rebuilt)
         return measures
 
-    def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b c H W"]:
+    def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b shown H W"]:
         """See Content."""
-        return images.to_uint8(values)
+        return images.to_uint8(images.visible(values))
 
 
 class Segmentations:

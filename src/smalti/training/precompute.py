@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from smalti.data.protocol import Batch
 from smalti.data.shards import ShardFacts, ShardWriter, begun_classes, is_shards
 from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
+from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
 from smalti.training import folders, holding, limits
 from smalti.training.interrupts import Interrupts, stop
@@ -37,6 +39,7 @@ class Encoding:
     batch: Positive = 16  # pictures a pass
     workers: Workers = 0  # processes that open pictures
     seed: int = 0  # of the crops and flips
+    max_pixels: Positive | None = None  # of a picture, as the readers' data.max_pixels
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -54,8 +57,8 @@ def encode(
     carry the tokenizer's fingerprint and precision, and the classes by number. What is held out, and why, is
     told on stderr. resume: go on in an `out`
     whose encoding was interrupted, with the tokenizer, its precision, the pictures and the options it was
-    begun with; all but workers must be the same, and so is then what comes out. UserError for an `out` that
-    holds something else, and for an unreadable picture.
+    begun with; all but workers and max_pixels must be the same, and so is then what comes out. UserError for
+    an `out` that holds something else, and for an unreadable picture.
     """
     how: Encoding = config.parse(options, Encoding)
     if any(side % tokenizer.factor for side in how.crop_size):
@@ -63,6 +66,8 @@ def encode(
         near = max(1, round(how.crop_size[0] / tokenizer.factor)) * tokenizer.factor
         raise UserError(expected, "{} x {}".format(*how.crop_size), f"size={near}")
     where, why = holding.find(Path(data), how.val, how.val_share, tokenizer)
+    read = tokenizer.settings.pixels or PixelReading()
+    where = replace(where, range=read.range, bands=read.bands, max_pixels=how.max_pixels)
     readers = {split: Folder(where, split) for split in ("train", "val")}
     if resume and is_shards(Path(out)):
         folders.number_as(readers, begun_classes(Path(out)))
@@ -133,7 +138,12 @@ def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
 def _made(how: Encoding, train: Folder, val: Folder) -> dict[str, Any]:
     """All that decides which rows come out, beside the tokenizer: options, and the names of the pictures."""
     made = config.dump(how)
-    for name in ("workers", "val", "val_share"):  # what the last two chose is told by the pictures
+    for name in (
+        "workers",
+        "max_pixels",
+        "val",
+        "val_share",
+    ):  # what the last two chose is told by the pictures
         del made[name]
     names = [path.relative_to(folder.root).as_posix() for folder in (train, val) for path in folder.paths]
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()

@@ -116,7 +116,7 @@ class PriorTask:
             name: values[:SHOWN] for name, values in self._condition(batch).items() if values is not None
         }
         drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, output="tensor", **condition)
-        return images.grid(images.to_uint8(drawn), columns=SHOWN // 2)
+        return images.grid(images.to_uint8(images.visible(drawn)), columns=SHOWN // 2)
 
     def model(self) -> Generator:
         """See Task."""

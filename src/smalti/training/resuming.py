@@ -138,7 +138,10 @@ def _place(data: str | Path | None, before: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _settle(wanted: dict[str, Any], before: Mapping[str, Any]) -> None:
-    """What a command leaves open was settled when the run began: autos, and a condition's classes."""
+    """What a command leaves open was settled when it began: autos, percentiles, a condition's classes."""
+    data = wanted.get("data")
+    if isinstance(data, dict) and isinstance(data.get("range"), Mapping):
+        data["range"] = before["data"].get("range")
     if wanted.get("precision") == "auto":
         wanted["precision"] = before.get("precision", "fp32")
     losses, settled = wanted.get("losses"), before.get("losses") or {}

@@ -157,6 +157,10 @@ def _check_content(training: TokenizerTraining) -> None:
         remedy = f"content={next(iter(channels), None)}" if channels else "data.kind=folder"
         raise UserError("data that hold what is rebuilt", got, f"{remedy}, or other data")
     wanted = channels[content] or network.in_channels
+    looks = losses.perceptual.weight and losses.perceptual.kind != "none"
+    if content != "segmentation" and wanted not in (1, 3) and looks:
+        expected = "losses.perceptual of 1 or 3 channels, which is what it can look at"
+        raise UserError(expected, f"{wanted} channels", "losses.perceptual.weight=0.0")
     if (network.in_channels, network.out_channels) != (wanted, wanted):
         expected = "network.in_channels and network.out_channels as the data have channels or classes"
         got = f"in_channels={network.in_channels}, out_channels={network.out_channels}"
@@ -164,13 +168,13 @@ def _check_content(training: TokenizerTraining) -> None:
 
 
 def _channels(data: Any) -> dict[str, int]:
-    """The contents that data give, each with its channels; 0: as many as there are classes."""
+    """The contents that data give, each with its channels; 0: as many as the network is given."""
     if isinstance(data, MapsSettings):
         return {"segmentation": data.classes}
     if isinstance(data, PairsSettings):
         maps = {"segmentation": {"segmentation": 0}, "depth": {"map": 1}, "picture": {"map": 3}}
-        return {**maps[data.content], "picture": 3}
-    return {} if isinstance(data, ShardsSettings) else {"picture": 3}
+        return {**maps[data.content], "picture": data.channels}
+    return {} if isinstance(data, ShardsSettings) else {"picture": data.channels}
 
 
 def _check_sides(size: tuple[int, int], factor: int) -> None:

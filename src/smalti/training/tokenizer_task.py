@@ -16,7 +16,7 @@ from smalti.quantizers.protocol import Quantized
 from smalti.quantizers.usage import RecentCodes, perplexity, usage
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.tokenizer.use import lay_out
-from smalti.training import processes
+from smalti.training import pixels, processes
 from smalti.training.contents import content
 from smalti.training.recompute import recompute
 from smalti.training.seeds import generator, seeded
@@ -73,6 +73,7 @@ class TokenizerTask:
                 quantizer=training.quantizer,
                 content="segmentation" if training.content == "segmentation" else "picture",
                 labels=reading(training.data) if training.content == "segmentation" else None,
+                pixels=pixels.of(training),
             )
             tokenizer = Tokenizer(settings)
             if weights.adversarial is not None:

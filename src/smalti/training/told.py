@@ -46,6 +46,11 @@ def check(condition: Any, data: Any, reader: Reader) -> None:
 
 def check_maps(data: PairsSettings, tokenizer: Tokenizer, key: str) -> None:
     """UserError where a tokenizer, which the recipe's key names, takes other maps than the data have."""
+    if tokenizer.settings.pixels is not None:
+        remedy = f"give a {key} that was trained with content=map and data.kind=pairs, or none of its own"
+        raise UserError(
+            f"a {key} of maps, which are read as they are", "one with data.range or bands", remedy
+        )
     takes = {"segmentation": "segmentation"}.get(tokenizer.settings.content)
     takes = takes or {1: "depth", 3: "picture"}.get(tokenizer.channels, f"{tokenizer.channels} channels")
     if data.content != takes:

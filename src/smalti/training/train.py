@@ -28,6 +28,7 @@ from smalti.training import (
     folders,
     limits,
     origin,
+    pixels,
     processes,
     resuming,
     tokenizers,
@@ -149,9 +150,12 @@ def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str
     data_settings = config.parse(mapping["data"], ReaderSettings, where="data")
     readers = _open(data_settings)
     mapping = _with_classes(mapping, lambda kind: told.classes(kind, data_settings, readers["train"]))
-    training = folders.settled(config.parse(mapping, TrainingSettings), readers)
+    training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"])
+    if training.data != data_settings:  # which now say how the files' values are read
+        readers = _open(training.data)
+    training = folders.settled(training, readers)
     noted = origin.note(recipe, readers)
-    return Start(training=_settled(training), readers=readers, origin=noted, begun=begun)
+    return Start(training=training, readers=readers, origin=noted, begun=begun)
 
 
 def _settled(training: Any) -> Any:

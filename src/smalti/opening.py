@@ -1,0 +1,219 @@
+"""Opening a picture file with Pillow: bounded, and with the reason where it cannot be read."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from smalti import exif
+from smalti.errors import UserError
+from smalti.exif import BROKEN, UPRIGHT, Turn
+
+T = TypeVar("T")
+LIMIT = 178_956_970  # pixels that Pillow opens: twice its MAX_IMAGE_PIXELS
+SAMPLES, SAMPLE_BITS, SAMPLE_FORMAT, PHOTOMETRIC, ORIENTATION = 277, 258, 339, 262, 274
+DESCRIPTION = 270  # as these: tags of a TIFF
+
+_TEXT = 2**16  # bytes of a text in a PNG: longer ones are left out where Pillow finds them too long
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a picture file says about itself before its pixels are read."""
+
+    height: int  # as it is seen, EXIF orientation applied
+    width: int
+    mode: str  # Pillow's name: RGB, L, P, CMYK, I;16, ...
+    format: str  # JPEG, PNG, ...
+    turn: Turn = UPRIGHT  # from how it is stored to how it is seen
+    bands: int  # values a pixel; those of a palette's colours
+    has_pages: bool = False  # of a TIFF: beyond the first
+    is_deep: bool = False  # values of more than 8 bits
+
+
+class Unreadable(ValueError):
+    """Why a sound file cannot be read, and what to do."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+class Unknown(Unreadable):
+    """A TIFF of a kind that Pillow does not read."""
+
+
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Within, whatever Pillow raises on a bad file is a UserError with the file's name and the reason."""
+    try:
+        yield
+    except BROKEN as problem:
+        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        if isinstance(problem, UnidentifiedImageError):
+            reason = "no format that Pillow knows"
+        got = f"{name} ({reason or type(problem).__name__})"
+        remedy = getattr(problem, "remedy", "mend the file or take it away")
+        raise UserError("a picture that can be read", got, remedy) from None
+
+
+def use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None = None) -> T:
+    """What `work` makes of a picture, which is open while it runs, and not yet decoded.
+
+    source: a file, or what one holds. max_pixels: those a picture may have; None: Pillow's limit. A PNG's
+    colour profile and texts do not keep it from being read, however long they are. Pillow's own settings
+    are the whole process's: they stay as they are.
+    """
+    try:
+        return _use(source, work, max_pixels)
+    except ValueError as problem:
+        if "MAX_TEXT" not in str(problem):
+            raise
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    return _use(_without_long_texts(data), work, max_pixels)
+
+
+def tiff_tags(source: Path | bytes) -> dict[int, Any] | None:
+    """The tags of a TIFF's first page, also of one that Pillow does not read; None for another file."""
+    with _stream(source) as stream:
+        head = stream.read(8)
+        if head[:4] not in TiffImagePlugin.PREFIXES:
+            return None
+        head += stream.read(8) if head[2] == 43 or head[3] == 43 else b""
+        try:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+            stream.seek(tags.next)
+            tags.load(stream)
+            return dict(tags)
+        except BROKEN:  # a damaged one: Pillow says what is wrong
+            return None
+
+
+def is_deep(picture: Image.Image) -> bool:
+    """Whether the values of a picture's file have more than 8 bits, of which Pillow may keep but 8."""
+    return picture.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ())[:1])
+
+
+def is_white_zero(picture: Image.Image) -> bool:
+    """Whether a TIFF says that 0 is white. Pillow turns about what has up to 8 bits, and nothing else."""
+    return isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == 0
+
+
+def header(picture: Image.Image) -> Header:
+    """What an opened picture says about itself."""
+    turn, (width, height) = exif.turn(picture), picture.size
+    if picture.format != "TIFF":  # whose size Pillow has turned already
+        height, width = turn.size((height, width))
+    bands, has_pages = len(picture.getbands()), False
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        bands, has_pages = picture.tag_v2.get(SAMPLES, bands), bool(picture.tag_v2.next)
+    return Header(
+        height=height,
+        width=width,
+        mode=picture.mode,
+        format=picture.format or "",
+        turn=turn,
+        bands=bands,
+        has_pages=has_pages,
+        is_deep=is_deep(picture),
+    )
+
+
+def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None) -> T:
+    most = max_pixels or LIMIT
+    with _stream(source) as stream:
+        try:
+            picture: Image.Image = Image.open(stream)
+        except Image.DecompressionBombError:
+            picture = _open_unbounded(stream)
+        except UnidentifiedImageError:
+            raise _unidentified(source) from None
+        with picture:
+            pixels = picture.width * picture.height
+            if pixels > most:
+                remedy = f"reduce it, or allow such pictures (not maps) in training: data.max_pixels={pixels}"
+                raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
+            if pixels > LIMIT and isinstance(picture, TiffImagePlugin.TiffImageFile):
+                _loads_unbounded(picture)
+            return work(picture)
+
+
+def _stream(source: Path | bytes) -> Any:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _open_unbounded(stream: Any) -> Image.Image:
+    """As Image.open, but for the limit, which is compared with a number of the whole process."""
+    stream.seek(0)
+    prefix = stream.read(16)
+    Image.init()
+    for name in Image.ID:
+        factory, accept = Image.OPEN[name]
+        accepted = accept(prefix) if accept else True
+        if not accepted or isinstance(accepted, str):
+            continue
+        stream.seek(0)
+        try:
+            found: Image.Image = factory(stream, "")
+        except Image.DecompressionBombError as problem:  # WebP looks for itself, before it asks for memory
+            raise Unreadable(str(problem).rstrip("."), "write it as PNG or TIFF, or reduce it") from None
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+        return found
+    raise UnidentifiedImageError
+
+
+def _loads_unbounded(picture: TiffImagePlugin.TiffImageFile) -> None:
+    """Pillow 13 compares a TIFF with the process's limit again when it makes room for its pixels."""
+
+    def prepare() -> None:
+        picture.im = Image.new(picture.mode, getattr(picture, "_tile_size", picture.size), None).im
+        ImageFile.ImageFile.load_prepare(picture)
+
+    picture.load_prepare = prepare  # type: ignore[method-assign]
+
+
+def _unidentified(source: Path | bytes) -> Exception:
+    tags = tiff_tags(source)
+    if tags is None:
+        return UnidentifiedImageError()
+    bands, bits = tags.get(SAMPLES, 1), tags.get(SAMPLE_BITS, (1,))[0]
+    kind = {2: "signed numbers", 3: "floating point numbers"}.get(tags.get(SAMPLE_FORMAT, (1,))[0], "numbers")
+    reason = f"a TIFF with {bands} bands of {kind} of {bits} bits, which Pillow does not read"
+    first = "[0]" if bands < 3 else "[0, 1, 2]"
+    ranged = "" if kind == "numbers" and bits <= 16 else " and data.range"
+    every = f", or all: network.in_channels={bands} network.out_channels={bands}" if bands > 3 else ""
+    return Unknown(reason, f"say in training which bands to take: data.bands='{first}'{ranged}{every}")
+
+
+def _without_long_texts(data: bytes) -> bytes:
+    """A PNG without its colour profile, which nobody asks for, and without long texts."""
+    kept, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        (length,), kind = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
+        end = at + 12 + length
+        text = data[at + 8 : at + 8 + length]
+        if kind != b"iCCP" and not (kind in _TEXTS and _is_long(text)):
+            kept.append(data[at:end])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+def _is_long(text: bytes) -> bool:
+    """Whether a text is long, or would be: what may be deflated in it is inflated as far as that."""
+    if len(text) > _TEXT:
+        return True
+    for start in (at for at, byte in enumerate(text[:400]) if byte == 0x78):  # a zlib stream begins so
+        try:
+            if len(zlib.decompressobj().decompress(text[start:], _TEXT + 1)) > _TEXT:
+                return True
+        except zlib.error:
+            continue
+    return False

@@ -1,0 +1,243 @@
+"""The values of a picture's file as they stand there: all bands, all bits, the right way up."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from smalti import exif, images, opening
+from smalti.errors import UserError, optional
+from smalti.exif import TURNS, UPRIGHT, Turn
+from smalti.opening import Header, Unreadable
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# the same 16 bits with their bytes the other way round: what Pillow drops of them comes out so
+_OTHER_HALF = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+
+# TIFFs of which Pillow takes the sign bit wrongly: by its mode, format and bits, and what they are
+_OTHER_SIGN: dict[str, tuple[int, int, Any]] = {"I": (1, 32, np.uint32), "L": (2, 8, np.int8)}
+
+_PLANAR = 284  # a tag: 1 where the values of a pixel stand side by side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """What a file holds, (bands, height, width), in the numbers that stand there."""
+
+    samples: Array
+    is_white_zero: bool = False  # a TIFF that says so: its smallest value is white
+    alpha: bool = False  # whether the last band is the share that is not transparent
+
+
+def read(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Values:
+    """The bands of a file by number, or all of its first page, where its format says what they are.
+
+    Bands are counted through the pages of a TIFF: first those of the first page. Raises what `opening`
+    makes a UserError of, for what cannot be read, and for a band that is not there.
+    """
+    if bands is not None and (tags := opening.tiff_tags(path)) is not None:
+        return _tiff(path, bands, tags, max_pixels)
+    found = opening.use(path, _of_file(path, max_pixels), max_pixels)
+    return found if bands is None else pick(found, bands)
+
+
+def of_picture(picture: Image.Image) -> Values:
+    """The values of a Pillow picture, upright."""
+    picture.load()
+    white_zero = opening.is_white_zero(picture)
+    alpha = picture.has_transparency_data and picture.mode[0] != "I"
+    if picture.mode[0] not in "IF":
+        picture = picture if picture.mode in ("L", "LA", "RGB", "RGBA") and not alpha else _plain(picture)
+    array = np.asarray(picture)
+    if picture.mode in _OTHER_SIGN and _kind(picture) == _OTHER_SIGN[picture.mode][:2]:
+        array = array.view(_OTHER_SIGN[picture.mode][2])
+    if white_zero and picture.mode[0] not in "IF":  # which Pillow has turned about
+        array = 255 - array
+    samples = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return Values(samples=_turned(samples, exif.turn(picture)), is_white_zero=white_zero, alpha=alpha)
+
+
+def pick(found: Values, bands: Sequence[int]) -> Values:
+    """The bands of these numbers alone."""
+    if max(bands) >= len(found.samples):
+        raise _no_band(max(bands), len(found.samples))
+    return Values(samples=found.samples[list(bands)], is_white_zero=found.is_white_zero)
+
+
+def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Header:
+    """As that of images.py, also of a TIFF that Pillow does not read, of which bands are asked for."""
+    try:
+        return images.read_header(path, max_pixels)
+    except UserError:
+        tags = opening.tiff_tags(path) if bands is not None and path.is_file() else None
+        if tags is None:
+            raise
+    with opening.readable(str(path)), tifffile().TiffFile(path) as file:
+        page = file.pages[0]
+        turn = TURNS.get(tags.get(opening.ORIENTATION), UPRIGHT)
+        height, width = turn.size((page.imagelength, page.imagewidth))
+        many = page.samplesperpixel
+        return Header(
+            height=height,
+            width=width,
+            mode=f"{many} x {page.dtype}",
+            format="TIFF",
+            turn=turn,
+            bands=many,
+            has_pages=len(file.pages) > 1,
+            is_deep=page.dtype != np.uint8,
+        )
+
+
+def tifffile() -> ModuleType:
+    """The package that reads what Pillow does not; UserError with the extra that has it."""
+    return optional("tifffile", extra="tiff")
+
+
+def _of_file(path: Path, max_pixels: int | None) -> Any:
+    def work(picture: Image.Image) -> Values:
+        if opening.is_deep(picture) and picture.mode in ("RGB", "RGBA"):
+            return _both_halves(path, picture, max_pixels)
+        if opening.is_deep(picture) and picture.mode[0] not in "IF":
+            raise Unreadable(f"{picture.mode} of 16 bits", "convert the file to RGB")
+        return of_picture(picture)
+
+    return work
+
+
+def _both_halves(path: Path, picture: Image.Image, max_pixels: int | None, page: int = 0) -> Values:
+    """Colours of 16 bits, of which Pillow gives 8: it is asked twice, the second time for the other ones."""
+    rawmode = _rawmode(picture)
+    if rawmode == "LA;16B":  # of which it knows no other half; the four bytes of RGBA are as many
+        return _gray_with_alpha(picture)
+    if rawmode.startswith("RGBa"):
+        raise Unreadable(
+            "16 bits multiplied by transparency", "leave transparency out: data.bands='[0, 1, 2]'"
+        )
+
+    def other(again: Image.Image) -> Array:
+        if page:
+            again.seek(page)
+        swapped = rawmode[:-1] + _OTHER_HALF[rawmode[-1]]
+        tiles = getattr(again, "tile")  # noqa: B009  # only an opened file has it
+        again.tile = [  # type: ignore[attr-defined]
+            tile._replace(args=swapped if isinstance(tile[3], str) else (swapped, *tile[3][1:]))
+            for tile in tiles
+        ]
+        return of_picture(again).samples
+
+    low = opening.use(path, other, max_pixels).astype(np.uint16)
+    high = of_picture(picture)
+    return Values(samples=(high.samples.astype(np.uint16) << 8) | low, alpha=picture.mode == "RGBA")
+
+
+def _gray_with_alpha(picture: Image.Image) -> Values:
+    tiles = getattr(picture, "tile")  # noqa: B009
+    picture.tile = [tile._replace(args="RGBA") for tile in tiles]  # type: ignore[attr-defined]
+    found = of_picture(picture).samples.astype(np.uint16)
+    return Values(samples=(found[0::2] << 8) | found[1::2], alpha=True)
+
+
+def _rawmode(picture: Image.Image) -> str:
+    args = getattr(picture, "tile")[0][3]  # noqa: B009  # only an opened file has it
+    return str(args if isinstance(args, str) else args[0])
+
+
+def _kind(picture: Image.Image) -> tuple[int, int] | None:
+    """Of a TIFF's numbers: 1 (without sign) or 2 (with one), and their bits."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return None
+    tags = picture.tag_v2
+    return tags.get(opening.SAMPLE_FORMAT, (1,))[0], tags.get(opening.SAMPLE_BITS, (1,))[0]
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """In a mode whose bands are values."""
+    if picture.has_transparency_data:
+        return picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA")
+    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+
+
+def _turned(samples: Array, turn: Turn) -> Array:
+    """Upright; as Turn.raster, which torch cannot do for all types of whole numbers."""
+    return np.flip(samples.swapaxes(-2, -1) if turn.swapped else samples, turn.flipped)
+
+
+def _no_band(band: int, count: int) -> Unreadable:
+    return Unreadable(f"no band {band}: it has {count}, from 0", "choose other data.bands, or leave it out")
+
+
+def _tiff(path: Path, bands: Sequence[int], tags: dict[int, Any], max_pixels: int | None) -> Values:
+    """Bands of a TIFF: by Pillow where it keeps them as they are, else by tifffile."""
+    many = tags.get(opening.SAMPLES, 1)
+    by_page: dict[int, Array] = {}
+    white_zero = False
+    for page in sorted({band // many for band in bands}):
+        found = _by_pillow(path, page, [band % many for band in bands if band // many == page], max_pixels)
+        if found is None:
+            found = _by_tifffile(path, page, many, max_pixels)
+        by_page[page], white_zero = found.samples, white_zero or found.is_white_zero
+    if len({array.shape[1:] for array in by_page.values()}) > 1:
+        raise Unreadable("its pages differ in size", "choose data.bands of one page")
+    chosen = [by_page[band // many] for band in bands]
+    if any(band % many >= len(array) for band, array in zip(bands, chosen, strict=True)):
+        raise Unreadable("its pages differ in bands", "choose data.bands of one page")
+    samples = np.stack([array[band % many] for band, array in zip(bands, chosen, strict=True)])
+    return Values(samples=samples, is_white_zero=white_zero)
+
+
+def _by_pillow(path: Path, page: int, bands: Sequence[int], max_pixels: int | None) -> Values | None:
+    """A page's values, if Pillow reads it and its bands are the first of the file's, unconverted."""
+
+    def work(picture: Image.Image) -> Values | None:
+        assert isinstance(picture, TiffImagePlugin.TiffImageFile), "it has the tags of one"
+        if page >= picture.n_frames:
+            raise _no_band(page, picture.n_frames)
+        picture.seek(page)
+        kept = picture.mode in ("1", "L", "I", "F", "RGB", "RGBA") or picture.mode.startswith("I;16")
+        raw = _rawmode(picture).partition(";16")[0]
+        if picture.mode in ("RGB", "RGBA"):
+            kept = raw == picture.mode and picture.tag_v2.get(_PLANAR, 1) == 1
+        if not kept or max(bands) >= len(picture.getbands()):
+            return None
+        if picture.mode in ("RGB", "RGBA") and opening.is_deep(picture):
+            return _both_halves(path, picture, max_pixels, page)
+        return of_picture(picture)
+
+    try:
+        return opening.use(path, work, max_pixels)
+    except opening.Unknown:
+        return None
+
+
+def _decoded(page: Any) -> Array:
+    try:
+        array: Array = page.asarray()
+    except ValueError as problem:
+        if "imagecodecs" not in str(problem):
+            raise
+        raise Unreadable(str(problem), "pip install 'smalti[tiff]'") from None
+    return array
+
+
+def _by_tifffile(path: Path, page: int, many: int, max_pixels: int | None) -> Values:
+    with tifffile().TiffFile(path) as file:
+        if page >= len(file.pages):
+            raise _no_band(page * many, len(file.pages) * many)
+        found = file.pages[page]
+        pixels = found.imagelength * found.imagewidth
+        if pixels > (max_pixels or opening.LIMIT):
+            remedy = f"data.max_pixels={pixels}"
+            raise Unreadable(f"{pixels} pixels, above the limit of {max_pixels or opening.LIMIT}", remedy)
+        array, axes = _decoded(found), found.axes
+        white_zero = int(found.photometric) == 0
+        orientation = found.tags.valueof(opening.ORIENTATION)
+    array = array.transpose(axes.index("S"), axes.index("Y"), axes.index("X")) if "S" in axes else array
+    samples = array if array.ndim == 3 else array[None]
+    return Values(samples=_turned(samples, TURNS.get(orientation, UPRIGHT)), is_white_zero=white_zero)

@@ -1,0 +1,70 @@
+"""How values are read, settled before the first step: by the recipe, the data, or a model that is there."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from smalti import config, library
+from smalti.data.pixels import Percentiles, PixelSettings, with_numbers
+from smalti.errors import UserError
+from smalti.reading.pixels import PixelReading
+from smalti.tokenizer import TokenizerSettings
+from smalti.training.settings import PriorTraining, TokenizerTraining
+
+Recipe = TokenizerTraining | PriorTraining
+
+
+def settle(training: Any, reader: Any) -> Any:
+    """A recipe whose data are read by numbers: what a run writes down and a model keeps.
+
+    reader: of the training data, whose files percentiles are taken from.
+
+    A prior's pictures are read as its tokenizer reads them; a tokenizer that begins with a model reads as
+    that one, unless data.range or data.bands say otherwise. UserError where a prior's recipe says otherwise.
+    """
+    data = training.data
+    if not isinstance(data, PixelSettings):
+        return training
+    if isinstance(training, PriorTraining):
+        return replace(training, data=_inherited(data, _reading(training.tokenizer)))
+    if training.content != "picture":
+        return training
+    if training.init_from is not None and data.range is None and data.bands is None:
+        data = _with(data, _reading(training.init_from))
+    if data.bands is None and training.network.in_channels != 3:
+        many = training.network.in_channels
+        data = replace(data, bands="gray" if many == 1 else tuple(range(many)))
+    if isinstance(data.range, Percentiles):
+        data = with_numbers(data, getattr(reader, "files", reader).paths)
+    return replace(training, data=data)
+
+
+def of(training: TokenizerTraining) -> PixelReading | None:
+    """What the tokenizer keeps."""
+    data = training.data
+    return data.reading if isinstance(data, PixelSettings) and training.content == "picture" else None
+
+
+def _reading(path: Path) -> PixelReading | None:
+    """How a model's tokenizer reads, by its settings alone; a model that is not there is another's to say."""
+    try:
+        folder = library.find(path)
+        if (folder / library.TOKENIZER).is_dir():
+            folder = folder / library.TOKENIZER
+        found: TokenizerSettings = config.parse(library.read_config(folder)["settings"], TokenizerSettings)
+    except UserError:
+        return None
+    return found.pixels
+
+
+def _with(data: Any, found: PixelReading | None) -> Any:
+    return data if found is None else replace(data, range=found.range, bands=found.bands)
+
+
+def _inherited(data: Any, found: PixelReading | None) -> Any:
+    for name in ("range", "bands"):
+        asked, has = getattr(data, name), None if found is None else getattr(found, name)
+        if asked is not None and asked != has:
+            expected = f"data.{name} as the tokenizer has it, {has}"
+            raise UserError(expected, str(asked), f"leave data.{name} out: it is the tokenizer's")
+    return _with(data, found)
