@@ -10,7 +10,7 @@ demo: .venv/.demo  ## train on shipped photographs, draw, measure, report: about
 	$(BIN)/smalti demo --out $(OUT)
 
 test: .venv/.dev  ## the tests
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: .venv/.dev  ## the tests that take longer
 	$(BIN)/pytest -m slow
