@@ -26,6 +26,7 @@ def found(*folders: str, classes=CLASSES) -> tuple[tuple[str, ...], ...]:
         ("train", "eval"),
         ("train", "held-out"),
         ("train2017", "val2017"),
+        ("imagesTr", "imagesTs"),
         ("train_images", "test_images"),
         ("images_train", "images_val"),
         ("train-set", "test-set"),

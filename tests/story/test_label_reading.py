@@ -1,6 +1,7 @@
 """How the numbers of a map are read belongs to the model: from training maps to the same prefix in use."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -297,3 +298,15 @@ def test_complete_turns_a_map_of_the_raster_in_the_file(maps, smalti_command, si
         assert status == 0, complaint
     drawn = [images.open_rgb(maps / name / "00000.png") for name in ("upright", "stored")]
     assert drawn[0].equal(drawn[1])
+
+
+def test_a_number_of_no_class_is_told_with_what_the_file_holds(maps, smalti_command):
+    smalti.save(tokenizer(CLASSES, content="segmentation", labels=KEPT), "model")
+    Path("odd").mkdir()
+    Image.fromarray(np.full((HEIGHT, WIDTH), 9, np.uint8)).save("odd/9.png")
+    status, _, complaint = smalti_command("reconstruct", "model", "odd", "out")
+    assert status == 2
+    assert (
+        "got 10 to 10 in odd/9.png (1 is added to the values in the file, of which 255 is class 0)"
+        in complaint
+    )

@@ -34,7 +34,9 @@ def open_for(tokenizer: Codec, source: str | Path | Image.Image) -> Float[Tensor
     if tokenizer.settings.content != "segmentation":
         return open_map(source, tokenizer.channels)[None]
     of = "" if isinstance(source, Image.Image) else f" in {source}"
-    labels = open_labels(source, tokenizer.settings.labels)
+    labels, how_labels = open_labels(source, tokenizer.settings.labels), tokenizer.settings.labels
+    if how_labels is not None and how_labels.shift:  # what the file holds is a number less
+        of += " (1 is added to the values in the file, of which 255 is class 0)"
     return one_hot(labels[None], tokenizer.channels, of=of)
 
 

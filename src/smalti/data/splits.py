@@ -14,11 +14,11 @@ Place = tuple[str, ...]  # the names on the way from the root to a picture, its 
 Use = tuple[str, int]  # train, val or neither; and a rank: of each use the folders of the lowest one count
 
 _WORDS: dict[str, Use] = {  # a split's word
-    **dict.fromkeys(("train", "training", "trn"), ("train", 0)),
+    **dict.fromkeys(("train", "training", "trn", "tr"), ("train", 0)),
     "trainval": ("train", 1),
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development"), ("val", 0)),
     **dict.fromkeys(("eval", "evaluation", "holdout", "heldout"), ("val", 1)),
-    **dict.fromkeys(("test", "testing", "tst"), ("val", 2)),
+    **dict.fromkeys(("test", "testing", "tst", "ts"), ("val", 2)),
     **dict.fromkeys(("extra", "unlabeled", "unlabelled", "pred", "predict", "prediction"), ("neither", 0)),
 }
 # words that go with a split's and say nothing of their own, also written as one word with it: trainset
