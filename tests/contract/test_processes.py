@@ -72,8 +72,8 @@ def test_two_processes_train_what_one_does(photos, tmp_path, parts, changes):
     curves = [losses(tmp_path / name) for name in ("one", "two")]
     assert len(curves[0]) == 4
     if "quantizer" not in changes:  # and not one against the other alone
-        figures = torch.tensor([0.72815, 0.70271, 0.64274])
-        torch.testing.assert_close(torch.tensor(curves[1])[:3, 0], figures, atol=3e-3, rtol=0.0)
+        figures = torch.tensor([0.72635, 0.69607])
+        torch.testing.assert_close(torch.tensor(curves[1])[:2, 0], figures, atol=5e-4, rtol=0.0)
     torch.testing.assert_close(torch.tensor(curves[0]), torch.tensor(curves[1]), atol=2e-3, rtol=0.0)
 
 

@@ -1,17 +1,15 @@
 """What no machine can do is said before the first step; what to do when memory runs out on the way."""
 
 import math
+from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 from smalti import memory
 from smalti.data.protocol import Reader
 from smalti.data.shards import TokenShards
 from smalti.errors import UserError
-from smalti.priors import PRIORS
-from smalti.priors.protocol import Scope
-from smalti.tokenizer import Tokenizer, TokenizerSettings
+from smalti.tokenizer import Tokenizer
 from smalti.training import checkpoints, processes
 from smalti.training.folder import RunFolder
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
@@ -44,38 +42,38 @@ def check_together(batch: int, count: int, sides: tuple[int, int], world: int = 
 
 
 def check_weights(training: Training, device: torch.device, tokenizer: Tokenizer | None) -> None:
-    """UserError where a device cannot hold the network in training; nothing is allocated to find out.
+    """UserError where a device cannot hold the network in training.
 
     tokenizer: that of a prior; None where it is a tokenizer that is trained.
     """
-    with torch.device("meta"):
-        network = _network(training, tokenizer)
-    weights = {name: weight.numel() for name, weight in network.named_parameters()}
-    largest = max(weights, key=lambda name: weights[name])
-    shape = " x ".join(map(str, network.get_parameter(largest).shape))
-    count = sum(weights.values())
-    memory.check(
-        KEPT * 4 * count,
-        memory.of_device(device),
-        "a network in training, with gradients and moments,",
-        f"{count:,} weights ({largest} alone has {shape})",
-        "make it smaller: fewer codes, a smaller width",
-    )
+    for key, value, count in _weights(training, tokenizer):
+        memory.check(
+            KEPT * 4 * count,
+            memory.of_device(device),
+            "a network in training, with gradients and moments,",
+            f"{key}={value}, which makes {count:,} weights or more",
+            f"a smaller {key}",
+        )
 
 
-def _network(training: Training, tokenizer: Tokenizer | None) -> nn.Module:
-    """A network that is not larger than the one to be trained."""
+def _weights(training: Training, tokenizer: Tokenizer | None) -> Iterator[tuple[str, int, int]]:
+    """Key, value, and how many weights there are at the least because of it.
+
+    Not counted by building on the device "meta": that imports torch's compiler, a second's work, after which
+    processes that train together hang at their end at times (torch 2.13, gloo).
+    """
     if isinstance(training, TokenizerTraining):
-        return Tokenizer(TokenizerSettings(network=training.network, quantizer=training.quantizer))
-    assert isinstance(training, PriorTraining), "there are two kinds"
-    assert tokenizer is not None, "a prior learns on one"
-    height, width = (side // tokenizer.factor for side in training.crop_size)
-    cells = tuple(divmod(cell, width) for cell in range(height * width))
-    size = tokenizer.codebook_size
-    least = Scope(codebook_size=size, prefix_vocabulary=1, prefix_length=1, cells=cells)
-    network = PRIORS[training.prior.kind][1](training.prior, least)
-    assert isinstance(network, nn.Module), "a prior has weights"
-    return network
+        how, network = training.quantizer, training.network
+        inner, place = (how.inner, "quantizer.inner") if how.kind == "remapped" else (how, "quantizer")
+        if inner.kind != "gaussian":
+            yield f"{place}.codebook_size", inner.codebook_size, inner.codebook_size * network.code_dim
+        widest = network.width * max(network.multipliers)
+        yield "network.width", network.width, 9 * widest**2  # a convolution of the widest level
+    if isinstance(training, PriorTraining):
+        assert tokenizer is not None, "a prior learns on one"
+        width, layers = training.prior.width, training.prior.layers
+        attention, scores = 4 * layers * width**2, tokenizer.codebook_size * width
+        yield "prior.width", width, attention + scores
 
 
 def remedy(training: Training, folder: RunFolder) -> str:
