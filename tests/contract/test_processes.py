@@ -79,7 +79,7 @@ def test_two_processes_train_what_one_does(photos, tmp_path, parts, changes):
 
 STOPPED = """
 import os, signal, sys, torch, smalti
-from smalti import images
+from smalti.data.folder import Folder
 from smalti.errors import UserError
 from smalti.training.tokenizer_task import TokenizerTask
 
@@ -87,14 +87,14 @@ torch.set_num_threads(1)
 real = TokenizerTask.after_step
 
 
-def vanished(path):
-    raise UserError("a picture", f"{path}, gone", "bring it back")
+def vanished(self, index):
+    raise UserError("a picture", f"{self.paths[index]}, gone", "bring it back")
 
 
 def after_step(self, parts, step):
     if step == 2 and os.environ["RANK"] == "1":
         if sys.argv[4] == "vanished":
-            images.open_rgb = vanished
+            Folder.__getitem__ = vanished
         else:
             os.kill(os.getpid(), getattr(signal, sys.argv[4]))
     return real(self, parts, step)
