@@ -57,7 +57,7 @@ class Start:
     """What is settled before anything is built."""
 
     training: Any  # a member of TrainingSettings
-    readers: dict[str, Reader]  # by split; opened once
+    readers: dict[str, Reader]  # by split; opened again where how values are read was settled
     origin: Origin  # of a run that begins still without its tokenizers
     begun: Beginning | None = None  # the model that training begins with
     moved: frozenset[str] = frozenset()  # of a resumed run: keys whose paths are others than they were
