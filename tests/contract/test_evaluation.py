@@ -143,9 +143,10 @@ def test_lite0_features_of_many_are_those_of_each(network):
 
 def test_lite0_distance_grows_with_damage(network):
     tiles = images.to_float(images.open_rgb(DATA / "gravel.png")).unfold(1, 64, 64).unfold(2, 64, 64)
-    tiles = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)  # b 3 64 64
+    tiles = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)[::4]  # 16 3 64 64
     blurred = [images.resize(images.resize(tiles, (side, side)), (64, 64)) for side in (48, 24)]
-    distances = [frechet(network.features(tiles), network.features(other)) for other in (tiles, *blurred)]
+    sharp, *others = [network.features(some) for some in (tiles, *blurred)]
+    distances = [frechet(sharp, other) for other in (sharp, *others)]
     assert distances[0] < 1e-6 < distances[1] < distances[2]
 
 

@@ -122,14 +122,23 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(shards, "ROWS", 20)  # so that some are whole and one is begun, wherever it ends
 
 
+@pytest.fixture(scope="module")
+def at_one_go() -> dict[str, bytes]:
+    """Filled by the first that needs it: it is the same for every test."""
+    return {}
+
+
 @pytest.fixture
-def whole(home, model, photos, smalti_command, small_shards) -> dict[str, bytes]:
+def whole(home, model, photos, smalti_command, small_shards, at_one_go) -> dict[str, bytes]:
     """What encoding 15 pictures four times, and one once, gives at one go: 8 batches, then one picture."""
+    if at_one_go:
+        return at_one_go
     status, _, err = smalti_command("encode", model, photos, "whole", *ENCODE)
     assert status == 0, err
     rows = [len(load_file(path)["codes"]) for path in sorted(Path("whole").glob("*.safetensors"))]
     assert rows == [24, 24, 12, 1]
-    return encoded(Path("whole"))
+    at_one_go.update(encoded(Path("whole")))
+    return at_one_go
 
 
 @pytest.mark.parametrize("call", [1, 2, 4, 6, 8, 9])

@@ -48,31 +48,29 @@ class Machine:
 
     def run(self, steps: Iterable[Step]) -> Any:
         """The object that the pickle describes. Raises Corrupt, or what plain Python says of nonsense."""
-        for opcode, argument, _ in steps:
-            if opcode.name == "STOP":
-                return self._stack.pop()
-            self._step(opcode.name, argument)
+        stack, memo = self._stack, self._memo
+        for opcode, argument, _ in steps:  # millions of them in a large checkpoint
+            name = opcode.name
+            if name in _LITERALS:
+                stack.append(argument)
+            elif name in _VALUES:
+                stack.append(_VALUES[name])
+            elif name in _EMPTY:
+                stack.append(_EMPTY[name]())
+            elif name in _PUT:
+                memo[argument] = stack[-1]
+            elif name in _GET:
+                stack.append(memo[argument])
+            elif name in _TUPLES:
+                stack[-_TUPLES[name] :] = [tuple(_last(stack, _TUPLES[name]))]
+            elif name == "STOP":
+                return stack.pop()
+            else:
+                work = getattr(self, f"_{name.lower()}", None)
+                if work is None:
+                    raise Corrupt(f"the instruction {name}, which no checkpoint needs")
+                work(argument)
         raise Corrupt("a pickle without its end")
-
-    def _step(self, name: str, argument: Any) -> None:
-        stack = self._stack
-        if name in _LITERALS:
-            stack.append(argument)
-        elif name in _VALUES:
-            stack.append(_VALUES[name])
-        elif name in _EMPTY:
-            stack.append(_EMPTY[name]())
-        elif name in _PUT:
-            self._memo[argument] = stack[-1]
-        elif name in _GET:
-            stack.append(self._memo[argument])
-        elif name in _TUPLES:
-            stack[-_TUPLES[name] :] = [tuple(_last(stack, _TUPLES[name]))]
-        else:
-            work = getattr(self, f"_{name.lower()}", None)
-            if work is None:
-                raise Corrupt(f"the instruction {name}, which no checkpoint needs")
-            work(argument)
 
     def _proto(self, argument: Any) -> None:
         """The pickle's version and its frames change nothing."""

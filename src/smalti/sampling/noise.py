@@ -19,17 +19,12 @@ def gumbel(
     """
     rows = _mix(_mix(seeds + STRIDE) + cells * STRIDE)
     bits = _mix(rows[:, None] + codes * STRIDE)
-    uniform = _shift(bits, 12).double().add_(0.5).mul_(2.0**-52)  # exact: 53 bits hold it
+    uniform = (bits >> 12 & 2**52 - 1).double().add_(0.5).mul_(2.0**-52)  # exact: 53 bits hold it
     return uniform.log_().neg_().log_().neg_().float()
 
 
 def _mix(bits: Tensor) -> Tensor:
     """A bijection of 64 bits in which every input bit turns over half of the output bits."""
-    bits = (bits ^ _shift(bits, 30)) * FIRST
-    bits = (bits ^ _shift(bits, 27)) * SECOND
-    return bits ^ _shift(bits, 31)
-
-
-def _shift(bits: Tensor, places: int) -> Tensor:
-    """Logical shift to the right: torch's own copies the sign."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
+    for places, factor in ((30, FIRST), (27, SECOND)):
+        bits = (bits ^ (bits >> places & 2 ** (64 - places) - 1)) * factor  # torch's >> copies the sign
+    return bits ^ (bits >> 31 & 2**33 - 1)
