@@ -199,6 +199,15 @@ def test_11_a_recipe_that_was_edited_is_taken_at_its_word(at_home, smalti_comman
     assert (steps(BEGUN[5]), settings(BEGUN[5])["log_every"]) == ([1, 2, 3, 4], 50)
 
 
+def test_11_an_edited_recipe_has_text_where_text_is_wanted(at_home, smalti_command):
+    """The tokenizer moved to a folder that is called as a number is."""
+    Path("whole").rename("2021")
+    recipe = Path("my recipes/prior.yaml")
+    recipe.write_text(recipe.read_text() + "tokenizer: 2021\n")
+    status, _, err = smalti_command("train", recipe, "--out", "prior", "--resume")
+    assert (status, settings("prior")["tokenizer"], steps("prior")) == (0, "2021", [1, 2, 3, 4]), err
+
+
 def test_11_a_run_that_did_not_note_its_recipe(at_home, smalti_command):
     (Path(BEGUN[5]) / "origin.json").unlink()
     status, _, err = smalti_command("train", "my recipes/prior.yaml", "--out", BEGUN[5], "--resume")
@@ -269,6 +278,8 @@ def test_11_another_tokenizer_is_refused(at_home, smalti_command):
         assert (status, len(err.splitlines())) == (2, 1)
         assert f"expected the tokenizer that the run began with, {made}, got " in err
         assert settings("prior")["tokenizer"] == "whole"
+    assert smalti_command("train", "--resume", "--out", "prior")[0] == 0  # and notes it from now on
+    assert json.loads(Path("prior/origin.json").read_text())["tokenizers"] == {"tokenizer": made}
 
 
 def test_21_a_kill_between_two_renames_takes_no_model(at_home, smalti_command):
