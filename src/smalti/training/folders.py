@@ -21,7 +21,7 @@ def all_pictures(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[s
 
 
 def as_begun(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping of a run that is resumed: one of before there were splits by name has none."""
+    """The mapping of a run that is there: one of before there were splits by name has none."""
     return _without_splits(mapping)
 
 
