@@ -349,6 +349,11 @@ def test_21_saving_a_model_again_clears_what_a_kill_left(at_home):
 
 def test_21_a_folder_with_half_a_picture_alone_is_empty(at_home, smalti_command):
     Path("drawn").mkdir()
-    Path("drawn/.00000.png.4194305").write_bytes(b"half")
+    for name in (".00000.png.4194305", ".00000.tif.4194305", ".00000-a picture.png.4194305"):
+        Path("drawn", name).write_bytes(b"half")
+    person = Path("drawn/.holiday.png.4194305")
+    person.write_bytes(b"a person's")
+    assert (smalti_command("sample", "prior", "drawn", "--label", "odd")[0], person.is_file()) == (2, True)
+    person.unlink()
     assert smalti_command("sample", "prior", "drawn", "--label", "odd")[0] == 0
     assert [path.name for path in Path("drawn").iterdir()] == ["00000.png"]
