@@ -14,7 +14,7 @@ from smalti import generator as generator_module
 from smalti import images, library, memory
 from smalti.generator import Generator
 from smalti.tokenizer import Tokenizer
-from smalti.training import log, precompute
+from smalti.training import limits, log, precompute
 from smalti.training import train as starting
 from smalti.training.tokenizer_task import Autoencoder
 
@@ -288,6 +288,13 @@ def test_pictures_in_memory_have_a_bound_and_those_handed_over_none(monkeypatch)
     with pytest.raises(smalti.UserError, match=r"num=9999 of 8 x 8 pixels: 1\.8 MiB; .*output=\"stream\""):
         model.sample(9999, label="moon")
     assert next(model.sample(9999, label="moon", output="stream", micro_batch=1)).size == (8, 8)
+
+
+def test_processes_share_a_batch(monkeypatch):
+    monkeypatch.setattr(memory, "of_machine", lambda: GIB)
+    limits.check_together(4000, 4000, (512, 2048), world=32)
+    with pytest.raises(smalti.UserError, match="batch=4000, 512 x 2048 each"):
+        limits.check_together(4000, 4000, (512, 2048), world=31)
 
 
 def test_memory_of_the_machine():

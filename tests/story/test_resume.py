@@ -15,8 +15,9 @@ from tiny import TOKENIZER_TRAINING, TRAINING
 
 import smalti
 from smalti import library
-from smalti.training import log
+from smalti.training import log, resuming
 from smalti.training.fit import Loop
+from smalti.training.folder import RunFolder
 
 TOKENIZER = {**TOKENIZER_TRAINING, "size": [16, 24], "steps": 4, "checkpoint_every": 2}
 PRIOR = {
@@ -243,6 +244,34 @@ def test_11_data_that_moved_are_taken_and_others_refused(at_home, smalti_command
     assert (settings(BEGUN[5])["data"]["root"], steps(BEGUN[5])) == ("elsewhere", [1, 2, 3, 4])
 
 
+OF_TOKENIZERS = {
+    "data": {"kind": "pairs", "root": "a", "maps": "b", "val": "c", "val_maps": "d"},
+    "losses": {"perceptual": {"kind": "lpips", "vgg": "e", "heads": "f"}},
+}
+OF_PRIORS = {"tokenizer": "a", "condition_tokenizer": "b", "condition": {"kind": "none"}}
+PLACES = ("data.root", "data.maps", "data.val", "data.val_maps")
+PLACES += ("losses.perceptual.vgg", "losses.perceptual.heads")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "places"),
+    [
+        ({**TOKENIZER, **OF_TOKENIZERS}, PLACES),
+        (
+            {**PRIOR, **OF_PRIORS, "data": {"kind": "folder", "root": "c"}},
+            ("tokenizer", "condition_tokenizer"),
+        ),
+    ],
+    ids=["tokenizer", "prior"],
+)
+def test_11_each_place_may_be_another(tmp_path, recipe, places):
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(_plain(recipe)))
+    asked = {key: f"moved/{key}" for key in places}
+    now, moved = resuming.settings(RunFolder(tmp_path), None, None, asked)
+    assert moved == set(places)
+    assert now.data.root == Path("moved/data.root" if "data.root" in places else "c")
+
+
 def test_11_data_that_changed_in_their_place_are_said(at_home, smalti_command):
     for number in range(4):
         shutil.copy("my photos/even/0.png", f"my photos/even/more-{number}.png")
@@ -311,6 +340,10 @@ def test_21_a_run_without_a_model_takes_it_from_its_checkpoint(at_home, smalti_c
     assert smalti_command(*words[1:])[0] == 0
     assert library.read_config(run / "model")["fingerprint"] == made
     assert not list(run.glob(".*"))
+    shutil.rmtree(run / "model")  # and where the kill came before the model of the newest checkpoint
+    shutil.copytree(Path(BEGUN[5]) / "model", run / "model")
+    assert smalti_command(*words[1:])[0] == 0
+    assert library.read_config(run / "model")["fingerprint"] == made
 
 
 def test_21_leftovers_of_the_dead_go_and_those_of_the_living_stay(at_home, smalti_command):
