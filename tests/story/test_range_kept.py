@@ -86,10 +86,13 @@ def test_3_a_range_goes_from_training_to_every_use(files, smalti_command, monkey
     said = smalti_command(*PRIOR, "tokenizer=absent", "--out", "new", "data.range=[0,4095]")[2]
     assert "expected a trained tokenizer for the prior, got absent, which does not exist" in said
     seen.clear()
-    status, _, said = smalti_command("complete", "prior", "files/0.tif", "whole", "--keep", "0.5")
+    status, _, said = smalti_command("complete", "prior", "files/0.tif", "whole", "--num", 2)
     assert status == 0, said
     assert (seen[0] - expected).abs().max() < 1e-6
-    assert images.read_header("whole/00000.png").mode == "I;16"
+    for number in range(2):
+        assert images.read_header(f"whole/{number:05}.png").mode == "I;16"
+        facts = images.read_facts(f"whole/{number:05}.png")
+        assert (facts["range"], facts["seed"]) == ([0, 1915], number)
 
 
 @pytest.mark.parametrize("many", [1, 5])
