@@ -9,7 +9,6 @@ from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.pairs import Pairs, PairsSettings
-from smalti.data.protocol import Reader
 from smalti.data.shards import ShardsSettings, TokenShards
 
 ReaderSettings = Annotated[
@@ -26,12 +25,4 @@ READERS: dict[str, tuple[type[Any], type[Any]]] = {
     "shards": (ShardsSettings, TokenShards),
 }
 
-
-def files_of(reader: Reader) -> Folder | Coco | OpenImages | None:
-    """What lists a reader's files: itself, or the folder that it holds; None for shards."""
-    if isinstance(reader, Maps | Pairs):
-        return reader.files
-    return reader if isinstance(reader, Folder | Coco | OpenImages) else None
-
-
-__all__ = ["READERS", "ReaderSettings", "files_of"]
+__all__ = ["READERS", "ReaderSettings"]

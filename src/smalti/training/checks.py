@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from smalti.data import files_of
+from smalti.data.files import files_of
 from smalti.data.maps import Maps
 from smalti.data.notes import notes
 from smalti.data.protocol import Reader

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from smalti import config
-from smalti.data import files_of
+from smalti.data.files import files_of
 from smalti.data.folder import Folder
 from smalti.data.protocol import Reader
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smalti import config
-from smalti.data import files_of
+from smalti.data.files import files_of
 from smalti.data.pixels import Percentiles
 from smalti.data.protocol import Reader
 from smalti.data.shards import TokenShards

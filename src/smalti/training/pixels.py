@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from smalti import config, library
-from smalti.data import files_of
+from smalti.data.files import files_of
 from smalti.data.pixels import Percentiles, PixelSettings, with_numbers
 from smalti.data.protocol import Reader
 from smalti.errors import UserError
