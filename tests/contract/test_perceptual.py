@@ -194,8 +194,9 @@ def test_auto_takes_lpips_before_hed(monkeypatch, tmp_path):
 def test_what_was_asked_for_is_never_replaced(monkeypatch, tmp_path):
     empty(monkeypatch, tmp_path)
     for asked in ({"kind": "lpips"}, {"kind": "hed"}, {"vgg": tmp_path / "mine.pth"}):
-        with pytest.raises(UserError):
-            perceptual.find(PerceptualSettings(**asked))
+        for when in (perceptual.choose, perceptual.find):  # as a training begins, and as it is built
+            with pytest.raises(UserError):
+                when(PerceptualSettings(**asked))
     with pytest.raises(UserError, match=r"perceptual\.kind=hed"):
         PerceptualSettings(kind="hed", vgg=tmp_path / "mine.pth")
     for none in ({"kind": "none"}, {"kind": "lpips", "weight": 0.0}):

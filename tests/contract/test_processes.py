@@ -45,6 +45,13 @@ def test_one_process_talks_to_nobody():
         assert not torch.distributed.is_initialized()
 
 
+def test_what_concerns_all_is_said_once(monkeypatch, capsys):
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        processes.say(f"by process {rank}")
+    assert capsys.readouterr().err == "by process 0\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "changes"),

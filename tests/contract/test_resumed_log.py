@@ -12,12 +12,14 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import TOKENIZER_TRAINING, TRAINING
+from tqdm import tqdm
 
 import smalti
 from smalti import images, library
-from smalti.training import checkpoints, fit, health, log
+from smalti.training import checkpoints, fit, health, log, processes
 from smalti.training.health import Alarm
 from smalti.training.prior_task import PriorTask
+from smalti.training.recorder import Recorder
 from smalti.training.tokenizer_task import TokenizerTask
 
 TOKENIZER = {
@@ -255,6 +257,18 @@ def test_9_a_kill_while_the_log_is_taken_up_leaves_it_as_it_was(tmp_path, monkey
     with pytest.raises(Killed):
         log.Log(tmp_path / "log.jsonl", resumed=1)
     assert (tmp_path / "log.jsonl").read_text() == before
+
+
+def test_9_each_process_goes_on_with_its_own_numbers(monkeypatch):
+    """Of as many processes as before; else with the mean of them all."""
+    rows = {"loss": torch.tensor([[1.0, 2.0, 3.0], [5.0, 7.0, 9.0]])}
+    for rank, world, expected in ((1, 2, [5.0, 7.0, 9.0]), (0, 2, [1.0, 2.0, 3.0]), (0, 1, [3.0, 4.5, 6.0])):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(world))
+        recorder = Recorder(None, tqdm(disable=True))
+        recorder.restore(rows, [])
+        monkeypatch.setattr(processes, "gather", lambda own: own)
+        assert recorder.since()["loss"].tolist() == [expected]
 
 
 def test_9_recent_codes_go_on_where_they_were():

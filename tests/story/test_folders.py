@@ -115,6 +115,9 @@ def test_what_the_user_says_wins_over_names(recipes, smalti_command):
         "train", "tok.yaml", "--data", "data/Val/..", "--out", "c", "data.splits={}"
     )
     assert (status, "splits" in err) == (0, False), err
+    Path("boxes.yaml").write_text(yaml.safe_dump({**PRIOR, "data": {"kind": "coco", "root": "data"}}))
+    status, _, err = smalti_command("train", "boxes.yaml", "--out", "d", "data.classes=none")
+    assert (status, "got data.classes; one of annotated" in err) == (2, True), err  # as it was typed
 
 
 def test_a_run_begun_before_there_were_splits_keeps_its_meaning(recipes, smalti_command):
@@ -124,6 +127,11 @@ def test_a_run_begun_before_there_were_splits_keeps_its_meaning(recipes, smalti_
     settings = yaml.safe_load(Path("run/settings.yaml").read_text())
     del settings["data"]["splits"]
     Path("run/settings.yaml").write_text(yaml.safe_dump(settings))
+    made = json.loads(Path("run/model/config.json").read_text())
+    del made["provenance"]["data"]  # nor did its model say then what it was trained on
+    Path("run/model/config.json").write_text(json.dumps(made))
+    succeed(smalti_command("encode", "run", "data", "tokens"))
+    assert rows("tokens") == {"train": 7, "val": 1}, "what the tokenizer held out"
     err = succeed(smalti_command("train", "tok.yaml", "--out", "run", "--resume", "steps=2"))
     assert "training on 7 pictures" in err
     assert "2 classes: Train 4, Test 3" in err or "2 classes: Test 4, Train 3" in err

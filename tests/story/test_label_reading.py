@@ -213,6 +213,11 @@ def test_fine_tuning_goes_on_reading_as_the_model_does(maps, smalti_command):
     status, _, complaint = smalti_command(*words, "data.shift=false", "--out", "other")
     assert status == 2
     assert "data.shift=true, with which the model was trained, got false" in complaint
+    status, _, complaint = smalti_command(
+        "train", "tokenizer_300", *small, "init_from=model", "--data", "pictures"
+    )
+    assert status == 2
+    assert "expected losses.bce alone for content=segmentation" in complaint  # not of data.merge, untyped
 
 
 def test_optimised_and_clear_maps_draw_the_same(home, smalti_command):

@@ -11,10 +11,11 @@ from tiny import TOKENIZER_TRAINING, generator
 
 import smalti
 from smalti import generator as generator_module
-from smalti import images, memory
+from smalti import images, library, memory
 from smalti.generator import Generator
 from smalti.tokenizer import Tokenizer
-from smalti.training import log
+from smalti.training import limits, log, precompute
+from smalti.training import train as starting
 from smalti.training.tokenizer_task import Autoencoder
 
 GPU = "CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has a total capacity of 139.72 GiB"
@@ -134,6 +135,18 @@ def test_training_that_never_fitted_says_where_it_begins(home, photos, smalti_co
     assert not Path("run/model").exists()
 
 
+def test_training_tells_it_of_its_tokenizer_too(home, model, photos, monkeypatch):
+    """In Python as well, where no command turns it into a line."""
+
+    def load(*_):
+        raise torch.OutOfMemoryError(GPU)
+
+    monkeypatch.setattr(library, "load", load)
+    with pytest.raises(memory.OutOfMemory, match=r"training with batch=3, got none for 20\.50 GiB"):
+        smalti.train("prior_300", data=photos, out="run", tokenizer=model, batch=3, size=(8, 12))
+    assert not Path("run").exists()
+
+
 def test_encoding_keeps_its_rows_and_goes_on(home, model, photos, smalti_command, monkeypatch):
     options = ("--size", "16x24", "--crops", 3, "--batch", 8)
     assert smalti_command("encode", model, photos, "whole", *options)[0] == 0
@@ -222,6 +235,12 @@ ABSURD = [  # (command, what it is answered), on a machine of one GiB
 def test_absurd_values_are_answered_at_once(home, model, photos, smalti_command, monkeypatch, words, answer):
     """Before anything is made; that would take minutes, or all memory."""
     monkeypatch.setattr(memory, "of_machine", lambda: GIB)
+
+    def begin(*_):
+        raise AssertionError("begun before the values were looked at")
+
+    for owner, name in ((starting, "_task"), (precompute._Rest, "batches"), (generator_module, "draw")):
+        monkeypatch.setattr(owner, name, begin)
     command, *more = words.split()
     Path("recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     before = {
@@ -269,6 +288,13 @@ def test_pictures_in_memory_have_a_bound_and_those_handed_over_none(monkeypatch)
     with pytest.raises(smalti.UserError, match=r"num=9999 of 8 x 8 pixels: 1\.8 MiB; .*output=\"stream\""):
         model.sample(9999, label="moon")
     assert next(model.sample(9999, label="moon", output="stream", micro_batch=1)).size == (8, 8)
+
+
+def test_processes_share_a_batch(monkeypatch):
+    monkeypatch.setattr(memory, "of_machine", lambda: GIB)
+    limits.check_together(4000, 4000, (512, 2048), world=32)
+    with pytest.raises(smalti.UserError, match="batch=4000, 512 x 2048 each"):
+        limits.check_together(4000, 4000, (512, 2048), world=31)
 
 
 def test_memory_of_the_machine():

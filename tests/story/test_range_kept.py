@@ -44,6 +44,10 @@ def test_3_a_range_goes_from_training_to_every_use(files, smalti_command, monkey
     status, _, said = smalti_command(*words[:-1], "data.range=[0,9]", "--resume")
     assert status == 2
     assert "expected data.range=[0.0, 1915.0], with which the run was begun" in said
+    assert smalti_command(*words[:-1], "data.range.percentiles=[0,50]", "--resume")[0] == 0
+    status, _, said = smalti_command(*words[:-1], "data.range={percentiles: [5, 50]}", "--resume")
+    assert (status, len(said.splitlines())) == (2, 1)
+    assert "data.range=[0.0, 1915.0] by percentiles [0.0, 50.0], with which the run was begun" in said
     assert "range" in smalti_command("info", "tok")[1]
 
     expected = torch.from_numpy((BY_NUMBER * 10 / 1915).clip(0, 1) * 2 - 1)[None, None]
@@ -79,11 +83,16 @@ def test_3_a_range_goes_from_training_to_every_use(files, smalti_command, monkey
     status, _, said = smalti_command(*PRIOR, "tokenizer=tok", "--out", "new", "data.range=[0,4095]")
     assert (status, len(said.splitlines()), Path("new").exists()) == (2, 1, False)
     assert "leave data.range out: it is the tokenizer's" in said
+    said = smalti_command(*PRIOR, "tokenizer=absent", "--out", "new", "data.range=[0,4095]")[2]
+    assert "expected a trained tokenizer for the prior, got absent, which does not exist" in said
     seen.clear()
-    status, _, said = smalti_command("complete", "prior", "files/0.tif", "whole", "--keep", "0.5")
+    status, _, said = smalti_command("complete", "prior", "files/0.tif", "whole", "--num", 2)
     assert status == 0, said
     assert (seen[0] - expected).abs().max() < 1e-6
-    assert images.read_header("whole/00000.png").mode == "I;16"
+    for number in range(2):
+        assert images.read_header(f"whole/{number:05}.png").mode == "I;16"
+        facts = images.read_facts(f"whole/{number:05}.png")
+        assert (facts["range"], facts["seed"]) == ([0, 1915], number)
 
 
 @pytest.mark.parametrize("many", [1, 5])
@@ -112,6 +121,18 @@ def test_3_any_number_of_channels_trains_from_a_folder(home, smalti_command, man
     if many == 5:
         assert (status, len(said.splitlines()), Path("new").exists()) == (2, 1, False)
         assert "losses.perceptual.weight=0.0" in said
+
+
+def test_3_pictures_beside_maps_have_percentiles_too(files, smalti_command):
+    """A tokenizer of maps keeps no range, but the pictures that lie beside them are opened all the same."""
+    Path("maps").mkdir()
+    for number in range(2):
+        Image.new("L", (24, 16), number).save(f"maps/{number}.png")
+    words = (*TINY, *GRAY, "content=map", "data.kind=pairs", "data.content=depth", "data.maps=maps")
+    status, _, said = smalti_command(*words, "data.range={percentiles: [0, 50]}", "--out", "tok")
+    assert status == 0, said
+    assert yaml.safe_load(Path("tok/settings.yaml").read_text())["data"]["range"] == [0, 1915]
+    assert smalti.load("tok").settings.pixels is None
 
 
 def test_3_the_fingerprint_tells_ranges_apart(files, smalti_command):

@@ -15,8 +15,9 @@ from tiny import TOKENIZER_TRAINING, TRAINING
 
 import smalti
 from smalti import library
-from smalti.training import log
+from smalti.training import log, resuming
 from smalti.training.fit import Loop
+from smalti.training.folder import RunFolder
 
 TOKENIZER = {**TOKENIZER_TRAINING, "size": [16, 24], "steps": 4, "checkpoint_every": 2}
 PRIOR = {
@@ -199,6 +200,15 @@ def test_11_a_recipe_that_was_edited_is_taken_at_its_word(at_home, smalti_comman
     assert (steps(BEGUN[5]), settings(BEGUN[5])["log_every"]) == ([1, 2, 3, 4], 50)
 
 
+def test_11_an_edited_recipe_has_text_where_text_is_wanted(at_home, smalti_command):
+    """The tokenizer moved to a folder that is called as a number is."""
+    Path("whole").rename("2021")
+    recipe = Path("my recipes/prior.yaml")
+    recipe.write_text(recipe.read_text() + "tokenizer: 2021\n")
+    status, _, err = smalti_command("train", recipe, "--out", "prior", "--resume")
+    assert (status, settings("prior")["tokenizer"], steps("prior")) == (0, "2021", [1, 2, 3, 4]), err
+
+
 def test_11_a_run_that_did_not_note_its_recipe(at_home, smalti_command):
     (Path(BEGUN[5]) / "origin.json").unlink()
     status, _, err = smalti_command("train", "my recipes/prior.yaml", "--out", BEGUN[5], "--resume")
@@ -232,6 +242,34 @@ def test_11_data_that_moved_are_taken_and_others_refused(at_home, smalti_command
     (moved / "even" / "zero.png").rename(moved / "even" / "0.png")
     assert smalti_command(*words, f"data.root={moved}")[0] == 0
     assert (settings(BEGUN[5])["data"]["root"], steps(BEGUN[5])) == ("elsewhere", [1, 2, 3, 4])
+
+
+OF_TOKENIZERS = {
+    "data": {"kind": "pairs", "root": "a", "maps": "b", "val": "c", "val_maps": "d"},
+    "losses": {"perceptual": {"kind": "lpips", "vgg": "e", "heads": "f"}},
+}
+OF_PRIORS = {"tokenizer": "a", "condition_tokenizer": "b", "condition": {"kind": "none"}}
+PLACES = ("data.root", "data.maps", "data.val", "data.val_maps")
+PLACES += ("losses.perceptual.vgg", "losses.perceptual.heads")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "places"),
+    [
+        ({**TOKENIZER, **OF_TOKENIZERS}, PLACES),
+        (
+            {**PRIOR, **OF_PRIORS, "data": {"kind": "folder", "root": "c"}},
+            ("tokenizer", "condition_tokenizer"),
+        ),
+    ],
+    ids=["tokenizer", "prior"],
+)
+def test_11_each_place_may_be_another(tmp_path, recipe, places):
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(_plain(recipe)))
+    asked = {key: f"moved/{key}" for key in places}
+    now, moved = resuming.settings(RunFolder(tmp_path), None, None, asked)
+    assert moved == set(places)
+    assert now.data.root == Path("moved/data.root" if "data.root" in places else "c")
 
 
 def test_11_data_that_changed_in_their_place_are_said(at_home, smalti_command):
@@ -269,6 +307,8 @@ def test_11_another_tokenizer_is_refused(at_home, smalti_command):
         assert (status, len(err.splitlines())) == (2, 1)
         assert f"expected the tokenizer that the run began with, {made}, got " in err
         assert settings("prior")["tokenizer"] == "whole"
+    assert smalti_command("train", "--resume", "--out", "prior")[0] == 0  # and notes it from now on
+    assert json.loads(Path("prior/origin.json").read_text())["tokenizers"] == {"tokenizer": made}
 
 
 def test_21_a_kill_between_two_renames_takes_no_model(at_home, smalti_command):
@@ -300,6 +340,10 @@ def test_21_a_run_without_a_model_takes_it_from_its_checkpoint(at_home, smalti_c
     assert smalti_command(*words[1:])[0] == 0
     assert library.read_config(run / "model")["fingerprint"] == made
     assert not list(run.glob(".*"))
+    shutil.rmtree(run / "model")  # and where the kill came before the model of the newest checkpoint
+    shutil.copytree(Path(BEGUN[5]) / "model", run / "model")
+    assert smalti_command(*words[1:])[0] == 0
+    assert library.read_config(run / "model")["fingerprint"] == made
 
 
 def test_21_leftovers_of_the_dead_go_and_those_of_the_living_stay(at_home, smalti_command):
@@ -338,6 +382,11 @@ def test_21_saving_a_model_again_clears_what_a_kill_left(at_home):
 
 def test_21_a_folder_with_half_a_picture_alone_is_empty(at_home, smalti_command):
     Path("drawn").mkdir()
-    Path("drawn/.00000.png.4194305").write_bytes(b"half")
+    for name in (".00000.png.4194305", ".00000.tif.4194305", ".00000-a picture.png.4194305"):
+        Path("drawn", name).write_bytes(b"half")
+    person = Path("drawn/.holiday.png.4194305")
+    person.write_bytes(b"a person's")
+    assert (smalti_command("sample", "prior", "drawn", "--label", "odd")[0], person.is_file()) == (2, True)
+    person.unlink()
     assert smalti_command("sample", "prior", "drawn", "--label", "odd")[0] == 0
     assert [path.name for path in Path("drawn").iterdir()] == ["00000.png"]

@@ -126,6 +126,7 @@ def test_a_size_is_written_as_for_the_option(home, photos, smalti_command):
         (["steps=1", "batch", "=4"], "no spaces around =, got batch =4; write batch=4"),
         (["--batch", "4"], "key=value, got --batch; write batch=4"),
         (["--batch=4"], "write batch=4"),
+        (["--batch", "4", "--batch", "8"], "got --batch; write batch=4"),
         (["--optimizer.lr", "1e-4"], "write optimizer.lr=1e-4"),
         (["--lr", "1e-4"], "write optimizer.lr=1e-4"),
         (["--quantizer.codebook-size", "64"], "write quantizer.codebook_size=64"),

@@ -34,10 +34,10 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
 
     new_folder(out)
     generator = load_generator(model, device, precision)
+    options["size"] = options["size"] or generator.crop_size
     pixels, turn = open_turned(image, generator.tokenizer.settings.pixels)
     beside = (pixels.shape[1], pixels.shape[2]), turn
-    options = fit_map(generator, {**options, "size": options["size"] or generator.crop_size}, beside)
-    given = drawing(generator, options)
+    given = drawing(generator, fit_map(generator, options, beside))
     middle = CropSettings().for_validation()
     picture = images.to_float(crop(pixels, given.pop("size"), middle, torch.Generator()))
     pictures = generator.complete(picture, **given)

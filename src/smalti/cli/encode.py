@@ -32,7 +32,7 @@ def encode(model: Path, data: Path, out: Path, device: str, precision: str, **op
     rule, or the splits that its folders are by name. Else the latter, or a share of 0.05.
 
     OUT is a new or empty folder. Interrupted, the same command with --resume goes on where it was, with the
-    same model, pictures and options; only --workers and --device may change.
+    same model, pictures and options; only --workers, --max-pixels and --device may change.
 
     Example: smalti encode runs/tokenizer photos tokens --size 256 --crops 10
     """

@@ -27,11 +27,7 @@ from smalti.cli.options import Size, new_folder
 @click.option(
     "--tokenizer", type=Path, help="Of a prior whose file comes without one (LlamaGen's): its model folder."
 )
-@click.option(
-    "--size",
-    type=Size(),
-    help="Of such a prior's training pictures, in pixels.",
-)
+@click.option("--size", type=Size(), help="Of such a prior's training pictures, in pixels.")
 @click.option(
     "--image-range",
     type=click.Choice(["-1..1", "0..1"]),

@@ -56,7 +56,7 @@ def drawing(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
     for name in ("boxes", "points"):
         if name in given:
             given[name] = _read_list(given[name])
-    hint = faster(generator, options["size"] or generator.crop_size, options["stride"])
+    hint = faster(generator, options["size"], options["stride"])
     output = "values" if writing.is_needed(generator.tokenizer.settings.pixels) else "stream"
     return {**given, "output": output, "progress": Pace(hint)}
 
@@ -66,7 +66,7 @@ def fit_map(
 ) -> dict[str, Any]:
     """The options, with a map scaled until it just covers the size, of which the middle is taken.
 
-    Without a size it is the training crop. A map that fits stays a path, which the pictures then name.
+    A map that fits stays a path, which the pictures then name.
     beside: size and turn of the picture that it describes; a map that has the size of its raster in the file,
     and not of the picture as it is seen, is turned with it.
     """
@@ -84,11 +84,11 @@ def fit_map(
     turned = beside is not None and turns_along(sides, *beside, "upright", eq)
     if beside is not None and turned:
         found, sides = beside[1].raster(found), beside[1].size(sides)
-    size = options["size"] or generator.crop_size
-    if sides == tuple(size) and not turned:
-        return {**options, "size": size}
+    size = options["size"]
+    if sides == size and not turned:
+        return options
     how = CropSettings(filter="nearest-exact" if condition.of_classes else "bilinear").for_validation()
-    return {**options, "size": size, "map": place(sides, size, how, torch.Generator()).map(found)}
+    return {**options, "map": place(sides, size, how, torch.Generator()).map(found)}
 
 
 def _read_list(path: Path) -> list[Any]:
@@ -124,7 +124,8 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
     """A folder to write into: refused where it holds anything, so that nothing is overwritten."""
-    leftovers.clear(out, ".*.png.*")  # of a process that was killed inside its first picture
+    for kind in ("png", "tif"):  # of a process that was killed inside its first picture
+        leftovers.clear(out, f".{'[0-9]' * 5}*.{kind}.*")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
     return out

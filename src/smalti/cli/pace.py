@@ -52,6 +52,6 @@ def faster(generator: "Generator", size: tuple[int, int], stride: int) -> str:
     from smalti.sampling.draw import longest_stride
 
     most = longest_stride(generator.prior, generator.settings.grid)
-    if tuple(size) == generator.crop_size or stride >= most:
+    if size == generator.crop_size or stride >= most:
         return ""
     return f"; with --stride {most} the window moves in larger steps, which is faster"

@@ -37,7 +37,7 @@ def _as_setting(given: list[str], unknown: click.NoSuchOption) -> str | None:
     near = difflib.get_close_matches(name, ends, n=1, cutoff=0.8)
     if not near or (near[0] != name and unknown.possibilities):  # options that are nearly so
         return None
-    (place,) = (index for index, word in enumerate(given) if word.partition("=")[0] == option)
+    place = next(index for index, word in enumerate(given) if word.partition("=")[0] == option)
     _, equals, value = given[place].partition("=")
     rest = [word for word in given[place + 1 : place + 2] if "=" not in word and not word.startswith("--")]
     return f"write {ends[near[0]]}={value if equals else ''.join(rest) or 'true'}"
@@ -73,6 +73,7 @@ def train(
     changes = config.overrides(settings, TrainingSettings)
     if init_from is not None:
         changes["init_from"] = str(init_from)
-    for name in {"data", "out", "resume", "recipe"} & changes.keys():
-        raise UserError("settings of the recipe as key=value", f"{name}=", f"give it as --{name}")
+    for name in ("data", "out", "resume", "recipe"):
+        if name in changes:
+            raise UserError("settings of the recipe as key=value", f"{name}=", f"give it as --{name}")
     click.echo(run(recipe, data=data, out=out, resume=resume, **changes))

@@ -98,7 +98,9 @@ def _tokenizer(begun: Beginning, mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(data: Mapping[str, Any], kept: LabelReading) -> dict[str, Any]:
-    """A recipe's data, whose label maps are read as the model's were."""
+    """A recipe's data, whose label maps, if they hold some, are read as the model's were."""
+    if data.get("kind") not in ("maps", "pairs"):
+        return dict(data)
     found = {"merge": kept.merge, "shift": kept.shift}
     for name, known in found.items():
         if data.get(name) not in (None, known):

@@ -1,18 +1,15 @@
 """What is looked at, and told, before the first step: nothing that can be known then is to fail later."""
 
-import sys
 from collections.abc import Mapping
 
-from tqdm import tqdm
-
-from smalti.data.annotated import Annotated
-from smalti.data.folder import Folder
+from smalti.data.files import files_of
 from smalti.data.maps import Maps
 from smalti.data.notes import notes
-from smalti.data.pairs import Pairs
 from smalti.data.protocol import Reader
 from smalti.data.report import inspect
+from smalti.data.shards import TokenShards
 from smalti.errors import UserError
+from smalti.training.processes import say
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
 TRAINED = "training on"
@@ -35,31 +32,32 @@ def tell(training: Training, readers: Mapping[str, Reader]) -> None:
     """What the data hold, on stderr. UserError where no training picture can be read."""
     for split, reader in readers.items():
         what = {"train": TRAINED, "val": "held out:"}[split]
-        files = reader.files if isinstance(reader, Maps | Pairs) else reader
         if not len(reader):
-            _say(f"{what} nothing: no validation lines, and sheets show what is trained on")
-        elif isinstance(files, Folder | Annotated):
-            _tell_files(what, reader, files, training)
+            say(f"{what} nothing: no validation lines, and sheets show what is trained on")
+        elif isinstance(reader, TokenShards):
+            say(f"{what} {len(reader)} rows of codes")
         else:
-            _say(f"{what} {len(reader)} rows of codes")
+            _tell_files(what, reader, training)
     count = len(readers["train"])
     if training.batch > count:
-        _say(f"batch={training.batch} is more than the {count} there are: a batch shows some several times")
+        say(f"batch={training.batch} is more than the {count} there are: a batch shows some several times")
     if isinstance(training, TokenizerTraining) and training.quantize_from >= training.steps:
-        _say(
+        say(
             f"quantize_from={training.quantize_from} is not below steps={training.steps}: "
             "no picture passes the codebook, which stays untrained"
         )
 
 
-def _tell_files(what: str, reader: Reader, files: Folder | Annotated, training: Training) -> None:
+def _tell_files(what: str, reader: Reader, training: Training) -> None:
+    files = files_of(reader)
+    assert files is not None, "what are no shards are files"
     report = inspect(files, of_values=what == TRAINED and not isinstance(reader, Maps))
-    _say(f"{what} {report.text()}")
+    say(f"{what} {report.text()}")
     warned = any(remark.startswith("warning") for remark in report.remarks)
     if isinstance(training, PriorTraining) and warned:
-        _say("a prior's pictures are read as its tokenizer reads them: train one with these settings")
+        say("a prior's pictures are read as its tokenizer reads them: train one with these settings")
     for note in notes(reader, report.headers) if what == TRAINED else ():
-        _say(note)
+        say(note)
     if what == TRAINED and report.unreadable and not report.headers:
         first = report.reasons[0]
         got = f"none among {len(report.unreadable)} looked at, the first {first.got}"
@@ -69,19 +67,12 @@ def _tell_files(what: str, reader: Reader, files: Folder | Annotated, training: 
     if training.crop.resize == "none":
         small = sum(height < size[0] or width < size[1] for height, width in sides)
         if what == TRAINED and small == len(sides):
-            expected, got = (
-                f"pictures of at least {crop} pixels with crop.resize=none",
-                f"{small} smaller ones",
-            )
-            raise UserError(expected, got, "crop.resize=short, or a smaller size")
+            expected = f"pictures of at least {crop} pixels with crop.resize=none"
+            raise UserError(expected, f"{small} smaller ones", "crop.resize=short, or a smaller size")
         if small:
-            _say(f"{small} of the {len(sides)} looked at are smaller than crops of {crop}, and left out")
+            say(f"{small} of the {len(sides)} looked at are smaller than crops of {crop}, and left out")
     times = [training.crop.enlargement(found, size) for found in sides]
     large = [number for number in times if number > ENLARGED]
     if large:
         many = f"{len(large)} of the {len(times)} looked at are enlarged more than twofold, up to "
-        _say(f"{many}{max(large):.3g} times, to fill crops of {crop}: blurred; choose a smaller size")
-
-
-def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+        say(f"{many}{max(large):.3g} times, to fill crops of {crop}: blurred; choose a smaller size")

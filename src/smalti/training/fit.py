@@ -1,6 +1,5 @@
 """The loop: batches in; steps, log lines, sample sheets, checkpoints and a model out."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -302,9 +301,7 @@ class Loop:
 
     def _stop(self, reason: int, mistake: UserError | None) -> NoReturn:
         """End as all processes agreed to."""
-        if processes.rank() == 0:
-            told = f"stopped after step {self.step}; go on with: {self.folder.again}"
-            tqdm.write(told, file=sys.stderr)
+        processes.say(f"stopped after step {self.step}; go on with: {self.folder.again}")
         if reason != STARVED:
             stop(reason)
         raise mistake or UserError("batches for all processes", "none for another one", "see what it says")

@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from smalti import config
+from smalti.data.files import files_of
 from smalti.data.folder import Folder
-from smalti.data.maps import Maps
-from smalti.data.pairs import Pairs
 from smalti.data.protocol import Reader
 
 _WITH_SPLITS = {"folder", "maps", "pairs"}
@@ -18,23 +17,17 @@ def all_pictures(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[s
 
     A recipe that says so says it of classes alone.
     """
-    if asked.get("data.classes") != "none":
-        return dict(mapping)
-    return {**mapping, "data": {"splits": {}, **mapping["data"]}}
+    return _without_splits(mapping) if asked.get("data.classes") == "none" else dict(mapping)
 
 
 def as_begun(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping of a run that is resumed: one of before there were splits by name has none."""
-    data = mapping["data"]
-    if data.get("kind", "folder") not in _WITH_SPLITS:
-        return dict(mapping)
-    return {**mapping, "data": {"splits": {}, **data}}
+    """The mapping of a run that is there: one of before there were splits by name has none."""
+    return _without_splits(mapping)
 
 
 def settled(training: Any, readers: Mapping[str, Reader]) -> Any:
     """With the splits that were found by name: written down, they stay when other folders come."""
-    reader = readers["train"]
-    files = reader.files if isinstance(reader, Maps | Pairs) else reader
+    files = files_of(readers["train"])
     if not isinstance(files, Folder):
         return training
     return replace(training, data=replace(training.data, splits=files.splits))
@@ -51,3 +44,11 @@ def number_as(readers: Mapping[str, Reader], names: Sequence[str]) -> None:
     for reader in readers.values():
         if isinstance(reader, Folder):
             reader.number_as(names)
+
+
+def _without_splits(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """With none by name, unless the data say which there are, or are of a kind that has none."""
+    data = mapping.get("data")
+    if not isinstance(data, Mapping) or data.get("kind", "folder") not in _WITH_SPLITS:
+        return dict(mapping)
+    return {**mapping, "data": {"splits": {}, **data}}

@@ -8,6 +8,7 @@ from smalti.data.folder import Folder, FolderSettings, share_for
 from smalti.data.splits import without_held_out
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
+from smalti.training import folders
 
 LEAST = 32  # held-out pictures below which their numbers say little
 
@@ -31,7 +32,7 @@ def find(
     if not isinstance(told, dict) or not _is_same(root, told.get("root")):
         which = "was trained on another folder" if told else "does not say what it was trained on"
         return FolderSettings(root=root), f"by default: the tokenizer {which}"
-    return _as_told(root, told), "as the tokenizer's training did"
+    return _as_told(root, folders.as_begun({"data": told})["data"]), "as the tokenizer's training did"
 
 
 def text(train: Folder, val: Folder, why: str) -> str:

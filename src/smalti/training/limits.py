@@ -86,8 +86,8 @@ def remedy(training: Training, folder: RunFolder) -> str:
         words.append(f"accumulate={2 * training.accumulate}")
     if isinstance(training, TokenizerTraining) and not training.recompute:
         words.append("recompute=true")
-    last = checkpoints.latest(folder.checkpoints)
-    begin = "the start" if last is None else f"step {int(last.name.removeprefix('step-'))}"
+    done = checkpoints.done(folder.checkpoints)
+    begin = "the start" if done is None else f"step {done}"
     new = f"begin anew, in another --out, with {', '.join(anew[:-1])} or {anew[-1]}"
     if not words:
         return new

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from smalti import config
-from smalti.data.annotated import Annotated
-from smalti.data.folder import Folder
-from smalti.data.maps import Maps
-from smalti.data.pairs import Pairs
+from smalti.data.files import files_of
+from smalti.data.pixels import Percentiles
 from smalti.data.protocol import Reader
 from smalti.data.shards import TokenShards
+from smalti.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +21,7 @@ class Origin:
 
     recipe: str = ""  # its name, or the name of its file without the suffix
     mapping: Mapping[str, Any] = field(default_factory=dict)  # what stood in it
+    percentiles: Sequence[float] = ()  # which data.range was asked for as
     data: Mapping[str, str] = field(default_factory=dict)  # `fingerprint` of each split
     tokenizers: Mapping[str, str] = field(default_factory=dict)  # fingerprints by the recipe's key
 
@@ -30,11 +30,13 @@ class Origin:
         return json.dumps(asdict(self), indent=2, default=str) + "\n"
 
 
-def note(recipe: str | Path, readers: Mapping[str, Reader]) -> Origin:
-    """The origin of a run that begins now, but for its tokenizers."""
-    file = config.find_recipe(recipe)
+def note(recipe: str | Path, readers: Mapping[str, Reader], asked: Any) -> Origin:
+    """The origin of a run that begins now, but for its tokenizers. asked: its settings of data, unsettled."""
     data = {split: fingerprint(reader) for split, reader in readers.items()}
-    return Origin(recipe=file.stem, mapping=plain(config.load_yaml(file)), data=data)
+    asked_range = getattr(asked, "range", None)
+    taken = asked_range.percentiles if isinstance(asked_range, Percentiles) else ()
+    name = config.find_recipe(recipe).stem
+    return Origin(recipe=name, mapping=said(recipe), percentiles=taken, data=data)
 
 
 def read(path: Path) -> Origin:
@@ -42,9 +44,9 @@ def read(path: Path) -> Origin:
     return Origin(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else Origin()
 
 
-def plain(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's mapping as JSON gives it back."""
-    return dict(json.loads(json.dumps(mapping, default=str)))
+def said(recipe: str | Path) -> dict[str, Any]:
+    """What stands in a recipe, as JSON gives it back."""
+    return dict(json.loads(json.dumps(config.read(recipe, into=TrainingSettings), default=str)))
 
 
 def fingerprint(reader: Reader) -> str:
@@ -52,8 +54,8 @@ def fingerprint(reader: Reader) -> str:
     if isinstance(reader, TokenShards):
         names = [reader.tokenizer, *(str(reader.grid) for _ in range(bool(len(reader))))]
     else:
-        files = reader.files if isinstance(reader, Maps | Pairs) else reader
-        assert isinstance(files, Folder | Annotated), "a reader of files"
+        files = files_of(reader)
+        assert files is not None, "what are no shards are files"
         begin = len(str(files.root)) + 1  # by hand: a path's own way takes seconds for a million of them
         names = [str(path)[begin:] for path in files.paths]
     digest = hashlib.blake2b("\n".join(names).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

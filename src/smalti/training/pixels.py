@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from smalti import config, library
+from smalti.data.files import files_of
 from smalti.data.pixels import Percentiles, PixelSettings, with_numbers
+from smalti.data.protocol import Reader
 from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import TokenizerSettings
@@ -14,7 +16,7 @@ from smalti.training.settings import PriorTraining, TokenizerTraining
 Recipe = TokenizerTraining | PriorTraining
 
 
-def settle(training: Any, reader: Any) -> Any:
+def settle(training: Any, reader: Reader) -> Any:
     """A recipe whose data are read by numbers: what a run writes down and a model keeps.
 
     reader: of the training data, whose files percentiles are taken from.
@@ -26,16 +28,18 @@ def settle(training: Any, reader: Any) -> Any:
     if not isinstance(data, PixelSettings):
         return training
     if isinstance(training, PriorTraining):
-        return replace(training, data=_inherited(data, _reading(training.tokenizer)))
-    if training.content != "picture":
-        return training
-    if training.init_from is not None and data.range is None and data.bands is None:
-        data = _with(data, _reading(training.init_from))
-    if data.bands is None and training.network.in_channels != 3:
-        many = training.network.in_channels
-        data = replace(data, bands="gray" if many == 1 else tuple(range(many)))
+        read = _reading(training.tokenizer)
+        return training if read is None else replace(training, data=_inherited(data, read))
+    if training.content == "picture":
+        if training.init_from is not None and data.range is None and data.bands is None:
+            data = _with(data, _reading(training.init_from) or PixelReading())
+        if data.bands is None and training.network.in_channels != 3:
+            many = training.network.in_channels
+            data = replace(data, bands="gray" if many == 1 else tuple(range(many)))
     if isinstance(data.range, Percentiles):
-        data = with_numbers(data, getattr(reader, "files", reader).paths)
+        files = files_of(reader)
+        assert files is not None, "shards have no range"
+        data = with_numbers(data, files.paths)
     return replace(training, data=data)
 
 
@@ -46,7 +50,7 @@ def of(training: TokenizerTraining) -> PixelReading | None:
 
 
 def _reading(path: Path) -> PixelReading | None:
-    """How a model's tokenizer reads, by its settings alone; a model that is not there is another's to say."""
+    """How a model's tokenizer reads, by its settings alone; None: there is no such, which is said later."""
     try:
         folder = library.find(path)
         if (folder / library.TOKENIZER).is_dir():
@@ -54,16 +58,16 @@ def _reading(path: Path) -> PixelReading | None:
         found: TokenizerSettings = config.parse(library.read_config(folder)["settings"], TokenizerSettings)
     except UserError:
         return None
-    return found.pixels
+    return found.pixels or PixelReading()
 
 
-def _with(data: Any, found: PixelReading | None) -> Any:
-    return data if found is None else replace(data, range=found.range, bands=found.bands)
+def _with(data: Any, found: PixelReading) -> Any:
+    return replace(data, range=found.range, bands=found.bands)
 
 
-def _inherited(data: Any, found: PixelReading | None) -> Any:
+def _inherited(data: Any, found: PixelReading) -> Any:
     for name in ("range", "bands"):
-        asked, has = getattr(data, name), None if found is None else getattr(found, name)
+        asked, has = getattr(data, name), getattr(found, name)
         if asked is not None and asked != has:
             expected = f"data.{name} as the tokenizer has it, {has}"
             raise UserError(expected, str(asked), f"leave data.{name} out: it is the tokenizer's")

@@ -55,10 +55,10 @@ def encode(
     options: those of `Encoding`; size in multiples of the factor. Crops are best taken as the tokenizer was
     trained, above all in scale: at 1.0 the crops of a square picture differ by their flip alone. The shards
     carry the tokenizer's fingerprint and precision, and the classes by number. What is held out, and why, is
-    told on stderr. resume: go on in an `out`
-    whose encoding was interrupted, with the tokenizer, its precision, the pictures and the options it was
-    begun with; all but workers and max_pixels must be the same, and so is then what comes out. UserError for
-    an `out` that holds something else, and for an unreadable picture.
+    told on stderr. resume: go on in an `out` whose encoding was interrupted, with the tokenizer, its
+    precision, the pictures and the options it was begun with; all but workers and max_pixels must be the
+    same, and so is then what comes out. UserError for an `out` that holds something else, and for an
+    unreadable picture.
     """
     how: Encoding = config.parse(options, Encoding)
     if any(side % tokenizer.factor for side in how.crop_size):
@@ -138,12 +138,7 @@ def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
 def _made(how: Encoding, train: Folder, val: Folder) -> dict[str, Any]:
     """All that decides which rows come out, beside the tokenizer: options, and the names of the pictures."""
     made = config.dump(how)
-    for name in (
-        "workers",
-        "max_pixels",
-        "val",
-        "val_share",
-    ):  # what the last two chose is told by the pictures
+    for name in ("workers", "max_pixels", "val", "val_share"):  # the pictures tell what the last two chose
         del made[name]
     names = [path.relative_to(folder.root).as_posix() for folder in (train, val) for path in folder.paths]
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()

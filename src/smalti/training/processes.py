@@ -1,6 +1,7 @@
 """One process or several (torchrun): who am I, and what do we share. For one all of this is nothing."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from inspect import signature
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from smalti.errors import UserError
 
@@ -21,6 +23,12 @@ def rank() -> int:
 def world() -> int:
     """How many processes train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, on stderr; process 0 alone does."""
+    if rank() == 0:
+        tqdm.write(text, file=sys.stderr)
 
 
 def choose(device: str) -> torch.device:

@@ -13,6 +13,7 @@ from smalti.data.shards import is_shards
 from smalti.errors import UserError
 from smalti.training import checkpoints, folders, origin
 from smalti.training.folder import RunFolder
+from smalti.training.origin import Origin
 from smalti.training.settings import TrainingSettings
 
 # A resumed run may be longer, shown more often, need less memory, or be moved to another machine; all else
@@ -55,16 +56,19 @@ def settings(
         got = f"{folder.root} without settings.yaml"
         raise UserError("a run folder to resume", got, "leave out --resume")
     before = folders.as_begun(config.load_yaml(folder.settings))
-    wanted = copy.deepcopy(before)
+    began = config.parse(before, TrainingSettings)
+    wanted, noted = copy.deepcopy(before), origin.read(folder.origin)
+    if noted.percentiles:  # as it was asked for
+        wanted["data"]["range"] = {"percentiles": list(noted.percentiles)}
     if recipe is not None:
-        _take_in_recipe(wanted, recipe, before, folder)
+        _take_in_recipe(wanted, recipe, noted, folder)
     config.lay({**_place(data, before), **asked}, wanted)
-    _settle(wanted, before)
-    began, now = (config.parse(mapping, TrainingSettings) for mapping in (before, wanted))
+    _settle(wanted, before, noted)
+    now = config.parse(wanted, TrainingSettings)
     was, will = (dict(_leaves(config.dump(training))) for training in (began, now))
     will["size"], was["size"] = now.crop_size, began.crop_size  # 32 is [32, 32]
     changed = {key for key in was.keys() | will.keys() if _differs(key, was.get(key), will.get(key))}
-    moved = {key for key in changed & PLACES if was[key] is not None and will[key] is not None}
+    moved = {key for key in changed & PLACES if None not in (was.get(key), will.get(key))}
     fixed = sorted(changed - CHANGEABLE - moved)
     if fixed:
         key = fixed[0]
@@ -80,22 +84,17 @@ def settings(
     return now, moved
 
 
-def _take_in_recipe(
-    wanted: dict[str, Any], recipe: str | Path, before: Mapping[str, Any], folder: RunFolder
-) -> None:
-    """Lay over the settings what a recipe's file says now and did not say when the run began."""
-    file, began = config.find_recipe(recipe), origin.read(folder.origin)
-    mapping = origin.plain(config.load_yaml(file))
+def _take_in_recipe(wanted: dict[str, Any], recipe: str | Path, began: Origin, folder: RunFolder) -> None:
+    """Lay over the run's settings what a recipe's file says now and did not say when the run began."""
+    file, mapping = config.find_recipe(recipe), origin.said(recipe)
     if not began.recipe:
-        said, runs = _kinds(mapping), _kinds(before)
+        said, runs = _kinds(mapping), _kinds(wanted)
         other = next((key for key in said.keys() & runs.keys() if said[key] != runs[key]), None)
         if other is not None:
             raise _another(f"one with {other}={runs[other]}", recipe, folder)
     elif mapping != began.mapping and file.stem != began.recipe:
         raise _another(began.recipe, recipe, folder)
-    elif (
-        file not in config.recipes().values()
-    ):  # ours may be others in another version: the run keeps its own
+    elif file not in config.recipes().values():  # ours may differ in another version: the run keeps its own
         was, now = (dict(_leaves(held)) for held in (began.mapping, mapping))
         config.lay({key: now[key] for key in now if key not in was or was[key] != now[key]}, wanted)
         for key in was.keys() - now.keys():
@@ -137,11 +136,16 @@ def _place(data: str | Path | None, before: Mapping[str, Any]) -> dict[str, Any]
     return {"data.root": str(data)}
 
 
-def _settle(wanted: dict[str, Any], before: Mapping[str, Any]) -> None:
+def _settle(wanted: dict[str, Any], before: Mapping[str, Any], noted: Origin) -> None:
     """What a command leaves open was settled when it began: autos, percentiles, a condition's classes."""
     data = wanted.get("data")
     if isinstance(data, dict) and isinstance(data.get("range"), Mapping):
-        data["range"] = before["data"].get("range")
+        known, began = before["data"].get("range"), list(noted.percentiles)
+        if data["range"] != {"percentiles": began}:
+            by = f" by percentiles {began}" if began else ""
+            expected = f"data.range={_told(known)}{by}, with which the run was begun"
+            raise UserError(expected, f"data.range={data['range']}", "leave data.range out")
+        data["range"] = known
     if wanted.get("precision") == "auto":
         wanted["precision"] = before.get("precision", "fp32")
     losses, settled = wanted.get("losses"), before.get("losses") or {}

@@ -127,18 +127,18 @@ def _check_critic(training: TokenizerTraining) -> None:
     adversarial, side = training.losses.adversarial, min(training.crop_size)
     if adversarial is None or side >= adversarial.patchgan.least:
         return
-    key, layers, factor = (
+    key, patchgan, factor = (
         "losses.adversarial.patchgan.layers",
-        adversarial.patchgan.layers,
+        adversarial.patchgan,
         training.network.factor,
     )
-    deepest, size = adversarial.patchgan.deepest(side), -(-adversarial.patchgan.least // factor) * factor
+    deepest, size = patchgan.deepest(side), -(-patchgan.least // factor) * factor
     remedies = [f"size={size}"]
     if training.init_from is None:  # the critic of a model that is there keeps its layers
         remedies.insert(0, f"{key}={deepest}" if deepest else "losses.adversarial=null critic_optimizer=null")
     expected = f"{key} of at most {deepest}" if deepest else "no losses.adversarial"
     expected += " for crops of {} x {} pixels".format(*training.crop_size)
-    raise UserError(expected, f"{key}={layers}", ", or ".join(remedies))
+    raise UserError(expected, f"{key}={patchgan.layers}", ", or ".join(remedies))
 
 
 def _check_content(training: TokenizerTraining) -> None:

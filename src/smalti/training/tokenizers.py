@@ -1,12 +1,10 @@
 """The tokenizers that a prior learns on: found, fit for the recipe, and those that its run began with."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from smalti import library
 from smalti.data.pairs import PairsSettings
@@ -15,7 +13,7 @@ from smalti.data.shards import TokenShards
 from smalti.errors import UserError
 from smalti.generator import Generator, check_tokenizers
 from smalti.tokenizer import Tokenizer
-from smalti.training import told
+from smalti.training import processes, told
 from smalti.training.settings import PriorTraining
 
 KEYS = {"tokenizer": library.TOKENIZER, "condition_tokenizer": library.CONDITION}  # place in a prior's model
@@ -67,7 +65,7 @@ def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenize
     except UserError:
         if copy is None or key in known.moved:
             raise
-        tqdm.write(f"{key}: {path} is gone; the copy in {copy} is used", file=sys.stderr)
+        processes.say(f"{key}: {path} is gone; the copy in {copy} is used")
         return _read(copy, key, device)
     found = tokenizer.fingerprint
     if expected is None or found == expected:
@@ -75,7 +73,7 @@ def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenize
     if copy is None or key in known.moved:
         remedy = f"leave {key} out, or name that one" if copy else "begin a new run"
         raise UserError(f"the {key} that the run began with, {expected}", f"{found} in {path}", remedy)
-    tqdm.write(f"{key}: {path} holds another one by now; the copy in {copy} is used", file=sys.stderr)
+    processes.say(f"{key}: {path} holds another one by now; the copy in {copy} is used")
     return _read(copy, key, device)
 
 

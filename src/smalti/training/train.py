@@ -12,8 +12,7 @@ import torch
 from tqdm import tqdm
 
 from smalti import config, memory, precision
-from smalti.config import find_recipe
-from smalti.data import READERS, ReaderSettings
+from smalti.data import READERS
 from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Reader
 from smalti.data.shards import is_shards
@@ -91,36 +90,33 @@ def train(
     device = processes.choose(training.device)
     # what "auto" means is settled once, and written down
     training = replace(training, precision=precision.choose(training.precision, device))
-    found = {}
-    if isinstance(training, PriorTraining):
-        folders.number_as(readers, getattr(training.condition, "names", ()))
-        told.check(training.condition, training.data, readers["train"])
-        parts = start.begun.parts if start.begun is not None else {}
-        known = Known(read=parts, began=start.origin.tokenizers, copies=folder.model, moved=start.moved)
-        found = tokenizers.find(training, readers["train"], device, known)
-        for reader in readers.values():
-            told.read_alike(reader, found.get("condition_tokenizer", found["tokenizer"]))
-    else:
-        told.bound(readers.values(), training)
-    limits.check_batch(training, readers["train"])
-    limits.check_weights(training, device, found.get("tokenizer"))
     short = memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder))
-    with processes.joined(device), short:
-        task = _task(training, found, device)
-        if start.begun is not None and checkpoints.latest(folder.checkpoints) is None:
-            beginning.fill(task, start.begun)
-        loop, feed = Loop(task, training, _rates(training), folder, device), _feed(training, readers)
-        if processes.rank() == 0:
-            checks.tell(training, readers)
-            settings = config.dump(training)
-            if resume:
-                folder.change(settings, start.origin.text())
-            else:
-                noted = replace(start.origin, tokenizers=tokenizers.fingerprints(found))
-                folder.begin(settings, readers["train"].classes, noted.text())
-        del start  # and with it the model that training began with
-        loop.run(feed)
+    with short:
+        found = _tokenizers(training, start, folder, device)
+        limits.check_batch(training, readers["train"])
+        limits.check_weights(training, device, found.get("tokenizer"))
+        with processes.joined(device):
+            task = _task(training, found, device)
+            if start.begun is not None:
+                beginning.fill(task, start.begun)
+            loop, feed = Loop(task, training, _rates(training), folder, device), _feed(training, readers)
+            if processes.rank() == 0:
+                checks.tell(training, readers)
+                _write_down(folder, training, start, found, resume)
+            del start  # and with it the model that training began with
+            loop.run(feed)
     return folder.root
+
+
+def _write_down(
+    folder: RunFolder, training: Any, start: Start, found: dict[str, Tokenizer], resume: bool
+) -> None:
+    """What a resumed run goes by; one that did not note its tokenizers when it began does so now."""
+    noted = replace(start.origin, tokenizers=start.origin.tokenizers or tokenizers.fingerprints(found))
+    if resume:
+        folder.change(config.dump(training), noted.text())
+    else:
+        folder.begin(config.dump(training), start.readers["train"].classes, noted.text())
 
 
 def _rates(training: Training) -> dict[str, OptimizerSettings]:
@@ -130,12 +126,13 @@ def _rates(training: Training) -> dict[str, OptimizerSettings]:
     return {PRIOR: training.optimizer}
 
 
-def _root(recipe: str | Path | None, out: str | Path | None, resume: bool) -> Path:
-    if recipe is None and not (resume and out is not None):
-        raise UserError(
-            "RECIPE, or a run to go on with", "neither", "--resume --out RUN, or see smalti recipes"
-        )
-    return Path(out) if out is not None else Path("runs") / find_recipe(str(recipe)).stem
+def _root(recipe: Path | None, out: Path | None, resume: bool) -> Path:
+    if out is not None and (resume or recipe is not None):
+        return out
+    if recipe is None:
+        expected, remedy = "RECIPE, or a run to go on with", "--resume --out RUN, or see smalti recipes"
+        raise UserError(expected, "neither", remedy)
+    return Path("runs") / config.find_recipe(recipe).stem
 
 
 def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]) -> Start:
@@ -146,15 +143,14 @@ def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str
     begun = None if path is None else Beginning.read(as_path(path, beginning.KEY))
     mapping = beginning.settle(folders.all_pictures(mapping, overrides), overrides, begun)
     # whatever the classes are, first of all: to look for the data takes long on some disks
-    config.parse(_with_classes(mapping, lambda _: ["any"]), TrainingSettings)
-    data_settings = config.parse(mapping["data"], ReaderSettings, where="data")
+    data_settings = config.parse(_with_classes(mapping, lambda _: ["any"]), TrainingSettings).data
     readers = _open(data_settings)
     mapping = _with_classes(mapping, lambda kind: told.classes(kind, data_settings, readers["train"]))
     training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"])
     if training.data != data_settings:  # which now say how the files' values are read
         readers = _open(training.data)
     training = folders.settled(training, readers)
-    noted = origin.note(recipe, readers)
+    noted = origin.note(recipe, readers, data_settings)
     return Start(training=training, readers=readers, origin=noted, begun=begun)
 
 
@@ -176,10 +172,10 @@ def _resumed(
     _check_classes(folder, readers)
     _check_data(noted, readers, moved=any(key.startswith("data.") for key in moved))
     if recipe is not None and noted.recipe:  # whose changes are taken in by now
-        noted = replace(noted, mapping=origin.plain(config.load_yaml(find_recipe(recipe))))
+        noted = replace(noted, mapping=origin.said(recipe))
     done = checkpoints.done(folder.checkpoints)
-    if done == training.steps and processes.rank() == 0:
-        tqdm.write(f"all {done} steps are done; steps=MORE makes the run longer", file=sys.stderr)
+    if done == training.steps:
+        processes.say(f"all {done} steps are done; steps=MORE makes the run longer")
     fresh = done is None
     begun = Beginning.read(training.init_from) if training.init_from is not None and fresh else None
     return Start(training=training, readers=readers, origin=noted, begun=begun, moved=frozenset(moved))
@@ -196,11 +192,8 @@ def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> No
         if moved:
             remedy = "give the folder in which those lie now"
             raise UserError(f"the {what} that the run began with, {count} samples", other, remedy)
-        if processes.rank() == 0:
-            text = (
-                f"the {what} changed: {count} samples when the run began, now {other}; it goes on with these"
-            )
-            tqdm.write(text, file=sys.stderr)
+        changed = f"the {what} changed: {count} samples when the run began, now {other}"
+        processes.say(f"{changed}; it goes on with these")
 
 
 def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
@@ -259,6 +252,22 @@ def _with_classes(mapping: dict[str, Any], classes: Callable[[str], Sequence[str
         return mapping
     names = list(classes(condition["kind"]))
     return {**mapping, "condition": {**condition, "classes": len(names), "names": names}}
+
+
+def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.device) -> dict[str, Tokenizer]:
+    """Those that a prior learns on, by the recipe's keys; what data and model say of each other must fit."""
+    readers = start.readers
+    if not isinstance(training, PriorTraining):
+        told.bound(readers.values(), training)
+        return {}
+    folders.number_as(readers, getattr(training.condition, "names", ()))
+    told.check(training.condition, training.data, readers["train"])
+    parts = start.begun.parts if start.begun is not None else {}
+    known = Known(read=parts, began=start.origin.tokenizers, copies=folder.model, moved=start.moved)
+    found = tokenizers.find(training, readers["train"], device, known)
+    for reader in readers.values():
+        told.read_alike(reader, found.get("condition_tokenizer", found["tokenizer"]))
+    return found
 
 
 def _task(training: Any, found: dict[str, Tokenizer], device: torch.device) -> PriorTask | TokenizerTask:
