@@ -82,13 +82,13 @@ def open_turned(path: str | Path, max_pixels: int | None = None) -> tuple[UInt8[
         data = Path(path).read_bytes()
 
         def read(picture: Image.Image) -> tuple[Tensor, Turn]:
-            stored = exif.turn(picture)  # a TIFF turns itself while it loads, and knows then no more
             if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
                 pixels = _decode_jpeg(data)
                 if pixels is not None:
-                    return stored.raster(pixels), stored
-            pixels = _pixels(picture)
-            return pixels, stored if picture.format == "TIFF" else exif.turn(picture)
+                    turn = exif.turn(picture)
+                    return turn.raster(pixels), turn
+            turn = exif.load(picture)
+            return _pixels(picture), turn
 
         return opening.use(data, read, max_pixels)
 
@@ -296,7 +296,7 @@ def _decode_jpeg(data: bytes) -> UInt8[Tensor, "3 H W"] | None:
 
 
 def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    picture.load()  # before EXIF is asked for: a TIFF turns itself while it loads
+    picture.load()  # before EXIF is asked for: see exif.load
     if picture.mode == "F":
         reason = "mode F: floating point numbers have no known white"
         raise opening.Unreadable(reason, "say in training what is black and white: data.range='[0.0, 1.0]'")

@@ -80,6 +80,14 @@ def use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int 
     return _use(_without_long_texts(data), work, max_pixels)
 
 
+def check_size(pixels: int, max_pixels: int | None) -> None:
+    """Raise Unreadable for a picture of more pixels than it may have; see `use`."""
+    most = max_pixels or LIMIT
+    if pixels > most:
+        remedy = f"reduce it, or allow such pictures (not maps) in training: data.max_pixels={pixels}"
+        raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
+
+
 def tiff_tags(source: Path | bytes) -> dict[int, Any] | None:
     """The tags of a TIFF's first page, also of one that Pillow does not read; None for another file."""
     with _stream(source) as stream:
@@ -127,7 +135,6 @@ def header(picture: Image.Image) -> Header:
 
 
 def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None) -> T:
-    most = max_pixels or LIMIT
     with _stream(source) as stream:
         try:
             picture: Image.Image = Image.open(stream)
@@ -137,9 +144,7 @@ def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int
             raise _unidentified(source) from None
         with picture:
             pixels = picture.width * picture.height
-            if pixels > most:
-                remedy = f"reduce it, or allow such pictures (not maps) in training: data.max_pixels={pixels}"
-                raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
+            check_size(pixels, max_pixels)
             if pixels > LIMIT and isinstance(picture, TiffImagePlugin.TiffImageFile):
                 _loads_unbounded(picture)
             return work(picture)
