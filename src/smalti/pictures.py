@@ -82,7 +82,7 @@ def _of_tensor(given: Tensor) -> list[Image.Image]:
         remedy = "give floats in [-1, 1] or uint8; of codes what decode makes of them"
         raise UserError("pictures (b, 3, H, W)", shown(given), remedy)
     # what a decoder gives may lie beyond [-1, 1]; it is clipped
-    if pictures.is_floating_point():
+    if pictures.is_floating_point() and pictures.numel():
         least, most = pictures.min().item(), pictures.max().item()
         check_range(pictures if least >= 0 and most > _FAR else pictures.clamp(-1, 1))
     return images.to_pil(pictures)

@@ -518,6 +518,7 @@ def test_pictures_to_save(tmp_path, pixels, floats):
     (path,) = smalti.save_all(pixels[..., :1], tmp_path / "gray")
     assert images.read_header(path).mode == "L"
     smalti.save_all(floats * 1.5, tmp_path / "beyond")  # what a decoder gives is clipped
+    assert smalti.save_all(floats[None][:0], tmp_path / "none") == []
 
 
 def test_a_tokenizer_without_a_codebook_takes_them_too(pixels, floats):
