@@ -51,17 +51,24 @@ class Unknown(Unreadable):
 
 
 @contextmanager
-def readable(name: str) -> Iterator[None]:
-    """Within, whatever Pillow raises on a bad file is a UserError with the file's name and the reason."""
+def readable(source: str | Path | Image.Image) -> Iterator[None]:
+    """Within, whatever Pillow raises on a bad file is a UserError with its `name` and the reason."""
     try:
         yield
     except BROKEN as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         if isinstance(problem, UnidentifiedImageError):
             reason = "no format that Pillow knows"
-        got = f"{name} ({reason or type(problem).__name__})"
+        got = f"{name(source)} ({reason or type(problem).__name__})"
         remedy = getattr(problem, "remedy", "mend the file or take it away")
         raise UserError("a picture that can be read", got, remedy) from None
+
+
+def name(source: str | Path | Image.Image) -> str:
+    """What a picture is called in an error: by its path, which Pillow knows of what it opened itself."""
+    if isinstance(source, Image.Image):
+        return getattr(source, "filename", "") or "a picture in memory"
+    return str(source)
 
 
 def use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None = None) -> T:

@@ -143,6 +143,12 @@ def test_a_part_that_is_missing(folder, with_index):
     refused(folder, "3 files of weights", "00002-of-00003")
 
 
+def test_parts_beside_another_file_are_not_chosen(folder):
+    split(folder, 2)
+    (folder / "averaged.bin").touch()  # sorted before them
+    refused(folder, "one file of weights", "3 of them", "name the file itself")
+
+
 def test_an_index_does_not_lead_elsewhere(folder, tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
     weights = dict.fromkeys(split(folder, 1), "../other.safetensors")

@@ -82,7 +82,7 @@ class PixelSettings:
     def values(self, path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Some of a file's values as they stand there, of the bands that are read; UserError."""
         bands = self.bands if isinstance(self.bands, tuple) else None
-        with opening.readable(str(path)):
+        with opening.readable(path):
             found = values.read(path, bands, self.max_pixels)
         samples = found.samples[:-1] if found.alpha else found.samples[:3] if bands is None else found.samples
         every = max(1, int((samples.size / TAKEN) ** 0.5))  # rows and columns alike

@@ -12,6 +12,7 @@ from smalti.config import Count, Positive, dump, parse, settings
 from smalti.errors import UserError
 from smalti.files import save_tensors
 from smalti.formats.compvis import network as networks
+from smalti.formats.compvis.claims import section
 from smalti.formats.compvis.tokenizer import SMALL, theirs
 from smalti.formats.layout import build, line, state_2021
 from smalti.formats.ledger import Ledger
@@ -123,8 +124,8 @@ def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor])
 
 def _kept(source: Source) -> Own:
     """What our own writer left, nothing in the folders of others."""
-    said, file = source.config.get(OURS, {}), source.weights.with_name(OUR_TENSORS)
-    return Own(said.get("settings", {}), read_safetensors(file) if file.is_file() else {})
+    said, file = section(source.config, OURS), source.weights.with_name(OUR_TENSORS)
+    return Own(section(said, "settings"), read_safetensors(file) if file.is_file() else {})
 
 
 def _class(source: Source) -> str:

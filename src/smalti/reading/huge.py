@@ -56,7 +56,7 @@ class Huge:
         """The whole, from `sides` up; None for what is no JPEG of gray or three colours."""
         if self.header.format not in ("JPEG", "MPO") or self.header.mode not in ("RGB", "L"):
             return None
-        with opening.readable(str(self.path)):
+        with opening.readable(self.path):
             data = self.path.read_bytes()
             turn = opening.use(data, exif.turn, self.max_pixels)
             height, width = turn.size(sides)
@@ -64,7 +64,7 @@ class Huge:
         pixels = turn.raster(torch.from_numpy(array).permute(2, 0, 1))
         if self.how is None:
             return pixels
-        with opening.readable(str(self.path)):
+        with opening.readable(self.path):
             found, bands = Values(samples=pixels[: self.header.bands].numpy()), self.how.bands
             return from_values(pick(found, bands) if isinstance(bands, tuple) else found, self.how)
 
@@ -91,7 +91,7 @@ class Huge:
             return None
         if found is None:
             return None
-        with opening.readable(str(self.path)):
+        with opening.readable(self.path):
             pixels = from_values(found, self.how)
         pixels = images.resize(pixels, (last[0] - first[0], last[1] - first[1]), filter, antialias)
         return _cut(_within(pixels), (top - first[0], left - first[1], height, width))

@@ -48,7 +48,7 @@ def open_labels(source: str | Path | Image.Image, how: LabelReading | None = Non
     """
     how = how or LabelReading()
     picture = images.open_pil(source)
-    name = str(source) if isinstance(source, str | Path) else "a picture in memory"
+    name = opening.name(source)
     values = _values(picture, source, name, white=255 if how.shift or 255 in how.merge else 1)
     if how.merge:
         olds, news = np.array(sorted(how.merge.items())).T

@@ -72,7 +72,7 @@ def open_turned(
     if how.is_usual:
         pixels, turn = images.open_turned(path, max_pixels)
         return _of_colours(pixels, how), turn
-    with readable(str(path)):
+    with readable(path):
         found = values.read(Path(path), _numbers(how), max_pixels)
         return _read(found, how), found.turn
 
@@ -82,7 +82,7 @@ def from_pil(picture: Image.Image, how: PixelReading | None = None) -> Pixels:
     how = how or _USUAL
     if how.is_usual:
         return _of_colours(images.from_pil(picture), how)
-    with readable(getattr(picture, "filename", "") or "a picture in memory"):
+    with readable(picture):
         found, numbers = values.of_picture(picture), _numbers(how)
         if numbers is not None:
             found = values.pick(found, numbers)

@@ -77,11 +77,11 @@ def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int 
     try:
         return images.read_header(path, max_pixels)
     except UserError:
-        with opening.readable(str(path)):
+        with opening.readable(path):
             tags = opening.tiff_tags(path) if bands is not None else None
         if tags is None:
             raise
-    with opening.readable(str(path)), tifffile().TiffFile(path) as file:
+    with opening.readable(path), tifffile().TiffFile(path) as file:
         page = file.pages[0]
         opening.check_size(page.imagelength * page.imagewidth, max_pixels)
         turn = TURNS.get(tags.get(opening.ORIENTATION), UPRIGHT)
