@@ -10,6 +10,7 @@ from smalti import opening
 from smalti.config import Positive, settings
 from smalti.errors import UserError
 from smalti.exif import Turn
+from smalti.files import evenly
 from smalti.reading import values
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Bands, PixelReading, Pixels, check_range, open_turned
@@ -107,8 +108,3 @@ def with_numbers(found: S, paths: list[Path]) -> S:
         got = f"{low:g} for both in {len(taken)} files"
         raise UserError("data.range with two percentiles that differ", got, "give data.range as two numbers")
     return replace(found, range=(low, high))
-
-
-def evenly(paths: list[Path], most: int) -> list[Path]:
-    """At most so many of the paths, evenly over all."""
-    return [paths[number * len(paths) // most] for number in range(most)] if len(paths) > most else paths

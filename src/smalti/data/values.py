@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from smalti.data.pixels import PixelSettings, evenly
+from smalti.data.pixels import PixelSettings
 from smalti.errors import UserError
+from smalti.files import evenly
 from smalti.opening import LIMIT, Header
 
 LOOKED_AT = 32  # files whose values are read

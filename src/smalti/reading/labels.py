@@ -1,7 +1,7 @@
 """How the values of a label map become class numbers."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from smalti import exif, images, opening
 from smalti.config import Count, settings
 from smalti.errors import UserError
+from smalti.files import evenly
 
 LOOKED_AT = 1000  # label maps whose kinds are compared: a tenth of a second
 
@@ -64,14 +65,13 @@ def open_labels(source: str | Path | Image.Image, how: LabelReading | None = Non
     return exif.turn(picture).raster(torch.from_numpy(values))
 
 
-def mixture(paths: Iterable[Path]) -> str | None:
+def mixture(paths: Sequence[Path]) -> str | None:
     """A warning where label maps of one folder are not all of one kind; None where they are.
 
     At most 1,000, evenly chosen, are looked at, by their headers; what cannot be read is left out.
     """
-    everything = list(paths)
     kinds: Counter[str] = Counter()
-    for path in everything[:: -(-len(everything) // LOOKED_AT) or 1]:
+    for path in evenly(paths, LOOKED_AT):
         try:
             kinds[opening.use(path, _kind)] += 1
         except exif.BROKEN:  # which is told when its turn comes
