@@ -83,7 +83,7 @@ def open_turned(path: str | Path, max_pixels: int | None = None) -> tuple[UInt8[
 
         def read(picture: Image.Image) -> tuple[Tensor, Turn]:
             if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
-                pixels = _decode_jpeg(data)
+                pixels = decode_jpeg(data)
                 if pixels is not None:
                     turn = exif.turn(picture)
                     return turn.raster(pixels), turn
@@ -284,10 +284,16 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
                 yield folder / entry.name
 
 
-def _decode_jpeg(data: bytes) -> UInt8[Tensor, "3 H W"] | None:
-    """1.5 x as fast as Pillow. None for what simplejpeg finds odd: Pillow judges, it allows more."""
+def decode_jpeg(data: bytes, least: tuple[int, int] = (0, 0)) -> UInt8[Tensor, "3 H W"] | None:
+    """The pixels of a JPEG as they are stored, 1.5 x as fast as Pillow gives them.
+
+    least: height and width, of which a half, a quarter or an eighth of the picture is decoded if it has
+    them; (0, 0): the whole. None for what simplejpeg finds odd: Pillow judges, it allows more.
+    """
+    height, width = least
     try:
-        return torch.from_numpy(simplejpeg.decode_jpeg(data, "RGB")).permute(2, 0, 1)
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
     except ValueError:
         return None
 

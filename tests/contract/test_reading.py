@@ -454,6 +454,9 @@ def test_a_jpeg_above_the_limit_is_decoded_smaller(tmp_path, low_limit, monkeypa
     huge = PixelSettings(max_pixels=10**6).open(tmp_path / "a.jpg")
     cropped(huge, (24, 36), CropSettings())
     assert [array.shape for array in decoded] == [(30, 45, 3)]
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + bytes(7) + data[-2:])  # which Pillow does not mind
+    assert cropped(huge, (24, 36), CropSettings()).shape == (3, 24, 36)
 
 
 # ---- writing

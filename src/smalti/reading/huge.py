@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
-import torch
 from torch import Tensor
 
 from smalti import exif, images, opening
@@ -53,15 +51,14 @@ class Huge:
         return _cut(_within(images.resize(pixels, sides, filter, antialias)), box)
 
     def _scaled_jpeg(self, sides: tuple[int, int]) -> Tensor | None:
-        """The whole, from `sides` up; None for what is no JPEG of gray or three colours."""
+        """The whole, from `sides` up; None for what is no JPEG of gray or three colours, and for odd ones."""
         if self.header.format not in ("JPEG", "MPO") or self.header.mode not in ("RGB", "L"):
             return None
         with opening.readable(self.path):
-            data = self.path.read_bytes()
-            turn = opening.use(data, exif.turn, self.max_pixels)
-            height, width = turn.size(sides)
-            array = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
-        pixels = turn.raster(torch.from_numpy(array).permute(2, 0, 1))
+            stored = images.decode_jpeg(self.path.read_bytes(), self.header.turn.size(sides))
+        if stored is None:
+            return None
+        pixels = self.header.turn.raster(stored)
         if self.how is None:
             return pixels
         with opening.readable(self.path):
