@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor
 
 from smalti.config import Count, Positive, dump, parse, settings
@@ -62,7 +63,7 @@ class ModelConfig:
     out_channels: Positive = 3
     down_block_types: tuple[_Down, ...] = (_DOWN,)
     up_block_types: tuple[_Up, ...] = (_UP,)
-    block_out_channels: tuple[Positive, ...] = (64,)
+    block_out_channels: Annotated[tuple[Positive, ...], MinLen(1)] = (64,)
     layers_per_block: Positive = 1
     act_fn: Literal["silu", "swish"] = "silu"
     latent_channels: Positive = 3
