@@ -124,7 +124,8 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
     """A folder to write into: refused where it holds anything, so that nothing is overwritten."""
-    leftovers.clear(out, ".*.png.*")  # of a process that was killed inside its first picture
+    for kind in ("png", "tif"):  # of a process that was killed inside its first picture
+        leftovers.clear(out, f".{'[0-9]' * 5}*.{kind}.*")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
     return out
