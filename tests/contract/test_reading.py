@@ -101,6 +101,8 @@ def test_png_of_16_bits_a_band(tmp_path, many):
     found = values.read(path)
     assert (found.samples.transpose(1, 2, 0) == array).all()
     assert found.alpha == (many != 3)
+    colours = array if many == 3 else array[..., :-1]
+    assert sorted(PixelSettings().values(path).flat) == sorted(colours.flat)
     seen = open_pixels(path, PixelReading(range=(0, 65535)))
     share = array[..., -1:] / 65535 if many != 3 else 1
     white = array[..., : 3 if many > 2 else 1] / 65535 * share + (1 - share)
@@ -171,7 +173,8 @@ def test_bands_are_chosen_by_number(tmp_path, planar, kind, many):
     top = np.iinfo(kind).max
     array = numbers(top, bands=many, kind=kind)
     stored = array if planar == "contig" else array.transpose(2, 0, 1)
-    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig=planar)
+    how = {"photometric": "minisblack", "planarconfig": planar, "bigtiff": many == 3}
+    tifffile.imwrite(tmp_path / "a.tif", stored, **how)
     for bands in ([many - 1, 0], [0]):  # the first by itself Pillow would read, if it knew how it lies
         found = open_pixels(tmp_path / "a.tif", PixelReading(bands=tuple(bands)))
         assert found.dtype == torch.uint8
@@ -203,6 +206,10 @@ def test_pages_are_bands_and_said(tmp_path):
     assert "data.bands='[1]' network.in_channels=1 network.out_channels=1 takes" in report(tmp_path)
     with pytest.raises(UserError, match="no band 3: it has 3"):
         open_pixels(tmp_path / "a.tif", PixelReading(bands=(3,)))
+    pages = np.stack([numbers(65535, bands=3, seed=seed) for seed in range(2)])
+    tifffile.imwrite(tmp_path / "b.tif", pages, photometric="rgb")
+    found = values.read(tmp_path / "b.tif", (5, 3))
+    assert (found.samples == pages[1].transpose(2, 0, 1)[[2, 0]]).all()
 
 
 def test_bands_that_are_left_out_are_said(tmp_path):
@@ -441,6 +448,10 @@ def test_of_tiles_those_of_the_crop_are_decoded(tmp_path, low_limit, monkeypatch
     middle = CropSettings(resize="none", position="center", flip=0.0)
     cropped(huge, (16, 24), middle)
     assert 1 <= len(set(read) & set(offsets)) <= 4 < len(offsets)
+    tifffile.imwrite(tmp_path / "b.tif", waves()[..., 0], tile=(32, 48), photometric="miniswhite")
+    huge = PixelSettings(max_pixels=10**6).open(tmp_path / "b.tif")
+    white = 255 - torch.from_numpy(waves()[112:128, 168:192, 0])
+    assert cropped(huge, (16, 24), middle).equal(white.expand(3, -1, -1))
 
 
 def test_a_jpeg_above_the_limit_is_decoded_smaller(tmp_path, low_limit, monkeypatch):
