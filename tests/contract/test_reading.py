@@ -149,6 +149,8 @@ def test_gray_is_what_pillow_calls_so(tmp_path):
     found = open_pixels(tmp_path / "a.png", PixelReading(bands="gray"))
     with Image.open(tmp_path / "a.png") as picture:
         assert found.numpy().tolist() == [np.asarray(picture.convert("L")).tolist()]
+    ranged = open_pixels(tmp_path / "a.png", PixelReading(range=(0, 255), bands="gray"))
+    assert ranged.sub(found).abs().max() <= 0.5  # the same, not rounded
 
 
 def test_a_crop_stays_between_black_and_white(tmp_path):
