@@ -51,6 +51,17 @@ TURNS: dict[Any, Turn] = {  # by EXIF orientation; others are upright
 }  # fmt: skip
 
 
+def load(picture: Image.Image) -> Turn:
+    """Decode a Pillow picture; gives how it is, or was, to be turned.
+
+    A TIFF turns itself while it loads, and knows then no more of it. Others are asked afterwards: in a PNG
+    EXIF may stand behind the pixels, and Pillow looks for it but once.
+    """
+    before = turn(picture) if picture.format == "TIFF" else UPRIGHT
+    picture.load()
+    return before or turn(picture)
+
+
 def turn(picture: Image.Image) -> Turn:
     """How a Pillow picture is to be turned, by its EXIF; a TIFF that was loaded has turned itself."""
     try:

@@ -1,14 +1,16 @@
-"""Files: paths as they are given, tensors written as any other file is."""
+"""Files: paths as they are given, some of many, tensors written as any other file is."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors.torch import save_file
 from torch import Tensor
 
 from smalti.errors import UserError, shown
+
+T = TypeVar("T")
 
 
 def as_path(given: Any, name: str) -> Path:
@@ -17,6 +19,12 @@ def as_path(given: Any, name: str) -> Path:
         return Path(given)
     expected = f"a path for {name}, as text or pathlib.Path"
     raise UserError(expected, shown(given), f"for example {name}='runs/first'")
+
+
+def evenly(things: Sequence[T], most: int) -> list[T]:
+    """At most so many of the things, evenly over all, in their order."""
+    count = min(len(things), most)
+    return [things[number * len(things) // count] for number in range(count)]
 
 
 def save_tensors(

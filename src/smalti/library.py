@@ -34,22 +34,11 @@ CONFIG, WEIGHTS, TOKENIZER, CONDITION = "config.json", "model.safetensors", "tok
 CRITIC = "critic.safetensors"
 _OURS = ("settings.yaml", "model", "index.json")  # in a run folder or a folder of token shards
 _MARKS = (  # in other programs' folders that have no config.json
-    *(
-        "*.safetensors",
-        "*.ckpt",
-        "*.pt",
-        "*.pth",
-        "*.bin",
-        "*.msgpack",
-        "*.gguf",
-        "*.onnx",
-        "*.h5",
-        "*.keras",
-    ),
-    *("*.npz", "*.pb", "*.distcp", "*.data-?????-of-?????", "*.index.json", "model_index.json", ".metadata"),
-    *("zero_to_fp32.py", "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", ".zarray", "*/.zarray"),
-    *("*/_METADATA", "*/manifest.ocdbt", "vae/config.json", "vqvae/config.json", "movq/config.json"),
-)
+    "*.safetensors", "*.ckpt", "*.pt", "*.pth", "*.bin", "*.msgpack", "*.gguf", "*.onnx", "*.h5", "*.keras",
+    "*.npz", "*.pb", "*.distcp", "*.data-?????-of-?????", "*.index.json", "model_index.json", ".metadata",
+    "zero_to_fp32.py", "_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", ".zarray", "*/.zarray",
+    "*/_METADATA", "*/manifest.ocdbt", "vae/config.json", "vqvae/config.json", "movq/config.json",
+)  # fmt: skip
 _YOUNGER = {"pixels", "labels"}  # settings that the first model folders lack
 
 
@@ -168,7 +157,7 @@ def find(path: Path) -> Path:
 
 
 def _whole(folder: Path) -> Path:
-    """The folder; or if a kill between two renames of `save` took it away, the newest that is whole."""
+    """The folder; of what a kill between two renames of `save` left beside it the new one, else the old."""
     if folder.exists() or not folder.name:
         return folder
     for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):

@@ -51,17 +51,24 @@ class Unknown(Unreadable):
 
 
 @contextmanager
-def readable(name: str) -> Iterator[None]:
-    """Within, whatever Pillow raises on a bad file is a UserError with the file's name and the reason."""
+def readable(source: str | Path | Image.Image) -> Iterator[None]:
+    """Within, whatever Pillow raises on a bad file is a UserError with its `name` and the reason."""
     try:
         yield
     except BROKEN as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         if isinstance(problem, UnidentifiedImageError):
             reason = "no format that Pillow knows"
-        got = f"{name} ({reason or type(problem).__name__})"
+        got = f"{name(source)} ({reason or type(problem).__name__})"
         remedy = getattr(problem, "remedy", "mend the file or take it away")
         raise UserError("a picture that can be read", got, remedy) from None
+
+
+def name(source: str | Path | Image.Image) -> str:
+    """What a picture is called in an error: by its path, which Pillow knows of what it opened itself."""
+    if isinstance(source, Image.Image):
+        return getattr(source, "filename", "") or "a picture in memory"
+    return str(source)
 
 
 def use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None = None) -> T:
@@ -78,6 +85,14 @@ def use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int 
             raise
     data = source if isinstance(source, bytes) else source.read_bytes()
     return _use(_without_long_texts(data), work, max_pixels)
+
+
+def check_size(pixels: int, max_pixels: int | None) -> None:
+    """Raise Unreadable for a picture of more pixels than it may have; see `use`."""
+    most = max_pixels or LIMIT
+    if pixels > most:
+        remedy = f"reduce it, or allow such pictures (not maps) in training: data.max_pixels={pixels}"
+        raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
 
 
 def tiff_tags(source: Path | bytes) -> dict[int, Any] | None:
@@ -127,7 +142,6 @@ def header(picture: Image.Image) -> Header:
 
 
 def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None) -> T:
-    most = max_pixels or LIMIT
     with _stream(source) as stream:
         try:
             picture: Image.Image = Image.open(stream)
@@ -137,9 +151,7 @@ def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int
             raise _unidentified(source) from None
         with picture:
             pixels = picture.width * picture.height
-            if pixels > most:
-                remedy = f"reduce it, or allow such pictures (not maps) in training: data.max_pixels={pixels}"
-                raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
+            check_size(pixels, max_pixels)
             if pixels > LIMIT and isinstance(picture, TiffImagePlugin.TiffImageFile):
                 _loads_unbounded(picture)
             return work(picture)

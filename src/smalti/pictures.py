@@ -20,6 +20,8 @@ _TOO_FAR = 50.0  # neither noise nor a wild decoder reaches so far, but 0 to 255
 # tiles of 64 and 128 pixels; in [-1, 1] 0.9 % of the tiles would be taken for such: nothing there is below 0.
 _DARK, _SPREAD = 0.4, 0.2
 
+_PNG = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}  # modes of Pillow's that it writes
+
 
 def check_range(pictures: Tensor) -> None:
     """UserError for floats that are surely or very probably no pictures in [-1, 1], with what to do.
@@ -65,6 +67,9 @@ def save_all(given: Any, folder: str | Path | Any, first: int | Any = 0) -> list
 
 def _pillow(given: Any) -> list[Image.Image]:
     if isinstance(given, Image.Image):
+        if given.mode not in _PNG or 0 in given.size:
+            got = f"mode {given.mode}, {given.height} x {given.width}"
+            raise UserError("pictures that a PNG can hold", got, 'convert them: .convert("RGB")')
         return [given]
     if isinstance(given, Tensor):
         return _of_tensor(given)
@@ -78,11 +83,11 @@ def _pillow(given: Any) -> list[Image.Image]:
 def _of_tensor(given: Tensor) -> list[Image.Image]:
     pictures = given[None] if given.dim() == 3 else given
     is_known = pictures.is_floating_point() or pictures.dtype == torch.uint8
-    if pictures.dim() != 4 or pictures.shape[1] not in (1, 3) or not is_known:
+    if pictures.dim() != 4 or pictures.shape[1] not in (1, 3) or 0 in pictures.shape[2:] or not is_known:
         remedy = "give floats in [-1, 1] or uint8; of codes what decode makes of them"
         raise UserError("pictures (b, 3, H, W)", shown(given), remedy)
     # what a decoder gives may lie beyond [-1, 1]; it is clipped
-    if pictures.is_floating_point():
+    if pictures.is_floating_point() and pictures.numel():
         least, most = pictures.min().item(), pictures.max().item()
         check_range(pictures if least >= 0 and most > _FAR else pictures.clamp(-1, 1))
     return images.to_pil(pictures)
@@ -92,7 +97,8 @@ def _of_array(given: NDArray[Any]) -> list[Image.Image]:
     if given.ndim == 4:
         return [picture for one in given for picture in _of_array(one)]
     array = given[..., 0] if given.ndim == 3 and given.shape[-1] == 1 else given
-    if array.dtype != np.uint8 or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):
+    is_shaped = array.ndim == 2 or array.shape[2:] in ((3,), (4,))
+    if array.dtype != np.uint8 or not is_shaped or 0 in array.shape:
         remedy = "give uint8 with channels last, or a tensor in [-1, 1]"
         raise UserError("pictures (h, w, 3) of uint8", shown(given), remedy)
     return [Image.fromarray(array)]

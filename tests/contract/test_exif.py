@@ -1,12 +1,13 @@
 """Pictures that EXIF turns, and what was annotated on them: boxes and maps lie where the things are."""
 
 import csv
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from smalti import images
 from smalti.data.coco import Coco, CocoSettings
@@ -15,7 +16,8 @@ from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.report import inspect
 from smalti.errors import UserError
-from smalti.exif import BROKEN, UPRIGHT
+from smalti.exif import BROKEN, TURNS, UPRIGHT
+from smalti.reading.pixels import PixelReading, open_turned
 
 ORIENTATIONS = range(1, 9)
 MIRRORED = (2, 3, 4)  # the others but 1 swap the sides
@@ -247,6 +249,20 @@ def test_headers_say_how_a_picture_is_turned(tmp_path, orientation):
         assert (turn == UPRIGHT) == (orientation == 1)
         assert (header.height, header.width) == tuple(pixels.shape[1:])
         assert turn.size((header.height, header.width)) == (24, 48)
+
+
+@pytest.mark.parametrize("how", [None, PixelReading(range=(0, 255))])
+def test_exif_that_stands_behind_the_pixels_turns_them_too(tmp_path, how):
+    exif, data = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(stored()).save(data, "PNG")
+    with (tmp_path / "a.png").open("wb") as file:
+        file.write(data.getvalue()[:-12])  # all but the last chunk
+        PngImagePlugin.putchunk(file, b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+        file.write(data.getvalue()[-12:])
+    pixels, turn = open_turned(tmp_path / "a.png", how)
+    assert turn == TURNS[6]
+    assert (pixels.permute(1, 2, 0).numpy() == seen(stored(), 6)).all()
 
 
 def test_damaged_exif_is_upright(tmp_path):

@@ -172,6 +172,10 @@ def test_kl_without_its_small_convolutions(before, behind, with_config, tmp_path
     first, second = (load_file(folder / ours.WEIGHTS) for folder in (tmp_path, tmp_path / "out"))
     assert first.keys() == second.keys()
     check_equal(AutoencoderKL.from_pretrained(tmp_path / "out"), model)
+    with torch.no_grad():
+        model.quant_conv.bias[0] += 1  # which now changes something
+    ours.write(model, tmp_path / "out", {})
+    assert "quant_conv.bias" in load_file(tmp_path / "out" / ours.WEIGHTS)
 
 
 def test_a_convolution_that_the_config_denies(tmp_path):

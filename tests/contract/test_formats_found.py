@@ -143,6 +143,12 @@ def test_a_part_that_is_missing(folder, with_index):
     refused(folder, "3 files of weights", "00002-of-00003")
 
 
+def test_parts_beside_another_file_are_not_chosen(folder):
+    split(folder, 2)
+    (folder / "averaged.bin").touch()  # sorted before them
+    refused(folder, "one file of weights", "3 of them", "name the file itself")
+
+
 def test_an_index_does_not_lead_elsewhere(folder, tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
     weights = dict.fromkeys(split(folder, 1), "../other.safetensors")
@@ -216,6 +222,23 @@ def test_weights_under_any_keys(name, state):
 def test_weights_under_any_keys_by_command(model, state, tmp_path):
     torch.save(nested(state)["behind a name"][0], tmp_path / "other.pt")
     check(tmp_path / "other.pt", model, tmp_path, "left out: outside weights.vae.model: text_emb.weight")
+
+
+def test_odd_tensors_are_answered_in_one_line(tmp_path, model):
+    """Mappings that hold themselves, and tensors of other axes than their names promise."""
+    flat, conv = torch.zeros(8), torch.zeros(8, 8, 3, 3)
+    itself = {"encoder.conv_in.weight": conv}
+    itself["again"] = itself
+    ends = {"encoder.conv_out.weight": flat, "decoder.conv_in.weight": flat}
+    ours = {"encoder.conv_in.weight": conv, "encoder.down.0.block.0.conv1.weight": conv, **ends}
+    kernels = {"encoder.down_blocks_0.resnets_0.conv1.kernel": flat, "encoder.conv_in.kernel": flat}
+    for number, contents in enumerate((itself, ours, kernels)):
+        torch.save(contents, tmp_path / f"{number}.ckpt")
+        refused(tmp_path / f"{number}.ckpt")
+    folder = written(model, tmp_path / "folder")
+    facts = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(facts | {"block_out_channels": []}))
+    refused(folder, "block_out_channels")
 
 
 def test_several_models_are_listed_with_their_counts(state, tmp_path):

@@ -209,6 +209,12 @@ def test_a_generator_comes_back_with_its_fingerprint(condition, tmp_path):
     run("import", there, tmp_path / "part", "--part", part)
     own = tmp_path / "model" / ("condition" if maps else "tokenizer")
     assert fingerprint(tmp_path / "part") == fingerprint(own)
+    if not maps:  # its weights by themselves, with the yaml of the whole
+        contents, start = torch.load(there / "checkpoints" / "last.ckpt"), "first_stage_model."
+        state = {n.removeprefix(start): t for n, t in contents["state_dict"].items() if n.startswith(start)}
+        torch.save(contents | {"state_dict": state}, there / "checkpoints" / "last.ckpt")
+        run("import", there, tmp_path / "alone")
+        assert fingerprint(tmp_path / "alone") == fingerprint(own)
 
 
 def test_diffusers_loads_what_carries_more_than_it_knows(tmp_path, caplog):

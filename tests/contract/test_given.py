@@ -112,6 +112,8 @@ def test_codes_of_every_form(model):
         codes.byte(),
         whole,
         whole.astype(np.uint16),
+        whole.astype(">i4"),
+        np.frombuffer(whole.tobytes(), whole.dtype).reshape(whole.shape),  # not to be written to
         whole.tolist(),
         whole[0],
     ):
@@ -130,7 +132,8 @@ def test_gray_and_class_numbers():
     labels = gray % 5
     hot = images.one_hot(torch.from_numpy(labels).long()[None], 5)
     expected = classes.encode(hot)
-    for form in (labels, labels.astype(np.int64), Image.fromarray(labels), torch.from_numpy(labels), hot[0]):
+    numbers = [labels.astype(kind) for kind in (np.int64, np.uint32, ">u2")]
+    for form in (labels, *numbers, Image.fromarray(labels), torch.from_numpy(labels), hot[0]):
         assert classes.encode(form).equal(expected)
     with pytest.raises(UserError, match="class numbers from 0 to 4, got 0 to 95"):
         classes.encode(gray)
@@ -346,6 +349,7 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
             [["a"]],
             np.zeros((2, 2)),
             -np.ones((2, 2), int),
+            torch.zeros(1, 0, 4).long(),
             {},
             [],
         ]
@@ -427,6 +431,9 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
             floats * 127.5 + 127.5,
             torch.zeros(1, 4, 4).long(),
             pixels / 255,
+            Image.new("F", (4, 3)),
+            np.zeros((0, 4, 3), np.uint8),
+            floats[:, :0],
             object(),
         ]
     ):
@@ -518,6 +525,7 @@ def test_pictures_to_save(tmp_path, pixels, floats):
     (path,) = smalti.save_all(pixels[..., :1], tmp_path / "gray")
     assert images.read_header(path).mode == "L"
     smalti.save_all(floats * 1.5, tmp_path / "beyond")  # what a decoder gives is clipped
+    assert smalti.save_all(floats[None][:0], tmp_path / "none") == []
 
 
 def test_a_tokenizer_without_a_codebook_takes_them_too(pixels, floats):

@@ -97,8 +97,16 @@ def test_values_are_merged_then_shifted(tmp_path):
 )
 def test_what_is_no_label_map(tmp_path, picture, words):
     picture.save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match=rf"a label map of one channel.*got {words} in .*a\.tif"):
-        open_labels(tmp_path / "a.tif")
+    with Image.open(tmp_path / "a.tif") as opened:
+        for source in (tmp_path / "a.tif", opened):  # both are told by the file's name
+            with pytest.raises(UserError, match=rf"a label map of one channel.*got {words} in .*a\.tif"):
+                open_labels(source)
+
+
+def test_colours_without_a_luminance_are_told_with_their_file(tmp_path):
+    Image.new("LAB", (4, 2)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif \(conversion from LAB to .* not supported\)"):
+        open_map(tmp_path / "a.tif", 1)
 
 
 def test_channels_of_16_bits_are_not_cut_to_8(tmp_path):

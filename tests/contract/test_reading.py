@@ -19,10 +19,11 @@ from smalti.data.pixels import Percentiles, PixelSettings, with_numbers
 from smalti.data.report import inspect
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
+from smalti.exif import TURNS
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.reading import values, writing
 from smalti.reading.huge import Huge
-from smalti.reading.pixels import PixelReading, from_pil, open_pixels
+from smalti.reading.pixels import PixelReading, from_pil, open_pixels, open_turned
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 SIDES = (6, 10)
@@ -100,6 +101,8 @@ def test_png_of_16_bits_a_band(tmp_path, many):
     found = values.read(path)
     assert (found.samples.transpose(1, 2, 0) == array).all()
     assert found.alpha == (many != 3)
+    colours = array if many == 3 else array[..., :-1]
+    assert sorted(PixelSettings().values(path).flat) == sorted(colours.flat)
     seen = open_pixels(path, PixelReading(range=(0, 65535)))
     share = array[..., -1:] / 65535 if many != 3 else 1
     white = array[..., : 3 if many > 2 else 1] / 65535 * share + (1 - share)
@@ -121,13 +124,17 @@ def test_white_is_zero_is_upright(tmp_path, bits, ranged):
     np.testing.assert_allclose(bands[0].numpy(), expected, atol=0.5)
 
 
-def test_exif_turns_what_a_range_reads(tmp_path):
+def test_exif_turns_what_a_range_reads(tmp_path, monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = 6
     array = numbers(4095)
     Image.fromarray(array).save(tmp_path / "a.png", exif=exif)
-    found = open_pixels(tmp_path / "a.png", PixelReading(range=(0, 4095), bands="gray"))[0]
-    np.testing.assert_allclose(found.numpy(), np.rot90(array, -1) / 4095 * 255, rtol=1e-6)
+    opened, use = [], opening.use
+    monkeypatch.setattr(opening, "use", lambda *given: opened.append(given) or use(*given))
+    found, turn = open_turned(tmp_path / "a.png", PixelReading(range=(0, 4095), bands="gray"))
+    np.testing.assert_allclose(found[0].numpy(), np.rot90(array, -1) / 4095 * 255, rtol=1e-6)
+    assert turn == TURNS[6]
+    assert len(opened) == 1
 
 
 def test_a_pillow_picture_is_read_as_its_file(tmp_path):
@@ -142,6 +149,8 @@ def test_gray_is_what_pillow_calls_so(tmp_path):
     found = open_pixels(tmp_path / "a.png", PixelReading(bands="gray"))
     with Image.open(tmp_path / "a.png") as picture:
         assert found.numpy().tolist() == [np.asarray(picture.convert("L")).tolist()]
+    ranged = open_pixels(tmp_path / "a.png", PixelReading(range=(0, 255), bands="gray"))
+    assert ranged.sub(found).abs().max() <= 0.5  # the same, not rounded
 
 
 def test_a_crop_stays_between_black_and_white(tmp_path):
@@ -161,16 +170,19 @@ def test_a_crop_stays_between_black_and_white(tmp_path):
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_bands_are_chosen_by_number(tmp_path, planar, kind):
+@pytest.mark.parametrize("many", [3, 5])
+def test_bands_are_chosen_by_number(tmp_path, planar, kind, many):
     top = np.iinfo(kind).max
-    array = numbers(top, bands=5, kind=kind)
+    array = numbers(top, bands=many, kind=kind)
     stored = array if planar == "contig" else array.transpose(2, 0, 1)
-    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig=planar)
-    found = open_pixels(tmp_path / "a.tif", PixelReading(bands=(4, 0)))
-    assert found.dtype == torch.uint8
-    assert (channels(found) == np.round(array[..., [4, 0]] / top * 255)).all()
-    with pytest.raises(UserError, match=r"a\.tif \(no band 5: it has 5, from 0\)|no band 5"):
-        open_pixels(tmp_path / "a.tif", PixelReading(bands=(5,)))
+    how = {"photometric": "minisblack", "planarconfig": planar, "bigtiff": many == 3}
+    tifffile.imwrite(tmp_path / "a.tif", stored, **how)
+    for bands in ([many - 1, 0], [0]):  # the first by itself Pillow would read, if it knew how it lies
+        found = open_pixels(tmp_path / "a.tif", PixelReading(bands=tuple(bands)))
+        assert found.dtype == torch.uint8
+        assert (channels(found) == np.round(array[..., bands] / top * 255)).all()
+    with pytest.raises(UserError, match=rf"a\.tif \(no band {many}: it has {many}, from 0\)"):
+        open_pixels(tmp_path / "a.tif", PixelReading(bands=(many,)))
 
 
 def test_near_infrared_is_no_transparency_where_bands_say_so(tmp_path):
@@ -196,6 +208,10 @@ def test_pages_are_bands_and_said(tmp_path):
     assert "data.bands='[1]' network.in_channels=1 network.out_channels=1 takes" in report(tmp_path)
     with pytest.raises(UserError, match="no band 3: it has 3"):
         open_pixels(tmp_path / "a.tif", PixelReading(bands=(3,)))
+    pages = np.stack([numbers(65535, bands=3, seed=seed) for seed in range(2)])
+    tifffile.imwrite(tmp_path / "b.tif", pages, photometric="rgb")
+    found = values.read(tmp_path / "b.tif", (5, 3))
+    assert (found.samples == pages[1].transpose(2, 0, 1)[[2, 0]]).all()
 
 
 def test_bands_that_are_left_out_are_said(tmp_path):
@@ -245,13 +261,15 @@ def test_a_kind_that_pillow_lacks_says_what_it_is(tmp_path):
     [
         (numbers(4094), ["0 to 4094, 6.2% of the range 0 to 65535", "data.range='[0, 4095]'"]),
         (numbers(39), ["less than a tenth", "data.range='[0, 39]'"]),
+        (numbers(0), ["less than a tenth", "data.range='[0, 1]'"]),
+        (numbers(0, kind=np.float32) + 7, ["no known white", "data.range='[7.0, 8.0]'"]),
         (numbers(3984, bands=3), ["less than a tenth", "data.range='[0, 4095]'"]),
         (numbers(1999, low=-996, kind=np.int16), ["lie outside", "data.range='[-996, 1999]'"]),
         (numbers(90000, kind=np.int32), ["lie outside and will be cut", "data.range='[0, 90000]'"]),
         (numbers(1, kind=np.float32) * 0.9, ["no known white", "data.range='[0.0, 1.0]'"]),
         (numbers(250, kind=np.float32) / 2, ["no known white", "data.range='[0.0, 125.0]'"]),
     ],
-    ids=["12 bits", "counts", "colours", "negative", "beyond", "floats", "reflectance"],
+    ids=["12 bits", "counts", "black", "plain", "colours", "negative", "beyond", "floats", "reflectance"],
 )
 def test_the_report_names_the_range_that_is_used(tmp_path, array, lines):
     photometric = "rgb" if array.ndim == 3 else "minisblack"
@@ -432,6 +450,10 @@ def test_of_tiles_those_of_the_crop_are_decoded(tmp_path, low_limit, monkeypatch
     middle = CropSettings(resize="none", position="center", flip=0.0)
     cropped(huge, (16, 24), middle)
     assert 1 <= len(set(read) & set(offsets)) <= 4 < len(offsets)
+    tifffile.imwrite(tmp_path / "b.tif", waves()[..., 0], tile=(32, 48), photometric="miniswhite")
+    huge = PixelSettings(max_pixels=10**6).open(tmp_path / "b.tif")
+    white = 255 - torch.from_numpy(waves()[112:128, 168:192, 0])
+    assert cropped(huge, (16, 24), middle).equal(white.expand(3, -1, -1))
 
 
 def test_a_jpeg_above_the_limit_is_decoded_smaller(tmp_path, low_limit, monkeypatch):
@@ -445,6 +467,9 @@ def test_a_jpeg_above_the_limit_is_decoded_smaller(tmp_path, low_limit, monkeypa
     huge = PixelSettings(max_pixels=10**6).open(tmp_path / "a.jpg")
     cropped(huge, (24, 36), CropSettings())
     assert [array.shape for array in decoded] == [(30, 45, 3)]
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + bytes(7) + data[-2:])  # which Pillow does not mind
+    assert cropped(huge, (24, 36), CropSettings()).shape == (3, 24, 36)
 
 
 # ---- writing

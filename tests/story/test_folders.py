@@ -206,6 +206,7 @@ def test_the_order_of_names_that_are_numbers(names, expected, home):
         (("002", "010", "000"), "2", 0),
         (("7", "007", "cat"), 7, 0),
         (("7", "007", "cat"), "007", 1),
+        (("02", "002", "cat"), 2, 2),  # neither is the one that is called 2
         (("cat", "2", "dog"), 2, 1),  # a class named by digits is not a number
         (("cat", "2", "dog"), 0, 0),
         (("cat", "dog", "hen"), "2", 2),

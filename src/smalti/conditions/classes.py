@@ -86,6 +86,14 @@ def _is_whole(name: str) -> bool:
     return name.isascii() and name.isdecimal()
 
 
+def plain(value: Any) -> Any:
+    """A class, a number or a list of them without numpy's and torch's types, which do not fit into a file."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return value
+    return [one.item() if hasattr(one, "item") else one for one in value]
+
+
 def check_names(count: int, names: Sequence[str]) -> None:
     """UserError unless there is a different name for each class, or none at all."""
     if names and len(set(names)) != count:

@@ -1,13 +1,12 @@
 """A class label: one token, the number of the class."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from smalti.conditions.classes import Classes, Numbers, check_names
+from smalti.conditions.classes import Classes, Numbers, check_names, plain
 from smalti.conditions.hiding import Hiding
 from smalti.conditions.prompt import SamePrompt
 from smalti.conditions.protocol import Codec
@@ -53,8 +52,8 @@ class LabelCondition:
         """
         if value is None:
             raise UserError("a label", "none", f"give label= {self.classes.known()}")
-        plain = Classes(self.classes.count) if isinstance(value, Numbers) else self.classes
-        numbers = [plain.number(one) for one in _each(value, num)]
+        known = Classes(self.classes.count) if isinstance(value, Numbers) else self.classes
+        numbers = [known.number(one) for one in _each(value, num)]
         if len(numbers) != num:
             raise UserError(f"one label, or {num} of them", f"{len(numbers)}", "give one for each picture")
         return SamePrompt(prefix=torch.tensor(numbers, dtype=torch.int64, device=device)[:, None])
@@ -69,7 +68,7 @@ class LabelCondition:
 
     def count(self, value: Any) -> int | None:
         """As many as there are labels in a sequence."""
-        given = _plain(value)
+        given = plain(value)
         return len(given) if isinstance(given, list) else None
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
@@ -78,13 +77,5 @@ class LabelCondition:
 
 
 def _each(value: Any, num: int) -> list[Any]:
-    given = _plain(value.of if isinstance(value, Numbers) else value)
+    given = plain(value.of if isinstance(value, Numbers) else value)
     return given if isinstance(given, list) else [given] * num
-
-
-def _plain(value: Any) -> Any:
-    """A label, or a list of labels, without numpy's and torch's types, which do not fit into a file."""
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        return value
-    return [one.item() if hasattr(one, "item") else one for one in value]

@@ -34,8 +34,9 @@ def open_for(tokenizer: Codec, source: str | Path | Image.Image) -> Float[Tensor
     if tokenizer.settings.content != "segmentation":
         return open_map(source, tokenizer.channels)[None]
     of = "" if isinstance(source, Image.Image) else f" in {source}"
-    labels, how_labels = open_labels(source, tokenizer.settings.labels), tokenizer.settings.labels
-    if how_labels is not None and how_labels.shift:  # what the file holds is a number less
+    meant = tokenizer.settings.labels
+    labels = open_labels(source, meant)
+    if meant is not None and meant.shift:  # what the file holds is a number less
         of += " (1 is added to the values in the file, of which 255 is class 0)"
     return one_hot(labels[None], tokenizer.channels, of=of)
 
@@ -67,6 +68,11 @@ def open_map(source: str | Path | Image.Image, channels: int) -> Float[Tensor, "
     depths = _depths(picture)
     if depths is not None:
         return exif.turn(picture).raster(stretched(depths)[None])
+    with opening.readable(source):
+        return _luminance(picture)
+
+
+def _luminance(picture: Image.Image) -> Float[Tensor, "1 H W"]:
     if picture.has_transparency_data:  # on white first: the luminance of what cannot be seen is no value
         picture = images.to_pil(images.from_pil(picture)[None])[0]
     gray = picture if picture.mode in ("1", "L") else picture.convert("L")

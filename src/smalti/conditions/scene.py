@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from smalti.conditions.box_tokens import FLAGS, Box, Object, Points, Scene, flipped, rescaled, touches
-from smalti.conditions.classes import Classes, check_names
+from smalti.conditions.classes import Classes, check_names, plain
 from smalti.conditions.hiding import Hiding
 from smalti.conditions.prompt import SamePrompt
 from smalti.conditions.protocol import Codec
@@ -130,7 +130,7 @@ class SceneCondition(ABC):
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """The lists as they were given."""
         return [
-            one.objects if isinstance(one, Scene) else [[_plain(part) for part in thing] for thing in one]
+            one.objects if isinstance(one, Scene) else [plain(thing) for thing in one]
             for one in self._each(value, num)
         ]
 
@@ -258,11 +258,6 @@ def _is_thing(given: Any) -> bool:
     if isinstance(given, Scene):
         return False
     return not _is_list(given) or (len(given) > 0 and not _is_list(given[0]))
-
-
-def _plain(part: Any) -> Any:
-    """A class or a number without numpy's and torch's types, which do not fit into a file."""
-    return part.item() if hasattr(part, "item") else part
 
 
 def _is_list(given: Any) -> bool:

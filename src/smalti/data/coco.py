@@ -47,7 +47,7 @@ class Coco(Annotated):
         sizes: dict[str, Size] = {}
         for path, file in files.items():
             with _readable(path):
-                sizes |= {one["file_name"]: _size(one) for one in file["images"] if "width" in one}
+                sizes |= {str(one["file_name"]): _size(one) for one in file["images"] if "width" in one}
                 for name, thing in _things(file, ranks):
                     things.setdefault(name, []).append(thing)
         classes = (categories[number] for number in ids)

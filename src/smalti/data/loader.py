@@ -20,6 +20,7 @@ from smalti.data import transforms
 from smalti.data.protocol import Batch, Reader, Sample
 from smalti.data.transforms import CropSettings, Placement
 from smalti.errors import UserError
+from smalti.files import evenly
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
 
@@ -147,10 +148,9 @@ def in_order(
     told of a sample that cannot be used, which is left out; None: that is a UserError.
     """
     crops = Crops(reader, size, crop.for_validation(), seed=0)
-    count = len(reader) if most is None else min(len(reader), most)
-    indices = [number * len(reader) // count for number in range(count)]
+    indices = range(len(reader))
     waiting: list[Sample | UserError] = []
-    for index in indices:
+    for index in indices if most is None else evenly(indices, most):
         sample = crops[0, index]
         if isinstance(sample, UserError) and skipped is not None:
             skipped(sample)

@@ -10,6 +10,7 @@ from smalti import opening
 from smalti.config import Positive, settings
 from smalti.errors import UserError
 from smalti.exif import Turn
+from smalti.files import evenly
 from smalti.reading import values
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Bands, PixelReading, Pixels, check_range, open_turned
@@ -82,7 +83,7 @@ class PixelSettings:
     def values(self, path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Some of a file's values as they stand there, of the bands that are read; UserError."""
         bands = self.bands if isinstance(self.bands, tuple) else None
-        with opening.readable(str(path)):
+        with opening.readable(path):
             found = values.read(path, bands, self.max_pixels)
         samples = found.samples[:-1] if found.alpha else found.samples[:3] if bands is None else found.samples
         every = max(1, int((samples.size / TAKEN) ** 0.5))  # rows and columns alike
@@ -107,8 +108,3 @@ def with_numbers(found: S, paths: list[Path]) -> S:
         got = f"{low:g} for both in {len(taken)} files"
         raise UserError("data.range with two percentiles that differ", got, "give data.range as two numbers")
     return replace(found, range=(low, high))
-
-
-def evenly(paths: list[Path], most: int) -> list[Path]:
-    """At most so many of the paths, evenly over all."""
-    return [paths[number * len(paths) // most] for number in range(most)] if len(paths) > most else paths

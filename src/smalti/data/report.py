@@ -10,6 +10,7 @@ from smalti.data.annotated import Annotated
 from smalti.data.folder import Folder
 from smalti.data.values import remarks
 from smalti.errors import UserError
+from smalti.files import evenly
 from smalti.opening import Header
 from smalti.reading.values import read_header
 
@@ -56,10 +57,9 @@ def inspect(folder: Folder | Annotated, *, of_values: bool = True) -> DataReport
     A header says nothing of damage further on in the file: that shows when the picture is opened.
     of_values: look into some files of more than 8 bits too, and remark on bands; not for label maps.
     """
-    chosen = folder.paths[:: -(-len(folder.paths) // LOOKED_AT) or 1]
     how, looked, unreadable = folder.pixels, [], {}
     bands = how.bands if isinstance(how.bands, tuple) else None
-    for path in chosen:
+    for path in evenly(folder.paths, LOOKED_AT):
         try:
             looked.append((path, read_header(path, bands, how.max_pixels)))
         except UserError as mistake:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from smalti.data.pixels import PixelSettings, evenly
+from smalti.data.pixels import PixelSettings
 from smalti.errors import UserError
+from smalti.files import evenly
 from smalti.opening import LIMIT, Header
 
 LOOKED_AT = 32  # files whose values are read
@@ -144,11 +145,12 @@ def _look(how: PixelSettings, wanted: Looked) -> _Found | None:
 
 def _suggested(found: _Found) -> list[float]:
     """Black and white for values like these; of whole numbers from 0 the next that bits end with, if near."""
-    least, most = found.limits
+    black, white = found.limits
     if found.are_floats:
-        near = least >= 0 and 0.5 < most <= 1
-        return [0.0, 1.0] if near else [float(f"{value:.4g}") for value in (least, most)]
-    if least < 0:
-        return [int(least), int(most)]
-    full = 2 ** int(most).bit_length() - 1
-    return [0, full if most > 0.9 * full else int(most)]
+        near = black >= 0 and 0.5 < white <= 1
+        black, white = (0.0, 1.0) if near else (float(f"{value:.4g}") for value in (black, white))
+    else:
+        full = 2 ** int(white).bit_length() - 1
+        black, white = min(0, int(black)), int(white)
+        white = full if black == 0 and white > 0.9 * full else white
+    return [black, white if black < white else black + 1]  # where all values are one

@@ -3,15 +3,17 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor
 
 from smalti.config import Count, Positive, dump, parse, settings
 from smalti.errors import UserError
 from smalti.files import save_tensors
 from smalti.formats.compvis import network as networks
+from smalti.formats.compvis.claims import section
 from smalti.formats.compvis.tokenizer import SMALL, theirs
 from smalti.formats.layout import build, line, state_2021
 from smalti.formats.ledger import Ledger
@@ -61,7 +63,7 @@ class ModelConfig:
     out_channels: Positive = 3
     down_block_types: tuple[_Down, ...] = (_DOWN,)
     up_block_types: tuple[_Up, ...] = (_UP,)
-    block_out_channels: tuple[Positive, ...] = (64,)
+    block_out_channels: Annotated[tuple[Positive, ...], MinLen(1)] = (64,)
     layers_per_block: Positive = 1
     act_fn: Literal["silu", "swish"] = "silu"
     latent_channels: Positive = 3
@@ -123,8 +125,8 @@ def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor])
 
 def _kept(source: Source) -> Own:
     """What our own writer left, nothing in the folders of others."""
-    said, file = source.config.get(OURS, {}), source.weights.with_name(OUR_TENSORS)
-    return Own(said.get("settings", {}), read_safetensors(file) if file.is_file() else {})
+    said, file = section(source.config, OURS), source.weights.with_name(OUR_TENSORS)
+    return Own(section(said, "settings"), read_safetensors(file) if file.is_file() else {})
 
 
 def _class(source: Source) -> str:

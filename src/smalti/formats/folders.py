@@ -33,7 +33,7 @@ def locate(path: Path) -> tuple[Path, tuple[Path, ...]]:
         return _in_folder(path)
     if path.name.endswith(".json") and ".index." in path.name:
         return path, _listed(path)
-    return _parts(path) if _PART.fullmatch(path.name) else (path, (path,))
+    return _parts(path) if _named(path) else (path, (path,))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def _in_folder(folder: Path) -> tuple[Path, tuple[Path, ...]]:
     check_folder(folder)
     places = [folder, folder / "checkpoints"]
     found = [path for place in places for path in sorted(place.glob("*")) if path.suffix in _SUFFIXES]
-    if found and len({part and part.group(1, 4, 5) for part in map(_named, found)} - {None}) == 1:
+    named = [_named(path) for path in found]
+    if all(named) and len({part.group(1, 4, 5) for part in named if part}) == 1:
         return _parts(found[0])
     if len(found) == 1:
         return found[0], (found[0],)

@@ -97,13 +97,18 @@ def clean(name: str) -> str:
     return ".".join(word for word in name.split(".") if word != _COMPILED)
 
 
-def _mappings(
-    contents: Mapping[Any, Any], keys: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    yield keys, contents
-    for key, value in contents.items():
-        if isinstance(key, str) and isinstance(value, Mapping):
-            yield from _mappings(value, (*keys, key))
+def _mappings(contents: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """All mappings below with the keys that lead to them, each once: one may hold itself."""
+    seen: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), contents)]
+    while waiting:
+        keys, mapping = waiting.pop()
+        if id(mapping) not in seen:
+            seen.add(id(mapping))
+            yield keys, mapping
+            named = [(key, value) for key, value in mapping.items() if isinstance(key, str)]
+            inner = [((*keys, key), value) for key, value in named if isinstance(value, Mapping)]
+            waiting += reversed(inner)
 
 
 def _sets(contents: Mapping[Any, Any]) -> Iterator[_Set]:
@@ -199,7 +204,7 @@ def _from_flax(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         start, _, last = _FLAX.sub(r"\1.\2", name).rpartition(".")
         if last == "kernel":
-            tensor = tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.T
+            tensor = tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.transpose(0, -1)
         found[f"{start}.{_FLAX_WORDS.get(last, last)}"] = tensor
     return found
 

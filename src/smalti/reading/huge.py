@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
-import torch
 from torch import Tensor
 
 from smalti import exif, images, opening
@@ -53,18 +51,17 @@ class Huge:
         return _cut(_within(images.resize(pixels, sides, filter, antialias)), box)
 
     def _scaled_jpeg(self, sides: tuple[int, int]) -> Tensor | None:
-        """The whole, from `sides` up; None for what is no JPEG of gray or three colours."""
+        """The whole, from `sides` up; None for what is no JPEG of gray or three colours, and for odd ones."""
         if self.header.format not in ("JPEG", "MPO") or self.header.mode not in ("RGB", "L"):
             return None
-        with opening.readable(str(self.path)):
-            data = self.path.read_bytes()
-            turn = opening.use(data, exif.turn, self.max_pixels)
-            height, width = turn.size(sides)
-            array = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
-        pixels = turn.raster(torch.from_numpy(array).permute(2, 0, 1))
+        with opening.readable(self.path):
+            stored = images.decode_jpeg(self.path.read_bytes(), self.header.turn.size(sides))
+        if stored is None:
+            return None
+        pixels = self.header.turn.raster(stored)
         if self.how is None:
             return pixels
-        with opening.readable(str(self.path)):
+        with opening.readable(self.path):
             found, bands = Values(samples=pixels[: self.header.bands].numpy()), self.how.bands
             return from_values(pick(found, bands) if isinstance(bands, tuple) else found, self.how)
 
@@ -91,7 +88,7 @@ class Huge:
             return None
         if found is None:
             return None
-        with opening.readable(str(self.path)):
+        with opening.readable(self.path):
             pixels = from_values(found, self.how)
         pixels = images.resize(pixels, (last[0] - first[0], last[1] - first[1]), filter, antialias)
         return _cut(_within(pixels), (top - first[0], left - first[1], height, width))

@@ -1,7 +1,7 @@
 """How the values of a label map become class numbers."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from smalti import exif, images, opening
 from smalti.config import Count, settings
 from smalti.errors import UserError
+from smalti.files import evenly
 
 LOOKED_AT = 1000  # label maps whose kinds are compared: a tenth of a second
 
@@ -48,7 +49,7 @@ def open_labels(source: str | Path | Image.Image, how: LabelReading | None = Non
     """
     how = how or LabelReading()
     picture = images.open_pil(source)
-    name = str(source) if isinstance(source, str | Path) else "a picture in memory"
+    name = opening.name(source)
     values = _values(picture, source, name, white=255 if how.shift or 255 in how.merge else 1)
     if how.merge:
         olds, news = np.array(sorted(how.merge.items())).T
@@ -64,14 +65,13 @@ def open_labels(source: str | Path | Image.Image, how: LabelReading | None = Non
     return exif.turn(picture).raster(torch.from_numpy(values))
 
 
-def mixture(paths: Iterable[Path]) -> str | None:
+def mixture(paths: Sequence[Path]) -> str | None:
     """A warning where label maps of one folder are not all of one kind; None where they are.
 
     At most 1,000, evenly chosen, are looked at, by their headers; what cannot be read is left out.
     """
-    everything = list(paths)
     kinds: Counter[str] = Counter()
-    for path in everything[:: -(-len(everything) // LOOKED_AT) or 1]:
+    for path in evenly(paths, LOOKED_AT):
         try:
             kinds[opening.use(path, _kind)] += 1
         except exif.BROKEN:  # which is told when its turn comes

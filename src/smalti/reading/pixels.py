@@ -39,11 +39,19 @@ class PixelReading:
         """Of a picture."""
         return 1 if self.bands == "gray" else 3 if self.bands is None else len(self.bands)
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether pictures are read as without a reading, of which gray is made at most."""
+        return self.range is None and self.bands in (None, "gray")
+
 
 def check_range(found: tuple[float, float] | None) -> None:
     """UserError for a range whose white is not above its black."""
     if found is not None and not found[0] < found[1]:
         raise UserError("range as [black, white], the smaller first", str(list(found)), "range='[0, 4095]'")
+
+
+_USUAL = PixelReading()
 
 
 def open_pixels(path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None) -> Pixels:
@@ -53,29 +61,28 @@ def open_pixels(path: str | Path, how: PixelReading | None = None, max_pixels: i
     one they have 8 bits. Values that are no numbers become black. max_pixels: see `opening.use`. Raises
     UserError with the path and the reason for what cannot be read.
     """
-    if how is None or (how.range is None and how.bands in (None, "gray")):
-        pixels = images.open_rgb(path, max_pixels)
-        return pixels if how is None or how.bands is None else _luminance(pixels)
-    with readable(str(path)):
-        return _read(values.read(Path(path), _numbers(how), max_pixels), how)
+    return open_turned(path, how, max_pixels)[0]
 
 
 def open_turned(
     path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None
 ) -> tuple[Pixels, Turn]:
     """As `open_pixels`, and how the stored raster was turned, for what describes that raster."""
-    if how is None:
-        return images.open_turned(path, max_pixels)
-    turn = values.read_header(Path(path), _numbers(how), max_pixels).turn
-    return open_pixels(path, how, max_pixels), turn
+    how = how or _USUAL
+    if how.is_usual:
+        pixels, turn = images.open_turned(path, max_pixels)
+        return _of_colours(pixels, how), turn
+    with readable(path):
+        found = values.read(Path(path), _numbers(how), max_pixels)
+        return _read(found, how), found.turn
 
 
 def from_pil(picture: Image.Image, how: PixelReading | None = None) -> Pixels:
     """The pixels of a Pillow picture, as `open_pixels` gives them."""
-    if how is None or (how.range is None and how.bands in (None, "gray")):
-        pixels = images.from_pil(picture)
-        return pixels if how is None or how.bands is None else _luminance(pixels)
-    with readable(getattr(picture, "filename", "") or "a picture in memory"):
+    how = how or _USUAL
+    if how.is_usual:
+        return _of_colours(images.from_pil(picture), how)
+    with readable(picture):
         found, numbers = values.of_picture(picture), _numbers(how)
         if numbers is not None:
             found = values.pick(found, numbers)
@@ -84,7 +91,11 @@ def from_pil(picture: Image.Image, how: PixelReading | None = None) -> Pixels:
 
 def from_values(found: Values, how: PixelReading | None) -> Pixels:
     """The pixels of values, of the bands asked for or of a file without transparency; see `open_pixels`."""
-    return _read(found, how or PixelReading())
+    return _read(found, how or _USUAL)
+
+
+def _of_colours(pixels: Tensor, how: PixelReading) -> Tensor:
+    return _luminance(pixels) if how.bands == "gray" else pixels
 
 
 def _numbers(how: PixelReading) -> tuple[int, ...] | None:
@@ -103,7 +114,7 @@ def _read(found: Values, how: PixelReading) -> Pixels:
     if len(pixels) not in (1, 3):
         remedy = "say which: data.bands='[0]', or '[0, 1, 2]'"
         raise Unreadable(f"{len(pixels)} bands: which are red, green, blue?", remedy)
-    return _luminance(pixels) if how.bands == "gray" else pixels.expand(3, -1, -1)
+    return _of_colours(pixels if how.bands == "gray" else pixels.expand(3, -1, -1), how)
 
 
 def _eight_bits(found: Values) -> Any:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +33,7 @@ class Values:
     samples: Array
     is_white_zero: bool = False  # a TIFF that says so: its smallest value is white
     alpha: bool = False  # whether the last band is the share that is not transparent
+    turn: Turn = UPRIGHT  # from how it is stored to how it is here
 
 
 def read(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Values:
@@ -49,7 +50,8 @@ def read(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None 
 
 def of_picture(picture: Image.Image) -> Values:
     """The values of a Pillow picture, upright."""
-    picture.load()
+    turn = exif.load(picture)
+    left = exif.turn(picture)  # what Pillow has not done already
     white_zero = opening.is_white_zero(picture)
     alpha = picture.has_transparency_data and picture.mode[0] != "I"
     if picture.mode[0] not in "IF":
@@ -60,14 +62,14 @@ def of_picture(picture: Image.Image) -> Values:
     if white_zero and picture.mode[0] not in "IF":  # which Pillow has turned about
         array = 255 - array
     samples = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return Values(samples=_turned(samples, exif.turn(picture)), is_white_zero=white_zero, alpha=alpha)
+    return Values(samples=_turned(samples, left), is_white_zero=white_zero, alpha=alpha, turn=turn)
 
 
 def pick(found: Values, bands: Sequence[int]) -> Values:
     """The bands of these numbers alone."""
     if max(bands) >= len(found.samples):
         raise _no_band(max(bands), len(found.samples))
-    return Values(samples=found.samples[list(bands)], is_white_zero=found.is_white_zero)
+    return replace(found, samples=found.samples[list(bands)], alpha=False)
 
 
 def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Header:
@@ -75,11 +77,13 @@ def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int 
     try:
         return images.read_header(path, max_pixels)
     except UserError:
-        tags = opening.tiff_tags(path) if bands is not None and path.is_file() else None
+        with opening.readable(path):
+            tags = opening.tiff_tags(path) if bands is not None else None
         if tags is None:
             raise
-    with opening.readable(str(path)), tifffile().TiffFile(path) as file:
+    with opening.readable(path), tifffile().TiffFile(path) as file:
         page = file.pages[0]
+        opening.check_size(page.imagelength * page.imagewidth, max_pixels)
         turn = TURNS.get(tags.get(opening.ORIENTATION), UPRIGHT)
         height, width = turn.size((page.imagelength, page.imagewidth))
         many = page.samplesperpixel
@@ -134,14 +138,15 @@ def _both_halves(path: Path, picture: Image.Image, max_pixels: int | None, page:
 
     low = opening.use(path, other, max_pixels).astype(np.uint16)
     high = of_picture(picture)
-    return Values(samples=(high.samples.astype(np.uint16) << 8) | low, alpha=picture.mode == "RGBA")
+    return replace(high, samples=(high.samples.astype(np.uint16) << 8) | low, alpha=picture.mode == "RGBA")
 
 
 def _gray_with_alpha(picture: Image.Image) -> Values:
     tiles = getattr(picture, "tile")  # noqa: B009
     picture.tile = [tile._replace(args="RGBA") for tile in tiles]  # type: ignore[attr-defined]
-    found = of_picture(picture).samples.astype(np.uint16)
-    return Values(samples=(found[0::2] << 8) | found[1::2], alpha=True)
+    found = of_picture(picture)
+    halves = found.samples.astype(np.uint16)
+    return replace(found, samples=(halves[0::2] << 8) | halves[1::2], alpha=True)
 
 
 def _rawmode(picture: Image.Image) -> str:
@@ -176,35 +181,37 @@ def _no_band(band: int, count: int) -> Unreadable:
 def _tiff(path: Path, bands: Sequence[int], tags: dict[int, Any], max_pixels: int | None) -> Values:
     """Bands of a TIFF: by Pillow where it keeps them as they are, else by tifffile."""
     many = tags.get(opening.SAMPLES, 1)
-    by_page: dict[int, Array] = {}
-    white_zero = False
+    by_page: dict[int, Values] = {}
     for page in sorted({band // many for band in bands}):
-        found = _by_pillow(path, page, [band % many for band in bands if band // many == page], max_pixels)
-        if found is None:
-            found = _by_tifffile(path, page, many, max_pixels)
-        by_page[page], white_zero = found.samples, white_zero or found.is_white_zero
-    if len({array.shape[1:] for array in by_page.values()}) > 1:
+        asked = [band for band in bands if band // many == page]
+        found = _by_pillow(path, asked, many, max_pixels)
+        by_page[page] = found if found is not None else _by_tifffile(path, asked, many, max_pixels)
+    if len({found.samples.shape[1:] for found in by_page.values()}) > 1:
         raise Unreadable("its pages differ in size", "choose data.bands of one page")
-    chosen = [by_page[band // many] for band in bands]
+    chosen = [by_page[band // many].samples for band in bands]
     if any(band % many >= len(array) for band, array in zip(bands, chosen, strict=True)):
         raise Unreadable("its pages differ in bands", "choose data.bands of one page")
     samples = np.stack([array[band % many] for band, array in zip(bands, chosen, strict=True)])
-    return Values(samples=samples, is_white_zero=white_zero)
+    is_white_zero = any(found.is_white_zero for found in by_page.values())
+    return Values(samples=samples, is_white_zero=is_white_zero, turn=by_page[bands[0] // many].turn)
 
 
-def _by_pillow(path: Path, page: int, bands: Sequence[int], max_pixels: int | None) -> Values | None:
-    """A page's values, if Pillow reads it and its bands are the first of the file's, unconverted."""
+def _by_pillow(path: Path, bands: Sequence[int], many: int, max_pixels: int | None) -> Values | None:
+    """The page's values with these bands, if Pillow reads it and they are among the first, unconverted."""
+    page = bands[0] // many
 
     def work(picture: Image.Image) -> Values | None:
         assert isinstance(picture, TiffImagePlugin.TiffImageFile), "it has the tags of one"
         if page >= picture.n_frames:
-            raise _no_band(page, picture.n_frames)
+            raise _no_band(max(bands), picture.n_frames * many)
         picture.seek(page)
         kept = picture.mode in ("1", "L", "I", "F", "RGB", "RGBA") or picture.mode.startswith("I;16")
         raw = _rawmode(picture).partition(";16")[0]
         if picture.mode in ("RGB", "RGBA"):
-            kept = raw == picture.mode and picture.tag_v2.get(_PLANAR, 1) == 1
-        if not kept or max(bands) >= len(picture.getbands()):
+            kept = raw == picture.mode
+        if many > 1:  # else they lie in no other way
+            kept = kept and picture.tag_v2.get(_PLANAR, 1) == 1
+        if not kept or max(bands) % many >= len(picture.getbands()):
             return None
         if picture.mode in ("RGB", "RGBA") and opening.is_deep(picture):
             return _both_halves(path, picture, max_pixels, page)
@@ -226,18 +233,16 @@ def _decoded(page: Any) -> Array:
     return array
 
 
-def _by_tifffile(path: Path, page: int, many: int, max_pixels: int | None) -> Values:
+def _by_tifffile(path: Path, bands: Sequence[int], many: int, max_pixels: int | None) -> Values:
+    page = bands[0] // many
     with tifffile().TiffFile(path) as file:
         if page >= len(file.pages):
-            raise _no_band(page * many, len(file.pages) * many)
+            raise _no_band(max(bands), len(file.pages) * many)
         found = file.pages[page]
-        pixels = found.imagelength * found.imagewidth
-        if pixels > (max_pixels or opening.LIMIT):
-            remedy = f"data.max_pixels={pixels}"
-            raise Unreadable(f"{pixels} pixels, above the limit of {max_pixels or opening.LIMIT}", remedy)
+        opening.check_size(found.imagelength * found.imagewidth, max_pixels)
         array, axes = _decoded(found), found.axes
         white_zero = int(found.photometric) == 0
-        orientation = found.tags.valueof(opening.ORIENTATION)
+        turn = TURNS.get(found.tags.valueof(opening.ORIENTATION), UPRIGHT)
     array = array.transpose(axes.index("S"), axes.index("Y"), axes.index("X")) if "S" in axes else array
     samples = array if array.ndim == 3 else array[None]
-    return Values(samples=_turned(samples, TURNS.get(orientation, UPRIGHT)), is_white_zero=white_zero)
+    return Values(samples=_turned(samples, turn), is_white_zero=white_zero, turn=turn)

@@ -28,9 +28,10 @@ def read_pictures(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"]:
     if isinstance(given, list | tuple):
         return _together([read_pictures(tokenizer, one) for one in given])
     if isinstance(given, np.ndarray):
-        if _is_as_a_file(given):
-            return _together([open_for(tokenizer, Image.fromarray(one)) for one in _each(given)])
-        given = _tensor(given)
+        array = _native(given)
+        if _is_as_a_file(array):
+            return _together([open_for(tokenizer, Image.fromarray(one)) for one in _each(array)])
+        given = _tensor(array)
     if isinstance(given, Tensor):
         return _floats(tokenizer, given)
     if isinstance(given, str | Path | Image.Image):
@@ -44,11 +45,12 @@ def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
     UserError for other forms, and for codes that the codebook lacks.
     """
     try:
-        found = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+        # a copy: torch warns of arrays that may not be written to
+        found = given if isinstance(given, Tensor) else torch.from_numpy(_native(np.array(given)))
     except (TypeError, ValueError, RuntimeError):  # rows of unequal lengths, words, things
         raise UserError("codes (b, h, w)", shown(given), "give what encode gave") from None
     is_whole = not found.is_floating_point() and not found.is_complex() and found.dtype != torch.bool
-    if found.dim() not in (2, 3) or not is_whole:
+    if found.dim() not in (2, 3) or 0 in found.shape[-2:] or not is_whole:
         remedy = "give what encode gave, as whole numbers: .long()"
         raise UserError("codes (b, h, w)", f"{found.dtype} {tuple(found.shape)}", remedy)
     found = (found if found.dim() == 3 else found[None]).long()
@@ -81,6 +83,11 @@ def _each(given: NDArray[Any]) -> list[NDArray[Any]]:
     return [one[..., 0] if one.ndim == 3 and one.shape[-1] == 1 else one for one in several]
 
 
+def _native(given: NDArray[Any]) -> NDArray[Any]:
+    """In this machine's order of bytes, the only one that torch knows."""
+    return given.astype(given.dtype.newbyteorder("="), copy=False)
+
+
 def _tensor(given: NDArray[Any]) -> Tensor:
     try:
         return torch.from_numpy(np.ascontiguousarray(given))
@@ -91,8 +98,9 @@ def _tensor(given: NDArray[Any]) -> Tensor:
 def _floats(tokenizer: Codec, given: Tensor) -> Float[Tensor, "b c H W"]:
     is_real, channels = given.is_floating_point(), tokenizer.channels
     of_classes = tokenizer.settings.content == "segmentation"
-    if of_classes and not is_real and given.dtype != torch.bool and given.dim() in (2, 3):
-        return one_hot(given if given.dim() == 3 else given[None], channels)
+    is_whole = not is_real and not given.is_complex() and given.dtype != torch.bool
+    if of_classes and is_whole and given.dim() in (2, 3):
+        return one_hot((given if given.dim() == 3 else given[None]).long(), channels)
     several = given[None] if given.dim() == 3 else given
     if given.dim() == 2 and channels == 1:
         several = given[None, None]

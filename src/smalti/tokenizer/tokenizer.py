@@ -34,8 +34,8 @@ class Tokenizer(nn.Module):
     `decode_latents` are the steps of training and keep gradients; `encode`, `decode` and `reconstruct` are
     for use: no gradients, neither dropout nor draws even in training mode, and pictures in any common form,
     checked. Without a codebook (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise
-    UserError. Of segmentations
-    (content) what goes in is a channel a class, 0 or 1, and what comes out are the classes' logits.
+    UserError. Of segmentations (content) what goes in is a channel a class, 0 or 1, and what comes out are
+    the classes' logits.
 
     The networks can be compiled: `tokenizer.encoder.compile()`, `tokenizer.decoder.compile()`. On a CPU that
     was slower than they are (docs/log.md), so nothing here does it.

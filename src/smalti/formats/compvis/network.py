@@ -91,7 +91,7 @@ def with_small_convolutions(state: Mapping[str, Tensor], *which: str) -> dict[st
     found = dict(state)
     for name in which:
         beside, axis = widths[name]
-        if f"{name}.weight" not in state and beside in state:
+        if f"{name}.weight" not in state and beside in state and state[beside].dim() == 4:
             width, kind = state[beside].shape[axis], state[beside].dtype
             found[f"{name}.weight"] = torch.eye(width, dtype=kind)[..., None, None]
             found[f"{name}.bias"] = torch.zeros(width, dtype=kind)
@@ -102,8 +102,10 @@ def lacks_small_convolutions(state: Mapping[str, Tensor]) -> bool:
     """Whether it is of a KL model that has neither: whose encoder gives twice what the decoder takes."""
     if any(name.startswith(("quantize.", "quant_conv.", "post_quant_conv.")) for name in state):
         return False
-    out, into = state.get("encoder.conv_out.weight"), state.get("decoder.conv_in.weight")
-    return out is not None and into is not None and out.shape[0] == 2 * into.shape[1]
+    shapes = [
+        state[name].shape for name in ("encoder.conv_out.weight", "decoder.conv_in.weight") if name in state
+    ]
+    return [len(shape) for shape in shapes] == [4, 4] and shapes[0][0] == 2 * shapes[1][1]
 
 
 def _check(ddconfig: Mapping[str, Any], found: NetworkSettings, where: str) -> None:
