@@ -53,7 +53,23 @@ class Commands(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             remedy = f"did you mean {near[0]}?" if near else "see smalti --help"
             raise UserError(f"one of {', '.join(COMMANDS)}", args[0], remedy)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _refuse_again(command, rest)
+        return name, command, rest
+
+
+def _refuse_again(command: click.Command, args: list[str]) -> None:
+    """UserError for an option that is given twice, of which the last one would count silently."""
+    try:
+        _, _, given = command.make_parser(click.Context(command)).parse_args(list(args))
+    except click.UsageError:  # which the command says itself
+        return
+    options = [param for param in given if isinstance(param, click.Option) and not param.is_eager]
+    again = next((param for param in options if options.count(param) > 1), None)
+    if again is not None:
+        option = again.opts[0]
+        raise UserError("each option once", f"the option {option} is given twice", f"leave one {option} out")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -10,7 +10,7 @@ from smalti.formats.diffusers import unread
 from smalti.formats.ledger import told
 from smalti.formats.protocol import Format, Imported, Wanted
 from smalti.formats.source import Source, open_source
-from smalti.formats.states import LAYOUT, listing
+from smalti.formats.states import LAYOUT, arrays, listing
 from smalti.generator import Generator
 from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
@@ -78,8 +78,25 @@ def _find(source: Source) -> tuple[str, Format]:
     if named:
         raise unread(str(named), str(source.path))
     names = list(source.tensors)
+    keys, count = arrays(source.contents)
+    if count and not names:
+        raise _of_numpy(source, keys, count)
     what = f"{len(names)} tensors ({', '.join(names[:_NAMED])} ...)" if names else "no tensors by name"
     where = "" if names else listing(source.contents)
     expected = f"a model of a known format ({', '.join(FORMATS)})"
     got = f"{what} in {source.weights}{f' ({where})' if where else ''}"
     raise UserError(expected, got, "docs/importing.md lists what loads")
+
+
+def _of_numpy(source: Source, keys: tuple[str, ...], count: int) -> UserError:
+    """For weights that were saved as arrays, with the way to make tensors of them."""
+    inner = "".join(f"[{key!r}]" for key in keys)
+    script = (
+        f"import torch; found = torch.load({str(source.parts[0])!r}, weights_only=False){inner}; "
+        "torch.save({name: torch.as_tensor(one) for name, one in found.items()}, 'weights.pt')"
+    )
+    remedy = f'python -c "{script}", which runs what the file asks for; then import weights.pt'
+    where = f"{source.weights} under {'.'.join(keys)}" if keys else str(source.weights)
+    return UserError(
+        "a model's weights as tensors of torch's", f"{count} arrays of numpy's in {where}", remedy
+    )
