@@ -1,5 +1,7 @@
 """Any file of others: which format it has, what it is in a line, and a model folder of ours from it."""
 
+import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from smalti.formats.ledger import told
 from smalti.formats.protocol import Format, Imported, Wanted
 from smalti.formats.source import Source, open_source
 from smalti.formats.states import LAYOUT, arrays, listing
+from smalti.formats.unpickle import by_torch
 from smalti.generator import Generator
 from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
@@ -79,7 +82,7 @@ def _find(source: Source) -> tuple[str, Format]:
         raise unread(str(named), str(source.path))
     names = list(source.tensors)
     keys, count = arrays(source.contents)
-    if count and not names:
+    if count > len(names):
         raise _of_numpy(source, keys, count)
     what = f"{len(names)} tensors ({', '.join(names[:_NAMED])} ...)" if names else "no tensors by name"
     where = "" if names else listing(source.contents)
@@ -90,13 +93,15 @@ def _find(source: Source) -> tuple[str, Format]:
 
 def _of_numpy(source: Source, keys: tuple[str, ...], count: int) -> UserError:
     """For weights that were saved as arrays, with the way to make tensors of them."""
-    inner = "".join(f"[{key!r}]" for key in keys)
+    path = str(source.parts[0])
+    load = f"torch.load({json.dumps(path)}, weights_only=False)"
+    if not by_torch(source.parts[0]):
+        load = f"pickle.loads(pathlib.Path({json.dumps(path)}).read_bytes())"
     script = (
-        f"import torch; found = torch.load({str(source.parts[0])!r}, weights_only=False){inner}; "
-        "torch.save({name: torch.as_tensor(one) for name, one in found.items()}, 'weights.pt')"
+        f"import pathlib, pickle, torch; found = {load}{''.join(f'[{json.dumps(key)}]' for key in keys)}; "
+        'torch.save({name: torch.as_tensor(one) for name, one in found.items() if hasattr(one, "shape")}, '
+        '"weights.pt")'
     )
-    remedy = f'python -c "{script}", which runs what the file asks for; then import weights.pt'
-    where = f"{source.weights} under {'.'.join(keys)}" if keys else str(source.weights)
-    return UserError(
-        "a model's weights as tensors of torch's", f"{count} arrays of numpy's in {where}", remedy
-    )
+    remedy = f"python -c {shlex.quote(script)}, which runs what the file asks for; then import weights.pt"
+    where = f"{path} under {'.'.join(keys)}" if keys else path
+    return UserError("weights that are torch's tensors", f"{count} arrays of numpy's in {where}", remedy)
