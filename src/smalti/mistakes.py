@@ -37,6 +37,11 @@ def one_line(errors: list[Any], into: Any, mapping: Mapping[str, Any], where: st
     form = next((one for one in (key, key.rpartition(".")[0]) if one in hints.FORMS), None)
     if form is not None and error["type"] not in _BOUNDS:
         return UserError(f"a valid {form}", shown(_value(mapping, form)), f"write {hints.FORMS[form]}")
+    if error["type"] == "union_tag_not_found":
+        hint = schema.below(schema.classes(holder), path[-1])[0] if path else into
+        kinds = ", ".join(str(schema.tag(member)) for member in schema.classes(hint))
+        kind, came = f"{key}.kind".removeprefix("."), ", ".join(map(str, error["input"]))
+        return UserError(f"{kind} as one of {kinds}", f"{came} alone", "begin with one of smalti recipes")
     if error["type"] in ("missing", "missing_argument"):
         return UserError(f"a value for {key}", "none", f"give {key}=VALUE")
     if error["type"] == "union_tag_invalid":

@@ -189,3 +189,24 @@ def test_float_pictures_among_others_are_left_out_and_counted(home, smalti_comma
     lines = [line for line in said.splitlines() if "skipped: " in line]
     assert len(lines) == 21
     assert "skipped: more than these 20, which are not named" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sample", "m", "o", "num=4"), "got unexpected extra argument (num=4); write --num 4"),
+        (("sample", "m", "o", "top_k=4"), "; write --top-k 4"),
+        (("train", "tokenizer_300", "."), "as key=value, got .; write --data ."),
+        (
+            ("train", "theirs.yaml"),
+            "kind as one of tokenizer, prior, got model alone; see smalti recipes",
+        ),
+        (("import", "run", "new"), "got a run folder of ours, run; use it as it is"),
+    ],
+)
+def test_other_slips_are_told_what_to_write(home, smalti_command, words, said):
+    Path("theirs.yaml").write_text("model: {params: {n_embed: 64}}\n")
+    Path("run/model").mkdir(parents=True)
+    Path("run/settings.yaml").touch()
+    status, _, complaint = smalti_command(*words)
+    assert (status, len(complaint.splitlines()), said in complaint) == (2, 1, True), complaint

@@ -1,6 +1,7 @@
 """The one binary: finds a command, runs it, turns a user's mistake into one line and exit status 2."""
 
 import difflib
+import re
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -111,5 +112,16 @@ def _complain(mistake: UserError) -> None:
 def _one_line(mistake: click.UsageError) -> UserError:
     """What click says of an argument, without the lines on usage that it puts above."""
     command = mistake.ctx.command_path if mistake.ctx else "smalti"
-    got = mistake.format_message().rstrip(".")
-    return UserError(f"arguments as {command} takes them", got[0].lower() + got[1:], f"see {command} --help")
+    got = mistake.format_message().rstrip(".").removeprefix("Got ")
+    remedy = _as_option(mistake) or f"see {command} --help"
+    return UserError(f"arguments as {command} takes them", got[0].lower() + got[1:], remedy)
+
+
+def _as_option(mistake: click.UsageError) -> str | None:
+    """How to write an option that was given as key=value, as the settings of `smalti train` are."""
+    said = re.search(r"([\w-]+)=([^\s)]+)", mistake.message)
+    if mistake.ctx is None or said is None:
+        return None
+    option = f"--{said[1].replace('_', '-')}"
+    known = {name for param in mistake.ctx.command.params for name in param.opts}
+    return f"write {option} {said[2]}" if option in known else None

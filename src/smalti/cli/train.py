@@ -76,6 +76,11 @@ def train(
 
     if recipe is not None and "=" in recipe and not Path(recipe).is_file():  # left out, before settings
         settings, recipe = (recipe, *settings), None
+    folder = next((word for word in settings if "=" not in word and Path(word).is_dir()), None)
+    if folder is not None:
+        raise UserError(
+            "settings of the recipe as key=value", folder, f"write --data {folder}, if it is that"
+        )
     changes = config.overrides(settings, TrainingSettings)
     _refuse_both(changes, {"data": data, "init_from": init_from})
     if init_from is not None:

@@ -80,6 +80,8 @@ def _in_folder(folder: Path) -> tuple[Path, tuple[Path, ...]]:
 
 def _name_deeper(folder: Path) -> None:
     """UserError that names the folders further down with something to import, if there are any."""
+    if (folder / "settings.yaml").is_file() and (folder / "model").is_dir():
+        raise UserError("another project's model", f"a run folder of ours, {folder}", "use it as it is")
     found: list[Path] = []
     for place, folders, files in islice(os.walk(folder), _LOOKED_AT):
         folders.sort()
