@@ -41,7 +41,7 @@ def one_line(errors: list[Any], into: Any, mapping: Mapping[str, Any], where: st
         hint = schema.below(schema.classes(holder), path[-1])[0] if path else into
         kinds = ", ".join(str(schema.tag(member)) for member in schema.classes(hint))
         kind, came = f"{key}.kind".removeprefix("."), ", ".join(map(str, error["input"]))
-        return UserError(f"{kind} as one of {kinds}", f"{came} alone", "begin with one of smalti recipes")
+        return UserError(f"{kind} as one of {kinds}", f"{came} alone", "see smalti recipes for whole ones")
     if error["type"] in ("missing", "missing_argument"):
         return UserError(f"a value for {key}", "none", f"give {key}=VALUE")
     if error["type"] == "union_tag_invalid":
