@@ -38,6 +38,17 @@ TOKENIZER_TRAINING = {
 LABELS = LabelSettings(classes=3, names=("brick", "grass", "moon"), dropout=0.1)
 
 
+def once(*words) -> tuple:
+    """A command's words without each key=value whose key, or one above it, comes again later."""
+    keys = [str(word).partition("=")[0] if "=" in str(word) else None for word in words]
+    later = [[f"{key}." for key in keys[index + 1 :] if key] for index in range(len(keys))]
+    return tuple(
+        word
+        for word, key, after in zip(words, keys, later, strict=True)
+        if not (key and f"{key}.".startswith(tuple(after)))
+    )
+
+
 def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4)) -> Generator:
     """Factor 2, 12 codes, 8 x 8 pixels a crop; weights strong enough for every input to count."""
     torch.manual_seed(0)

@@ -1,32 +1,29 @@
 """Typed settings: YAML and key=value in, checked frozen dataclasses out, one-line errors."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType
 from typing import (
     Annotated,
     Any,
     Literal,
     TypeVar,
-    Union,
     dataclass_transform,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 import yaml
 from annotated_types import Ge, Gt, Le
 
+from smalti import hints, mistakes, schema
 from smalti.errors import UserError
 
 T = TypeVar("T")
-_UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}  # pydantic's names for a key too many
 
 MOST = 2**31 - 1  # of anything that is counted: beyond, torch gives errors of its own
 Positive = Annotated[int, Gt(0), Le(MOST)]
@@ -69,11 +66,16 @@ def overrides(words: Sequence[str], into: Any = None) -> dict[str, Any]:
     """Changes from the command line: `key=value` words.
 
     into: the settings that they change. Where these want text, a value is text as it was typed, as 2021, on
-    or a: b; else it is read as YAML. UserError for words of another form.
+    or a: b; else it is read as YAML. UserError for words of another form, and for a key that is given twice.
     """
     for index, word in enumerate(words):
         _refuse_spaces(word, words[index - 1 : index], words[index + 1 : index + 2])
-    return dict(_split(word, into) for word in words)
+    changes: dict[str, Any] = {}
+    for word in words:
+        key, value = _split(word, into)
+        _refuse_again(key, changes)
+        changes[key] = value
+    return changes
 
 
 def read_size(text: str) -> tuple[int, int]:
@@ -84,15 +86,6 @@ def read_size(text: str) -> tuple[int, int]:
     return int(found[0]), int(found[-1])
 
 
-def keys(into: Any) -> list[str]:
-    """Every key of settings, those below others with dots."""
-    found: list[str] = []
-    for member in _classes(into):
-        for key, hint in get_type_hints(member).items():
-            found += [key, *(f"{key}.{below}" for below in keys(hint))]
-    return list(dict.fromkeys(found))
-
-
 def find_recipe(recipe: str | Path) -> Path:
     """The file of a recipe, given by path or by name."""
     if Path(recipe).suffix in {".yaml", ".yml"} or Path(recipe).is_file():
@@ -101,7 +94,8 @@ def find_recipe(recipe: str | Path) -> Path:
         raise UserError("a recipe file", f"{recipe}, which does not exist", "see `smalti recipes`")
     known = recipes()
     if str(recipe) not in known:
-        remedy = _did_you_mean(str(recipe), known) or "see `smalti recipes`"
+        near = hints.near(str(recipe), known)
+        remedy = f"did you mean {near}?" if near else "see `smalti recipes`"
         raise UserError("the name or the file of a recipe", str(recipe), remedy)
     return known[str(recipe)]
 
@@ -135,10 +129,12 @@ def parse(mapping: Mapping[str, Any], into: Any, where: str = "") -> Any:
     """
     from pydantic import ValidationError
 
+    classes = schema.chosen(schema.alternatives(into), mapping)
+    mistakes.refuse_truth(mapping, classes, f"{where}." if where else "")
     try:
         return _adapter(into).validate_python(dict(mapping))
     except ValidationError as problem:
-        raise _one_line(problem.errors(), into, where) from None
+        raise mistakes.one_line(problem.errors(), into, mapping, where) from None
 
 
 def dump(values: Any) -> dict[str, Any]:
@@ -188,7 +184,7 @@ def _load(text: str, hints: list[Any]) -> Any:
 
 def _as_text(node: yaml.Node, hints: list[Any]) -> None:
     """Mark as text what is to become text, before YAML takes it for a number, a truth value or nothing."""
-    kinds = [kind for hint in hints for kind in _alternatives(hint)]
+    kinds = [kind for hint in hints for kind in schema.alternatives(hint)]
     if not kinds:  # ends also where a node holds itself
         return
     if isinstance(node, yaml.ScalarNode) and _is_text(kinds):
@@ -196,42 +192,14 @@ def _as_text(node: yaml.Node, hints: list[Any]) -> None:
             node.tag = _TEXT
     elif isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
-            _as_text(child, [hint for kind in kinds for hint in _element(kind, index)])
+            _as_text(child, [hint for kind in kinds for hint in schema.element(kind, index)])
     elif isinstance(node, yaml.MappingNode):
         told = next((value.value for key, value in node.value if key.value == "kind"), None)
-        named = [kind for kind in kinds if is_dataclass(kind) and _tag(kind) == told]
+        named = [kind for kind in kinds if is_dataclass(kind) and schema.tag(kind) == told]
         for key, value in node.value:
             _as_text(key, [get_args(kind)[0] for kind in kinds if get_origin(kind) is dict])
-            below = kinds if key.tag == _MERGE else _below(named or kinds, key.value)
+            below = kinds if key.tag == _MERGE else schema.below(named or kinds, key.value)
             _as_text(value, below)
-
-
-def _below(kinds: Sequence[Any], key: Any) -> list[Any]:
-    """The types that what stands under a key may have."""
-    found = [
-        hint
-        for kind in kinds
-        if is_dataclass(kind)
-        for name, hint in get_type_hints(kind).items()
-        if name == key
-    ]
-    return found + [get_args(kind)[1] for kind in kinds if get_origin(kind) is dict]
-
-
-def _element(kind: Any, index: int) -> list[Any]:
-    """The type of an element of a tuple or a list; none for other types."""
-    if get_origin(kind) not in (tuple, list):
-        return []
-    members = get_args(kind)
-    return list(members[:1] if members[1:] in ((), (...,)) else members[index : index + 1])
-
-
-def _alternatives(hint: Any) -> list[Any]:
-    """The members of a union; a type alone is one."""
-    hint = _bare(hint)
-    if get_origin(hint) not in (Union, UnionType):
-        return [hint]
-    return [kind for member in get_args(hint) for kind in _alternatives(member)]
 
 
 def _is_text(kinds: Iterable[Any]) -> bool:
@@ -254,14 +222,24 @@ def _refuse_spaces(word: str, before: Sequence[str], after: Sequence[str]) -> No
     raise UserError("key=value with no spaces around =", " ".join(parts), f"write {''.join(parts)}")
 
 
+def _refuse_again(key: str, before: Mapping[str, Any]) -> None:
+    """UserError for a key that was given, or one above those that were, which would undo them."""
+    if key in before:
+        raise UserError("each key once", f"the key {key} is given twice", f"leave one {key}= out")
+    undone = next((one for one in before if one.startswith(f"{key}.")), None)
+    if undone is not None:
+        got = f"{key}= after {undone}=, which it undoes"
+        raise UserError("the keys above others first", got, f"give {key}= before {undone}=")
+
+
 def _split(word: str, into: Any) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
     if not equals or not key:
         raise UserError("key=value", word, "write for example steps=2000")
     hints = [into]
     for part in key.split("."):
-        hints = _below([kind for hint in hints for kind in _alternatives(hint)], part)
-    kinds = [kind for hint in hints for kind in _alternatives(hint)]
+        hints = schema.below([kind for hint in hints for kind in schema.alternatives(hint)], part)
+    kinds = [kind for hint in hints for kind in schema.alternatives(hint)]
     if _is_text(kinds):
         return key, _typed(key, value, NoneType in kinds)
     try:
@@ -288,75 +266,6 @@ def _put(mapping: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         mapping = mapping.setdefault(parent, {})
         if not isinstance(mapping, dict):
-            raise UserError(f"a key with keys below it before .{last}", f"{key}, but {parent} is a value", "")
+            expected, got = f"a key with keys below it before .{last}", f"{key}, but {parent} is a value"
+            raise UserError(expected, got, f"give a mapping for {parent}, or leave {key} out")
     mapping[last] = value
-
-
-def _one_line(errors: list[Any], into: Any, where: str) -> UserError:
-    unknown = [error for error in errors if error["type"] in _UNKNOWN]
-    error = (unknown or errors)[0]
-    holder, path = _walk(error["loc"], into)
-    key = ".".join(filter(None, [where, *path]))
-    if unknown:
-        name = path[-1]
-        remedy = _did_you_mean(name, _keys(holder), key) or f"one of {', '.join(sorted(_keys(holder)))}"
-        parent = ".".join(filter(None, [where, *path[:-1]])) or "the recipe"
-        return UserError(f"a key that {parent} has", key, remedy)
-    if error["type"] in ("missing", "missing_argument"):
-        return UserError(f"a value for {key}", "none", f"give {key}=VALUE")
-    if error["type"] == "union_tag_invalid":
-        kinds = error["ctx"]["expected_tags"].replace("'", "")
-        tag = str(error["ctx"]["tag"])
-        remedy = _did_you_mean(tag, kinds.split(", "), f"{key}.kind={tag}") or "choose one of them"
-        return UserError(f"{key}.kind as one of {kinds}", tag, remedy)
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    got = "a mapping" if isinstance(error["input"], Mapping) else repr(error["input"])
-    return UserError(f"a valid {key or 'recipe'}", got, message)
-
-
-def _walk(location: tuple[Any, ...], into: Any) -> tuple[Any, list[str]]:
-    """Follow an error's location: the class that holds the last key, and the path without union tags."""
-    holder, here, path = into, into, []
-    for step in location:
-        members = {_tag(member): member for member in _members(here)}
-        if step in members:  # pydantic names the union's member as an extra step
-            here = members[step]
-            continue
-        if isinstance(step, str) and get_origin(here) in (Union, UnionType):  # a member without a tag: no key
-            here = {member.__name__: member for member in members.values()}.get(step, here)
-            continue
-        path.append(str(step))
-        holder = here
-        here = get_type_hints(here).get(step) if is_dataclass(here) else None
-    return holder, path
-
-
-def _bare(hint: Any) -> Any:
-    return hint.__origin__ if hasattr(hint, "__metadata__") else hint
-
-
-def _members(hint: Any) -> list[Any]:
-    """The settings classes of a union, each of which may carry a tag."""
-    return [member for member in map(_bare, get_args(_bare(hint))) if is_dataclass(member)]
-
-
-def _classes(hint: Any) -> list[Any]:
-    """The settings class that a type is, or those of a union."""
-    return [kind for kind in _alternatives(hint) if is_dataclass(kind)]
-
-
-def _tag(member: Any) -> Any:
-    kinds = [field.default for field in fields(member) if field.name == "kind"]
-    return kinds[0] if kinds else None
-
-
-def _keys(holder: Any) -> list[str]:
-    return [field.name for member in _classes(holder) for field in fields(member)]
-
-
-def _did_you_mean(name: str, known: Iterable[str], full: str | None = None) -> str | None:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    if not near:
-        return None
-    return f"did you mean {(full or name).removesuffix(name)}{near[0]}?"

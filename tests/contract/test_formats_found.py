@@ -1,6 +1,8 @@
 """Weights are found where people keep them, and what holds none is named for what it is."""
 
 import json
+import pickle
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -132,6 +134,29 @@ def test_weights_in_parts(model, folder, suffix, index, named, tmp_path):
         "part": folder / sorted(weights.values())[1],
     }
     check(path[named], model, tmp_path)
+    found = smalti.load(tmp_path / "found").state_dict()
+    assert found.keys() == model.state_dict().keys()
+    assert all(found[name].equal(tensor) for name, tensor in model.state_dict().items())
+
+
+def test_one_part_alone_is_refused_with_its_folder(folder, tmp_path):
+    split(folder, 2)
+    (tmp_path / "alone").mkdir()
+    part = tmp_path / "alone" / f"{SPLIT.format(1, 2)}.safetensors"
+    part.write_bytes((folder / part.name).read_bytes())
+    refused(part, f"2 files of weights in {part.parent}", "00002-of-00002", "into the same folder")
+
+
+def test_parts_under_keys_are_put_together(model, state, tmp_path):
+    """Each a checkpoint with its own state_dict; a tensor in two of them must be the same."""
+    (tmp_path / "parts").mkdir()
+    names = [tmp_path / "parts" / f"model-{number:05}-of-00002.ckpt" for number in (1, 2)]
+    items = list(state.items())
+    for number, name in enumerate(names):
+        torch.save({"state_dict": dict(items[number::2]), "step": 3}, name)
+    check(tmp_path / "parts", model, tmp_path)
+    torch.save({"state_dict": dict(items[1::2]) | {items[0][0]: items[0][1] + 1}}, names[1])
+    refused(tmp_path / "parts", f"two of {items[0][0]}, which differ")
 
 
 @pytest.mark.parametrize("with_index", [True, False])
@@ -173,6 +198,22 @@ def test_a_pipeline_with_two_tokenizers_or_none(model, tmp_path):
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "model_index.json").write_text("{}")
     refused(tmp_path / "none", "none of vae")
+
+
+def test_folders_further_down_are_named(model, tmp_path):
+    """A pipeline, its parts not one by one; a run's folder, not its checkpoints."""
+    pipe = tmp_path / "two" / "models" / "pipe"
+    written(model, pipe / "vae")
+    (pipe / "model_index.json").write_text("{}")
+    told = str(run("import", tmp_path / "two", tmp_path / "never").exception)
+    assert f"none in it, but in 1 below; give {pipe}" in told
+    check(pipe, model, tmp_path)
+    (tmp_path / "two" / "logs" / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "two" / "logs" / "run" / "checkpoints" / "last.ckpt").touch()
+    told = str(run("import", tmp_path / "two", tmp_path / "never").exception)
+    assert f"in 2 below; give {tmp_path}/two/logs/run, or {pipe}" in told
+    (tmp_path / "empty" / "below").mkdir(parents=True)
+    assert "got none; give the .ckpt" in str(run("import", tmp_path / "empty", tmp_path / "never").exception)
 
 
 def nested(state):
@@ -440,6 +481,36 @@ def test_a_torchscript_archive_and_what_to_do(tmp_path):
 
     torch.jit.save(torch.jit.trace(Net(), torch.ones(1)), tmp_path / "net.pt")
     refused(tmp_path / "net.pt", "a TorchScript archive", f"torch.jit.load('{tmp_path}/net.pt')")
+
+
+def tensors(arrays):
+    return {name: torch.as_tensor(one) for name, one in list(arrays.items())[:2]}
+
+
+SAVED = {  # how arrays were kept -> where they are said to lie
+    "by name": (lambda arrays, path: torch.save(arrays, path), ""),
+    "below keys": (lambda arrays, path: torch.save({"params": {"net": arrays}}, path), " under params.net"),
+    "of old": (lambda arrays, path: torch.save(arrays, path, _use_new_zipfile_serialization=False), ""),
+    "protocol 5": (lambda arrays, path: torch.save(arrays, path, pickle_protocol=5), ""),
+    "a few are tensors": (lambda arrays, path: torch.save(arrays | tensors(arrays), path), ""),
+    "by pickle": (lambda arrays, path: path.write_bytes(pickle.dumps(arrays)), ""),
+}
+
+
+@pytest.mark.parametrize("how", SAVED)
+def test_arrays_in_a_checkpoint_are_counted_and_what_to_do_works(how, model, state, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keep, where = SAVED[how]
+    path = tmp_path / "it's.pth"
+    keep({name: tensor.numpy() for name, tensor in state.items()} | {"epoch": 3}, path)
+    count = len(state) - 2 * (how == "a few are tensors")
+    refused(path, f"{count} arrays of numpy's in {path}{where};", "then import weights.pt")
+    said = str(run("info", path).exception)
+    flag, script = shlex.split(said.partition("; python ")[2].partition(", which runs")[0])
+    assert flag == "-c"
+    exec(script, {})
+    assert torch.load("weights.pt").keys() == state.keys()
+    check(Path("weights.pt"), model, tmp_path)
 
 
 def test_arrays_of_numpy(tmp_path):

@@ -270,7 +270,7 @@ def test_what_is_no_checkpoint(tmp_path):
         b"": "an empty file",
         b"version https://git-lfs.github.com/spec/v1": "git LFS",
         b"<!DOCTYPE html>": "text",
-        pickle.dumps({"a": 1}): "a pickle that torch did not write",
+        pickle.dumps([1]): "a pickle that torch did not write",
     }
     for data, told in texts.items():
         (tmp_path / "a.ckpt").write_bytes(data)

@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 
 # A room imports from groups before its own and from itself, never sideways or from a later one.
 FLOORS = [
-    {"errors", "exif"},
-    {"opening"},
+    {"errors", "exif", "hints", "schema"},
+    {"mistakes", "opening"},
     {"config", "files", "images", "leftovers", "memory", "precision"},
     {"reading", "pictures"},
     {"quantizers", "conditions", "orders"},

@@ -304,6 +304,14 @@ def test_encode_holds_out_what_the_tokenizer_held_out(recipes, many, smalti_comm
     assert "by default: the tokenizer does not say" in err
 
 
+def test_nothing_held_out_as_asked_is_not_warned_of(tok, many, smalti_command):
+    err = succeed(smalti_command("encode", "tok", "data", "none", "--size", 8, "--val-share", 0))
+    assert "held out: 0 of 80 pictures, a share of 0.0 as asked for" in err
+    assert "warning" not in err
+    err = succeed(smalti_command("encode", "tok", "data", "few", "--size", 8, "--val-share", 0.01))
+    assert "warning: below 32 held-out pictures" in err
+
+
 def test_encode_holds_out_a_folder_as_the_tokenizer_or_as_asked(recipes, many, smalti_command):
     pictures(Path("more"), *(f"{number}.png" for number in range(40)), sides=(8, 12))
     succeed(smalti_command("train", "tok.yaml", "--data", "data", "--out", "run", "size=8", "data.val=more"))

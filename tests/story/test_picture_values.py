@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from test_before_the_first_step import TINY as WITH_CRITIC
 from test_before_the_first_step import WITHOUT_CRITIC
+from tiny import once
 
 from smalti import opening
 from smalti.data.pixels import PixelSettings
@@ -43,7 +44,7 @@ def train(smalti_command, home, monkeypatch):
 
     def run(*words: str, out: str = "run") -> tuple[int, str, torch.Tensor | None]:
         seen.clear()
-        status, _, said = smalti_command(*TINY, "--out", out, *words)
+        status, _, said = smalti_command(*once(*TINY, "--out", out, *words))
         return status, said, seen[0] if seen else None
 
     (home / "files").mkdir()

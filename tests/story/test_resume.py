@@ -105,7 +105,7 @@ def test_11_the_very_command_that_began_a_run_goes_on(at_home, smalti_command):
         ("optimizer.lr=0.001",),
         ("optimizer={lr: 1e-3}",),
         ("batch=4", "crop.resize=none", "losses.perceptual.kind=none"),
-        ("precision=fp32", "precision=auto"),
+        ("precision=auto",),
         ("condition_kind",),
     ],
     ids=" ".join,

@@ -1,6 +1,7 @@
 """The one binary: finds a command, runs it, turns a user's mistake into one line and exit status 2."""
 
 import difflib
+import re
 import sys
 from importlib import import_module
 from keyword import iskeyword
@@ -53,7 +54,23 @@ class Commands(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             remedy = f"did you mean {near[0]}?" if near else "see smalti --help"
             raise UserError(f"one of {', '.join(COMMANDS)}", args[0], remedy)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _refuse_again(command, rest)
+        return name, command, rest
+
+
+def _refuse_again(command: click.Command, args: list[str]) -> None:
+    """UserError for an option that is given twice, of which the last one would count silently."""
+    try:
+        _, _, given = command.make_parser(click.Context(command)).parse_args(list(args))
+    except click.UsageError:  # which the command says itself
+        return
+    options = [param for param in given if isinstance(param, click.Option) and not param.is_eager]
+    again = next((param for param in options if options.count(param) > 1), None)
+    if again is not None:
+        option = again.opts[0]
+        raise UserError("each option once", f"the option {option} is given twice", f"leave one {option} out")
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -95,5 +112,16 @@ def _complain(mistake: UserError) -> None:
 def _one_line(mistake: click.UsageError) -> UserError:
     """What click says of an argument, without the lines on usage that it puts above."""
     command = mistake.ctx.command_path if mistake.ctx else "smalti"
-    got = mistake.format_message().rstrip(".")
-    return UserError(f"arguments as {command} takes them", got[0].lower() + got[1:], f"see {command} --help")
+    got = mistake.format_message().rstrip(".").removeprefix("Got ")
+    remedy = _as_option(mistake) or f"see {command} --help"
+    return UserError(f"arguments as {command} takes them", got[0].lower() + got[1:], remedy)
+
+
+def _as_option(mistake: click.UsageError) -> str | None:
+    """How to write an option that was given as key=value, as the settings of `smalti train` are."""
+    said = re.search(r"([\w-]+)=([^\s)]+)", mistake.message)
+    if mistake.ctx is None or said is None:
+        return None
+    option = f"--{said[1].replace('_', '-')}"
+    known = {name for param in mistake.ctx.command.params for name in param.opts}
+    return f"write {option} {said[2]}" if option in known else None

@@ -1,7 +1,8 @@
 """smalti train."""
 
-import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,23 +25,28 @@ class KeyValue(click.Command):
 
 
 def _as_setting(given: list[str], unknown: click.NoSuchOption) -> str | None:
-    """How to write a setting that was given as an option, by the whole of its key or its last part."""
-    from smalti import config
+    """How to write a setting that was given as an option, by its key, its last part, or others' word."""
+    from smalti import hints, schema
     from smalti.training.settings import TrainingSettings
 
     option = unknown.option_name
     name = option.lstrip("-").replace("-", "_")
-    ends: dict[str, str] = {}  # last part -> the shortest key that ends with it
-    for key in sorted(config.keys(TrainingSettings), key=lambda key: (key.count("."), len(key))):
-        ends.setdefault(key.rpartition(".")[2], key)
-        ends[key] = key
-    near = difflib.get_close_matches(name, ends, n=1, cutoff=0.8)
-    if not near or (near[0] != name and unknown.possibilities):  # options that are nearly so
+    found = hints.find(name, schema.keys(TrainingSettings))
+    key = next((key for key in found if not key.startswith("--")), None)
+    if key is None or (unknown.possibilities and not key.endswith(name)):  # options that are nearly so
         return None
     place = next(index for index, word in enumerate(given) if word.partition("=")[0] == option)
     _, equals, value = given[place].partition("=")
     rest = [word for word in given[place + 1 : place + 2] if "=" not in word and not word.startswith("--")]
-    return f"write {ends[near[0]]}={value if equals else ''.join(rest) or 'true'}"
+    return f"write {key}={value if equals else ''.join(rest) or 'true'}"
+
+
+def _refuse_both(changes: Mapping[str, Any], options: Mapping[str, Path | None]) -> None:
+    """UserError for what is said by an option and by a setting."""
+    for key, option in (("data.root", "data"), ("init_from", "init_from")):
+        if key in changes and options[option] is not None:
+            got = f"{key}= and --{option.replace('_', '-')}"
+            raise UserError("each key once", f"the key {key} is given twice, as {got}", f"leave {key}= out")
 
 
 @click.command(cls=KeyValue)
@@ -70,7 +76,13 @@ def train(
 
     if recipe is not None and "=" in recipe and not Path(recipe).is_file():  # left out, before settings
         settings, recipe = (recipe, *settings), None
+    folder = next((word for word in settings if "=" not in word and Path(word).is_dir()), None)
+    if folder is not None:
+        raise UserError(
+            "settings of the recipe as key=value", folder, f"write --data {folder}, if it is that"
+        )
     changes = config.overrides(settings, TrainingSettings)
+    _refuse_both(changes, {"data": data, "init_from": init_from})
     if init_from is not None:
         changes["init_from"] = str(init_from)
     for name in ("data", "out", "resume", "recipe"):

@@ -29,8 +29,8 @@ class Percentiles:
 
     def __post_init__(self) -> None:
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
-            example = "range='{percentiles: [0.5, 99.5]}'"
-            raise UserError("percentiles from 0 to 100, the smaller first", str(self.percentiles), example)
+            expected, got = "data.range.percentiles from 0 to 100, the smaller first", str(self.percentiles)
+            raise UserError(expected, got, "data.range='{percentiles: [0.5, 99.5]}'")
 
 
 @settings

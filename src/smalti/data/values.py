@@ -16,6 +16,7 @@ from smalti.opening import LIMIT, Header
 LOOKED_AT = 32  # files whose values are read
 PIXELS = 2**26  # of all of them: a second or two
 WHITE = 65535  # of whole numbers of more than 8 bits, unless data.range says otherwise
+FLOATS = "floating point numbers have no known white"
 _USED = 0.1  # of the range: below, pictures show next to nothing
 
 Looked = Sequence[tuple[Path, Header]]
@@ -44,6 +45,11 @@ def remarks(how: PixelSettings, looked: Looked) -> list[str]:
             f"bands are counted through the pages: {_taking(second)} takes the second page"
         )
     return lines
+
+
+def is_float(header: Header) -> bool:
+    """Whether a file holds floating point numbers."""
+    return header.mode == "F" or "float" in header.mode
 
 
 def _of_bands(looked: Looked) -> list[str]:
@@ -114,7 +120,9 @@ def _of_range(how: PixelSettings, looked: Looked) -> list[str]:
         return [f"{line}, {outside:.1%} outside data.range {black:g} to {white:g}"]
     remedy = f"data.range='{_suggested(found)}'"
     if found.are_floats:
-        return [line, f"warning: floating point numbers have no known white, so they are left out; {remedy}"]
+        many = sum(is_float(header) for _, header in looked)
+        which = "they are" if many == len(looked) else f"the {many} files with them are"
+        return [line, f"warning: {FLOATS}, so {which} left out; {remedy}"]
     used = max(0.0, min(most, WHITE) - max(least, 0)) / WHITE
     wrong = []
     if used < _USED:
@@ -139,7 +147,7 @@ def _look(how: PixelSettings, wanted: Looked) -> _Found | None:
     values = np.concatenate(taken) if taken else np.zeros(0)
     if not len(values):
         return None
-    floats = any(header.mode == "F" or "float" in header.mode for _, header in wanted)
+    floats = any(is_float(header) for _, header in wanted)
     return _Found(values, len(taken), floats)
 
 

@@ -1,7 +1,9 @@
 """Where the weights lie that a path means: a file, parts that an index lists, a folder, a pipeline's."""
 
 import json
+import os
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ _WEIGHTS = (  # where a folder's weights may lie, the first that is there
 _SUFFIXES = {".ckpt", ".pt", ".pth", ".bin", ".safetensors", ".msgpack"}
 _PIPELINE = "model_index.json"
 _STAGES = ("vae", "vqvae", "movq", "vqgan")  # where a pipeline of diffusers' keeps its tokenizer
+_LOOKED_AT = 1000  # folders below one that holds nothing
+_NAMED = 3  # of them in an error
 _PART = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})(\..*)")  # a part's name: its number from 1, and how many
 
 
@@ -69,9 +73,27 @@ def _in_folder(folder: Path) -> tuple[Path, tuple[Path, ...]]:
         return _in_pipeline(folder, stages)
     if not found:
         check_others(folder)
+        _name_deeper(folder)
     got = f"{len(found)} of them, {found[0].name} and {found[1].name} first" if found else "none"
     remedy = "name the file itself" if found else "give the .ckpt, .pt, .pth, .bin or .safetensors file"
     raise UserError(f"one file of weights in {folder}", got, remedy)
+
+
+def _name_deeper(folder: Path) -> None:
+    """UserError that names the folders further down with something to import, if there are any."""
+    if (folder / "settings.yaml").is_file() and (folder / "model").is_dir():
+        raise UserError("another project's model", f"a run folder of ours, {folder}", "use it as it is")
+    found: list[Path] = []
+    for place, folders, files in islice(os.walk(folder), _LOOKED_AT):
+        folders.sort()
+        if any(name == _PIPELINE or Path(name).suffix in _SUFFIXES for name in files):
+            above = Path(place)
+            found.append(above.parent if above.name == "checkpoints" else above)
+            folders.clear()  # what is below belongs to it
+    if found:
+        more = ", ".join(map(str, found[1:_NAMED]))
+        got = f"none in it, but in {len(found)} below"
+        raise UserError(f"one file of weights in {folder}", got, f"give {found[0]}{more and f', or {more}'}")
 
 
 def _in_pipeline(folder: Path, stages: list[Path]) -> tuple[Path, tuple[Path, ...]]:

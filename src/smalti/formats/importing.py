@@ -1,5 +1,7 @@
 """Any file of others: which format it has, what it is in a line, and a model folder of ours from it."""
 
+import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from smalti.formats.diffusers import unread
 from smalti.formats.ledger import told
 from smalti.formats.protocol import Format, Imported, Wanted
 from smalti.formats.source import Source, open_source
-from smalti.formats.states import LAYOUT, listing
+from smalti.formats.states import LAYOUT, arrays, listing
+from smalti.formats.unpickle import by_torch
 from smalti.generator import Generator
 from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
@@ -78,8 +81,27 @@ def _find(source: Source) -> tuple[str, Format]:
     if named:
         raise unread(str(named), str(source.path))
     names = list(source.tensors)
+    keys, count = arrays(source.contents)
+    if count > len(names):
+        raise _of_numpy(source, keys, count)
     what = f"{len(names)} tensors ({', '.join(names[:_NAMED])} ...)" if names else "no tensors by name"
     where = "" if names else listing(source.contents)
     expected = f"a model of a known format ({', '.join(FORMATS)})"
     got = f"{what} in {source.weights}{f' ({where})' if where else ''}"
     raise UserError(expected, got, "docs/importing.md lists what loads")
+
+
+def _of_numpy(source: Source, keys: tuple[str, ...], count: int) -> UserError:
+    """For weights that were saved as arrays, with the way to make tensors of them."""
+    path = str(source.parts[0])
+    load = f"torch.load({json.dumps(path)}, weights_only=False)"
+    if not by_torch(source.parts[0]):
+        load = f"pickle.loads(pathlib.Path({json.dumps(path)}).read_bytes())"
+    script = (
+        f"import pathlib, pickle, torch; found = {load}{''.join(f'[{json.dumps(key)}]' for key in keys)}; "
+        'torch.save({name: torch.as_tensor(one) for name, one in found.items() if hasattr(one, "shape")}, '
+        '"weights.pt")'
+    )
+    remedy = f"python -c {shlex.quote(script)}, which runs what the file asks for; then import weights.pt"
+    where = f"{path} under {'.'.join(keys)}" if keys else path
+    return UserError("weights that are torch's tensors", f"{count} arrays of numpy's in {where}", remedy)

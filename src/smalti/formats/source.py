@@ -18,6 +18,7 @@ from smalti.formats.kinds import check
 from smalti.formats.states import State, find
 from smalti.formats.unpickle import read as read_pickle
 
+_DEEPEST = 9  # keys to a part's tensors: a mapping may hold itself
 _HEADER = 10**8  # bytes that a safetensors file may spend on names, by its makers
 
 
@@ -42,7 +43,10 @@ class Source:
     @cached_property
     def contents(self) -> Mapping[str, Any]:
         """Everything in the weights, wrappers and all."""
-        return {name: value for part in self.parts for name, value in _contents(part).items()}
+        found: Mapping[str, Any] = {}
+        for part in self.parts:
+            found = _together(found, _contents(part), str(self.weights))
+        return found
 
     @cached_property
     def state(self) -> State:
@@ -69,6 +73,22 @@ def open_source(path: Path, settings: Path | None = None) -> Source:
     for part in parts:
         check(part)
     return Source(path, weights, parts, settings or _beside(weights))
+
+
+def _together(
+    first: Mapping[str, Any], second: Mapping[str, Any], where: str, deepest: int = _DEEPEST
+) -> Mapping[str, Any]:
+    """What two parts hold, under the same keys too. UserError for a tensor that is another in each."""
+    both = dict(first)
+    for name, value in second.items():
+        there = first.get(name)
+        if deepest and isinstance(there, Mapping) and isinstance(value, Mapping):
+            value = _together(there, value, where, deepest - 1)
+        elif isinstance(there, Tensor) and isinstance(value, Tensor) and not there.equal(value):
+            got = f"two of {name}, which differ"
+            raise UserError(f"each tensor in one of the files of {where}", got, "get the files anew")
+        both[name] = value
+    return both
 
 
 def _contents(path: Path) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from smalti.errors import UserError
@@ -83,6 +84,13 @@ def find(contents: Mapping[Any, Any], where: str) -> State:
         outside |= {f"of {other.told}": list(other.tensors) for other in sets if other.keys != chosen.keys}
     tensors, layout = _turn(_from_flax(inside), where)
     return State(tensors, {why: names for why, names in outside.items() if names}, layout)
+
+
+def arrays(contents: Mapping[Any, Any]) -> tuple[tuple[str, ...], int]:
+    """Under which keys most of numpy's arrays lie, and how many there; none: 0."""
+    counts = {keys: sum(map(_is_array, mapping.values())) for keys, mapping in _mappings(contents)}
+    most = max(counts, key=lambda keys: counts[keys])
+    return most, counts[most]
 
 
 def listing(contents: Mapping[Any, Any]) -> str:
@@ -207,6 +215,13 @@ def _from_flax(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             tensor = tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.transpose(0, -1)
         found[f"{start}.{_FLAX_WORDS.get(last, last)}"] = tensor
     return found
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it is an array, or stands for one in a form that is not read."""
+    return isinstance(value, np.ndarray) or (
+        isinstance(value, Placeholder) and value.name.startswith(("numpy.", "numpy._core."))
+    )
 
 
 def _kind(value: Any) -> str:

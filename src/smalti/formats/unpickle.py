@@ -60,6 +60,17 @@ def read(path: Path) -> dict[str, Any]:
     return contents
 
 
+def by_torch(path: Path) -> bool:
+    """Whether torch.save wrote a pickle or a zip file, or Python's pickle did."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(file) or _magic(file)
+
+
+def _magic(file: BinaryIO) -> bool:
+    file.seek(0)
+    return _MAGIC.to_bytes(10, "little") in file.read(16)
+
+
 def _read_zip(file: BinaryIO) -> Any:
     """The format since torch 1.6: NAME/data.pkl, and each storage as a file NAME/data/KEY, not compressed."""
     with zipfile.ZipFile(file) as archive:
@@ -103,7 +114,10 @@ def _read_legacy(file: BinaryIO) -> Any:
     file.seek(0)
     if not start.startswith(b"\x80"):
         raise Corrupt(_guess(start))
-    if Machine(_no_storage).run(pickletools.genops(file)) != _MAGIC:
+    first = Machine(_no_storage).run(pickletools.genops(file))
+    if isinstance(first, dict):  # of Python alone: numbers and arrays, no tensors
+        return first
+    if first != _MAGIC:
         raise Corrupt("a pickle that torch did not write")
     if Machine(_no_storage).run(pickletools.genops(file)) != _PROTOCOL:
         raise Corrupt("a torch file of an unknown version")

@@ -48,7 +48,8 @@ class PixelReading:
 def check_range(found: tuple[float, float] | None) -> None:
     """UserError for a range whose white is not above its black."""
     if found is not None and not found[0] < found[1]:
-        raise UserError("range as [black, white], the smaller first", str(list(found)), "range='[0, 4095]'")
+        remedy = "data.range='[0, 4095]'"
+        raise UserError("data.range as [black, white], the smaller first", str(list(found)), remedy)
 
 
 _USUAL = PixelReading()

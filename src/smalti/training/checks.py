@@ -6,8 +6,9 @@ from smalti.data.files import files_of
 from smalti.data.maps import Maps
 from smalti.data.notes import notes
 from smalti.data.protocol import Reader
-from smalti.data.report import inspect
+from smalti.data.report import DataReport, inspect
 from smalti.data.shards import TokenShards
+from smalti.data.values import FLOATS, is_float
 from smalti.errors import UserError
 from smalti.training.processes import say
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
@@ -62,6 +63,8 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
         first = report.reasons[0]
         got = f"none among {len(report.unreadable)} looked at, the first {first.got}"
         raise UserError(f"pictures in {files.root} that can be read", got, first.remedy)
+    if what == TRAINED and files.pixels.range is None and report.headers:
+        _check_white(report, training)
     size, sides = training.crop_size, [(one.height, one.width) for one in report.headers]
     crop = "{} x {}".format(*size)
     if training.crop.resize == "none":
@@ -76,3 +79,16 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
     if large:
         many = f"{len(large)} of the {len(times)} looked at are enlarged more than twofold, up to "
         say(f"{many}{max(large):.3g} times, to fill crops of {crop}: blurred; choose a smaller size")
+
+
+def _check_white(report: DataReport, training: Training) -> None:
+    """UserError where no picture has a known white: each would be left out when its turn comes."""
+    count = len(report.headers)
+    if not all(map(is_float, report.headers)):
+        return
+    remarks = (remark for remark in report.remarks if FLOATS in remark)
+    remedy = next(remarks, "data.range='[0.0, 1.0]'").rpartition("; ")[2]
+    if isinstance(training, PriorTraining):
+        remedy = f"train its tokenizer with {remedy}"
+    got = f"floating point numbers, which have none, in all {count} looked at"
+    raise UserError("pictures whose black and white are known", got, remedy)

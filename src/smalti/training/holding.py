@@ -35,12 +35,15 @@ def find(
     return _as_told(root, folders.as_begun({"data": told})["data"]), "as the tokenizer's training did"
 
 
-def text(train: Folder, val: Folder, why: str) -> str:
-    """For a person: what is held out, and what to do where it is too little."""
+def text(train: Folder, val: Folder, why: str, share: float | None) -> str:
+    """For a person: what is held out, and what to do where it is too little.
+
+    share: what the user asked for, as in `find`; of 0 nobody need be warned.
+    """
     lines = [f"held out: {len(val)} of {len(train) + len(val)} pictures, {why}"]
     if train.note():
         lines.append(train.note())
-    if len(val) < LEAST:
+    if len(val) < LEAST and share != 0:
         share = _enough(train, val)
         remedy = f"--val-share {share}" if share else "--val FOLDER, with more pictures"
         lines.append(f"warning: below {LEAST} held-out pictures the numbers on them say little; {remedy}")

@@ -86,7 +86,7 @@ def encode(
     )
     short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
     with short, Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:
-        tqdm.write(holding.text(readers["train"], readers["val"], why), file=sys.stderr)
+        tqdm.write(holding.text(readers["train"], readers["val"], why, how.val_share), file=sys.stderr)
         begun = sum(writer.rows.values())
         with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
             for split, batch in rest.batches(writer.rows["train"], writer.rows["val"]):

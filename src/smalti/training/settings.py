@@ -66,7 +66,7 @@ class Training:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     optimizer: OptimizerSettings = OptimizerSettings()
     clip: Rate | None = None  # the longest gradient of a network
-    ema: Share = 0.999  # decay of the averaged weights, which are shown and saved; 0: the weights themselves
+    ema: Decay = 0.999  # decay of the averaged weights, which are shown and saved; 0: the weights themselves
     workers: Workers = 0  # processes that open pictures
     log_every: Positive = 50  # steps, as the three that follow
     sample_every: Positive = 500

@@ -48,6 +48,7 @@ from smalti.training.settings import (
 from smalti.training.tokenizer_task import AUTOENCODER, CRITIC, TokenizerTask
 from smalti.training.tokenizers import Known
 
+NAMED = 20  # samples that are skipped; the data report names as many
 VALIDATED = 256  # held-out pictures at most, so that a validation takes little beside the training
 
 
@@ -304,12 +305,14 @@ def _feed(training: Training, readers: dict[str, Reader]) -> Feed:
 
 
 class _Skipping:
-    """Names each sample that cannot be used once, on stderr."""
+    """Names each sample that cannot be used once, on stderr; of very many the first ones."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
 
     def __call__(self, mistake: UserError) -> None:
-        if mistake.got not in self._told:
-            self._told.add(mistake.got)
-            tqdm.write(f"skipped: {mistake}", file=sys.stderr)
+        if mistake.got in self._told or len(self._told) > NAMED:
+            return
+        self._told.add(mistake.got)
+        more = f"skipped: more than these {NAMED}, which are not named"
+        tqdm.write(f"skipped: {mistake}" if len(self._told) <= NAMED else more, file=sys.stderr)

@@ -1,0 +1,72 @@
+"""The keys that settings classes have, and the types of what stands under them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+
+def keys(into: Any, held: Any = None) -> list[str]:
+    """Give every key of settings, those below others with dots.
+
+    held: a mapping for them, which may say of which kinds; None: of all kinds.
+    """
+    found: list[str] = []
+    for member in chosen(alternatives(into), held):
+        for key, hint in types(member).items():
+            inside = held.get(key) if isinstance(held, Mapping) else None
+            found += [key, *(f"{key}.{deeper}" for deeper in keys(hint, inside))]
+    return list(dict.fromkeys(found))
+
+
+@cache
+def types(member: Any) -> dict[str, Any]:
+    """Give the types of a settings class by key; they take long to find, so only once."""
+    return get_type_hints(member)
+
+
+def own(hint: Any) -> list[str]:
+    """Give the keys of settings, without those below."""
+    return list(dict.fromkeys(field.name for member in classes(hint) for field in fields(member)))
+
+
+def below(kinds: Sequence[Any], key: Any) -> list[Any]:
+    """Give the types that what stands under a key may have."""
+    members = [member for kind in kinds for member in classes(kind)]
+    found = [types(member)[key] for member in members if key in types(member)]
+    return found + [get_args(kind)[1] for kind in kinds if get_origin(kind) is dict]
+
+
+def element(kind: Any, index: int) -> list[Any]:
+    """Give the type of an element of a tuple or a list; none for other types."""
+    if get_origin(kind) not in (tuple, list):
+        return []
+    members = get_args(kind)
+    return list(members[:1] if members[1:] in ((), (...,)) else members[index : index + 1])
+
+
+def alternatives(hint: Any) -> list[Any]:
+    """Give the members of a union; a type alone is one."""
+    hint = hint.__origin__ if hasattr(hint, "__metadata__") else hint
+    if get_origin(hint) not in (Union, UnionType):
+        return [hint]
+    return [kind for member in get_args(hint) for kind in alternatives(member)]
+
+
+def classes(hint: Any) -> list[Any]:
+    """Give the settings class that a type is, or those of a union."""
+    return [kind for kind in alternatives(hint) if is_dataclass(kind)]
+
+
+def chosen(kinds: Sequence[Any], held: Any) -> list[Any]:
+    """Give the settings class that a mapping names by its kind; all of them where it names none."""
+    found = [kind for kind in kinds if is_dataclass(kind)]
+    told = held.get("kind") if isinstance(held, Mapping) else None
+    return [kind for kind in found if told and tag(kind) == told] or found
+
+
+def tag(member: Any) -> Any:
+    """Give the kind that a settings class has in its union; None for one without."""
+    kinds = [field.default for field in fields(member) if field.name == "kind"]
+    return kinds[0] if kinds else None
