@@ -1,6 +1,7 @@
 """Pictures that tests train on, and one thread, so that numbers do not move."""
 
 import csv
+import gc
 import json
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import torch
 from PIL import Image
 
 _HEIGHT, _WIDTH = 24, 36  # of the pictures with maps or annotations: oblong, so that axes cannot be mixed up
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what was imported stays: collecting rubbish need not look through it after each test
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -159,7 +159,7 @@ def test_its_settings_in_a_recipe():
         ),
         ({"kind": "maskgit", "width": 33}, "multiples of groups=32"),
         ({"kind": "maskgt"}, "network.kind"),
-        (3, "a valid network"),
+        (3, "settings below network, got 3"),
     ],
 )
 def test_settings_that_cannot_be(network, words):

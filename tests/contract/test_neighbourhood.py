@@ -102,7 +102,7 @@ def by_hand(prior, canvas: Canvas, scale: float) -> torch.Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("by_cell", [False, True], ids=["one token", "a map"])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-@pytest.mark.parametrize(("scale", "lag"), [(1.0, 2), (1.0, 3), (2.0, 2)])
+@pytest.mark.parametrize(("scale", "lag"), [(1.0, 3), (2.0, 2)])
 def test_fronts_lay_what_teacher_forcing_lays(by_cell, grid, scale, lag):
     prior = build(by_cell=by_cell, radius=2, lag=lag)
     canvas = blank(grid, choice=Choice(top_k=7, temperature=1.5))

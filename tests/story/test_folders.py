@@ -117,7 +117,7 @@ def test_what_the_user_says_wins_over_names(recipes, smalti_command):
     assert (status, "splits" in err) == (0, False), err
     Path("boxes.yaml").write_text(yaml.safe_dump({**PRIOR, "data": {"kind": "coco", "root": "data"}}))
     status, _, err = smalti_command("train", "boxes.yaml", "--out", "d", "data.classes=none")
-    assert (status, "got data.classes; one of annotated" in err) == (2, True), err  # as it was typed
+    assert (status, "got data.classes; data.kind=folder has it" in err) == (2, True), err  # as it was typed
 
 
 def test_a_run_begun_before_there_were_splits_keeps_its_meaning(recipes, smalti_command):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import NETWORK
+from tiny import NETWORK, once
 
 import smalti
 from smalti import images, library
@@ -194,8 +194,8 @@ def test_a_map_with_a_number_of_no_class_is_skipped_with_its_path(maps, smalti_c
     smalti.save(tokenizer(CLASSES, content="segmentation"), "maps_tokenizer")
     for number in range(3):
         Image.fromarray(by_hand(number).numpy().astype(np.uint8)).save(f"maps/{number}.png")
-    command = ("train", "transformer_segmentation", *PRIOR, "steps=4", "--data", "pictures", "--out", "run")
-    status, _, complaint = smalti_command(*command)
+    command = once("train", "transformer_segmentation", *PRIOR, "steps=4", "--data", "pictures")
+    status, _, complaint = smalti_command(*command, "--out", "run")
     assert status == 0, complaint
     assert (
         "skipped: expected class numbers from 0 to 3, got 255 in maps/3.png; 'data.merge={255: 0}'"
