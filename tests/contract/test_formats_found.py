@@ -491,7 +491,6 @@ SAVED = {  # how arrays were kept -> where they are said to lie
     "by name": (lambda arrays, path: torch.save(arrays, path), ""),
     "below keys": (lambda arrays, path: torch.save({"params": {"net": arrays}}, path), " under params.net"),
     "of old": (lambda arrays, path: torch.save(arrays, path, _use_new_zipfile_serialization=False), ""),
-    "protocol 5": (lambda arrays, path: torch.save(arrays, path, pickle_protocol=5), ""),
     "a few are tensors": (lambda arrays, path: torch.save(arrays | tensors(arrays), path), ""),
     "by pickle": (lambda arrays, path: path.write_bytes(pickle.dumps(arrays)), ""),
 }

@@ -24,7 +24,7 @@ from smalti.sampling.draw import draw
 from smalti.sampling.guidance import Scorer
 
 CROP, CODES, TOKENS = (7, 8), 11, 5
-GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 17), (16, 9)]
+GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 13), (12, 9)]
 
 
 def build(*, by_cell: bool = False, layers: int = 2, lag: int | None = 2, **more) -> Neighbourhood:

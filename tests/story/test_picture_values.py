@@ -65,8 +65,7 @@ KINDS = {
     "12 bits": (BY_NUMBER * 10, np.uint16, "0 to 3830, 5.8% of the range 0 to 65535", (0, 4095)),
     "40 levels": (BY_NUMBER % 41, np.uint16, "0 to 40, 0.1% of the range 0 to 65535", (0, 40)),
     "CT in 16 bits": (BY_NUMBER * 8 - 1024, np.int16, "-1024 to 2040, 3.1% of the range", (-1024, 2040)),
-    "floats": (BY_NUMBER / 383, np.float32, "0 to 1", (0, 1)),
-    "large floats": (BY_NUMBER / 10 - 7, np.float32, "-7 to 31.3", (-7, 31.3)),
+    "floats": (BY_NUMBER / 10 - 7, np.float32, "-7 to 31.3", (-7, 31.3)),
 }
 
 
