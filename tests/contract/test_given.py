@@ -19,6 +19,7 @@ from smalti.conditions.protocol import Condition
 from smalti.errors import UserError
 from smalti.pictures import check_range
 from smalti.quantizers.gaussian import GaussianSettings
+from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 
@@ -118,6 +119,15 @@ def test_codes_of_every_form(model):
         whole[0],
     ):
         assert model.tokenizer.decode(form).equal(expected)
+
+
+def test_a_models_range_holds_for_arrays_and_tensors_alike(pixels):
+    network = NetworkSettings(**NETWORK, multipliers=(1, 1))
+    read = TokenizerSettings(network=network, pixels=PixelReading(range=(50, 150)))
+    tokenizer, tensor = Tokenizer(read).eval(), torch.from_numpy(pixels).permute(2, 0, 1)
+    expected = ((tensor.float() - 50) / 100).clamp(0, 1)[None] * 2 - 1
+    for form in (pixels, Image.fromarray(pixels), tensor, tensor[None]):
+        torch.testing.assert_close(tokenizer.pictures(form), expected, atol=1e-6, rtol=0)
 
 
 def test_gray_and_class_numbers():

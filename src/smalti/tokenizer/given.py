@@ -114,6 +114,10 @@ def _floats(tokenizer: Codec, given: Tensor) -> Float[Tensor, "b c H W"]:
         remedy = f"give {channels} channels, or use another tokenizer" if is_real else f"give {FORMS}"
         raise UserError(expected, f"{given.dtype} {tuple(given.shape)}", remedy)
     if not is_real:
+        how = tokenizer.settings.pixels  # as files of such values are read
+        if how is not None and how.range is not None:
+            black, white = how.range
+            several = ((several.float() - black) / (white - black)).clamp(0, 1) * 255
         return images.to_float(several)
     if not of_classes:
         check_range(several)
