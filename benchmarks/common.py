@@ -7,7 +7,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib import metadata
@@ -17,6 +17,7 @@ from typing import Any
 
 import memory as held
 import torch
+from tqdm import tqdm
 
 Work = Callable[[], object]
 PACKAGES = ("torch", "numpy", "transformers", "x-transformers", "diffusers", "vector-quantize-pytorch")
@@ -81,9 +82,12 @@ def race(
     enough: after so many seconds no further turn begins; a ratio says how many turns it is of.
     memory: is filled with every way's peak memory in the first turn.
     """
+    bar = tqdm(total=(warm_up + turns) * len(ways), leave=False)  # on a terminal and off: it is stderr
     for _ in range(warm_up):
-        for work in ways.values():
+        for name, work in ways.items():
+            bar.set_description(f"{name}, first call")
             work()
+            bar.update()
     gc.collect()
     found: dict[str, list[float]] = {name: [] for name in ways}
     begin = time.perf_counter()
@@ -92,10 +96,13 @@ def race(
             break
         names = list(ways) if turn % 2 == 0 else list(reversed(ways))  # nobody always comes second
         for name in names:
+            bar.set_description(name)
             before = held.watch() if memory is not None and not turn else None
             found[name].append(seconds(ways[name]))
             if memory is not None and not turn:
                 memory[name] = held.most_since(before)
+            bar.update()
+    bar.close()
     return found
 
 
@@ -132,26 +139,30 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 def report(
     name: str,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     out: Path,
     *,
     device: torch.device | None = None,
     **more: Any,
 ) -> None:
-    """Print rows as a table and write them to out/name.json.
+    """Print each row as it comes, with all so far in out/name.json; at the end print them as a table.
 
     Values are Ratios, numbers, words or lists of these. The question is the docstring's first paragraph.
     """
     where = machine(device or torch.device("cpu"))
     out.mkdir(parents=True, exist_ok=True)
-    plain = [{key: asdict(v) if isinstance(v, Ratio) else v for key, v in row.items()} for row in rows]
     asked = (sys.modules["__main__"].__doc__ or "").split("\n\n")[0].strip().replace("\n", " ")
     told = {"name": name, "question": asked, "command": _command(), "short": "--short" in sys.argv}
     told["date"] = date.today().isoformat()
-    whole = {**told, **where, **more, "rows": plain}
-    (out / f"{name}.json").write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
     print(f"{name}: {where['device']}, {where['threads']} threads, torch {where['versions']['torch']}")
-    for line in table(rows):
+    done: list[Mapping[str, Any]] = []
+    for row in rows:  # which are measured one by one: a run that is ended keeps those it has
+        done.append(row)
+        plain = [{key: asdict(v) if isinstance(v, Ratio) else v for key, v in each.items()} for each in done]
+        whole = {**told, **where, **more, "rows": plain}
+        (out / f"{name}.json").write_text(json.dumps(whole, indent=1, default=str) + "\n", encoding="utf-8")
+        print(", ".join(f"{key} {show(value)}" for key, value in row.items()), flush=True)
+    for line in table(done):
         print(line)
 
 

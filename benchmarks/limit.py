@@ -10,6 +10,7 @@ precision, by counted FLOPs.
     python benchmarks/limit.py --short --out runs/benchmarks
 """
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,14 @@ def main() -> None:
     common.report("limit_tokenizer", tokenizers(given), given.out, device=given.device)
 
 
-def decoding(given: Options, far: int) -> list[dict[str, Any]]:
+def decoding(given: Options, far: int) -> Iterator[dict[str, Any]]:
     """Rows of all sizes and precisions; far: bytes of arrays that no cache holds."""
-    rows = []
     for layers, width in ((4, 512),) if given.short else SIZES[:1] if given.figures else SIZES:
         model = models.generator(layers=layers, width=width, heads=width // 64).to(given.device)
         for dtype in (torch.float32, torch.bfloat16):
             found = shares(model.to(dtype), far, turns=3 if given.short else 7)
             size = {"layers x width": f"{layers} x {width}", "dtype": common.word(dtype)}
-            rows += [{**size, **row} for row in found]
-    return rows
+            yield from ({**size, **row} for row in found)
 
 
 def shares(model: Generator, far: int, turns: int) -> list[dict[str, Any]]:
@@ -108,9 +107,9 @@ def last_cache(device: torch.device) -> int:
     return max(found)
 
 
-def tokenizers(given: Options) -> list[dict[str, Any]]:
+def tokenizers(given: Options) -> Iterator[dict[str, Any]]:
     """A row for each precision, of encode and decode at 256 pixels."""
-    model, turns, rows = build().to(given.device), 3 if given.short else 7, []
+    model, turns = build().to(given.device), 3 if given.short else 7
     x = pictures(1, 256, given.device)
     count = flops(model, x)
     for dtype in (torch.float32, torch.bfloat16):
@@ -122,12 +121,11 @@ def tokenizers(given: Options) -> list[dict[str, Any]]:
         found = common.race(ways, turns, memory=memory)
         ideal = [count / (2 * side**3) * seconds for seconds in found["product"]]
         share = common.ratio(found["ours"], ideal)
-        rows.append({
+        yield {
             "pixels": 256, "dtype": common.word(dtype), "GFLOP": count / 1e9, "seconds": share.ours,
             "against": f"product of {side} x {side}", "GFLOP/s": count / share.theirs / 1e9, "share": share,
             "peak MB": megabytes(memory["ours"]),
-        })  # fmt: skip
-    return rows
+        }  # fmt: skip
 
 
 def flops(model: Tokenizer, x: Tensor) -> int:

@@ -67,17 +67,16 @@ def waited(source: Iterator[Batch], step: float, count: int) -> float:
     return pace.take()["data_wait"]
 
 
-def measure(folder: Path, given: Options) -> list[dict[str, Any]]:
+def measure(folder: Path, given: Options) -> Iterator[dict[str, Any]]:
     """A row for each number of workers."""
-    count, rows = 3 if given.short else 8, []
+    count = 3 if given.short else 8
     for workers in (0, 1) if given.short else (0, 1, 2, 4):
         source = batches(folder, workers)
         memory = megabytes(peak(partial(take, source, 2)))
         found = compare(partial(take, source, count), partial(plain, folder, count), 3 if given.short else 7)
         waits = {f"waits, {step} s a step": waited(source, step, count) for step in STEPS}
         rate = {"workers": workers, "images a second": count * BATCH / found.ours}
-        rows.append({**rate, "times faster": found, **waits, "peak MB, main process": memory})
-    return rows
+        yield {**rate, "times faster": found, **waits, "peak MB, main process": memory}
 
 
 def main() -> None:

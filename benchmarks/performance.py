@@ -1,4 +1,4 @@
-"""Write docs/performance.md from the benchmarks' JSON: the figures to reach, then every table.
+"""Write docs/performance.md from the benchmarks' JSON: the figures to reach, and where every table stands.
 
 python benchmarks/performance.py
 """
@@ -8,35 +8,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import show
 from figures import FIGURES, Figure
 
 ROOT = Path(__file__).parents[1]
 FOLDER, PAGE = ROOT / "docs" / "benchmarks", ROOT / "docs" / "performance.md"
 Result = Mapping[str, Any]  # one file of JSON
 
-ABOUT = """# Performance
+HEAD = """# Performance
 
-Written by `python benchmarks/performance.py` from the JSON in [benchmarks/](benchmarks); not to be edited by
-hand.
+How fast smalti is against the algorithms of 2021 and against other libraries: how many times longer the other
+side takes. Written by `python benchmarks/performance.py`; not to be edited by hand.
+"""
+HOW = """## How it is measured
 
-How fast smalti is against the algorithms of 2021 and against other libraries. Times mean little on a machine
-that others use too, so every figure is a **ratio**: how many times longer the other side takes.
+Times mean little on a machine that others use too, so every figure is a **ratio**.
 
 - Both sides run in one process, in turns, the order changing from turn to turn; a ratio belongs to one turn.
   Given are the median and, in brackets, the lowest and the highest.
 - Both sides have the same weights (x-transformers has its own, of the same size). Before anything is timed
   their outputs are compared in float32: equal codes, losses within 1e-5, or pictures that differ by rounding
-  alone; a difference ends the benchmark. Strides above 1 and priors with relative positions lay other codes
-  by design and are held against their own plain rule. The loader's two sides cut pictures differently.
+  alone; a difference ends the benchmark. Strides above 1 and priors with relative positions generate other
+  codes by design and are held against their own plain rule. The loader's two sides cut pictures differently.
 - Of the algorithm of 2021 on a canvas only the first cells are timed, since each costs the same; the time of
   the whole canvas is scaled up from them.
 - The algorithms of 2021 are in `benchmarks/baselines`, written from a description and held by tests against
   recorded outputs of the original.
-- Each table says when it was measured: what changed since then is not in it.
+- Each file says when it was measured: what changed since then is not in it.
 - A share is the time that the machine's limit allows over our time.
-- `make bench` runs every script in a short form (smaller sizes, three turns). What such a run gave is marked
-  *short*: it shows that the script runs, and does not count for the figure asked for.
+- `make bench` runs every script in a short form (smaller sizes, three turns), which shows that it runs and
+  does not count for the figure asked for.
 """
 
 
@@ -49,15 +49,25 @@ def page(folder: Path) -> str:
     """The whole text, from all JSON below a folder."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.json"))]
     devices = sorted({result["device"]: None for result in results})
-    parts = [ABOUT]
+    parts = [HEAD]
     for device in devices:
         here = [result for result in results if result["device"] == device]
         days = sorted({result["date"] for result in here})
         parts.append(f"## Figures to reach: {device}, {' and '.join(days)}\n\n{_figures(here)}")
-    for device in devices:
-        parts.append(f"## Tables: {device}\n")
-        parts += [_table(result) for result in results if result["device"] == device]
+    parts.append(HOW)
+    parts.append("## Every row\n")
+    lines = [_source(folder, path) for path in sorted(folder.rglob("*.json"))]
+    parts.append(_markdown(("question", "machine", "measured", "rows"), lines))
     return "\n".join(parts)
+
+
+def _source(folder: Path, path: Path) -> list[str]:
+    """One file of JSON: what it asks, where and when it was answered, and a link to it."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    where = f"{result['device']}, {result['threads']} threads, torch {result['versions']['torch']}"
+    name = result["name"] + (" (short form)" if result["short"] else "")
+    link = f"[{name}: {len(result['rows'])}]({folder.name}/{path.relative_to(folder).as_posix()})"
+    return [result["question"], where, f"{result['date']}, `{result['command']}`", link]
 
 
 def _figures(results: Sequence[Result]) -> str:
@@ -98,17 +108,6 @@ def _shown(value: Any, figure: Figure) -> str:
     parts = [value[key] for key in ("middle", "low", "high")] if isinstance(value, Mapping) else [value]
     text = [f"{100 * one:.0f} %" if figure.column == "share" else f"{one:.3g}x" for one in parts]
     return text[0] if len(text) == 1 else f"{text[0]} ({text[1]} .. {text[2]})"
-
-
-def _table(result: Result) -> str:
-    """One file of JSON as it was measured."""
-    columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
-    lines = [[show(row.get(column)) for column in columns] for row in result["rows"]]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    where = f"{result['threads']} threads, Python {result['python']}, {versions}"
-    heading = f"### {result['name']}" + (" (short form)" if result["short"] else "")
-    told = f"{result['question']}\n\n`{result['command']}`, {result['date']}: {where}"
-    return f"{heading}\n\n{told}\n\n{_markdown(columns, lines)}"
 
 
 def _markdown(columns: Iterable[str], lines: Iterable[Iterable[str]]) -> str:

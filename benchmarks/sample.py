@@ -6,7 +6,7 @@ greedy codes, and the growing cache must give the codes that our noise gives.
     python benchmarks/sample.py --short --out runs/benchmarks
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import common
@@ -30,17 +30,22 @@ def main() -> None:
     """Batches, precisions, and a small model in both; at batch 64 other sides in fp32 alone."""
     given = common.options(__doc__)
     size = SMALL if given.short else {"layers": 12, "width": 512}
-    rows = []
+    rows = all_rows(given, size)
+    common.report("sample", rows, given.out, device=given.device, size=size, top_k=TOP_K, cells=256)
+
+
+def all_rows(given: common.Options, size: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """One side after the other."""
     for dtype in (torch.float32, torch.bfloat16):
         model = models.generator(**size).to(given.device)
         for batch in BATCHES[:2]:
-            rows += measure(model, batch, dtype, turns=3)
+            yield from measure(model, batch, dtype, turns=3)
         if dtype == torch.float32 and not (given.short or given.figures):  # others take ten minutes at it
-            rows += measure(model, BATCHES[2], dtype, turns=2)
+            yield from measure(model, BATCHES[2], dtype, turns=2)
     if not given.short:  # which has two of these above
-        rows += [row for batch in BATCHES for row in precisions(SMALL, batch, given.device)]
-        rows += precisions(size, BATCHES[2], given.device)
-    common.report("sample", rows, given.out, device=given.device, size=size, top_k=TOP_K, cells=256)
+        for batch in BATCHES:
+            yield from precisions(SMALL, batch, given.device)
+        yield from precisions(size, BATCHES[2], given.device)
 
 
 def measure(model: Generator, batch: int, dtype: torch.dtype, turns: int) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def main() -> None:
     """One row for each ladder."""
     given = common.options(__doc__)
     size = {"layers": 1, "width": 64} if given.short else {"layers": 6, "width": 512}
-    rows = [climb(*ladder, turns=3) for ladder in ladders(given, size)]
+    rows = (climb(*ladder, turns=3) for ladder in ladders(given, size))
     common.report("scaling", rows, given.out, device=given.device, size=size)
 
 

@@ -10,6 +10,7 @@ forcing. Where several canvases are drawn together, seconds are those of one.
     python benchmarks/sliding.py --short --out runs/benchmarks
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import common
@@ -37,8 +38,13 @@ def main() -> None:
     """All canvases, with a map the first; both precisions."""
     given = common.options(__doc__)
     size = {"layers": 2, "width": 128} if given.short else {"layers": 12, "width": 512}
+    rows = all_rows(given, size)
+    common.report("sliding", rows, given.out, device=given.device, size=size, top_k=TOP_K)
+
+
+def all_rows(given: common.Options, size: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """One canvas after the other."""
     grids = ((17, 24),) if given.short else GRIDS[1:2] if given.figures else GRIDS
-    rows = []
     for condition in list(models.CONDITIONS)[: 1 if given.figures else None]:
         model = models.generator(**size, condition=condition).to(given.device)
         network = models.baseline(model)
@@ -57,8 +63,8 @@ def main() -> None:
             for grid in grids if condition == "class" else grids[:1]:  # a map doubles what is fed
                 few = given.figures and dtype == torch.bfloat16  # the first, and the window that moves by 1
                 asked = [moving[0], near[0]] if few else ours
-                rows += [measure(one.to(dtype), network, grid, cells, *how) for one, *how in asked]
-    common.report("sliding", rows, given.out, device=given.device, size=size, top_k=TOP_K)
+                for one, *how in asked:
+                    yield measure(one.to(dtype), network, grid, cells, *how)
 
 
 def measure(

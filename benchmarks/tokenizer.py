@@ -8,7 +8,7 @@ told.
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Of2021:
         return self.model.decode(self.model.quantizer.codebook(codes).permute(0, 3, 1, 2).contiguous())
 
 
-def networks(given: Options) -> list[dict[str, Any]]:
+def networks(given: Options) -> Iterator[dict[str, Any]]:
     """Encode and decode, both precisions, each against both others in fp32 and in its own precision."""
     ours = build()
     old = VQModel2021(ours.settings.network, ours.codebook_size)
@@ -98,7 +98,6 @@ def networks(given: Options) -> list[dict[str, Any]]:
     ours.to(given.device)
     for other in others.values():
         other.model.to(given.device)
-    rows = []
     for size in [128] if given.short else [256] if given.figures else [256, 512]:
         x = pictures(1, size, given.device)
         check(ours, others, x)
@@ -111,8 +110,7 @@ def networks(given: Options) -> list[dict[str, Any]]:
                     their = copy.deepcopy(other)
                     their.model.to(theirs)
                     what = {**row, "theirs": f"{name}, {word(theirs)}"}
-                    rows += [{**what, **found} for found in both_ways(mine, their, x, given)]
-    return rows
+                    yield from ({**what, **found} for found in both_ways(mine, their, x, given))
 
 
 def check(ours: Tokenizer, others: dict[str, Any], x: Tensor) -> None:
@@ -143,9 +141,9 @@ def both_ways(ours: Tokenizer, theirs: Any, x: Tensor, given: Options) -> list[d
     return rows
 
 
-def search(given: Options) -> list[dict[str, Any]]:
+def search(given: Options) -> Iterator[dict[str, Any]]:
     """The nearest of v entries for the rows of one picture of 1024 pixels."""
-    rows, count = [], 1024 if given.short else 4096
+    count = 1024 if given.short else 4096
     for codes in (1024, 16384) if given.short or given.figures else (1024, 16384, 262144):
         chance = torch.Generator().manual_seed(codes)
         entries = torch.randn(codes, 256, generator=chance).to(given.device)
@@ -160,8 +158,7 @@ def search(given: Options) -> list[dict[str, Any]]:
             row = {"codes": codes, "rows": count, "theirs": name, "times faster": times, "same": equal}
             row |= {f"{side} peak MB": megabytes(memory[key]) for side, key in SIDES.items()}
             own, their = memory["ours"], memory["theirs"]
-            rows.append({**row, "times less memory": their / own if own and their is not None else None})
-    return rows
+            yield {**row, "times less memory": their / own if own and their is not None else None}
 
 
 def _cdist(z: Tensor, entries: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ has weights drawn at random, which cost what trained ones cost. Peak memory is t
 Beside it: our step in bf16, and with activations computed again in place of kept.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -93,7 +94,7 @@ def distance() -> LPIPS:
     return LPIPS.untrained(torch.Generator().manual_seed(0))
 
 
-def measure(training: TokenizerTraining, given: Options) -> list[dict[str, Any]]:
+def measure(training: TokenizerTraining, given: Options) -> Iterator[dict[str, Any]]:
     """Rows of one size."""
     height, pictures = training.crop_size[0], pictures_of(training, given.device)
     resting, plain = theirs(training, Ours(training, given.device).task, 0.0), Ours(training, given.device)
@@ -104,15 +105,15 @@ def measure(training: TokenizerTraining, given: Options) -> list[dict[str, Any]]
     base = theirs(training, plain.task, LR)
     size = {"pixels": height, "batch": training.batch, "width": training.network.width}
     their_memory = alone(training, given.device, "2021")
-    rows = []
     for name in list(VARIANTS)[: 2 if given.figures else None]:
         changes = VARIANTS[name]
         ours = partial(Ours(replace(training, **changes), given.device), pictures)
         found = compare(ours, partial(base.step, pictures), 3 if given.short or given.figures else 7)
         memory = {"our peak MB": alone(training, given.device, name), "their peak MB": their_memory}
-        rows.append({**size, "ours": name, "against": "2021, fp32", "times faster": found, **memory})
-    rows[0]["first losses differ by"] = difference
-    return rows
+        yield {
+            **size, "ours": name, "against": "2021, fp32", "times faster": found, **memory,
+            "first losses differ by": difference,
+        }  # fmt: skip
 
 
 def alone(training: TokenizerTraining, device: torch.device, side: str) -> float | None:
@@ -142,7 +143,7 @@ def main() -> None:
     sizes = (
         [(64, 2, 64)] if given.short else [(256, 2, 128)] if given.figures else [(128, 4, 128), (256, 2, 128)]
     )
-    rows = [row for size in sizes for row in measure(recipe(*size), given)]
+    rows = (row for size in sizes for row in measure(recipe(*size), given))
     report("train_step", rows, given.out, device=given.device)
 
 
