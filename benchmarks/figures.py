@@ -1,4 +1,4 @@
-"""The figures that issue 11 asks for, and where they stand in the benchmarks' JSON."""
+"""The figures to reach, and where they stand in the benchmarks' JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
