@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, computing, load_tokenizer, new_folder
+from smalti.cli.options import Size, computing, load_tokenizer, new_folder, starting
 
 
 @click.command()
@@ -36,8 +36,9 @@ def encode(model: Path, data: Path, out: Path, device: str, precision: str, **op
 
     Example: smalti encode runs/tokenizer photos tokens --size 256 --crops 10
     """
-    from smalti import library
-    from smalti.training.precompute import encode as run
+    with starting():
+        from smalti import library
+        from smalti.training.precompute import encode as run
 
     if not options["resume"]:
         new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")

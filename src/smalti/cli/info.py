@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from smalti.cli.options import starting
+
 
 @click.command()
 @click.argument("path", type=Path)
@@ -12,7 +14,8 @@ def info(path: Path) -> None:
 
     Example: smalti info runs/tokenizer
     """
-    from smalti import library
-    from smalti.formats import importing
+    with starting():
+        from smalti import library
+        from smalti.formats import importing
 
     click.echo(importing.describe(path) if library.is_foreign(path) else library.describe(path))

@@ -1,8 +1,10 @@
 """Options that several commands share, written once."""
 
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from operator import eq
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,11 +105,22 @@ def _read_list(path: Path) -> list[Any]:
     return found
 
 
+@contextmanager
+def starting() -> Iterator[None]:
+    """Within, nothing looks for rubbish: imports make none, and looking takes a sixth of a short command."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def load_generator(model: Path, device: str, precision: str) -> "Generator":
     """A model that can draw; UserError with what to do for a tokenizer alone."""
     import smalti  # not above: `smalti --help` must not wait for torch
 
-    generator = smalti.load(model, device, precision)
+    with starting():
+        generator = smalti.load(model, device, precision)
     if not isinstance(generator, smalti.Generator):
         remedy = f"train a prior on it: smalti train prior_300 tokenizer={model} --data ..."
         raise UserError("a model with a prior", f"the tokenizer {model}", remedy)
@@ -118,7 +131,8 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
     """A tokenizer, alone or out of a model with a prior."""
     import smalti
 
-    found = smalti.load(model, device, precision)
+    with starting():
+        found = smalti.load(model, device, precision)
     return found.tokenizer if isinstance(found, smalti.Generator) else found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from smalti.cli.options import starting
 from smalti.errors import UserError
 
 
@@ -70,9 +71,10 @@ def train(
 
     The same command with --resume goes on where it was stopped; so does smalti train --resume --out RUN.
     """
-    from smalti import config
-    from smalti.training.settings import TrainingSettings
-    from smalti.training.train import train as run
+    with starting():
+        from smalti import config
+        from smalti.training.settings import TrainingSettings
+        from smalti.training.train import train as run
 
     if recipe is not None and "=" in recipe and not Path(recipe).is_file():  # left out, before settings
         settings, recipe = (recipe, *settings), None
