@@ -24,12 +24,12 @@ MOST = 2**24  # codes: how often each is used is counted
 
 
 def _listed(given: Any) -> Any:
-    """The published levels for a number; anything else as it is."""
-    if not isinstance(given, int) or isinstance(given, bool):
+    """The published levels for a number, a list as it is; UserError for anything else."""
+    if isinstance(given, list | tuple):
         return given
-    if given not in PUBLISHED:
-        known = ", ".join(map(str, PUBLISHED))
-        raise UserError(f"quantizer.levels as a list, or one of {known}", str(given), "levels=[8,5,5,5]")
+    if not isinstance(given, int) or given not in PUBLISHED:
+        expected = f"quantizer.levels as a list, or one of {', '.join(map(str, PUBLISHED))}"
+        raise UserError(expected, str(given), "quantizer.levels='[8, 5, 5, 5]'")
     return PUBLISHED[given]
 
 

@@ -63,7 +63,7 @@ class NetworkSettings(Levels):
     attention: Literal["after_each", "all_after_each"] = "after_each"
     mid_attention: bool = True  # attention between the two blocks at the coarsest grid
     latent_channels: Positive = 256  # what the encoder gives and the decoder takes
-    code_dim: Positive = 256  # of an entry of the codebook; fsq has its own, one a level
+    code_dim: Positive = 256  # of an entry of the codebook; where the quantizer settles it, that
     dropout: Share = 0.0  # in residual blocks
     resample_with_conv: bool = True  # else means of 2 x 2 down, plain repetition up
     groups: Positive = 32  # of each group norm; every width is a multiple of it
