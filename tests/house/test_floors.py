@@ -15,7 +15,7 @@ FLOORS = [
     {"reading", "pictures"},
     {"quantizers", "conditions", "orders"},
     {"losses", "priors"},
-    {"tokenizer", "sampling", "data"},
+    {"tokenizer", "drawing", "data"},
     {"generator"},
     {"library"},
     {"evaluation", "formats"},
