@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from smalti.drawing.window import Cell, locate
 from torch import Tensor
 
 from smalti import images, library
 from smalti.demo import photographs
 from smalti.generator import Generator
-from smalti.sampling.window import Cell, locate
 
 DRAWN = ("brick", "palace", "stars")
 

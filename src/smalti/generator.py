@@ -1,13 +1,13 @@
 """What a user holds: a tokenizer, a condition and a prior that lay new pictures together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor, nn
@@ -18,17 +18,18 @@ from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.protocol import Condition, Prompt
 from smalti.config import Positive, settings
+from smalti.drawing.batches import split
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.guidance import Guided
+from smalti.drawing.loop import draw
+from smalti.drawing.request import OPTIONS, Request, real, sides, unknown
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
-from smalti.priors.protocol import Local, Prior, Scope
+from smalti.priors.layers import drawing
+from smalti.priors.protocol import Prior, Scope
 from smalti.reading.pixels import PixelReading
 from smalti.reading.writing import FileValues, file_values, to_pil
-from smalti.sampling.batches import split
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.draw import check, draw, together
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.request import OPTIONS, Request, real, sides, unknown
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.given import read_codes, read_pictures
 from smalti.tokenizer.use import in_use
@@ -77,6 +78,7 @@ class Generator(nn.Module):
             prefix_vocabulary=self.condition.vocabulary,
             prefix_length=self.condition.length(settings.grid),
             cells=tuple(divmod(cell, settings.grid[1]) for cell in self.order.tolist()),
+            order=settings.order,
         )
         self.prior = PRIORS[settings.prior.kind][1](settings.prior, scope)
 
@@ -97,7 +99,7 @@ class Generator(nn.Module):
         laid = read_codes(self.tokenizer, codes)
         prompt = self._prompt(condition, num=len(laid), grid=self.settings.grid)
         with in_use(self):
-            return self._score(laid, prompt)[1]
+            return self.prior(*self._sequence(laid, prompt))
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
         """Mean of -ln p(code | condition, codes before it), over pictures or over their codes.
@@ -116,8 +118,11 @@ class Generator(nn.Module):
                 codes = part.to(rows.device)
                 if codes.is_floating_point():
                     codes = self.tokenizer.encode(codes, is_checked=True)
-                sequence, scores = self._score(codes, prompt.take(rows))
-                total += F.cross_entropy(scores.float().mT, sequence, reduction="sum").item()
+                nats = self.prior.nats(*self._sequence(codes, prompt.take(rows)))
+                if nats is None:
+                    kind = self.settings.prior.kind
+                    raise UserError("a prior that knows a likelihood", kind, "ask another model")
+                total += nats.total.item()
         return total / tokens
 
     def sample(
@@ -166,7 +171,7 @@ class Generator(nn.Module):
         asked |= {"top_p": top_p, "guidance": guidance, "stride": stride, "output": output, "min_p": min_p}
         asked |= {"micro_batch": micro_batch, "parallel": parallel, "progress": progress}
         request = Request.of(asked)
-        grid = self._grid(self.crop_size if size is None else sides(size))
+        grid = self._grid(request, self.crop_size if size is None else sides(size))
         request.check_room(grid, self.tokenizer.factor)
         none = torch.zeros(grid, dtype=torch.bool)
         return self._answer(request, self.order.new_zeros(1, *grid), none, condition)
@@ -207,7 +212,7 @@ class Generator(nn.Module):
         if len(picture) != 1:
             remedy = "complete pictures one after the other"
             raise UserError("one picture (c H W)", f"{len(picture)} of them", remedy)
-        grid = self._grid((picture.shape[2], picture.shape[3]))
+        grid = self._grid(request, (picture.shape[2], picture.shape[3]))
         request.check_room(grid, self.tokenizer.factor)
         known = torch.zeros(grid, dtype=torch.bool)
         known[: round(share * grid[0])] = True
@@ -215,10 +220,9 @@ class Generator(nn.Module):
             start = self.tokenizer.encode(picture, is_checked=True)
         return self._answer(request, start, known, condition)
 
-    def _score(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
-        """Codes of training crops in the prior's order, and scores at each place."""
-        sequence = self.sequence(codes.to(self.order.device))
-        return sequence, self.prior(sequence, prompt.window(0, 0, *self.settings.grid))
+    def _sequence(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """Codes of training crops in the prior's order, and the prefix of their condition."""
+        return self.sequence(codes.to(self.order.device)), prompt.window(0, 0, *self.settings.grid)
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -229,27 +233,18 @@ class Generator(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """What the prior is kept in; tokenizers say it themselves."""
-        assert isinstance(self.prior, nn.Module), "a prior has weights"
         return next(self.prior.parameters()).dtype
 
-    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The cells of a size in pixels, if this model can draw it."""
-        (height, width), (rows, columns), factor = size, self.crop_size, self.tokenizer.factor
+    def _grid(self, request: Request, size: tuple[int, int]) -> tuple[int, int]:
+        """The cells of a size in pixels, if this model can draw it as asked."""
+        (height, width), factor = size, self.tokenizer.factor
         if height % factor or width % factor:
             near = [max(1, round(side / factor)) * factor for side in size]
             remedy = f"the next size is {near[0]} x {near[1]}"
             raise UserError(f"sides that are multiples of {factor} pixels", f"{height} x {width}", remedy)
-        if (height < rows or width < columns) and not isinstance(self.prior, Local):
-            expected = f"a size from {rows} x {columns} pixels up, this model's training crop"
-            raise UserError(
-                expected, f"{height} x {width}", "draw larger and cut the picture, or train on smaller crops"
-            )
-        if self.settings.order != "row" and (height, width) != (rows, columns):
-            expected = f"{rows} x {columns} pixels: the order {self.settings.order} has no moving window"
-            raise UserError(
-                expected, f"{height} x {width}", "leave the size out, or use a model with order=row"
-            )
-        return height // factor, width // factor
+        grid = height // factor, width // factor
+        self.prior.check(request, grid, factor)
+        return grid
 
     def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
         """The cells of a canvas that are described at once: a training crop, or a smaller canvas whole."""
@@ -279,7 +274,6 @@ class Generator(nn.Module):
     def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
         grid = (known.shape[0], known.shape[1])
-        check(request, self.prior, grid, self.settings.grid, self.tokenizer.factor)
         with request.needed(1, grid, self.tokenizer.factor):
             prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
             if request.guidance != 1:
@@ -304,27 +298,30 @@ class Generator(nn.Module):
     ) -> Iterator[Int64[Tensor, "r h w"] | Float[Tensor, "r c H W"]]:
         """All canvases, batch by batch: their codes if those are asked for, else pictures."""
         grid = (known.shape[0], known.shape[1])
-        window = self._window(grid)
-        moves = {"stride": request.stride, "shift": self.condition.shift}
-        size = request.micro_batch or max(1, BATCH // together(self.prior, grid, window, **moves))
+        template = Canvas(
+            codes=start,
+            known=known,
+            seeds=start.new_tensor([request.seed]),
+            window=self._window(grid),
+            order=self.order,
+            stride=request.stride,
+            shift=self.condition.shift,
+            choice=request.choice,
+            parallel=request.parallel,
+        )
+        size = request.micro_batch or max(1, BATCH // self.prior.rows(template))
         batches = _split(request, request.num, size, start.device)
         total = known.numel() * sum(map(len, batches))
         told = request.progress if callable(request.progress) else None
         with tqdm(total=total, disable=request.progress is not True, unit=" cells") as bar:
             for number, rows in enumerate(batches):
-                canvas = Canvas(
+                canvas = replace(
+                    template,
                     codes=start.expand(len(rows), -1, -1),
-                    known=known,
                     seeds=rows + request.seed,
-                    window=window,
-                    order=self.order,
-                    **moves,
-                    choice=request.choice,
-                    parallel=request.parallel,
                     progress=partial(told, total) if told else bar.update,
                 )
-                scorer = Scorer(
-                    self.prior,
+                guided = Guided(
                     prompt.take(rows),
                     null=null and null.take(rows),
                     scale=request.guidance,
@@ -332,8 +329,9 @@ class Generator(nn.Module):
                 )
                 with request.needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
-                    with in_use(self), torch.inference_mode():
-                        codes = draw(scorer, canvas)
+                    with in_use(self), torch.inference_mode(), drawing(self.prior):
+                        codes = draw(self.prior.decoder(guided, canvas), canvas)
+                    guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients
                     part = codes if request.output == "codes" else self._decode(request, codes)
                 yield part[: request.num - number * size]

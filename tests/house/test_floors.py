@@ -14,8 +14,9 @@ FLOORS = [
     {"config", "files", "images", "leftovers", "memory", "precision"},
     {"reading", "pictures"},
     {"quantizers", "conditions", "orders"},
+    {"drawing"},  # below the priors, each of which says how it is drawn from
     {"losses", "priors"},
-    {"tokenizer", "sampling", "data"},
+    {"tokenizer", "data"},
     {"generator"},
     {"library"},
     {"evaluation", "formats"},
