@@ -160,12 +160,15 @@ def sides(size: Any) -> tuple[int, int]:
     return found
 
 
-def unknown(name: str, known: Iterable[str], condition: str | None) -> UserError:
+def unknown(name: str, known: Iterable[str], condition: str | None, own: Sequence[str] = ()) -> UserError:
     """The error for an option that is none, with ours of that meaning.
 
     known: the options there are; condition: the one by which the model takes its condition, if it has one.
+    own: more options, of the model's prior alone.
     """
+    known = (*known, *own)
     takes = "no condition" if condition is None else f"{condition}= as its only condition"
+    takes += f", and {'=, '.join(own)}= of its prior" if own else ""
     ours = next((our for our, theirs in _ELSEWHERE.items() if name in theirs), None)
     ours = condition if ours == "condition" else ours
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
