@@ -1,7 +1,7 @@
 """What a user holds: a tokenizer, a condition and a prior that lay new pictures together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from smalti import images, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.protocol import Condition, Prompt
-from smalti.config import Positive, parse, settings
+from smalti.config import Positive, settings
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
-from smalti.drawing.request import OPTIONS, Request, real, sides, unknown
+from smalti.drawing.request import OPTIONS, Request, apart, real, sides, unknown
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
@@ -262,11 +262,6 @@ class Generator(nn.Module):
         height, width = self.settings.grid
         return min(height, grid[0]), min(width, grid[1])
 
-    @property
-    def _own(self) -> tuple[str, ...]:
-        """The names of the prior's own options of drawing."""
-        return tuple(field.name for field in fields(self.prior.options))
-
     def _num(self, num: Any, condition: Mapping[str, Any]) -> Any:
         """How many pictures: as many as are asked for, or as there are values of the condition."""
         if num is not None:
@@ -283,16 +278,14 @@ class Generator(nn.Module):
         name = self.condition.argument
         for other in condition:
             if other != name:
-                raise unknown(other, options, name, self._own if options else ())
+                raise unknown(other, options, name, own=self.prior.options if options else None)
         value = condition.get(name) if name else None
         return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
 
     def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
         grid = (known.shape[0], known.shape[1])
-        own = {name: condition[name] for name in self._own if name in condition}
-        condition = {name: value for name, value in condition.items() if name not in own}
-        how = parse(own, self.prior.options)
+        how, condition = apart(condition, self.prior.options)
         with request.needed(1, grid, self.tokenizer.factor):
             prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
             if request.guidance != 1:
