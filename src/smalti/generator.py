@@ -1,7 +1,7 @@
 """What a user holds: a tokenizer, a condition and a prior that lay new pictures together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
-from smalti.drawing.request import OPTIONS, Request, real, sides, unknown
+from smalti.drawing.request import OPTIONS, Request, apart, real, sides, unknown
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.layers import drawing
-from smalti.priors.protocol import Prior, Scope
+from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.reading.pixels import PixelReading
 from smalti.reading.writing import FileValues, file_values, to_pil
 from smalti.tokenizer import Tokenizer
@@ -102,28 +102,39 @@ class Generator(nn.Module):
             return self.prior(*self._sequence(laid, prompt))
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
-        """Mean of -ln p(code | condition, codes before it), over pictures or over their codes.
+        """Return the mean of -ln p(code | condition, codes before it), over pictures or over their codes.
 
+        Of a prior that knows no more it is an upper bound, see `nats`; UserError if it knows none.
         images_or_codes: pictures as `Tokenizer.pictures` takes them, or codes (b h w), whole numbers of more
         than a byte; both of the size of a training crop. A model that has learned nothing gives
         ln(codebook_size).
         """
+        found = self.nats(images_or_codes, **condition)
+        if found is None:
+            kind = self.settings.prior.kind
+            raise UserError("a prior that knows a likelihood", kind, "ask another model")
+        return found.total / found.tokens
+
+    def nats(self, images_or_codes: Any, **condition: Any) -> Nats | None:
+        """Return -ln p of all codes together, or what the prior knows of it; as `nats_per_token` is asked.
+
+        None: the prior knows nothing of it.
+        """
         read = read_codes if _are_codes(images_or_codes) else read_pictures
         pictures = read(self.tokenizer, images_or_codes)
         prompt = self._prompt(condition, num=len(pictures), grid=self.settings.grid)
-        total, tokens = 0.0, len(pictures) * len(self.order)
+        total, tokens, is_bound = 0.0, 0, False
         with in_use(self):
             for rows in split(len(pictures), BATCH, self.order.device, padded=False):
                 part = pictures[rows.to(pictures.device)]
                 codes = part.to(rows.device)
                 if codes.is_floating_point():
                     codes = self.tokenizer.encode(codes, is_checked=True)
-                nats = self.prior.nats(*self._sequence(codes, prompt.take(rows)))
-                if nats is None:
-                    kind = self.settings.prior.kind
-                    raise UserError("a prior that knows a likelihood", kind, "ask another model")
-                total += nats.total.item()
-        return total / tokens
+                found = self.prior.nats(*self._sequence(codes, prompt.take(rows)))
+                if found is None:
+                    return None
+                total, tokens, is_bound = total + found.total, tokens + found.tokens, found.is_bound
+        return Nats(total, tokens, is_bound)
 
     def sample(
         self,
@@ -267,34 +278,35 @@ class Generator(nn.Module):
         name = self.condition.argument
         for other in condition:
             if other != name:
-                raise unknown(other, options, name)
+                raise unknown(other, options, name, own=self.prior.options if options else None)
         value = condition.get(name) if name else None
         return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
 
     def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
         grid = (known.shape[0], known.shape[1])
+        how, condition = apart(condition, self.prior.options)
         with request.needed(1, grid, self.tokenizer.factor):
             prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
             if request.guidance != 1:
                 null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
-        parts = self._parts(request, start, known, prompt, null)
+        parts = self._parts(request, how, start, known, prompt, null)
         if request.output in ("codes", "tensor"):
             return torch.cat(list(parts))
         height, width = (cells * self.tokenizer.factor for cells in grid)
         facts = {"model": self.fingerprint, "height": height, "width": width}
-        facts["rows_kept"] = int(known[:, 0].sum())
+        facts |= {"rows_kept": int(known[:, 0].sum()), **asdict(how)}
         facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
         told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
-        if (how := self.tokenizer.settings.pixels) is not None and how.range is not None:
-            facts["range"] = [list(how.range)] * request.num  # of lists one is taken for each picture
+        if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
+            facts["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each picture
         if request.output == "values":
-            return _in_file_values(request, parts, {**facts, **told}, how or PixelReading())
-        pictures = _with_facts(request, parts, {**facts, **told}, how)
+            return _in_file_values(request, parts, {**facts, **told}, pixels or PixelReading())
+        pictures = _with_facts(request, parts, {**facts, **told}, pixels)
         return list(pictures) if request.output == "pil" else pictures
 
     def _parts(
-        self, request: Request, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
+        self, request: Request, how: Any, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
     ) -> Iterator[Int64[Tensor, "r h w"] | Float[Tensor, "r c H W"]]:
         """All canvases, batch by batch: their codes if those are asked for, else pictures."""
         grid = (known.shape[0], known.shape[1])
@@ -308,6 +320,7 @@ class Generator(nn.Module):
             shift=self.condition.shift,
             choice=request.choice,
             parallel=request.parallel,
+            how=how,
         )
         size = request.micro_batch or max(1, BATCH // self.prior.rows(template))
         batches = _split(request, request.num, size, start.device)
