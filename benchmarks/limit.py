@@ -114,7 +114,7 @@ def tokenizers(given: Options) -> list[dict[str, Any]]:
     x = pictures(1, 256, given.device)
     count = flops(model, x)
     for dtype in (torch.float32, torch.bfloat16):
-        model.keep_in(dtype)
+        model.to(dtype)
         side = 1024 if given.short else 4096
         square = torch.ones(side, side, dtype=dtype, device=given.device)
         memory: dict[str, int | None] = {}

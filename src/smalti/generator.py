@@ -21,6 +21,7 @@ from smalti.config import Positive, settings
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
+from smalti.pretrained import Pretrained
 from smalti.priors.protocol import Local, Prior, Scope
 from smalti.reading.pixels import PixelReading
 from smalti.reading.writing import FileValues, file_values, to_pil
@@ -47,7 +48,7 @@ class GeneratorSettings:
     grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
 
 
-class Generator(nn.Module):
+class Generator(Pretrained):
     """Draws pictures, completes them, and says how likely they are.
 
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
@@ -60,6 +61,7 @@ class Generator(nn.Module):
 
     prior: Prior
     order: Tensor
+    kind = "generator"  # as folders have called it from the first
 
     def __init__(
         self, settings: GeneratorSettings, tokenizer: Tokenizer, condition_tokenizer: Tokenizer | None = None
@@ -68,7 +70,6 @@ class Generator(nn.Module):
         super().__init__()
         check_tokenizers(settings.condition, tokenizer, condition_tokenizer)
         self.settings, self.tokenizer, self.condition_tokenizer = settings, tokenizer, condition_tokenizer
-        self.fingerprint = ""  # of the model folder it came from; see library.fingerprint
         member = CONDITIONS[settings.condition.kind][1]
         self.condition: Condition = member(settings.condition, condition_tokenizer or tokenizer)
         self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
@@ -219,6 +220,12 @@ class Generator(nn.Module):
         """Codes of training crops in the prior's order, and scores at each place."""
         sequence = self.sequence(codes.to(self.order.device))
         return sequence, self.prior(sequence, prompt.window(0, 0, *self.settings.grid))
+
+    @property
+    def classes(self) -> tuple[str | int, ...]:
+        """The classes that the condition takes, by name, or by number where they have no names; or none."""
+        told = self.settings.condition
+        return tuple(getattr(told, "names", ())) or tuple(range(getattr(told, "classes", 0)))
 
     @property
     def crop_size(self) -> tuple[int, int]:
