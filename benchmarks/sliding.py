@@ -19,11 +19,11 @@ from baselines import gpt_2021
 from memory import megabytes
 from torch import Tensor
 
+from smalti.drawing import window
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.choice import Choice, choose
+from smalti.drawing.guidance import Scorer
 from smalti.generator import Generator
-from smalti.sampling import window
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import Choice, choose
-from smalti.sampling.guidance import Scorer
 
 TOP_K = 100
 GRIDS = ((32, 32), (64, 64), (32, 96))

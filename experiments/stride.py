@@ -19,8 +19,8 @@ from torch import Tensor
 
 from smalti import images, library
 from smalti.demo import photographs
+from smalti.drawing.window import Cell, locate
 from smalti.generator import Generator
-from smalti.sampling.window import Cell, locate
 
 DRAWN = ("brick", "palace", "stars")
 

@@ -18,6 +18,11 @@ from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.protocol import Condition, Prompt
 from smalti.config import Positive, settings
+from smalti.drawing.batches import split
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.draw import check, draw, together
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.request import OPTIONS, Request, real, sides, unknown
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors import PRIORS, PriorSettings
@@ -25,11 +30,6 @@ from smalti.pretrained import Pretrained
 from smalti.priors.protocol import Local, Prior, Scope
 from smalti.reading.pixels import PixelReading
 from smalti.reading.writing import FileValues, file_values, to_pil
-from smalti.sampling.batches import split
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.draw import check, draw, together
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.request import OPTIONS, Request, real, sides, unknown
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.given import read_codes, read_pictures
 from smalti.tokenizer.use import in_use

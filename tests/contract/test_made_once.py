@@ -15,11 +15,11 @@ from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.data import coco as coco_reader
+from smalti.drawing.guidance import MEMORY, Scorer
 from smalti.errors import UserError
 from smalti.losses import hed, lpips
 from smalti.losses.hed import HED
 from smalti.losses.patchgan import PatchGAN, PatchGANSettings
-from smalti.sampling.guidance import MEMORY, Scorer
 
 
 @pytest.mark.parametrize("kind", ["gpt", "modern", "llamagen", "neighbourhood"])

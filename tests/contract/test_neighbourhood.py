@@ -13,15 +13,15 @@ from smalti import config
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.prompt import GridPrompt, SamePrompt
+from smalti.drawing import band, plain
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.choice import Choice, choose
+from smalti.drawing.draw import draw
+from smalti.drawing.guidance import Scorer
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
 from smalti.priors.protocol import Scope
-from smalti.sampling import band, plain
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import Choice, choose
-from smalti.sampling.draw import draw
-from smalti.sampling.guidance import Scorer
 
 CROP, CODES, TOKENS = (7, 8), 11, 5
 GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 17), (16, 9)]

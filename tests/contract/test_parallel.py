@@ -14,13 +14,13 @@ from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.conditions.prompt import SamePrompt
+from smalti.drawing import parallel, plain
+from smalti.drawing.choice import Choice
+from smalti.drawing.guidance import Scorer
 from smalti.errors import UserError
 from smalti.orders import ORDERS
 from smalti.priors import PRIORS
 from smalti.priors.protocol import Scope
-from smalti.sampling import parallel, plain
-from smalti.sampling.choice import Choice
-from smalti.sampling.guidance import Scorer
 
 MANY = (2, 3, 5, 8, 16, 50)
 CHOICES = (

@@ -9,10 +9,10 @@ import torch
 import smalti
 from smalti import images, library, precision
 from smalti.conditions.map import MapSettings
+from smalti.drawing.guidance import Scorer
 from smalti.errors import UserError
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
-from smalti.sampling.guidance import Scorer
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 CPU = torch.device("cpu")

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from smalti.drawing import borders, guidance, plain, wavefront, window
+from smalti.drawing.batches import split
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.choice import Choice, choose
+from smalti.drawing.draw import draw
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.wavefront import passes, together
+from smalti.drawing.window import locate
 from smalti.orders import order
 from smalti.priors import PRIORS
 from smalti.priors.cache import Cache
 from smalti.priors.protocol import Scope
-from smalti.sampling import borders, guidance, plain, wavefront, window
-from smalti.sampling.batches import split
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import Choice, choose
-from smalti.sampling.draw import draw
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.wavefront import passes, together
-from smalti.sampling.window import locate
 
 
 def as_on_an_accelerator(scorer, canvas):

@@ -12,13 +12,13 @@ from test_samplers import HashPrior, blank, real_prior, scorer_of
 from tiny import generator
 
 from smalti.conditions import CONDITIONS
+from smalti.drawing import standing, wavefront, window
+from smalti.drawing.choice import Choice
+from smalti.drawing.draw import draw
+from smalti.drawing.guidance import Scorer
 from smalti.errors import UserError
 from smalti.images import FACTS
 from smalti.priors import PRIORS
-from smalti.sampling import standing, wavefront, window
-from smalti.sampling.choice import Choice
-from smalti.sampling.draw import draw
-from smalti.sampling.guidance import Scorer
 
 CASES = [((4, 4), 2), ((5, 4), 2), ((4, 7), 2), ((7, 8), 1), ((6, 6), 2), ((6, 6), 3), ((7, 8), 3)]
 MORE = [(0, 1), (1, 0), (0, 9), (9, 0), (1, 2), (3, 4), (6, 7), (7, 5)]

@@ -12,14 +12,14 @@ from smalti.conditions.boxes import BoxesCondition, BoxesSettings
 from smalti.conditions.coordinates import CoordinatesSettings, Part
 from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsCondition, PointsSettings
+from smalti.drawing import plain, wavefront, window
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.choice import Choice
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.window import locate
 from smalti.formats.compvis.transformer import ours
 from smalti.generator import Generator
 from smalti.orders import inverse
-from smalti.sampling import plain, wavefront, window
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import Choice
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.window import locate
 
 CPU = torch.device("cpu")
 GREEDY = {"top_k": 1, "output": "codes"}

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from smalti.drawing import plain, wavefront, window
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.choice import Choice, keep
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.window import locate
 from smalti.formats.compvis.places import PERMUTERS
 from smalti.generator import Generator
 from smalti.orders import order
-from smalti.sampling import plain, wavefront, window
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import Choice, keep
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.window import locate
 
 GREEDY = Choice(top_k=1)
 MODELS = ["transformer_class", "transformer_unconditional"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from smalti.sampling.noise import gumbel
+from smalti.drawing.noise import gumbel
 
 STRIDE, MASK = 0x9E3779B97F4A7C15, 2**64 - 1
 PINNED = [

@@ -49,7 +49,7 @@ class Pace:
 
 def faster(generator: "Generator", size: tuple[int, int], stride: int) -> str:
     """The end of a sentence: the --stride by which a canvas of a size in pixels is quicker, if by any."""
-    from smalti.sampling.draw import longest_stride
+    from smalti.drawing.draw import longest_stride
 
     most = longest_stride(generator.prior, generator.settings.grid)
     if size == generator.crop_size or stride >= most:

@@ -49,7 +49,7 @@ class Neighbourhood(nn.Module):
     for d up to radius, to columns j - radius .. j + min(radius, d * lag - 1), as far as the canvas has them;
     positions are rotary, so that it sees distances alone. It is fed the codes to its left and above it, not
     the one drawn last, which on a large canvas lies at the other end. So a cell's keys and values never
-    change once its neighbours are known, and the cells of a front (`sampling.band`) do not wait for one
+    change once its neighbours are known, and the cells of a front (`drawing.band`) do not wait for one
     another. With lag = radius + 1 a cell sees all cells within the radius; with 2 a canvas takes the fewest
     passes, at the price of the few cells near the right end of the rows just above.
 

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.choice import choose
+from smalti.drawing.guidance import Scorer
 from smalti.priors.cache import Cache
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import choose
-from smalti.sampling.guidance import Scorer
 
 
 class Cell(NamedTuple):

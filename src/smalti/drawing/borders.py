@@ -8,11 +8,11 @@ next row sees besides is fed to the cache in one pass.
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.rows import draws, lay_row, window_steps
+from smalti.drawing.window import Cell
 from smalti.priors.cache import Cache
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.rows import draws, lay_row, window_steps
-from smalti.sampling.window import Cell
 
 
 class Borders:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.window import Cell
 from smalti.priors.cache import Cache
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.window import Cell
 
 STEPS = 4  # to feed ahead at once, at least: fewer do not repay the pass over their prefixes
 

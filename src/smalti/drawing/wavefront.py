@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from smalti.sampling.borders import Borders
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.diagonals import diagonals, longest
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.prefixes import ahead
-from smalti.sampling.window import Cell, lay, locate
+from smalti.drawing.borders import Borders
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.diagonals import diagonals, longest
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.prefixes import ahead
+from smalti.drawing.window import Cell, lay, locate
 
 
 def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from smalti.sampling import parallel
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import choose
-from smalti.sampling.guidance import Scorer
+from smalti.drawing import parallel
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.choice import choose
+from smalti.drawing.guidance import Scorer
 
 
 def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.guidance import Scorer
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.guidance import Scorer
 
 
 def fill(scorer: Scorer, canvas: Canvas, sequence: Int64[Tensor, "b n"], known: list[bool]) -> None:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.diagonals import diagonals, longest
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.rows import Draw, Steps, draws, lay_row, window_steps
 from smalti.priors.cache import Cache
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.diagonals import diagonals, longest
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.rows import Draw, Steps, draws, lay_row, window_steps
 
 HELD = 8  # windows of one canvas whose caches are held at once, at most: bounds their memory
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from smalti import memory
 from smalti.config import read_size, settings
+from smalti.drawing.choice import Choice
 from smalti.errors import UserError, shown
-from smalti.sampling.choice import Choice
 
 MOST = 1_000_000  # pictures of one request: what each needs is kept in memory
 OUTPUTS = ("pil", "tensor", "codes", "stream", "values")

@@ -4,13 +4,13 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.drawing import band, plain, standing, wavefront
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.request import Request
 from smalti.errors import UserError
 from smalti.priors.layers import drawing
 from smalti.priors.protocol import Local, Prior
-from smalti.sampling import band, plain, standing, wavefront
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.request import Request
 
 
 def draw(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b h w"]:

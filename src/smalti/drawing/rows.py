@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.choice import choose
+from smalti.drawing.guidance import Scorer
+from smalti.drawing.window import begin, each
 from smalti.priors.cache import Cache
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.choice import choose
-from smalti.sampling.guidance import Scorer
-from smalti.sampling.window import begin, each
 
 Steps = list[tuple[int, list[int]]]  # along an axis: where a window begins, cells that are drawn through it
 

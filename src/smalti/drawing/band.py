@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.diagonals import diagonals, longest
+from smalti.drawing.guidance import Scorer
 from smalti.priors.protocol import Local
-from smalti.sampling.canvas import Canvas
-from smalti.sampling.diagonals import diagonals, longest
-from smalti.sampling.guidance import Scorer
 
 
 class Front(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from smalti.sampling.choice import Choice, choose
+from smalti.drawing.choice import Choice, choose
 
 
 @dataclass(frozen=True, kw_only=True)
