@@ -13,7 +13,7 @@ from smalti import images
 from smalti.errors import UserError, shown
 
 SIDES = ("top", "bottom", "left", "right", "centre")
-FORMS = 'a path, a Pillow image, an array or a tensor (h w), bool: True, or white, is made anew'
+FORMS = "a path, a Pillow image, an array or a tensor (h w), bool: True, or white, is made anew"
 _KEEP = 'for example keep=0.5, keep="left" or keep="centre:0.5"'
 _DARK = 128  # of 8 bits: below it a mask's pixel is black
 
@@ -34,7 +34,7 @@ def side(keep: Any, grid: tuple[int, int]) -> Bool[Tensor, "h w"]:
     except (TypeError, ValueError, RuntimeError):
         share = -1.0
     if name not in SIDES or not 0 <= share <= 1:
-        raise UserError(f"a share in [0, 1], or one of {', '.join(SIDES)}, for keep", shown(keep), _KEEP)
+        raise UserError(f"a share in [0, 1] for keep, or one of {', '.join(SIDES)}", shown(keep), _KEEP)
     rows, columns = (round(share * cells) for cells in grid)
     known = torch.zeros(grid, dtype=torch.bool)
     top, left = (grid[0] - rows) // 2, (grid[1] - columns) // 2
@@ -60,7 +60,7 @@ def read(mask: Any) -> Bool[Tensor, "h w"]:
     if isinstance(mask, np.ndarray) and mask.dtype == np.uint8 and mask.ndim == 3 and mask.shape[2] in (3, 4):
         mask = Image.fromarray(mask)
     if isinstance(mask, Image.Image):
-        if mask.has_transparency_data and mask.convert("RGBA").getextrema()[3][0] < 255:
+        if mask.has_transparency_data and np.asarray(mask.convert("RGBA"))[..., 3].min() < 255:
             got = "one with transparency"
             raise UserError("a mask in black and white", got, "paint white what is to be made anew")
         return images.from_pil(mask).float().mean(0) >= _DARK
@@ -97,3 +97,17 @@ def cells(mask: Bool[Tensor, "y x"], grid: tuple[int, int], factor: int) -> Bool
         got = "{} x {}".format(*mask.shape)
         raise UserError(expected, got, "resize the mask to the image")
     return ~mask
+
+
+def recorded(known: Bool[Tensor, "h w"], num: int) -> dict[str, Any]:
+    """Give what num images record of the cells that they kept: whole rows from the top; else a mask besides.
+
+    The mask is what `read` takes: 1 where cells were drawn anew.
+    """
+    rows = int(known.all(1).cumprod(0).sum())
+    if not known[rows:].any():
+        return {"rows_kept": rows}
+    return {
+        "rows_kept": rows,
+        "mask": [(~known).int().tolist()] * num,
+    }  # of lists one is taken for each image

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
 from smalti.files import as_path
+
+Model = TypeVar("Model", bound="Pretrained")
 
 
 class Pretrained(nn.Module):
@@ -19,7 +21,9 @@ class Pretrained(nn.Module):
     provenance: Mapping[str, Any] = MappingProxyType({})  # as that folder tells its making
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | Any, device: Any = "cpu", dtype: Any = "fp32") -> Self:
+    def from_pretrained(
+        cls: type[Model], path: str | Path | Any, device: Any = "cpu", dtype: Any = "fp32"
+    ) -> Model:
         """Load a model of this class from its model folder or a run folder, as `smalti.load` does.
 
         Raises UserError as that does, and where the folder holds a model of the other class.

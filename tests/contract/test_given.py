@@ -75,7 +75,7 @@ def test_every_form_of_a_picture_has_its_codes(model, pixels, floats, tmp_path):
         assert tokenizer.encode(form).equal(expected), name
         assert tokenizer.reconstruct(form).equal(tokenizer.decode(expected)), name
         assert tokenizer.latents(tokenizer.pictures(form)).shape == (1, 4, 4, 6), name
-        drawn = model.complete(form, keep=1.0, label=0, output="codes")
+        drawn = model.complete(form, keep=1.0, label=0).codes
         assert drawn.equal(expected), name
 
 
@@ -201,7 +201,7 @@ def test_a_bright_crop_in_training_is_never_refused(model):
     ],
 )
 def test_sizes(model, size, sides):
-    codes = model.sample(size=size, label=0, output="codes")
+    codes = model.sample(size=size, label=0).codes
     assert codes.shape == (1, sides[0] // 2, sides[1] // 2)
 
 
@@ -248,8 +248,8 @@ def test_as_many_pictures_as_conditions():
 
 def test_numbers_of_numpy_are_written_as_numbers(model):
     ask = {"num": np.int64(2), "seed": np.int32(7), "temperature": np.float32(0.5), "top_k": torch.tensor(3)}
-    drawn = model.sample(**ask, label=0, guidance=torch.tensor(1.5), micro_batch=np.int16(1))
-    plain = model.sample(num=2, seed=7, temperature=0.5, top_k=3, label=0, guidance=1.5, micro_batch=1)
+    drawn = model.sample(**ask, label=0, guidance_scale=torch.tensor(1.5), micro_batch=np.int16(1))
+    plain = model.sample(num=2, seed=7, temperature=0.5, top_k=3, label=0, guidance_scale=1.5, micro_batch=1)
     assert [one.info for one in drawn] == [one.info for one in plain]
     facts = json.loads(drawn[1].info[images.FACTS])
     assert (facts["seed"], facts["temperature"], facts["top_k"]) == (8, 0.5, 3)
@@ -258,8 +258,8 @@ def test_numbers_of_numpy_are_written_as_numbers(model):
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
-        ("cfg_scale", "guidance="),
-        ("guidance_scale", "guidance="),
+        ("cfg_scale", "guidance_scale="),
+        ("guidance", "guidance_scale="),
         ("num_images", "num="),
         ("n", "num="),
         ("batch_size", "micro_batch="),
@@ -270,7 +270,9 @@ def test_numbers_of_numpy_are_written_as_numbers(model):
         ("temp", "temperature="),
         ("temprature", "temperature="),
         ("generator", "seed="),
-        ("output_type", "output="),
+        ("output_type", ".images"),
+        ("output", ".tensors"),
+        ("samples", "num="),
         ("verbose", "progress="),
     ],
 )
@@ -365,7 +367,7 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
         "top_k": (0, "5", 2.5),
         "top_p": (0, 2, "most"),
         "min_p": (-1, "0.1"),
-        "guidance": ("strong", None, math.inf),
+        "guidance_scale": ("strong", None, math.inf),
         "stride": (0, 1.5, None, "2"),
         "micro_batch": (0, "all", 1.5),
         "parallel": (0, None, "yes"),
@@ -542,10 +544,10 @@ def test_a_tokenizer_without_a_codebook_takes_them_too(pixels, floats):
 def test_keep_is_rounded_to_whole_rows(model, pixels, keep, rows):
     (picture,) = model.complete(pixels, keep=keep, label=0, seed=3)
     assert json.loads(picture.info[images.FACTS])["rows_kept"] == rows
-    (codes,) = model.complete(pixels, keep=keep, label=0, seed=3, output="codes")
+    (codes,) = model.complete(pixels, keep=keep, label=0, seed=3).codes
     (whole,) = model.tokenizer.encode(pixels)
     assert codes[:rows].equal(whole[:rows])
-    drawn = model.complete(np.zeros_like(pixels), keep=0.0, label=0, seed=3, output="codes")[0]
+    drawn = model.complete(np.zeros_like(pixels), keep=0.0, label=0, seed=3).codes[0]
     assert rows or codes.equal(drawn), "a row was kept"
 
 

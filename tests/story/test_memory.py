@@ -285,9 +285,9 @@ def test_weights_are_counted_without_building(home, photos, smalti_command, monk
 def test_pictures_in_memory_have_a_bound_and_those_handed_over_none(monkeypatch):
     model = generator()
     monkeypatch.setattr(memory, "of_machine", lambda: 2**20)
-    with pytest.raises(smalti.UserError, match=r"num=9999 of 8 x 8 pixels: 1\.8 MiB; .*output=\"stream\""):
+    with pytest.raises(smalti.UserError, match=r"num=9999 of 8 x 8 pixels: 1\.8 MiB; .*iter_samples"):
         model.sample(9999, label="moon")
-    assert next(model.sample(9999, label="moon", output="stream", micro_batch=1)).size == (8, 8)
+    assert next(model.iter_samples(9999, label="moon", micro_batch=1)).size == (8, 8)
 
 
 def test_processes_share_a_batch(monkeypatch):

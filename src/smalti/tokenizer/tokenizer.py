@@ -1,7 +1,7 @@
 """The tokenizer: pictures to codes and back."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -41,9 +41,9 @@ class Tokenizer(Pretrained):
     The networks are those of arXiv:2012.09841, or others of the same plan. A call, `latents`, `quantize` and
     `decode_latents` are the steps of training and keep gradients; `encode`, `decode` and `reconstruct` are
     for use: no gradients, neither dropout nor draws even in training mode, and pictures in any common form,
-    checked. `.to(torch.bfloat16)` and `.half()` leave the codebook in fp32. Without a codebook (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise
-    UserError. Of segmentations (content) what goes in is a channel a class, 0 or 1, and what comes out are
-    the classes' logits.
+    checked. `.to(torch.bfloat16)` and `.half()` leave the codebook in fp32. Without a codebook
+    (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise UserError. Of segmentations
+    (content) what goes in is a channel a class, 0 or 1, and what comes out are the classes' logits.
 
     The networks can be compiled: `tokenizer.encoder.compile()`, `tokenizer.decoder.compile()`. On a CPU that
     was slower than they are (docs/log.md), so nothing here does it.
@@ -171,7 +171,7 @@ class Tokenizer(Pretrained):
         quantized = self.quantize(self.latents(images if is_checked else self.pictures(images)))
         return Reconstruction(self.decode_latents(quantized.latents), quantized.codes, quantized.loss)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
         """As torch applies .to, .half and the like; of half precision the quantizer keeps away.
 
         There some codes would be others: those whose two nearest entries are about equally near.
@@ -182,8 +182,8 @@ class Tokenizer(Pretrained):
             is_half = moved.dtype != tensor.dtype and moved.dtype in (torch.bfloat16, torch.float16)
             return tensor.to(moved.device) if is_half else moved
 
-        for child in self.children():
-            child._apply(kept if child is self.quantizer else fn)
+        for name, child in self.named_children():
+            child._apply(kept if name == "quantizer" else fn)  # type: ignore[no-untyped-call]
         return self
 
     def _by_tiles(
