@@ -2,16 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from smalti import masks, precision
@@ -21,14 +21,15 @@ from smalti.conditions.protocol import Condition, Prompt
 from smalti.config import Positive, settings
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.draw import check, draw, together
-from smalti.drawing.guidance import Scorer
-from smalti.drawing.request import OPTIONS, Request, sides, unknown
+from smalti.drawing.guidance import Guided
+from smalti.drawing.loop import draw
+from smalti.drawing.request import OPTIONS, Request, needed, sides, unknown
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.pretrained import Pretrained
 from smalti.priors import PRIORS, PriorSettings
-from smalti.priors.protocol import Local, Prior, Scope
+from smalti.priors.layers import drawing
+from smalti.priors.protocol import Prior, Scope
 from smalti.samples import Samples
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.given import read_codes, read_pictures
@@ -77,6 +78,7 @@ class Generator(Pretrained):
             prefix_vocabulary=self.condition.vocabulary,
             prefix_length=self.condition.length(settings.grid),
             cells=tuple(divmod(cell, settings.grid[1]) for cell in self.order.tolist()),
+            order=settings.order,
         )
         self.prior = PRIORS[settings.prior.kind][1](settings.prior, scope)
 
@@ -97,7 +99,7 @@ class Generator(Pretrained):
         laid = read_codes(self.tokenizer, codes)
         prompt = self._prompt(condition, num=len(laid), grid=self.settings.grid)
         with in_use(self):
-            return self._score(laid, prompt)[1]
+            return self.prior(*self._sequence(laid, prompt))
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
         """Mean of -ln p(code | condition, codes before it), over pictures or over their codes.
@@ -116,8 +118,11 @@ class Generator(Pretrained):
                 codes = part.to(rows.device)
                 if codes.is_floating_point():
                     codes = self.tokenizer.encode(codes, is_checked=True)
-                sequence, scores = self._score(codes, prompt.take(rows))
-                total += F.cross_entropy(scores.float().mT, sequence, reduction="sum").item()
+                nats = self.prior.nats(*self._sequence(codes, prompt.take(rows)))
+                if nats is None:
+                    kind = self.settings.prior.kind
+                    raise UserError("a prior that knows a likelihood", kind, "ask another model")
+                total += nats.total.item()
         return total / tokens
 
     def sample(
@@ -178,7 +183,7 @@ class Generator(Pretrained):
         "centre", with a share as in "left:0.25"; see `masks.side`. None: the upper half.
         options: those of `sample`, but for size; and the condition.
         """
-        return Samples.joined(self._batches(self._given(image, mask, keep), options, streamed=False))
+        return Samples.joined(self._batches((image, mask, keep), options, streamed=False))
 
     def iter_samples(self, num: int | Any = None, **options: Any) -> Iterator[Image.Image]:
         """Draw as `sample` does, and give each image as soon as its batch is drawn, for work of hours.
@@ -196,44 +201,35 @@ class Generator(Pretrained):
         A batch has micro_batch images, or as many as memory is planned for. Between two of them nothing of
         the model is changed. options: those of `sample`, and the condition.
         """
-        is_new = image is None and mask is None and keep is None
-        given = None if is_new else self._given(image, mask, keep)
+        given = None if image is None and mask is None and keep is None else (image, mask, keep)
         return self._batches(given, {"num": num, **options}, streamed=True)
 
-    def _given(self, image: Any, mask: Any, keep: Any) -> tuple[Tensor, Tensor]:
-        """An image to complete (1 c H W), and which of its cells (h w) are known."""
-        picture = self.tokenizer.pictures(image)
-        if len(picture) != 1:
-            remedy = "complete images one after the other"
-            raise UserError("one image (c H W)", f"{len(picture)} of them", remedy)
-        grid = self._grid((picture.shape[2], picture.shape[3]))
-        if mask is None:
-            return picture, masks.side(0.5 if keep is None else keep, grid)
-        if keep is not None:
-            raise UserError("one of mask= and keep=", "both", "leave one of them out")
-        return picture, masks.cells(masks.read(mask), grid, self.tokenizer.factor)
-
     def _batches(
-        self, given: tuple[Tensor, Tensor] | None, options: Mapping[str, Any], *, streamed: bool
+        self, given: tuple[Any, Any, Any] | None, options: Mapping[str, Any], *, streamed: bool
     ) -> Iterator[Samples]:
-        """Check all that is asked for, and draw it batch by batch; given: see `_given`, None: a new image."""
+        """Check all that is asked for, and give what draws it batch by batch.
+
+        given: image, mask and keep as in `complete`; None: new images.
+        """
         condition = {name: value for name, value in options.items() if name not in OPTIONS}
         asked = _DEFAULTS | {name: value for name, value in options.items() if name in OPTIONS}
         request = Request.of({**asked, "num": self._num(asked["num"], condition)})
-        factor = self.tokenizer.factor
-        if given is None:
-            grid = self._grid(self.crop_size if asked["size"] is None else sides(asked["size"]))
-            known = torch.zeros(grid, dtype=torch.bool)
-        elif asked["size"] is not None:
+        factor, size = self.tokenizer.factor, asked["size"]
+        if given and size is not None:
             raise unknown("size", OPTIONS, self.condition.argument)
-        else:
-            known = given[1]
-            grid = (known.shape[0], known.shape[1])
+        picture = self.tokenizer.pictures(given[0]) if given else None
+        if picture is not None and len(picture) != 1:
+            remedy = "complete images one after the other"
+            raise UserError("one image (c H W)", f"{len(picture)} of them", remedy)
+        shape = (self.crop_size if size is None else sides(size)) if picture is None else picture.shape[2:]
+        grid = self._grid(request, (shape[0], shape[1]))
         request.check_room(grid, factor, streamed=streamed)
-        check(request, self.prior, grid, self.settings.grid, factor)
-        with request.needed(1, grid, factor):
-            new = self.order.new_zeros(1, *grid)
-            start = new if given is None else self.tokenizer.encode(given[0], is_checked=True)
+        none = torch.zeros(grid, dtype=torch.bool)
+        known = masks.known(given[1], given[2], grid, factor) if given else none
+        with needed(1, grid, factor):
+            start = self.order.new_zeros(1, *grid)
+            if picture is not None:
+                start = self.tokenizer.encode(picture, is_checked=True)
             prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
             if request.guidance_scale != 1:
                 null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
@@ -257,10 +253,9 @@ class Generator(Pretrained):
             batch = request.micro_batch or len(codes)
             yield Samples(self.tokenizer, codes, made, batch=batch, padded=padded)
 
-    def _score(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
-        """Codes of training crops in the prior's order, and scores at each place."""
-        sequence = self.sequence(codes.to(self.order.device))
-        return sequence, self.prior(sequence, prompt.window(0, 0, *self.settings.grid))
+    def _sequence(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """Codes of training crops in the prior's order, and the prefix of their condition."""
+        return self.sequence(codes.to(self.order.device)), prompt.window(0, 0, *self.settings.grid)
 
     @property
     def classes(self) -> tuple[str | int, ...]:
@@ -277,27 +272,18 @@ class Generator(Pretrained):
     @property
     def dtype(self) -> torch.dtype:
         """What the prior is kept in; tokenizers say it themselves."""
-        assert isinstance(self.prior, nn.Module), "a prior has weights"
         return next(self.prior.parameters()).dtype
 
-    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The cells of a size in pixels, if this model can draw it."""
-        (height, width), (rows, columns), factor = size, self.crop_size, self.tokenizer.factor
+    def _grid(self, request: Request, size: tuple[int, int]) -> tuple[int, int]:
+        """The cells of a size in pixels, if this model can draw it as asked."""
+        (height, width), factor = size, self.tokenizer.factor
         if height % factor or width % factor:
             near = [max(1, round(side / factor)) * factor for side in size]
             remedy = f"the next size is {near[0]} x {near[1]}"
             raise UserError(f"sides that are multiples of {factor} pixels", f"{height} x {width}", remedy)
-        if (height < rows or width < columns) and not isinstance(self.prior, Local):
-            expected = f"a size from {rows} x {columns} pixels up, this model's training crop"
-            raise UserError(
-                expected, f"{height} x {width}", "draw larger and cut the picture, or train on smaller crops"
-            )
-        if self.settings.order != "row" and (height, width) != (rows, columns):
-            expected = f"{rows} x {columns} pixels: the order {self.settings.order} has no moving window"
-            raise UserError(
-                expected, f"{height} x {width}", "leave the size out, or use a model with order=row"
-            )
-        return height // factor, width // factor
+        grid = height // factor, width // factor
+        self.prior.check(request, grid, factor)
+        return grid
 
     def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
         """The cells of a canvas that are described at once: a training crop, or a smaller canvas whole."""
@@ -329,36 +315,40 @@ class Generator(Pretrained):
     ) -> Iterator[Int64[Tensor, "r h w"]]:
         """Give the codes of all canvases, batch by batch."""
         grid = (known.shape[0], known.shape[1])
-        window = self._window(grid)
-        moves = {"stride": request.stride, "shift": self.condition.shift}
-        size = request.micro_batch or max(1, BATCH // together(self.prior, grid, window, **moves))
+        template = Canvas(
+            codes=start,
+            known=known,
+            seeds=start.new_tensor([request.seed]),
+            window=self._window(grid),
+            order=self.order,
+            stride=request.stride,
+            shift=self.condition.shift,
+            choice=request.choice,
+            parallel=request.parallel,
+        )
+        size = request.micro_batch or max(1, BATCH // self.prior.rows(template))
         batches = split(request.num, size, start.device, padded=request.micro_batch is not None)
         total = known.numel() * sum(map(len, batches))
         told = request.progress if callable(request.progress) else None
         with tqdm(total=total, disable=request.progress is not True, unit=" cells") as bar:
             for number, rows in enumerate(batches):
-                canvas = Canvas(
+                canvas = replace(
+                    template,
                     codes=start.expand(len(rows), -1, -1),
-                    known=known,
                     seeds=rows + request.seed,
-                    window=window,
-                    order=self.order,
-                    **moves,
-                    choice=request.choice,
-                    parallel=request.parallel,
                     progress=partial(told, total) if told else bar.update,
                 )
-                scorer = Scorer(
-                    self.prior,
+                guided = Guided(
                     prompt.take(rows),
                     null=null and null.take(rows),
                     scale=request.guidance_scale,
                     limit=self.tokenizer.codebook_size,
                 )
-                with request.needed(len(rows), grid, self.tokenizer.factor):
+                with needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
-                    with in_use(self), torch.inference_mode():
-                        codes = draw(scorer, canvas)
+                    with in_use(self), torch.inference_mode(), drawing(self.prior):
+                        codes = draw(self.prior.decoder(guided, canvas), canvas)
+                    guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients
                 yield codes[: request.num - number * size]
 

@@ -18,6 +18,18 @@ _KEEP = 'for example keep=0.5, keep="left" or keep="centre:0.5"'
 _DARK = 128  # of 8 bits: below it a mask's pixel is black
 
 
+def known(mask: Any, keep: Any, grid: tuple[int, int], factor: int) -> Bool[Tensor, "h w"]:
+    """Give the cells of an image that keep their codes, by `read` of a mask or else by `side`.
+
+    keep: None is the upper half. UserError for both, and as those say.
+    """
+    if mask is None:
+        return side(0.5 if keep is None else keep, grid)
+    if keep is not None:
+        raise UserError("one of mask= and keep=", "both", "leave one of them out")
+    return cells(read(mask), grid, factor)
+
+
 def side(keep: Any, grid: tuple[int, int]) -> Bool[Tensor, "h w"]:
     """Give the cells of a grid (h, w) that are kept: True.
 

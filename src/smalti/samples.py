@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from smalti import images, memory
+from smalti import images
+from smalti.drawing.request import needed
 from smalti.files import as_path
 from smalti.pictures import grid
 from smalti.reading import writing
@@ -128,13 +129,12 @@ class Samples:
         """Decode the codes in the batches in which they were drawn, or fewer at a time."""
         height, width = (side * self._tokenizer.factor for side in self.codes.shape[1:])
         most = max(1, PIXELS // (height * width))
-        what = f"decoding {min(most, self._batch)} of {height} x {width} pixels together"
         for first in range(0, len(self), self._batch):
             end = min(first + self._batch, len(self))
             size = min(self._batch if self._padded else end - first, most)
             for begin in range(first, end, size):
                 rows = torch.arange(begin, begin + size if self._padded else min(begin + size, end))
                 rows = rows.clamp(max=end - 1).to(self.codes.device)
-                with memory.needed(what, "a smaller micro_batch or size, or dtype='bf16'"):
+                with needed(len(rows), (height, width), 1):
                     part = self._tokenizer.decode(self.codes[rows])
                 yield part[: end - begin]

@@ -338,7 +338,7 @@ def test_mistakes_in_completion(model, picture, tmp_path):
         model.complete(picture, keep=1.5, label=0)
     with pytest.raises(UserError, match="multiples of 2 pixels, got 11 x 16"):
         model.complete(picture[:, :11], label=0)
-    with pytest.raises(UserError, match=r"one picture \(c H W\)"):
+    with pytest.raises(UserError, match=r"one image \(c H W\)"):
         model.complete(torch.stack([picture, picture]), label=0)
     with pytest.raises(UserError, match=r"nothing\.png"):
         model.complete(tmp_path / "nothing.png", label=0)

@@ -289,7 +289,7 @@ def test_names_from_elsewhere_name_ours(model, pixels, name, ours):
 def test_options_of_the_other_method(model, pixels):
     with pytest.raises(UserError, match="complete takes it"):
         model.sample(label=0, keep=0.5)
-    with pytest.raises(UserError, match="the size is that of the picture"):
+    with pytest.raises(UserError, match="the size is that of the image"):
         model.complete(pixels, label=0, size=(8, 8))
 
 
@@ -400,7 +400,7 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
         [0, -8, 9, 2.5, "8x", "8x8x8", "big", (8,), (8, 8, 8), (8, None), (0, 8), [], {}, 6]
     ):
         calls[f"size {number}"] = lambda size=size: sample(label=0, size=size)
-    for number, keep in enumerate([None, "half", 2, -0.5, math.nan, [0.5]]):
+    for number, keep in enumerate(["half", "top:2", "left:", "middle", "centre:x", 2, -0.5, math.nan, [0.5]]):
         calls[f"keep {number}"] = lambda keep=keep: complete(pixels, keep=keep, label=0)
     for number, path in enumerate(
         [None, 5, "", "nowhere", [], b"run", folder / "photos", folder / "text.png", model]

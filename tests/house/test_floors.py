@@ -14,8 +14,9 @@ FLOORS = [
     {"config", "files", "images", "leftovers", "memory", "precision"},
     {"reading", "pictures", "masks", "pretrained"},
     {"quantizers", "conditions", "orders"},
+    {"drawing"},  # below the priors, each of which says how it is drawn from
     {"losses", "priors"},
-    {"tokenizer", "drawing", "data"},
+    {"tokenizer", "data"},
     {"samples"},
     {"generator"},
     {"about"},

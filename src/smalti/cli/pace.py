@@ -49,9 +49,7 @@ class Pace:
 
 def faster(generator: "Generator", size: tuple[int, int], stride: int) -> str:
     """The end of a sentence: the --stride by which a canvas of a size in pixels is quicker, if by any."""
-    from smalti.drawing.draw import longest_stride
-
-    most = longest_stride(generator.prior, generator.settings.grid)
+    most = generator.prior.longest_stride
     if size == generator.crop_size or stride >= most:
         return ""
     return f"; with --stride {most} the window moves in larger steps, which is faster"

@@ -1,96 +1,54 @@
-"""Canvases of any size under a prior whose cells see only cells near them: each cell is computed once.
+"""Keys and values of cells that see only cells near them: of a band, whatever the canvas."""
 
-Cell (i, j) sees, d rows above for d up to its radius r, less than d * lag columns to its right. So with
-t(i, j) = lag i + j all that it sees has a smaller t, and cells of equal t, a front, go through the prior
-together. A canvas takes min(lag, w) (h - 1) + w passes over h w cells in all; keys and values of a band are
-held: of the rows that fronts are in and the r rows above, the columns from r behind the front to r * lag
-ahead of it.
-"""
+from dataclasses import dataclass
 
-from collections.abc import Iterator
-from itertools import pairwise
-from typing import NamedTuple
-
-import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from smalti.drawing.canvas import Canvas
-from smalti.drawing.diagonals import diagonals, longest
-from smalti.drawing.guidance import Scorer
-from smalti.priors.protocol import Local
+NOWHERE = -(2**40)  # the row of a place that holds no cell: no cell is near it
 
 
-class Front(NamedTuple):
-    """Cells of one pass, as numbers row by row; those that are to be drawn come first."""
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """The last columns of the last rows of b canvases as every layer sees them.
 
-    cells: list[int]
-    unknown: int  # how many are to be drawn
-
-
-def draw(scorer: Scorer, canvas: Canvas, prior: Local) -> Int64[Tensor, "b h w"]:
-    """Lay the unknown cells of canvases of any size; prior: the scorer's."""
-    codes = canvas.codes.clone(memory_format=torch.contiguous_format)
-    (height, width), batch = canvas.grid, len(canvas.codes)
-    plan = list(fronts(canvas, prior.lag))
-    fed = sum(len(front.cells) for front in plan)
-    canvas.progress((height * width - fed) * batch)
-    if not plan:
-        return codes
-    rows, columns = held(canvas.grid, prior)
-    band = scorer.new_band(_condition(scorer, canvas), rows=rows, columns=columns)
-    numbers = torch.tensor([cell for front in plan for cell in front.cells], device=codes.device)
-    ends = [0]
-    for front in plan:
-        ends.append(ends[-1] + len(front.cells))
-    for front, (begin, end) in zip(plan, pairwise(ends), strict=True):
-        cells = numbers[begin:end]
-        places = torch.stack((cells // width, cells % width), 1)
-        scores = scorer.feed(codes, places, band)[:, : front.unknown]
-        if front.unknown:
-            drawn = cells[: front.unknown]
-            codes.view(batch, -1)[:, drawn] = canvas.draw(scores, drawn)
-        canvas.progress(len(front.cells) * batch)
-    return codes
-
-
-def fronts(canvas: Canvas, lag: int) -> Iterator[Front]:
-    """Passes over the cells up to the last row with an unknown one, known cells among them.
-
-    What lies below is not fed: nothing that is drawn sees it.
+    Row i takes the place of row i - rows, and of a row column j that of column j - columns. Axes: b batch,
+    k heads, p = rows * columns places, e a head's width.
     """
-    width = canvas.grid[1]
-    drawn = (~canvas.known).any(1).nonzero().flatten().tolist()  # rows with something to draw
-    if not drawn:
-        return
-    known = canvas.known.flatten().tolist()
-    for line in diagonals(drawn[-1] + 1, width, min(lag, width)):
-        cells = [row * width + column for row, column in line]
-        unknown = [cell for cell in cells if not known[cell]]
-        yield Front(unknown + [cell for cell in cells if known[cell]], len(unknown))
 
+    keys: tuple[Float[Tensor, "b k p e"], ...]  # one a layer
+    values: tuple[Float[Tensor, "b k p e"], ...]
+    tokens: Int64[Tensor, "b y x"]  # the condition: a token a cell of the canvas, or one for all
+    cells: Int64[Tensor, "p 2"]  # row and column of the cell that each place holds
+    rows: int
+    columns: int
 
-def together(grid: tuple[int, int], window: tuple[int, int], prior: Local) -> int:
-    """The memory of one canvas, in caches of a window: cells whose keys and values are held."""
-    rows, columns = held(grid, prior)
-    return -(-rows * columns // (window[0] * window[1]))
+    @classmethod
+    def empty(
+        cls, tokens: Tensor, *, rows: int, columns: int, layers: int, heads: int, like: Tensor
+    ) -> "Band":
+        """Unfilled, for as many canvases as there are conditions; like: an embedding of codes, v e."""
+        shape = (len(tokens), heads, rows * columns, like.shape[1] // heads)
+        # zeros: what was never written is hidden by a mask, but a NaN would come through
+        return cls(
+            keys=tuple(like.new_zeros(shape) for _ in range(layers)),
+            values=tuple(like.new_zeros(shape) for _ in range(layers)),
+            tokens=tokens,
+            cells=tokens.new_full((rows * columns, 2), NOWHERE),
+            rows=rows,
+            columns=columns,
+        )
 
+    def place(self, cells: Int64[Tensor, "c 2"]) -> Int64[Tensor, " c"]:
+        """Give cells their places, in which others lay that nobody sees any more."""
+        places = cells[:, 0] % self.rows * self.columns + cells[:, 1] % self.columns
+        self.cells.index_copy_(0, places, cells)
+        return places
 
-def held(grid: tuple[int, int], prior: Local) -> tuple[int, int]:
-    """Rows and columns whose keys and values are held: those of fronts, and what these see."""
-    (height, width), radius, lag = grid, prior.radius, min(prior.lag, grid[1])
-    return min(height, radius + longest(height, width, lag)), min(width, radius * lag + radius + 1)
-
-
-def _condition(scorer: Scorer, canvas: Canvas) -> Int64[Tensor, "b2 y x"]:
-    """The condition of the whole canvas: one token, or those of its cells, window by window."""
-    (height, width), (rows, columns) = canvas.grid, canvas.window
-    first = scorer.prefix([(0, 0)], canvas.window)
-    if first.shape[1] == 1:
-        return first[:, :, None]
-    tokens = first.new_empty(len(first), height, width)
-    for top in {min(top, height - rows) for top in range(0, height, rows)}:
-        for left in {min(left, width - columns) for left in range(0, width, columns)}:
-            part = scorer.prefix([(top, left)], canvas.window)
-            tokens[:, top : top + rows, left : left + columns] = part.view(-1, rows, columns)
-    return tokens
+    def write(
+        self, layer: int, places: Int64[Tensor, " c"], keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Put keys and values (b k c e) into places; give those of the whole band."""
+        for band, new in ((self.keys[layer], keys), (self.values[layer], values)):
+            band.index_copy_(2, places, new.to(band.dtype))
+        return self.keys[layer], self.values[layer]

@@ -1,4 +1,4 @@
-"""What a sampler is asked to lay: b canvases of one size, and the progress of the work on them."""
+"""What is to be generated: b canvases of one size, and the progress of the work on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from smalti.drawing.choice import Choice, choose
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """b canvases of h x w cells, partly or not at all laid."""
+    """b canvases of h x w cells, partly or not at all generated."""
 
     codes: Int64[Tensor, "b h w"]  # where known; what stands elsewhere is never read
     known: Bool[Tensor, "h w"]  # cells that keep their code; on the CPU
@@ -19,7 +19,7 @@ class Canvas:
     window: tuple[int, int]  # rows and columns that the prior looks through, at most h and w
     order: Int64[Tensor, " n"]  # row-major cell of place 0 .. n - 1 of the window
     choice: Choice
-    parallel: int = 1  # places drawn in a pass through a canvas of one window; 1: one by one
+    parallel: int = 1  # places drawn in a pass through a window, by guesses; 1: one by one
     shift: int = 0  # 1: windows begin (side - 1) // 2 cells before the cell that is drawn, 0: side // 2
     stride: int = 1  # cells by which windows move, at most half a window
     # told how many cells more are done, of all canvases
@@ -30,8 +30,7 @@ class Canvas:
         """(h, w)."""
         return self.codes.shape[1], self.codes.shape[2]
 
-    def draw(self, scores: Float[Tensor, "b p v"], cells: Int64[Tensor, " p"]) -> Int64[Tensor, "b p"]:
-        """A code for each of these cells (row-major numbers) of every canvas, by their scores."""
-        batch, count = scores.shape[:2]
-        seeds = self.seeds[:, None].expand(-1, count).flatten()
-        return choose(scores.flatten(0, 1), seeds, cells.repeat(batch), self.choice).view(batch, count)
+    def draw(self, logits: Float[Tensor, "b p v"], positions: Int64[Tensor, "b p"]) -> Int64[Tensor, "b p"]:
+        """Draw a code for each position (a cell's row-major number) of every canvas; return them."""
+        seeds = self.seeds[:, None].expand(positions.shape).flatten()
+        return choose(logits.flatten(0, 1), seeds, positions.flatten(), self.choice).view(positions.shape)

@@ -100,12 +100,6 @@ class Request:
         remedy = "give a smaller size" if one > has else "a smaller micro_batch, or iter_samples"
         memory.check(needs, has, "pictures", f"num={self.num} of {size} pixels{micro}", remedy)
 
-    def needed(self, rows: int, grid: tuple[int, int], factor: int) -> AbstractContextManager[None]:
-        """Within, a lack of memory is one line, for `rows` pictures drawn together; see `check_room`."""
-        what = "drawing {} of {} x {} pixels together".format(rows, *(side * factor for side in grid))
-        fewer = f"--micro-batch {rows // 2} (micro_batch={rows // 2})" if rows > 1 else "a smaller size"
-        return memory.needed(what, f"{fewer}, or --precision bf16 (dtype='bf16')")
-
     def metadata(self, index: int, more: Mapping[str, Any]) -> dict[str, Any]:
         """Give what it takes to draw picture `index` again, in plain values.
 
@@ -116,6 +110,13 @@ class Request:
         chosen = {name: _of(value, index) for name, value in more.items()}
         how = {"micro_batch": self.micro_batch, "parallel": self.parallel}
         return dict(json.loads(json.dumps({**made, **how, **chosen}, default=str)))
+
+
+def needed(rows: int, grid: tuple[int, int], factor: int) -> AbstractContextManager[None]:
+    """Within, a lack of memory is one line, for `rows` pictures drawn together; see Request.check_room."""
+    what = "drawing {} of {} x {} pixels together".format(rows, *(side * factor for side in grid))
+    fewer = f"--micro-batch {rows // 2} (micro_batch={rows // 2})" if rows > 1 else "a smaller size"
+    return memory.needed(what, f"{fewer}, or --precision bf16 (dtype='bf16')")
 
 
 def whole(name: str, value: Any) -> Any:

@@ -1,13 +1,23 @@
-"""What members share whose tokens stand in one sequence, the prefix first: how that is scored."""
+"""What members share whose tokens stand in one sequence, the prefix first: how it is scored and generated."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import NamedTuple
 
-from jaxtyping import Float, Int64
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from smalti.priors.attention import last
-from smalti.priors.cache import Cache
+from smalti.drawing.cache import Cache
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.guidance import Guided
+from smalti.drawing.loop import Decoder
+from smalti.drawing.plan import together
+from smalti.drawing.request import Request
+from smalti.drawing.speculative import Speculative
+from smalti.drawing.windows import Windows
+from smalti.errors import UserError
+from smalti.priors.protocol import Forced
 
 
 class Fed(NamedTuple):
@@ -17,62 +27,107 @@ class Fed(NamedTuple):
     shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where a prior takes it so
 
 
-class Causal(nn.Module, ABC):
-    """Scores codes by a transformer that each member embeds for and runs in its own way; see `Prior`."""
+class Causal(Forced):
+    """Scores codes by a transformer that each member embeds for and runs in its own way.
+
+    `forward`, `prefill` and `extend` give the same logits up to rounding. Who sets a cache's length back
+    takes the last codes out of it again.
+    """
 
     head: nn.Linear  # b t e -> b t v
 
     @abstractmethod
+    def new_cache(self, batch: int) -> Cache:
+        """Return an empty key/value cache for a prefix and the codes of one window."""
+
+    @abstractmethod
     def _embed(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Fed:
-        """The prefix's m places, then those of the codes."""
+        """Return the prefix's m places, then those of the codes."""
 
     @abstractmethod
     def _embed_more(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Fed:
-        """Codes that come after what the cache holds."""
+        """Return the places of codes that come after what the cache holds."""
 
     @abstractmethod
-    def _run(self, fed: Fed, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
-        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
+    def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
+        """Run all blocks and the last norm; return all places, or the last of each row alone (b 1 e)."""
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
-        """Teacher forcing: row i scores code i given the prefix and the codes before it."""
+        """Return the logits of each code given the prefix and the codes before it (teacher forcing)."""
         x = self._run(self._embed(codes[:, :-1], prefix))
         return self.head(x[:, prefix.shape[1] - 1 :])
 
-    def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
+    def prefill(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in one pass; fills the cache if given."""
-        fed = self._fed(codes, prefix, cache)
-        return self.head(self._run(fed, cache, last(fed.x))[:, 0])
+        """Return the logits of the code after the given ones (n may be 0); fills an empty cache if given."""
+        fed = self._embed(codes, prefix)
+        if cache is not None:
+            assert cache.length == 0, "the cache is filled: it holds a prefix"
+            cache.shift = fed.shift
+        return self.head(self._run(fed, cache, last=True)[:, 0])
 
-    def at(
-        self,
-        codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"] | None,
-        places: Int64[Tensor, " b"],
-        cache: Cache | None = None,
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place of the n, given those before it; see `Prior.at`."""
-        fed = self._fed(codes[:, :-1], prefix, cache)
-        before = 0 if prefix is None else prefix.shape[1]
-        return self.head(self._run(fed, cache, places + (before - 1))[:, 0])
+    def extend(
+        self, codes: Int64[Tensor, "b n"], cache: Cache, *, last: bool = False
+    ) -> Float[Tensor, "b n v"]:
+        """Feed n more codes a row to a filled cache; row i has the logits of the code after codes[i].
 
-    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
-        """Feed one more code a row, get the scores of the one after it."""
-        return self.extend(codes[:, None], cache)[:, 0]
-
-    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
-        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
-        return self.head(self._run(self._fed(codes, None, cache), cache))
-
-    def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> Fed:
-        if cache is None or cache.length == 0:
-            assert prefix is not None, "a prefix, or a cache that holds it"
-            fed = self._embed(codes, prefix)
-            if cache is not None:
-                cache.shift = fed.shift
-            return fed
-        assert prefix is None, "the cache is filled: it holds the prefix"
+        last: those of the last one alone (b 1 v).
+        """
+        assert cache.length, "a cache that holds a prefix"
         assert codes.shape[1], "a code or more after what the cache holds"
-        return self._embed_more(codes, cache)
+        return self.head(self._run(self._embed_more(codes, cache), cache, last=last))
+
+    def decoder(self, guided: Guided, canvas: Canvas) -> Decoder:
+        """See Prior."""
+        return (Windows if canvas.parallel == 1 else Speculative)(self, guided, canvas)
+
+    def rows(self, canvas: Canvas) -> int:
+        """See Prior; not counted are caches that wait for the next run of their window."""
+        return together(canvas)
+
+    def check(self, asked: Request, grid: tuple[int, int], factor: int) -> None:
+        """See Prior."""
+        crop, most = self.scope.grid, self.longest_stride
+        window, got = ("{} x {}".format(*(side * factor for side in sides)) for sides in (crop, grid))
+        if grid[0] < crop[0] or grid[1] < crop[1]:
+            expected = f"a size from {window} pixels up, this model's training crop"
+            raise UserError(expected, got, "draw larger and cut the picture, or train on smaller crops")
+        if self.scope.order != "row" and grid != crop:
+            expected = f"{window} pixels: the order {self.scope.order} has no moving window"
+            raise UserError(expected, got, "leave the size out, or use a model with order=row")
+        if asked.stride > most:
+            why = "half of this model's window of {} x {} cells".format(*crop)
+            raise UserError(f"a stride of at most {most}: {why}", str(asked.stride), f"set stride={most}")
+
+    @property
+    def longest_stride(self) -> int:
+        """Return half the smaller side of the training crop, in cells."""
+        return max(1, min(self.scope.grid) // 2)
+
+
+def attend(
+    queries: Float[Tensor, "b k q e"],
+    keys: Float[Tensor, "b k t e"],
+    values: Float[Tensor, "b k t e"],
+    *,
+    visible: Bool[Tensor, "*rows q t"] | None = None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "b q ke"]:
+    """Return scaled dot-product attention; the heads' results stand side by side.
+
+    The last q of t places ask, and each sees itself and those before; visible: which place (row) sees which
+    (column), where that is otherwise. Keys and values may be held in another type than queries are.
+    """
+    asking, held = queries.shape[2], keys.shape[2]
+    if visible is None and 1 < asking < held:  # is_causal would count from the first place that is held
+        visible = torch.ones(asking, held, dtype=torch.bool, device=keys.device).tril(held - asking)
+    mixed = F.scaled_dot_product_attention(
+        queries.to(keys.dtype),
+        keys,
+        values,
+        attn_mask=visible,
+        dropout_p=dropout,
+        is_causal=visible is None and asking > 1,  # one alone sees everything
+    )
+    return mixed.transpose(1, 2).flatten(2).to(queries.dtype)

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from smalti.config import Count, Few, Positive, Share, settings
+from smalti.drawing.cache import Cache
 from smalti.errors import UserError
-from smalti.priors.attention import attend, only
 from smalti.priors.block import start
-from smalti.priors.cache import Cache
-from smalti.priors.causal import Causal, Fed
+from smalti.priors.causal import Causal, Fed, attend
 from smalti.priors.layers import Dropout, LayerNorm, Linear
 from smalti.priors.protocol import Scope
 
@@ -36,7 +35,7 @@ class GPT(Causal):
     """p(next code) by a decoder-only transformer (arXiv:2012.09841, section 3.2; the 2021 code's GPT)."""
 
     def __init__(self, settings: GPTSettings, scope: Scope) -> None:
-        super().__init__()
+        super().__init__(scope)
         _check(settings, scope)
         self.settings, width = settings, settings.width
         self.places = scope.prefix_length + len(scope.cells) - 1  # the last code is never fed
@@ -55,33 +54,35 @@ class GPT(Causal):
         self.head = Linear(width, self.codebook_size, bias=False)
         self.apply(start)
 
-    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
-        """An empty key/value cache for a prefix and the codes of one window."""
+    def new_cache(self, batch: int) -> Cache:
+        """See Causal."""
         sizes, table = self.settings, self.positions
-        return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=table, meta=meta)
+        return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=table)
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         prefix_table = self.table if self.prefix_table is None else self.prefix_table
-        return self._place(torch.cat((prefix_table(prefix), self.table(codes)), 1), 0)
+        tokens = torch.cat((prefix_table(prefix), self.table(codes)), 1)
+        return self._place(tokens, slice(tokens.shape[1]))
 
     def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
-        return self._place(self.table(codes), cache.length)
+        return self._place(self.table(codes), cache.next(codes.shape[1]))
 
-    def _place(self, tokens: Tensor, begin: int) -> Fed:
-        """Tokens (b t e) with their positions, of which the first is `begin`."""
-        end = begin + tokens.shape[1]
-        assert end <= len(self.positions), f"{len(self.positions)} positions, {end} tokens"
-        return Fed(self.dropout(tokens + self.positions[begin:end]))
+    def _place(self, tokens: Tensor, places: slice | Tensor) -> Fed:
+        """Return tokens (b t e) with their positions."""
+        positions = self.positions[places]
+        assert positions.shape[-2] == tokens.shape[1], f"{len(self.positions)} positions, asked for {places}"
+        return Fed(self.dropout(tokens + positions))
 
-    def _run(self, fed: Fed, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
-        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
+    def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
         x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
         first = cache is None or cache.length == 0  # the prefix is among what is fed
-        visible = self._visible(count, x.device) if self.settings.unmasked and first and count > 1 else None
+        visible = None if cache is None or first else cache.visible(count)
+        if self.settings.unmasked and first and count > 1:
+            visible = self._visible(count, x.device)
         for layer, block in enumerate(self.blocks):
-            x = block(x, visible, cache, places if layer == top else None)
+            x = block(x, visible, cache, last=last and layer == top)
         if cache is not None:
-            cache.length += count
+            cache.advance(count)
         return self.norm(x)
 
     def _visible(self, count: int, device: torch.device) -> Tensor:
@@ -105,16 +106,14 @@ class Block(nn.Module):
         self.down = Linear(4 * width, width)
         self.dropout = Dropout(settings.residual_dropout)
 
-    def forward(
-        self, x: Tensor, visible: Tensor | None, cache: Cache | None, places: Tensor | None
-    ) -> Tensor:
-        """Places b t e in and out; of given places only these out, one a row."""
+    def forward(self, x: Tensor, visible: Tensor | None, cache: Cache | None, *, last: bool) -> Tensor:
+        """Return places b t e as this layer sees them, or the last of them alone."""
         heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
         queries, keys, values = heads.permute(2, 0, 3, 1, 4).unbind()
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        if places is not None:
-            x, queries, visible = only(x, queries, places, keys.shape[2])
+        if last:
+            x, queries, visible = x[:, -1:], queries[:, :, -1:], None
         dropout = self.attention_dropout if self.training else 0.0
         x = x + self.dropout(self.out(attend(queries, keys, values, visible=visible, dropout=dropout)))
         return x + self.dropout(self.down(self.up(self.norm2(x))))

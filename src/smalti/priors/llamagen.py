@@ -7,10 +7,9 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from smalti.config import Few, Positive, Share, settings
-from smalti.priors.attention import attend, only
+from smalti.drawing.cache import Cache
 from smalti.priors.block import GatedBlock, check_width, start
-from smalti.priors.cache import Cache
-from smalti.priors.causal import Causal, Fed
+from smalti.priors.causal import Causal, Fed, attend
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_where_held
@@ -43,7 +42,7 @@ class LlamaGen(Causal):
     sines: Tensor
 
     def __init__(self, settings: LlamaGenSettings, scope: Scope) -> None:
-        super().__init__()
+        super().__init__(scope)
         check_width(settings)
         self.settings, self.codebook_size = settings, scope.codebook_size
         width = settings.width
@@ -64,11 +63,11 @@ class LlamaGen(Causal):
         self.apply(start)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
 
-    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
-        """An empty key/value cache for a prefix and the codes of one window."""
+    def new_cache(self, batch: int) -> Cache:
+        """See Causal."""
         sizes, table = self.settings, self.table.weight
         places = len(self.cosines)
-        return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table, meta=meta)
+        return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table)
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         return Fed(self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1)))
@@ -76,16 +75,15 @@ class LlamaGen(Causal):
     def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
         return Fed(self.dropout(self.table(codes)))
 
-    def _run(self, fed: Fed, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
-        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
-        x, begin = fed.x, 0 if cache is None else cache.length
-        end, top = begin + x.shape[1], self.settings.layers - 1
-        assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
-        turn = self.cosines[begin:end], self.sines[begin:end]
+    def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
+        x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
+        places, visible = (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
+        turn = self.cosines[places], self.sines[places]
+        assert turn[0].shape[-4] == count, f"{len(self.cosines)} places, asked for {places}"
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, cache, places if layer == top else None)
+            x = block(x, turn, visible, cache, last=last and layer == top)
         if cache is not None:
-            cache.length = end
+            cache.advance(count)
         return self.norm(x)
 
 
@@ -96,17 +94,22 @@ class Block(GatedBlock):
         super().__init__(settings, layer, hidden=hidden_width(settings.width))
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], cache: Cache | None, places: Tensor | None
+        self,
+        x: Tensor,
+        turn: tuple[Tensor, Tensor],
+        visible: Tensor | None,
+        cache: Cache | None,
+        *,
+        last: bool,
     ) -> Tensor:
-        """Places b t e in and out; of given places only these out, one a row."""
+        """Return places b t e as this layer sees them, or the last of them alone."""
         heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
         queries, keys = rotate(heads[:, :, :2], *turn).to(heads.dtype).transpose(1, 3).unbind(2)
         values = heads[:, :, 2].transpose(1, 2)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        visible = None
-        if places is not None:
-            x, queries, visible = only(x, queries, places, keys.shape[2])
+        if last:
+            x, queries, visible = x[:, -1:], queries[:, :, -1:], None
         x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         return x + self.feed_forward(self.norm2(x))
 

@@ -8,11 +8,10 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from smalti.config import Few, Positive, Share, settings
+from smalti.drawing.cache import Cache
 from smalti.errors import UserError
-from smalti.priors.attention import attend, only
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
-from smalti.priors.cache import Cache
-from smalti.priors.causal import Causal, Fed
+from smalti.priors.causal import Causal, Fed, attend
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns
@@ -47,7 +46,7 @@ class Modern(Causal):
     sines: Tensor
 
     def __init__(self, settings: ModernSettings, scope: Scope) -> None:
-        super().__init__()
+        super().__init__(scope)
         _check(settings, scope)
         self.settings, self.codebook_size = settings, scope.codebook_size
         width, layers = settings.width, settings.layers
@@ -72,11 +71,11 @@ class Modern(Causal):
         self.register_buffer("sines", sines, persistent=False)
         self._start()
 
-    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
-        """An empty key/value cache for a prefix and the codes of one window."""
+    def new_cache(self, batch: int) -> Cache:
+        """See Causal."""
         sizes, table = self.settings, self.table.weight
         places = len(self.cosines)
-        return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table, meta=meta)
+        return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table)
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         first, shift = self.prefix_positions.expand(len(prefix), -1, -1), None  # b m e
@@ -89,17 +88,16 @@ class Modern(Causal):
     def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
         return Fed(self.dropout(self.table(codes)), cache.shift)
 
-    def _run(self, fed: Fed, cache: Cache | None = None, places: Tensor | None = None) -> Tensor:
-        """All blocks and the last norm; only these places come out, one a row (b 1 e), or all."""
-        x, begin = fed.x, 0 if cache is None else cache.length
-        end, top = begin + x.shape[1], self.settings.layers - 1
-        assert end <= len(self.cosines), f"{len(self.cosines)} places, {end} tokens"
-        turn = self.cosines[begin:end], self.sines[begin:end]
+    def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
+        x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
+        places, visible = (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
+        turn = self.cosines[places], self.sines[places]
+        assert turn[0].shape[-4] == count, f"{len(self.cosines)} places, asked for {places}"
         tunings = self._tunings(fed.shift)
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, tunings[layer], cache, places if layer == top else None)
+            x = block(x, turn, tunings[layer], visible, cache, last=last and layer == top)
         if cache is not None:
-            cache.length = end
+            cache.advance(count)
         return _tune(self.norm(x), tunings[-1])
 
     def _tunings(self, shift: Tensor | None) -> list[Tuning]:
@@ -131,16 +129,17 @@ class Block(GatedBlock):
         x: Tensor,
         turn: tuple[Tensor, Tensor],
         tuning: Tuning,
+        visible: Tensor | None,
         cache: Cache | None,
-        places: Tensor | None,
+        *,
+        last: bool,
     ) -> Tensor:
-        """Places b t e in and out; of given places only these out, one a row."""
+        """Return places b t e as this layer sees them, or the last of them alone."""
         queries, keys, values = self._heads(_tune(self.norm1(x), tuning and tuning[:2]), turn)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        visible = None
-        if places is not None:
-            x, queries, visible = only(x, queries, places, keys.shape[2])
+        if last:
+            x, queries, visible = x[:, -1:], queries[:, :, -1:], None
         mixed = self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         x = x + (mixed if tuning is None else tuning[2] * mixed)
         added = self.feed_forward(_tune(self.norm2(x), tuning and tuning[3:5]))

@@ -10,13 +10,17 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Few, Positive, Share, settings
+from smalti.drawing.band import Band
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.fronts import Fronts, held
+from smalti.drawing.guidance import Guided
+from smalti.drawing.loop import Decoder
+from smalti.drawing.request import Request
 from smalti.errors import UserError
-from smalti.priors.attention import attend
-from smalti.priors.band import Band
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
-from smalti.priors.cache import Cache
+from smalti.priors.causal import attend
 from smalti.priors.layers import Dropout, Linear
-from smalti.priors.protocol import Scope
+from smalti.priors.protocol import Forced, Scope
 from smalti.priors.rotary import rotate, turns_of
 
 RADIUS = 7  # of a prior that says none: 15 x 8 cells, what the 2021 window shows of a large canvas
@@ -42,14 +46,14 @@ class NeighbourhoodSettings:
     ffn_dropout: Share = 0.0  # of what the feed-forward network adds
 
 
-class Neighbourhood(nn.Module):
+class Neighbourhood(Forced):
     """p(next code) by a transformer over the cells near a cell, laid row by row.
 
     In every layer cell (i, j) attends to itself, to columns j - radius .. j - 1 of its row and, d rows above
     for d up to radius, to columns j - radius .. j + min(radius, d * lag - 1), as far as the canvas has them;
     positions are rotary, so that it sees distances alone. It is fed the codes to its left and above it, not
     the one drawn last, which on a large canvas lies at the other end. So a cell's keys and values never
-    change once its neighbours are known, and the cells of a front (`drawing.band`) do not wait for one
+    change once its neighbours are known, and the cells of a front (`drawing.fronts`) do not wait for one
     another. With lag = radius + 1 a cell sees all cells within the radius; with 2 a canvas takes the fewest
     passes, at the price of the few cells near the right end of the rows just above.
 
@@ -58,13 +62,12 @@ class Neighbourhood(nn.Module):
     """
 
     def __init__(self, settings: NeighbourhoodSettings, scope: Scope) -> None:
-        super().__init__()
+        super().__init__(scope)
         self.grid = _grid(scope)
         self.radius = _radius(settings.radius, self.grid)
         self.lag = settings.lag or self.radius + 1
         _check(settings, scope, self.radius)
         self.settings, self.codebook_size = settings, scope.codebook_size
-        self.prefix_length = scope.prefix_length
         width = settings.width
         self.table = nn.Embedding(scope.codebook_size + 1, width)  # the last: beyond the border
         self.join = Linear(len(BEFORE) * width, width, bias=False)
@@ -114,65 +117,23 @@ class Neighbourhood(nn.Module):
         mix = partial(_mix, visible=self._visible(cells, band.cells), write=write)
         return self.head(self._run(self._embed(codes, band.tokens, cells), cells, mix))
 
-    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
-        """An empty key/value cache for a prefix and the codes of one training crop."""
-        count, sizes, table = self.grid[0] * self.grid[1], self.settings, self.table.weight
-        cache = Cache.empty(batch, count, layers=sizes.layers, heads=sizes.heads, like=table, meta=meta)
-        tokens = (batch, self.prefix_length + count)
-        cache.tokens = cache.keys[0].new_zeros(tokens, dtype=torch.int64)
-        return cache
+    def decoder(self, guided: Guided, canvas: Canvas) -> Decoder:
+        """See Prior."""
+        return Fronts(self, guided, canvas)
 
-    def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones, in one pass; fills the cache if given."""
-        return self.head(self._fed(codes, prefix, cache)[:, -1])
+    def rows(self, canvas: Canvas) -> int:
+        """See Prior: by the cells whose keys and values are held."""
+        rows, columns = held(canvas.grid, self)
+        return -(-rows * columns // (canvas.window[0] * canvas.window[1]))
 
-    def at(
-        self,
-        codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"] | None,
-        places: Int64[Tensor, " b"],
-        cache: Cache | None = None,
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place of the n, given those before it; see `Prior.at`."""
-        x = self._fed(codes[:, :-1], prefix, cache)
-        return self.head(x[torch.arange(len(x), device=x.device), places - int(prefix is None)])
-
-    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
-        """Feed one more code a row, get the scores of the one after it."""
-        return self.extend(codes[:, None], cache)[:, 0]
-
-    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
-        """Feed n more codes a row in one pass; row i scores the code after codes[i]."""
-        return self.head(self._fed(codes, None, cache))
-
-    def _fed(self, codes: Tensor, prefix: Tensor | None, cache: Cache | None) -> Tensor:
-        """Put codes into the cache and compute the cells up to the one after them (b c e)."""
-        cache = self.new_cache(len(codes)) if cache is None else cache
-        assert cache.tokens is not None, "a cache of this prior holds the codes"
-        if cache.length == 0:
-            assert prefix is not None, "a prefix, or a cache that holds it"
-            codes, first = torch.cat((prefix, codes), 1), 0
-        else:
-            assert prefix is None, "the cache is filled: it holds the prefix"
-            assert codes.shape[1], "a code or more after what the cache holds"
-            first = self.prefix_length + cache.length - 1
-        end = first + codes.shape[1]
-        cache.tokens[:, first:end] = codes
-        return self._go_on(cache, end - self.prefix_length + 1)
-
-    def _go_on(self, cache: Cache, until: int) -> Tensor:
-        """Compute the cells of a crop up to `until` (b c e), whose neighbours' codes the cache knows."""
-        assert cache.tokens is not None
-        prefix, codes = cache.tokens[:, : self.prefix_length], cache.tokens[:, self.prefix_length :]
-        cells = _cells(*self.grid, codes.device)
-        assert until <= len(cells), f"a crop of {len(cells)} cells, asked for number {until}"
-        new = cells[cache.length : until]
-        mix = partial(_mix, visible=self._visible(new, cells[:until]), write=cache.write)
-        x = self._run(self._embed(self._laid(codes), self._tokens(prefix), new), new, mix)
-        cache.length = until
-        return x
+    def check(self, asked: Request, grid: tuple[int, int], factor: int) -> None:
+        """See Prior."""
+        if asked.stride > 1:
+            why = "a prior of kind neighbourhood has no window that moves"
+            raise UserError(f"a stride of at most 1: {why}", str(asked.stride), "set stride=1")
+        if asked.parallel > 1:
+            expected = "parallel=1, as this prior lays many cells at once anyway"
+            raise UserError(expected, str(asked.parallel), "leave parallel out")
 
     def _tokens(self, prefix: Int64[Tensor, "b m"]) -> Int64[Tensor, "b y x"]:
         return self._laid(prefix) if self.is_told_by_cell else prefix[:, :, None]

@@ -1,17 +1,23 @@
-"""What every prior keeps: p(next code | codes so far, condition), over codes in the prior's own order.
+"""What every prior keeps: its objective, its likelihood, and how it generates; codes in its own order.
 
 Built as `X(settings, scope)`; a Scope is what the neighbours determine. Axes: b batch, m prefix tokens,
 n codes, v codebook size.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
-from smalti.priors.band import Band
-from smalti.priors.cache import Cache
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.guidance import Guided
+from smalti.drawing.loop import Decoder
+from smalti.drawing.request import Request
+from smalti.priors.corrupt import corrupt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,84 +27,95 @@ class Scope:
     codebook_size: int  # of the tokenizer
     prefix_vocabulary: int  # of the condition
     prefix_length: int  # m, at least 1
-    cells: tuple[tuple[int, int], ...]  # (row, column) of place 0 .. n-1 in the order of laying
+    cells: tuple[tuple[int, int], ...]  # (row, column) of place 0 .. n-1 in the order of generating
+    order: str = "row"  # its name
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return height and width of a training crop in cells."""
+        height, width = (1 + max(cell[axis] for cell in self.cells) for axis in (0, 1))
+        return height, width
 
 
-@runtime_checkable  # for the shape checker of the tests
-class Prior(Protocol):
-    """A member of the shelf.
+class Nats(NamedTuple):
+    """-ln p of all codes of a batch together."""
 
-    Place i of n is scored given the prefix and the codes at places before i. `forward`, `next`, `at`, `step`
-    and `extend` give the same scores up to rounding. A prefix of None is one that the cache holds, with
-    the codes before those that are fed, of which there is one or more. Who sets a cache's length back takes
-    the last codes out of it again.
-    """
+    total: Float[Tensor, ""]
+    is_bound: bool = False  # of which it is an upper bound, in the mean
 
-    codebook_size: int  # v, codes that are scored
 
-    def __call__(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
-        """Teacher forcing: row i scores code i."""
-        ...
+class Prior(nn.Module, ABC):
+    """A member of the shelf. Sequences are codes of training crops in the order of `Scope.cells`."""
 
-    def new_cache(self, batch: int, *, meta: bool = False) -> Cache:
-        """An empty key/value cache for a prefix and the codes of one window, on the prior's device.
+    codebook_size: int  # v, codes that are scored: at least the codebook's
 
-        meta: one without numbers, which takes no memory, to know its size.
-        """
-        ...
+    def __init__(self, scope: Scope) -> None:
+        super().__init__()
+        self.scope = scope
 
-    def next(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"] | None, cache: Cache | None = None
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code after the given ones (n may be 0), in one pass; fills the cache if given."""
-        ...
+    @abstractmethod
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+        """Return logits of each code, from what the member sees of the codes for it."""
 
-    def at(
+    @abstractmethod
+    def loss(
         self,
         codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"] | None,
-        places: Int64[Tensor, " b"],
-        cache: Cache | None = None,
-    ) -> Float[Tensor, "b v"]:
-        """Scores of the code at each row's own place of the n, given those before it; fills a cache.
+        prefix: Int64[Tensor, "b m"],
+        rng: torch.Generator,
+        *,
+        pkeep: float = 1.0,
+    ) -> Float[Tensor, ""]:
+        """Return the objective of training, in fp32.
 
-        Without a prefix these are places 1 .. n - 1: the first one's scores came with what the cache holds.
+        rng: all that chance decides; on any device. pkeep: of the codes shown, the share that stays what it
+        is; any code stands for the others (see `corrupt`). What is to be predicted is clean.
         """
-        ...
 
-    def step(self, codes: Int64[Tensor, " b"], cache: Cache) -> Float[Tensor, "b v"]:
-        """Feed one more code a row, get the scores of the one after it."""
-        ...
+    @abstractmethod
+    def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats | None:
+        """Return how likely codes are; None: the member cannot say."""
 
-    def extend(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Float[Tensor, "b n v"]:
-        """Feed n more codes a row to a filled cache in one pass; row i scores the code after codes[i]."""
-        ...
+    @abstractmethod
+    def decoder(self, guided: Guided, canvas: Canvas) -> Decoder:
+        """Return what generates canvases that `check` lets pass."""
 
+    @abstractmethod
+    def rows(self, canvas: Canvas) -> int:
+        """Return how many windows of one canvas are in memory at once, by which batches are made smaller."""
 
-@runtime_checkable
-class Local(Prior, Protocol):
-    """A member whose cells see only cells near them: drawn on canvases of any size, each cell computed once.
+    @abstractmethod
+    def check(self, asked: Request, grid: tuple[int, int], factor: int) -> None:
+        """Raise UserError for a canvas of so many cells, or an option, with which it cannot generate.
 
-    Its order is row by row. A cell sees, and is fed the codes of, at most `radius` columns to its left, and
-    d rows above, for d up to `radius`, at most `radius` columns to the left and less than d * `lag` to the
-    right. `feed` gives the scores of `__call__` on canvases of a training crop's size, up to rounding.
-    """
-
-    radius: int
-    lag: int
-
-    def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, columns: int) -> Band:
-        """An empty band of the last columns of the last rows of canvases.
-
-        tokens: the condition, one a cell of the canvas or one for all (1 1).
+        factor: pixels a cell side, for the words.
         """
-        ...
 
-    def feed(
-        self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], band: Band
-    ) -> Float[Tensor, "b c v"]:
-        """Scores of the codes of cells (row, column); what the next cells see of them goes into the band.
+    @property
+    def longest_stride(self) -> int:
+        """Return the cells by which a window may move at the most; 1 where none moves."""
+        return 1
 
-        All that these see has been fed, or is among these.
-        """
-        ...
+
+class Forced(Prior):
+    """A member whose `forward` gives p itself: of each code given those before it (teacher forcing)."""
+
+    def loss(
+        self,
+        codes: Int64[Tensor, "b n"],
+        prefix: Int64[Tensor, "b m"],
+        rng: torch.Generator,
+        *,
+        pkeep: float = 1.0,
+    ) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy of the codes in nats (arXiv:2012.09841, eq. 10)."""
+        shown = codes
+        if pkeep < 1:
+            size = self.scope.codebook_size
+            shown = corrupt(codes, pkeep=pkeep, codebook_size=size, generator=rng)
+        logits = self(shown, prefix).float()
+        return F.cross_entropy(logits.flatten(0, 1), codes.flatten())
+
+    def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats:
+        """Return -ln p of the codes."""
+        return Nats(F.cross_entropy(self(codes, prefix).float().mT, codes, reduction="sum"))

@@ -46,7 +46,7 @@ def turns_of(
 
 
 def rotate(
-    x: Float[Tensor, "b t 2 k e"], cosines: Float[Tensor, "t 2 1 e"], sines: Float[Tensor, "t 2 1 e"]
+    x: Float[Tensor, "b t 2 k e"], cosines: Float[Tensor, "*b t 2 1 e"], sines: Float[Tensor, "*b t 2 1 e"]
 ) -> Float[Tensor, "b t 2 k e"]:
     """Turn each pair (a, b) of adjacent channels to (a cos - b sin, b cos + a sin)."""
     swapped = x.view(*x.shape[:-1], -1, 2).flip(-1).flatten(-2)

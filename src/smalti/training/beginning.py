@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from smalti import config, library
 from smalti.errors import UserError
@@ -75,8 +75,6 @@ def fill(task: TokenizerTask | PriorTask, begun: Beginning) -> None:
     if isinstance(task, PriorTask):
         model = begun.model
         assert isinstance(model, Generator), "settle has looked"
-        assert isinstance(model.prior, nn.Module), "a prior has weights"
-        assert isinstance(task.generator.prior, nn.Module), "a prior has weights"
         task.generator.prior.load_state_dict(model.prior.state_dict())
         return
     task.tokenizer.load_state_dict(begun.tokenizer.state_dict())

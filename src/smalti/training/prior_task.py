@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from smalti import images
 from smalti.data.protocol import Batch
 from smalti.generator import Generator, GeneratorSettings
-from smalti.priors.corrupt import corrupt
+from smalti.priors.protocol import Prior
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
 from smalti.training import processes, told
@@ -25,20 +24,33 @@ SHOWN = 8  # pictures on a sample sheet
 REMEMBERED = 2**20  # codes whose frequencies give the unigram entropy
 
 
-class PriorTask:
-    """Cross-entropy of the codes in nats a token (arXiv:2012.09841, eq. 10); tokenizers are frozen.
+class Objective(nn.Module):
+    """A prior's loss as a forward pass, which is what runs in several processes."""
 
-    What varies conditions and corrupts the codes shown (pkeep) draws from (seed, step, process).
+    def __init__(self, prior: Prior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(
+        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], rng: torch.Generator, *, pkeep: float
+    ) -> Float[Tensor, ""]:
+        """See Prior.loss."""
+        return self.prior.loss(codes, prefix, rng, pkeep=pkeep)
+
+
+class PriorTask:
+    """The prior's own objective (`Prior.loss`); tokenizers are frozen.
+
+    What varies conditions, and all that chance does in the objective, draws from (seed, step, process).
     """
 
     averaged = PRIOR
     computed: Sequence[str] = ("images", "codes")
 
     def __init__(self, training: PriorTraining, model: Generator) -> None:
-        assert isinstance(model.prior, nn.Module), "a prior has weights"
         self.training, self.generator = training, model
         self.networks: Mapping[str, nn.Module] = {PRIOR: model.prior.train()}
-        self.prior: nn.Module = model.prior
+        self.objective: nn.Module = Objective(model.prior)
         for tokenizer in filter(None, (model.tokenizer, model.condition_tokenizer)):
             tokenizer.requires_grad_(False).eval()
         size, device = model.prior.codebook_size, model.order.device
@@ -66,8 +78,8 @@ class PriorTask:
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
         """See Task."""
-        self.prior = wrap(self.prior)
-        return [self.prior]
+        self.objective = wrap(self.objective)
+        return [self.objective]
 
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Only codes are scored, not the prefix; they are clean, also where those shown are not."""
@@ -75,12 +87,7 @@ class PriorTask:
         draws = generator(self.training.seed, 4, step, processes.rank(), part)
         targets = self.generator.sequence(codes)
         prefix = self.generator.condition.vary(self._prefix(batch, codes), draws)
-        shown = targets
-        if self.training.pkeep < 1:
-            size = self.generator.tokenizer.codebook_size
-            shown = corrupt(targets, pkeep=self.training.pkeep, codebook_size=size, generator=draws)
-        scores = self.prior(shown, prefix).float()
-        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten())
+        loss = self.objective(targets, prefix, draws, pkeep=self.training.pkeep)
         return Losses(minimise={PRIOR: loss}, statistics={}, codes=codes)
 
     def after_step(self, parts: Sequence[Losses], step: int) -> bool:

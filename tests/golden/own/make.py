@@ -136,7 +136,7 @@ DRAWS = {  # sizes are in cells: a pixel is a cell here
     "sampled": {"num": 4, "label": [0, 1, 2, 0], "seed": 5, "temperature": 1.2},
     "filtered": {"num": 4, "label": 1, "seed": 2**40, "top_k": 7, "top_p": 0.9},
     "likely": {"num": 4, "label": 1, "seed": 2**40, "min_p": 0.3},
-    "guided": {"num": 4, "label": 2, "seed": -3, "guidance_scale": 1.7},
+    "guided": {"num": 4, "label": 2, "seed": -3, "guidance": 1.7},
     "wide": {"num": 2, "label": 0, "seed": 9, "size": [5, 7]},
 }
 
@@ -160,7 +160,8 @@ def numbers(model: Generator, codes: torch.Tensor) -> dict[str, torch.Tensor]:
     for name, options in DRAWS.items():
         if name != "wide" or model.settings.order == "row":
             size = {"size": tuple(options["size"])} if "size" in options else {}
-            found[name] = model.sample(**{**options, **size}).codes
+            told = {key.replace("guidance", "guidance_scale"): value for key, value in options.items()}
+            found[name] = model.sample(**{**told, **size}).codes
     return found
 
 

@@ -1,0 +1,47 @@
+"""The loop by which every prior generates: positions, a prediction, a draw, what of it stays."""
+
+from abc import ABC, abstractmethod
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from smalti.drawing.canvas import Canvas
+
+
+class Decoder(ABC):
+    """How a prior generates b canvases: once, from the first position to the last. It owns its caches.
+
+    `Prior.decoder` makes one for a canvas, whose known cells it leaves alone. Positions are numbers of the
+    canvas' cells, row by row; axes: b canvases, n cells, p positions of a pass, v codes.
+    """
+
+    @abstractmethod
+    def next(self) -> Int64[Tensor, "b p"] | None:
+        """Return the positions to predict in the next pass, each once in a row; None: all is generated."""
+
+    @abstractmethod
+    def predict(
+        self, tokens: Int64[Tensor, "b n"], positions: Int64[Tensor, "b p"]
+    ) -> Float[Tensor, "b p v"]:
+        """Return the logits at what `next` gave; tokens are those of all cells, undefined where unknown."""
+
+    def accept(
+        self, prediction: Float[Tensor, "b p v"], drawn: Int64[Tensor, "b p"], positions: Int64[Tensor, "b p"]
+    ) -> Bool[Tensor, "b p"] | None:
+        """Return which of the drawn codes stay; None: all. The others' cells keep what they had."""
+        return None
+
+
+def draw(decoder: Decoder, canvas: Canvas) -> Int64[Tensor, "b h w"]:
+    """Generate the unknown cells of canvases by a decoder made for them; return all their codes."""
+    tokens = canvas.codes.flatten(1).clone()
+    canvas.progress(int(canvas.known.sum()) * len(tokens))
+    while (positions := decoder.next()) is not None:
+        prediction = decoder.predict(tokens, positions)
+        drawn = canvas.draw(prediction, positions)
+        kept = decoder.accept(prediction, drawn, positions)
+        if kept is not None:
+            drawn = drawn.where(kept, tokens.gather(1, positions))
+        tokens.scatter_(1, positions, drawn)
+        canvas.progress(drawn.numel() if kept is None else int(kept.sum()))
+    return tokens.view(canvas.codes.shape)
