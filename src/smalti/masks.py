@@ -80,12 +80,12 @@ def read(mask: Any) -> Bool[Tensor, "h w"]:
         raise UserError("a mask (h w)", shown(mask), f"give {FORMS}; a share of rows is keep=0.5")
     try:
         found = mask.detach().cpu() if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask))
-        found = found.bool() if found.dtype == torch.bool else found.double()
+        found = found if found.dtype == torch.bool or found.is_complex() else found.double()
     except (TypeError, ValueError, RuntimeError):  # words, things, rows of unequal lengths
         raise UserError("a mask (h w)", shown(mask), f"give {FORMS}") from None
     while found.dim() > 2 and 1 in (found.shape[0], found.shape[-1]):
         found = found[0] if found.shape[0] == 1 else found[..., 0]
-    if found.dim() != 2 or found.numel() == 0:
+    if found.dim() != 2 or found.numel() == 0 or found.is_complex():
         raise UserError("a mask (h w)", shown(mask), f"give {FORMS}")
     if found.dtype == torch.bool:
         return found

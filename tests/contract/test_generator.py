@@ -176,7 +176,7 @@ def test_facts_are_enough_to_draw_a_picture_again(model, tmp_path):
         guidance_scale=2.0,
         micro_batch=2,
     )
-    for index, path in enumerate(images.save_all(pictures, tmp_path)):
+    for index, path in enumerate(images.save_all(pictures.images, tmp_path)):
         facts = images.read_facts(path)
         assert facts.pop("model") == "0123456789abcdef"
         assert facts.pop("rows_kept") == 0

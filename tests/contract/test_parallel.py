@@ -200,7 +200,7 @@ def test_every_condition(kind, condition):
 
 def test_a_picture_says_that_it_was_drawn_so(tmp_path):
     model = generator("modern")
-    (path,) = images.save_all(model.sample(label=1, seed=3, parallel=4), tmp_path)
+    (path,) = model.sample(label=1, seed=3, parallel=4).save(tmp_path)
     facts = images.read_facts(path)
     assert facts["parallel"] == 4
     assert {"model", "rows_kept", "height", "width"} <= facts.keys()
