@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from smalti.drawing.window import Cell, locate
 from torch import Tensor
 
 from smalti import images, library
 from smalti.demo import photographs
-from smalti.drawing.window import Cell, locate
 from smalti.generator import Generator
 
 DRAWN = ("brick", "palace", "stars")

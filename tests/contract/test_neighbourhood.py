@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reference import Drawing, draw, drawing
 from tiny import generator
 
 import smalti
@@ -13,11 +14,9 @@ from smalti import config
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.prompt import GridPrompt, SamePrompt
-from smalti.drawing import band, plain
+from smalti.drawing import fronts
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, choose
-from smalti.drawing.draw import draw
-from smalti.drawing.guidance import Scorer
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
@@ -48,12 +47,12 @@ def tokens(by_cell: bool, grid, num: int, start: int = 0) -> torch.Tensor:
     return torch.randint(TOKENS, (num, *(grid if by_cell else (1, 1))), generator=draws)
 
 
-def scorer_of(prior, grid, num: int, scale: float = 1.0) -> Scorer:
+def scorer_of(prior, grid, num: int, scale: float = 1.0) -> Drawing:
     def prompt(start):
         found = tokens(prior.is_told_by_cell, grid, num, start)
         return GridPrompt(tokens=found) if prior.is_told_by_cell else SamePrompt(prefix=found[:, 0])
 
-    return Scorer(prior, prompt(0), null=prompt(9) if scale != 1 else None, scale=scale, limit=CODES)
+    return drawing(prior, prompt(0), null=prompt(9) if scale != 1 else None, scale=scale, limit=CODES)
 
 
 def blank(grid, num: int = 2, choice=Choice(), **more) -> Canvas:  # noqa: B008
@@ -117,7 +116,7 @@ def test_fronts_lay_what_teacher_forcing_lays(by_cell, grid, scale, lag):
 def test_a_crop_is_laid_as_any_prior_lays_it(radius, by_cell):
     """With the ordinary cache, place by place; greedily it is the argmax of teacher forcing."""
     prior, canvas = build(by_cell=by_cell, radius=radius), blank(CROP)
-    assert draw(scorer_of(prior, CROP, 2), canvas).equal(plain.draw(scorer_of(prior, CROP, 2), canvas))
+    assert draw(scorer_of(prior, CROP, 2), canvas).equal(draw(scorer_of(prior, CROP, 2), canvas))
     greedy = draw(scorer_of(prior, CROP, 2), replace(canvas, choice=Choice(top_k=1)))
     scores = prior(greedy.flatten(1), tokens(by_cell, CROP, 2).flatten(1))
     assert scores.argmax(-1).equal(greedy.flatten(1))
@@ -153,7 +152,7 @@ def test_canvases_do_not_hang_on_one_another():
     for one in range(3):
         prompt = SamePrompt(prefix=tokens(False, grid, 3)[one : one + 1, 0])
         canvas = replace(blank(grid, 1), seeds=torch.tensor([one * 1000 - 7]))
-        assert draw(Scorer(prior, prompt, limit=CODES), canvas)[0].equal(together[one])
+        assert draw(drawing(prior, prompt, limit=CODES), canvas)[0].equal(together[one])
 
 
 @torch.no_grad()
@@ -196,9 +195,9 @@ def test_known_cells_are_fed_with_the_others_and_what_lies_below_is_not():
 )
 def test_fronts_wait_for_what_they_see_and_the_band_still_holds_it(grid, radius, lag):
     (height, width), prior, canvas = grid, build(layers=1, radius=radius, lag=lag), blank(grid)
-    rows, columns = band.held(grid, prior)
+    rows, columns = fronts.held(grid, prior)
     holds, laid = {}, 0
-    for front in band.fronts(canvas, lag):
+    for front in fronts.fronts(canvas, lag):
         places = [divmod(cell, width) for cell in front.cells]
         assert front.unknown == len(places) <= rows
         for row, column in places:
@@ -225,7 +224,7 @@ def reached(cell, grid, radius: int, lag: int) -> set[tuple[int, int]]:
 
 def test_memory_is_that_of_a_band():
     prior = build(radius=2)
-    sizes = [band.held((height, 20), prior) for height in (4, 40, 400)]
+    sizes = [fronts.held((height, 20), prior) for height in (4, 40, 400)]
     assert sizes == [(4, 7), (12, 7), (12, 7)]
     found = prior.new_band(tokens(False, (40, 20), 3), rows=12, columns=7)
     assert {tuple(part.shape) for part in found.keys + found.values} == {(3, 2, 12 * 7, 8)}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reference import cell_by_cell, draw, drawing
 from test_samplers import HashPrior, blank, prompt_of, real_prior, scorer_of
 from tiny import generator
 
@@ -13,14 +14,11 @@ from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
-from smalti.conditions.prompt import SamePrompt
-from smalti.drawing import parallel, plain
 from smalti.drawing.choice import Choice
-from smalti.drawing.guidance import Scorer
+from smalti.drawing.speculative import Speculative
 from smalti.errors import UserError
 from smalti.orders import ORDERS
 from smalti.priors import PRIORS
-from smalti.priors.protocol import Scope
 
 MANY = (2, 3, 5, 8, 16, 50)
 CHOICES = (
@@ -56,9 +54,9 @@ class SurePrior(HashPrior):
 def test_the_codes_of_one_by_one(laid, scale):
     for choice in CHOICES:
         canvas = blank((4, 4), (4, 4), laid=laid, choice=choice)
-        expected = plain.draw(scorer_of(HashPrior(), 3, scale), canvas)
+        expected = draw(scorer_of(HashPrior(), 3, scale), canvas)
         for count in MANY:
-            found = plain.draw(scorer_of(HashPrior(), 3, scale), replace(canvas, parallel=count))
+            found = draw(scorer_of(HashPrior(), 3, scale), replace(canvas, parallel=count))
             assert found.equal(expected), (choice, count)
 
 
@@ -69,29 +67,10 @@ def test_priors_of_the_shelf(kind, scale):
     prior = real_prior(kind)
     for choice, laid in itertools.product(CHOICES, ("row", "spiral_out")):
         canvas = blank((4, 4), (4, 4), choice=choice, laid=laid)
-        expected = plain.draw(scorer_of(prior, 3, scale), canvas)
+        expected = draw(scorer_of(prior, 3, scale), canvas)
         for count in (2, 5, 50):
-            found = plain.draw(scorer_of(prior, 3, scale), replace(canvas, parallel=count))
+            found = draw(scorer_of(prior, 3, scale), replace(canvas, parallel=count))
             assert found.equal(expected), (choice, laid, count)
-
-
-@torch.no_grad()
-def test_a_prior_of_neighbourhoods_keeps_the_protocol():
-    """Though its own sampler has fewer passes."""
-    settings, member = PRIORS["neighbourhood"]
-    torch.manual_seed(0)
-    cells = tuple(itertools.product(range(4), range(5)))
-    scope = Scope(codebook_size=17, prefix_vocabulary=3, prefix_length=1, cells=cells)
-    prior = member(settings(layers=2, heads=2, width=16), scope).eval()
-    for parameter in prior.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    scorer, canvas = (
-        Scorer(prior, SamePrompt(prefix=torch.arange(3)[:, None]), limit=17),
-        blank((4, 5), (4, 5)),
-    )
-    expected = plain.draw(scorer, canvas)
-    for count in (2, 6, 50):
-        assert plain.draw(scorer, replace(canvas, parallel=count)).equal(expected)
 
 
 @pytest.mark.parametrize("laid", ["row", "random"])
@@ -99,7 +78,7 @@ def test_a_prior_of_neighbourhoods_keeps_the_protocol():
 def test_known_cells(laid, kept):
     """They stay, what stands in the others is not read, and all cells are counted."""
     canvas = blank((4, 4), (4, 4), laid=laid)
-    whole = plain.draw(scorer_of(HashPrior(), 3), canvas)
+    whole = draw(scorer_of(HashPrior(), 3), canvas)
     known = torch.zeros(4, 4, dtype=torch.bool)
     if kept == "the top":
         known[:2] = True
@@ -112,30 +91,28 @@ def test_known_cells(laid, kept):
         known[2, 1] = kept == "all"
     for seeds in (canvas.seeds, canvas.seeds + 1):
         start = replace(canvas, codes=whole.where(known, -(10**9)), known=known, seeds=seeds)
-        expected = plain.draw(scorer_of(HashPrior(), 3), start)
+        expected = draw(scorer_of(HashPrior(), 3), start)
         assert expected[:, known].equal(whole[:, known])
         for count in MANY:
             counted = []
             many = replace(start, parallel=count, progress=counted.append)
-            assert plain.draw(scorer_of(HashPrior(), 3), many).equal(expected)
+            assert draw(scorer_of(HashPrior(), 3), many).equal(expected)
             assert sum(counted) == 3 * 16
 
 
 def test_a_canvas_alone_is_the_canvas_among_others():
     canvas = blank((4, 4), (4, 4), num=5, parallel=4)
-    together = plain.draw(scorer_of(HashPrior(), 5), canvas)
+    together = draw(scorer_of(HashPrior(), 5), canvas)
     for one in range(5):
         alone = replace(canvas, codes=canvas.codes[:1], seeds=canvas.seeds[one : one + 1])
-        assert plain.draw(Scorer(HashPrior(), prompt_of(1, start=one), limit=17), alone)[0].equal(
-            together[one]
-        )
+        assert draw(drawing(HashPrior(), prompt_of(1, start=one), limit=17), alone)[0].equal(together[one])
 
 
 @pytest.mark.parametrize("count", MANY)
 def test_a_prior_that_is_sure_of_what_it_says_takes_few_passes(count):
     """One for the first code; then guesses are right from the first on, as every place says the same."""
     prior = SurePrior(constant=True)
-    plain.draw(scorer_of(prior, 3), blank((4, 5), (4, 5), parallel=count))
+    draw(scorer_of(prior, 3), blank((4, 5), (4, 5), parallel=count))
     assert prior.calls == 1 + -(-19 // count)
 
 
@@ -144,41 +121,72 @@ def test_a_prior_that_is_sure_of_what_it_says_takes_few_passes(count):
 def test_never_more_passes_than_cells(prior, count):
     for num in (1, 3):
         prior.calls = 0
-        plain.draw(scorer_of(prior, num), blank((4, 5), (4, 5), num=num, parallel=count))
+        draw(scorer_of(prior, num), blank((4, 5), (4, 5), num=num, parallel=count))
         assert 1 + 19 // count <= prior.calls <= 20
 
 
 @pytest.mark.parametrize("wrong", [0, 16])
 def test_no_guess_can_change_a_code(wrong, monkeypatch):
     canvas = blank((4, 4), (4, 4))
-    expected = plain.draw(scorer_of(HashPrior(), 3), canvas)
-
-    def bad(sequence, above, fresh):
-        return torch.full((len(sequence), fresh.stop - fresh.start), wrong)
-
-    monkeypatch.setattr(parallel, "guess", bad)
+    expected = draw(scorer_of(HashPrior(), 3), canvas)
+    monkeypatch.setattr(Speculative, "_guess", lambda self, step: self.seen.scatter_(1, self._fresh(), wrong))
+    monkeypatch.setattr(Speculative, "_fresh", lambda self: self.asked[:, -1:], raising=False)
     for count in MANY:
-        assert plain.draw(scorer_of(HashPrior(), 3), replace(canvas, parallel=count)).equal(expected)
+        assert draw(scorer_of(HashPrior(), 3), replace(canvas, parallel=count)).equal(expected)
 
 
 @pytest.mark.parametrize("laid", ORDERS)
 def test_a_guess_is_the_code_above_or_the_last(laid, monkeypatch):
-    canvas, real, guessed = blank((4, 4), (4, 4), num=2, laid=laid, parallel=3), parallel.guess, []
+    canvas, real, guessed = blank((4, 4), (4, 4), num=2, laid=laid, parallel=3), Speculative._guess, []
 
-    def noted(sequence, above, fresh):
-        found = real(sequence, above, fresh)
-        for place, codes in zip(range(16)[fresh], found.T, strict=True):
-            cells = canvas.order.tolist()
-            higher = cells[place] - 4
-            source = cells.index(higher) if higher >= 0 else 16
-            assert codes.equal(sequence[:, source if source < fresh.start else fresh.start - 1])
-            guessed.append(source < fresh.start)
-        return found
+    def noted(self, step):
+        before, cells = self.seen.clone(), canvas.order.tolist()
+        real(self, step)
+        for row, asked in enumerate(self.asked.tolist()):
+            fresh = self.guessed[row]  # places from here on were reached by no pass
+            for place in asked:
+                higher = cells[place] - 4
+                source = cells.index(higher) if higher >= 0 else 16
+                source = place if place < fresh else source if source < fresh else fresh - 1
+                assert self.seen[row, place] == before[row, source]
+                guessed.extend([source < fresh - 1] * (place >= fresh))
 
-    monkeypatch.setattr(parallel, "guess", noted)
-    plain.draw(scorer_of(HashPrior(), 2), canvas)
-    plain.draw(scorer_of(SurePrior(constant=True), 2), canvas)
+    monkeypatch.setattr(Speculative, "_guess", noted)
+    draw(scorer_of(HashPrior(), 2), canvas)
+    draw(scorer_of(SurePrior(constant=True), 2), canvas)
     assert set(guessed) == {True, False}
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+@pytest.mark.parametrize("kept", ["nothing", "a net"])
+def test_runs_of_windows_that_stand_still(stride, scale, kept):
+    """Any canvas: cells of a row, or of a block, by guesses; windows in lockstep go on by themselves."""
+    for side, grid in (((6, 6), (13, 16)), ((4, 6), (9, 8))):
+        canvas = blank(grid, side, stride=min(stride, min(side) // 2), num=2)
+        if kept == "a net":
+            canvas.known[::2, ::3] = True
+            canvas.codes[:, canvas.known] = 5
+        expected = cell_by_cell(scorer_of(HashPrior(), 2, scale), canvas)
+        for count in (3, 50):
+            counted = []
+            many = replace(canvas, parallel=count, progress=counted.append)
+            for prior in (HashPrior(), SurePrior(constant=False)):
+                found = draw(scorer_of(prior, 2, scale), many)
+                assert type(prior) is SurePrior or found.equal(expected)
+            assert sum(counted) == 2 * 2 * grid[0] * grid[1]
+
+
+def test_a_row_that_is_ahead_goes_on_by_itself():
+    """As many passes as the slowest row needs alone, and no more."""
+    passes = []
+    for rows in ([0], [1], [2], [3], [0, 1, 2, 3]):
+        prior = SurePrior(constant=False)
+        canvas = blank((4, 5), (4, 5), num=len(rows), seeds=torch.tensor(rows) * 77, parallel=5)
+        prompt = replace(prompt_of(4), marks=torch.tensor(rows) * 5)
+        draw(drawing(prior, prompt, limit=17), canvas)
+        passes.append(prior.calls)
+    assert passes[-1] == max(passes[:-1])
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -212,17 +220,13 @@ def test_a_picture_says_that_it_was_drawn_so(tmp_path):
 
 
 @pytest.mark.parametrize("kind", PRIORS)
-def test_where_it_would_do_nothing_it_is_a_mistake(kind):
-    model, picture = generator(kind), torch.zeros(3, 8, 10)
-    words = "8 x 8 pixels, for parallel above 1, got 8 x 10; leave parallel out"
+def test_larger_canvases_and_what_cannot_be(kind):
+    model, ask = generator(kind), {"label": 0, "size": (12, 14), "output": "codes"}
     if kind == "neighbourhood":
-        words = "many cells at once anyway, got 2; leave parallel out"
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(UserError, match="many cells at once anyway, got 2; leave parallel out"):
             model.sample(label=0, parallel=2)
-    with pytest.raises(UserError, match=words):
-        model.sample(label=0, size=(8, 10), parallel=2)
-    with pytest.raises(UserError, match=words):
-        model.complete(picture, label=0, parallel=2)
+    else:
+        assert model.sample(**ask, parallel=3, stride=2).equal(model.sample(**ask, stride=2))
     with pytest.raises(UserError, match="from 1 for parallel, got 0"):
         model.sample(label=0, parallel=0)
     assert len(model.sample(label=0, size=(8, 10), parallel=1)) == 1

@@ -9,7 +9,7 @@ import torch
 import smalti
 from smalti import images, library, precision
 from smalti.conditions.map import MapSettings
-from smalti.drawing.guidance import Scorer
+from smalti.drawing.guidance import Guided
 from smalti.errors import UserError
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
@@ -200,14 +200,13 @@ def test_keys_and_values_of_bf16_are_held_in_what_attention_is_quick_in(amx, mon
 
 
 @pytest.mark.parametrize("when", [0, 1, 2])
-def test_one_overflow_among_many_calls_is_told(monkeypatch, when):
+def test_one_overflow_among_many_calls_is_told(when):
     scores = [torch.zeros(1, 4, dtype=torch.float16) for _ in range(3)]
     scores[when][0, 1] = torch.inf
     drawing = tiny.generator()
-    monkeypatch.setattr(drawing.prior, "next", lambda *given: scores.pop(0))
     prompt = drawing.condition.encode(0, num=1, grid=(4, 4), device=CPU)
-    scorer = Scorer(drawing.prior, prompt, limit=4)
-    for _ in range(3):
-        scorer.next(torch.zeros(1, 1, dtype=torch.int64), None)
+    guided = Guided(prompt, limit=4)
+    for each in scores:
+        guided(each)
     with pytest.raises(UserError, match="a prior within the range of fp16"):
-        scorer.check()
+        guided.check()

@@ -8,36 +8,33 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from reference import Drawing, cell_by_cell, draw, drawing, locate
 
-from smalti.drawing import borders, guidance, plain, wavefront, window
+from smalti.drawing import loop, windows
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, choose
-from smalti.drawing.draw import draw
-from smalti.drawing.guidance import Scorer
-from smalti.drawing.wavefront import passes, together
-from smalti.drawing.window import locate
+from smalti.drawing.plan import plan, together
+from smalti.drawing.speculative import Speculative
+from smalti.drawing.windows import Windows
 from smalti.orders import order
 from smalti.priors import PRIORS
-from smalti.priors.cache import Cache
 from smalti.priors.protocol import Scope
 
-
-def as_on_an_accelerator(scorer, canvas):
-    """Few steps without caches at the borders, prefixes ahead."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(wavefront, "_with_borders", wavefront._with_prefixes)
-        return wavefront.draw(scorer, canvas)
-
-
-SAMPLERS = {
-    "window": window.draw,
-    "wavefront": wavefront.draw,
-    "wavefront, prefixes ahead": as_on_an_accelerator,
-}
 WINDOWS = [(4, 4), (3, 5), (2, 2), (5, 4), (1, 3)]
 PRIME = 1_000_003
 POWERS = torch.tensor([pow(31, place, PRIME) for place in range(64)])
+
+
+class HashCache:
+    """Tokens in place of keys and values."""
+
+    def __init__(self, batch):
+        self.tokens = torch.zeros(batch, len(POWERS), dtype=torch.int64)
+        self.length, self.starts, self.nbytes = 0, None, self.tokens.nbytes
+
+    def clear(self):
+        self.tokens[:, self.length :] = 0
 
 
 class HashPrior:
@@ -52,33 +49,33 @@ class HashPrior:
         states = self._states(torch.cat([prefix, codes[:, :-1]], 1))
         return self._scores(states[:, prefix.shape[1] - 1 :])
 
-    def new_cache(self, batch, *, meta=False):
-        tokens = torch.zeros(batch, len(POWERS), dtype=torch.int64, device="meta" if meta else None)
-        return Cache(keys=(), values=(), tokens=tokens)
+    def new_cache(self, batch):
+        return HashCache(batch)
 
-    def next(self, codes, prefix, cache=None):
+    def prefill(self, codes, prefix, cache=None):
         return self._fed(codes, prefix, cache)[:, -1]
 
-    def at(self, codes, prefix, places, cache=None):
-        scores = self._fed(codes[:, :-1], prefix, cache)
-        return scores[torch.arange(len(codes)), places - int(prefix is None)]
+    def extend(self, codes, cache, *, last=False):
+        found = self._fed(codes, None, cache)
+        return found[:, -1:] if last else found
 
-    def step(self, codes, cache):
-        return self.next(codes[:, None], None, cache)
-
-    def extend(self, codes, cache):
-        return self._fed(codes, None, cache)
+    def decoder(self, guided, canvas):
+        return (Windows if canvas.parallel == 1 else Speculative)(self, guided, canvas)
 
     def _fed(self, codes, prefix, cache):
         """Scores after the last token of the prefix, if given, and after each code."""
         self.calls += 1
-        begin = 0 if prefix is not None else cache.length
-        tokens = codes if prefix is None else torch.cat([prefix, codes], 1)
-        if cache is not None:
-            cache.length = begin + tokens.shape[1]
-            cache.tokens[:, begin : cache.length] = tokens
-            tokens = cache.tokens[:, : cache.length]
-        return self._scores(self._states(tokens)[:, begin if prefix is None else prefix.shape[1] - 1 :])
+        if prefix is not None:
+            tokens = torch.cat([prefix, codes], 1)
+            if cache is not None:
+                cache.length = tokens.shape[1]
+                cache.tokens[:, : cache.length] = tokens
+            return self._scores(self._states(tokens)[:, prefix.shape[1] - 1 :])
+        begins = torch.full((len(codes),), cache.length) if cache.starts is None else cache.starts
+        cache.length = cache.length + codes.shape[1] if cache.starts is None else cache.length
+        places = begins[:, None] + torch.arange(codes.shape[1])
+        cache.tokens.scatter_(1, places, codes)
+        return self._scores(self._states(cache.tokens).gather(1, places))
 
     def _states(self, tokens):
         return ((tokens + 1) * POWERS[: tokens.shape[1]]).cumsum(1)
@@ -147,12 +144,12 @@ def by_hand(prior, prompt, canvas: Canvas) -> torch.Tensor:
     return codes
 
 
-def scorer_of(prior, num: int, scale: float = 1.0, limit: int = 17) -> Scorer:
+def scorer_of(prior, num: int, scale: float = 1.0, limit: int = 17) -> Drawing:
     null = prompt_of(num, start=90) if scale != 1 else None
-    return Scorer(prior, prompt_of(num), null=null, scale=scale, limit=limit)
+    return drawing(prior, prompt_of(num), null=null, scale=scale, limit=limit)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+@pytest.mark.parametrize("sampler", [cell_by_cell, draw])
 @pytest.mark.parametrize("grid", [(4, 4), (4, 9), (9, 4), (6, 7), (5, 13)], ids=str)
 def test_the_rule(sampler, grid):
     canvas = blank(grid, (4, 4), num=2)
@@ -161,31 +158,29 @@ def test_the_rule(sampler, grid):
 
 @pytest.mark.parametrize("side", WINDOWS, ids=str)
 @pytest.mark.parametrize("scale", [1.0, 2.5])
-def test_wavefront_equals_window(side, scale, monkeypatch):
-    """On canvases that are none to nine cells larger than the window, either way."""
+def test_the_plan_draws_what_the_rule_draws(side, scale, monkeypatch):
+    """On canvases that are none to nine cells larger than the window, either way; with few caches too."""
     for more in [(0, 0), (0, 1), (9, 0), (3, 4), (6, 7)]:
         grid = side[0] + more[0], side[1] + more[1]
         canvas = blank(grid, side, choice=Choice(top_k=9, temperature=0.8))
-        expected = window.draw(scorer_of(HashPrior(), 3, scale), canvas)
-        assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
-        assert as_on_an_accelerator(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
-        with monkeypatch.context() as patched:  # room for no cache, or for two
-            for room in (0, 2 * HashPrior().new_cache(6 if scale != 1 else 3).nbytes):
-                patched.setattr(guidance, "MEMORY", room)
-                assert wavefront.draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
+        expected = cell_by_cell(scorer_of(HashPrior(), 3, scale), canvas)
         assert draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
+        with monkeypatch.context() as patched:  # room for no cache that waits, or for two
+            for room in (0, 2 * HashPrior().new_cache(6 if scale != 1 else 3).nbytes):
+                patched.setattr(windows, "MEMORY", room)
+                assert draw(scorer_of(HashPrior(), 3, scale), canvas).equal(expected)
         assert expected.unique().numel() > 1
 
 
 @pytest.mark.parametrize("side", [(4, 4), (2, 2), (5, 4), (1, 3)], ids=str)
 @pytest.mark.parametrize("more", [(0, 5), (6, 0), (6, 7)], ids=str)
 def test_windows_of_scenes_begin_a_cell_later(side, more):
-    """(side - 1) // 2 cells before the cell; both samplers see the same windows."""
+    """(side - 1) // 2 cells before the cell; the plan and the rule see the same windows."""
     grid = side[0] + more[0], side[1] + more[1]
     canvas = blank(grid, side, shift=1)
     scorer, other = scorer_of(HashPrior(), 3), scorer_of(HashPrior(), 3)
-    assert wavefront.draw(other, canvas).equal(window.draw(scorer, canvas))
-    assert set(other.prompts[0].shown) == set(scorer.prompts[0].shown)
+    assert draw(other, canvas).equal(cell_by_cell(scorer, canvas))
+    assert set(other.guided.prompts[0].shown) == set(scorer.guided.prompts[0].shown)
     for at, (size, length) in enumerate(zip(grid, side, strict=True)):
         for cell in range(size):
             place = (cell, 0) if at == 0 else (0, cell)
@@ -196,24 +191,23 @@ def test_windows_of_scenes_begin_a_cell_later(side, more):
 @pytest.mark.parametrize("side", WINDOWS, ids=str)
 @pytest.mark.parametrize("scale", [1.0, 0.4])
 def test_a_canvas_of_one_window(side, scale):
-    """With a cache, with all fed anew for each code, and as a window that cannot move."""
+    """With a cache, and with all fed anew for each code."""
     canvas = blank(side, side)
-    found = plain.draw(scorer_of(HashPrior(), 3, scale), canvas)
-    for sampler in (*SAMPLERS.values(), draw):
-        assert sampler(scorer_of(HashPrior(), 3, scale), canvas).equal(found)
+    found = draw(scorer_of(HashPrior(), 3, scale), canvas)
+    assert cell_by_cell(scorer_of(HashPrior(), 3, scale), canvas).equal(found)
 
 
 @pytest.mark.parametrize("laid", ["subsample", "spiral_in", "random", "alternate"])
 def test_other_orders(laid):
     canvas = blank((4, 4), (4, 4), laid=laid)
-    found = plain.draw(scorer_of(HashPrior(), 3), canvas).flatten(1)
+    found = draw(scorer_of(HashPrior(), 3), canvas).flatten(1)
     prior, prefix = HashPrior(), prompt_of(3).window(0, 0, 4, 4)
     sequence = torch.zeros(3, 0, dtype=torch.int64)
     for cell in canvas.order:
-        drawn = choose(prior.next(sequence, prefix), canvas.seeds, cell.expand(3), canvas.choice)
+        drawn = choose(prior.prefill(sequence, prefix), canvas.seeds, cell.expand(3), canvas.choice)
         sequence = torch.cat([sequence, drawn[:, None]], 1)
     assert found[:, canvas.order].equal(sequence)
-    assert not found.equal(plain.draw(scorer_of(HashPrior(), 3), blank((4, 4), (4, 4))).flatten(1))
+    assert not found.equal(draw(scorer_of(HashPrior(), 3), blank((4, 4), (4, 4))).flatten(1))
 
 
 def real_prior(kind: str):
@@ -237,10 +231,8 @@ def test_priors_of_the_shelf(kind, scale):
     prior = real_prior(kind)
     for grid in [(4, 4), (6, 9)]:
         canvas = blank(grid, (4, 4))
-        expected = window.draw(scorer_of(prior, 3, scale), canvas)
+        expected = cell_by_cell(scorer_of(prior, 3, scale), canvas)
         assert draw(scorer_of(prior, 3, scale), canvas).equal(expected)
-        if grid != (4, 4):
-            assert as_on_an_accelerator(scorer_of(prior, 3, scale), canvas).equal(expected)
         if scale == 1:
             assert by_hand(prior, prompt_of(3), canvas).equal(expected)
 
@@ -250,7 +242,7 @@ def test_a_canvas_alone_is_the_canvas_among_others(grid):
     together = draw(scorer_of(HashPrior(), 5), blank(grid, (4, 4), num=5))
     for one in range(5):
         canvas = blank(grid, (4, 4), num=1, seeds=torch.tensor([one * 1000 - 7]))
-        alone = draw(Scorer(HashPrior(), prompt_of(1, start=one), limit=17), canvas)
+        alone = draw(drawing(HashPrior(), prompt_of(1, start=one), limit=17), canvas)
         assert alone[0].equal(together[one])
     assert len({tuple(codes.flatten().tolist()) for codes in together}) == 5
 
@@ -263,28 +255,23 @@ def test_guidance(grid):
     plain_codes = draw(scorer_of(prior, 3), canvas)
     unguided = prior.calls
     null = prompt_of(3, start=90)
-    off = Scorer(HashPrior(), prompt_of(3), null=null, scale=1.0, limit=17)
+    off = drawing(HashPrior(), prompt_of(3), null=null, scale=1.0, limit=17)
     assert draw(off, canvas).equal(plain_codes)
     assert not null.shown
     guided = HashPrior()
-    assert draw(scorer_of(guided, 3, 0.0), canvas).equal(draw(Scorer(prior, null, limit=17), canvas))
+    assert draw(scorer_of(guided, 3, 0.0), canvas).equal(draw(drawing(prior, null, limit=17), canvas))
     assert guided.calls == unguided  # both halves in one pass
     assert not draw(scorer_of(prior, 3, 3.0), canvas).equal(plain_codes)
 
 
 def test_guided_scores():
     prior, codes = HashPrior(), torch.arange(6).view(2, 3)
-    scorer = scorer_of(prior, 2, 2.5)
-    said = prior.next(codes, scorer.prompts[0].window(1, 2, 3, 4))
-    null = prior.next(codes, scorer.prompts[1].window(1, 2, 3, 4))
-    found = scorer.next(codes, scorer.prefix([(1, 2)], (3, 4)))
-    torch.testing.assert_close(found, null + 2.5 * (said - null))
-    cache = scorer.new_cache(2)
-    scorer.next(codes[:, :2], scorer.prefix([(1, 2)], (3, 4)), cache)
-    assert scorer.step(codes[:, 2], cache).equal(found)
-    cache = scorer.new_cache(2)
-    scorer.next(codes[:, :1], scorer.prefix([(1, 2)], (3, 4)), cache)
-    assert scorer.extend(codes[:, 1:], cache)[:, -1].equal(found)
+    guided = scorer_of(prior, 2, 2.5).guided
+    said = prior.prefill(codes, guided.prompts[0].window(1, 2, 3, 4))
+    null = prior.prefill(codes, guided.prompts[1].window(1, 2, 3, 4))
+    both = prior.prefill(guided.doubled(codes), guided.prefix([(1, 2)], (3, 4)))
+    torch.testing.assert_close(guided(both), null + 2.5 * (said - null))
+    torch.testing.assert_close(guided(both, scale=0.5), (null + said) / 2)
 
 
 @pytest.mark.parametrize(("grid", "laid"), [((4, 4), "row"), ((4, 4), "random"), ((7, 9), "row")], ids=str)
@@ -300,8 +287,7 @@ def test_completion(grid, laid, kept):
         known[: {"no rows": 0, "some rows": 2, "all rows": grid[0]}[kept]] = True
     junk = torch.randint(17, (3, *grid), generator=torch.Generator().manual_seed(0))
     start = torch.where(known, whole, junk)  # what stands in unknown cells must not matter
-    samplers = (draw,) if laid != "row" else (draw, *SAMPLERS.values())
-    for sampler in samplers:
+    for sampler in (draw, cell_by_cell):
         counted = []
         again = replace(canvas, codes=start, known=known, progress=counted.append)
         assert sampler(scorer_of(HashPrior(), 3), again).equal(whole)
@@ -322,31 +308,36 @@ def test_codes_that_the_codebook_lacks_are_never_drawn(grid):
 
 @hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    side=st.tuples(st.integers(1, 6), st.integers(1, 6)), more=st.tuples(st.integers(0, 9), st.integers(0, 9))
+    side=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    more=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    stride=st.integers(1, 3),
 )
-def test_wavefronts_wait_for_what_they_see(side, more):
+def test_runs_wait_for_what_they_see(side, more, stride):
     grid = side[0] + more[0], side[1] + more[1]
-    laid, groups = set(), list(passes(torch.zeros(grid, dtype=torch.bool), side))
-    for group in groups:
-        for cell in group:
-            inside = itertools.product(
-                range(cell.top, cell.top + side[0]), range(cell.left, cell.left + side[1])
-            )
-            seen = set(itertools.islice(inside, cell.place))
-            assert seen <= laid, f"{cell} is laid before what it sees"
-            assert cell == locate(cell.row, cell.column, grid, side)
-        assert len(group) <= together(grid, side)
-        laid |= {(cell.row, cell.column) for cell in group}
-    assert len(laid) == sum(map(len, groups)) == grid[0] * grid[1]
+    canvas = blank(grid, side, num=1, stride=min(stride, max(1, min(side) // 2)))
+    laid, steps = set(), plan(canvas)
+    for step in steps:
+        assert len(step.corners) <= together(canvas) <= 8
+        new = []
+        for top, left in step.corners:
+            cells = [(top + place // side[1], left + place % side[1]) for place in range(side[0] * side[1])]
+            own = [cells[place] for place in step.run.places]
+            assert set(cells[: step.run.places[-1]]) <= laid | set(own), "laid before what it sees"
+            for place in step.run.places:
+                assert locate(*cells[place], grid, side, 0, canvas.stride)[2:] == (top, left, place)
+            new += own
+        assert not laid & set(new), "laid twice"
+        laid |= set(new)
+    assert len(laid) == grid[0] * grid[1]
 
 
 @pytest.mark.parametrize("room", [0, 2**30])
 def test_a_window_that_stands_still_is_filled_once(room, monkeypatch):
-    """On a CPU: 5 of 12 columns see through windows of their own, 4 share the left ones, 3 the right ones.
+    """5 of 12 columns see through windows of their own, 4 share the left ones, 3 the right ones.
 
     Of 6 rows 3 share the upper windows, 2 the lower ones. Without room for caches, once a row.
     """
-    monkeypatch.setattr(guidance, "MEMORY", room)
+    monkeypatch.setattr(windows, "MEMORY", room)
     filled = []
 
     class Filled(HashPrior):
@@ -356,74 +347,38 @@ def test_a_window_that_stands_still_is_filled_once(room, monkeypatch):
             return super()._fed(codes, prefix, cache)
 
     canvas = blank((6, 12), (4, 6), num=2)
-    drawn = wavefront.draw(scorer_of(Filled(), 2), canvas)
-    assert drawn.equal(window.draw(scorer_of(HashPrior(), 2), canvas))
+    drawn = draw(scorer_of(Filled(), 2), canvas)
+    assert drawn.equal(cell_by_cell(scorer_of(HashPrior(), 2), canvas))
     kept, alone = (sum(rows for rows, held in filled if held == is_kept) for is_kept in (True, False))
-    assert (kept, alone) == ((2 * (7 + 7 + 2), 2 * 5) if room else (2 * 6 * 2, 2 * 6 * 5))
+    assert kept + alone == (2 * (7 + 7 + 2 + 5) if room else 2 * (6 * 2 + 6 * 5))
+    assert alone >= 2 * 5, "a window of one cell needs no cache"
 
 
-@pytest.mark.parametrize(("room", "fills"), [(1, 0), (4 * 4 - 1, 0), (4 * 4, 7), (2**10, 1)])
-@pytest.mark.parametrize("scale", [1.0, 2.5])
-def test_prefixes_are_fed_ahead(room, fills, scale, monkeypatch):
-    """Each window's prefix once, for as many windows at once as there is room for; the codes without it."""
-    scorer, canvas = scorer_of(HashPrior(), 2, scale), blank((7, 14), (4, 4), num=2)
-    monkeypatch.setattr(guidance, "MEMORY", room * scorer.new_cache(2).nbytes)
-    expected, calls, fed = window.draw(scorer, canvas), [], scorer.prior._fed
-
-    def spied(codes, prefix, cache):
-        calls.append((len(codes), prefix is not None, cache is not None))
-        return fed(codes, prefix, cache)
-
-    monkeypatch.setattr(scorer.prior, "_fed", spied)
-    assert as_on_an_accelerator(scorer, canvas).equal(expected)
-    steps = list(passes(canvas.known, canvas.window))
-    assert max(map(len, steps)) == 4
-    ahead = [rows for rows, has_prefix, has_cache in calls if has_prefix and has_cache]
-    assert len(ahead) == fills
-    alone = [has_prefix for _, has_prefix, has_cache in calls if not has_cache]
-    if fills:  # all but the first cell, whose scores are those of the prefix
-        assert sum(ahead) == (7 * 14 - 1) * 2 * len(scorer.prompts)
-        assert len(calls) - fills == len(steps)
-        assert len(alone) == 1
-    else:
-        assert len(alone) == len(calls) == len(steps)
+def test_caches_that_wait_are_few_and_dropped(monkeypatch):
+    scored, canvas = scorer_of(HashPrior(), 2), blank((9, 12), (4, 6), num=2)
+    monkeypatch.setattr(windows, "MEMORY", 3 * scored.prior.new_cache(2).nbytes + 1)
+    decoder, most = scored.prior.decoder(scored.guided, canvas), []
+    real = decoder.next
+    monkeypatch.setattr(
+        decoder, "next", lambda: most.append(sum(len(corners) for corners in decoder.caches)) or real()
+    )
+    assert loop.draw(decoder, canvas).equal(cell_by_cell(scorer_of(HashPrior(), 2), canvas))
+    assert max(most) == 3
+    assert not decoder.caches
 
 
-def test_prefixes_of_one_token_are_not_fed_ahead(monkeypatch):
-    @dataclass
-    class OneToken(MapPrompt):
-        def window(self, top, left, height, width):
-            return self.marks[:, None]
-
-    scorer = Scorer(HashPrior(), OneToken(marks=torch.arange(3)), limit=17)
-    monkeypatch.setattr(Scorer, "fill", None)
-    canvas = blank((6, 9), (4, 4))
-    assert as_on_an_accelerator(scorer, canvas).equal(window.draw(scorer, canvas))
-
-
-def test_caches_at_the_borders_are_few_and_dropped(monkeypatch):
-    scorer, canvas = scorer_of(HashPrior(), 2), blank((9, 12), (4, 6), num=2)
-    monkeypatch.setattr(guidance, "MEMORY", 3 * scorer.new_cache(2).nbytes + 1)
-    codes, most = canvas.codes.clone(), 0
-    kept = borders.Borders(scorer, canvas, codes)
-    for cell in itertools.chain.from_iterable(passes(canvas.known, canvas.window)):
-        if not kept.lay(cell):
-            window.lay(scorer, canvas, codes, [cell])
-        most = max(most, len(kept.caches))
-    assert codes.equal(window.draw(scorer_of(HashPrior(), 2), canvas))
-    assert most == 3
-    assert not kept.caches
-
-
-def test_wavefronts_are_few():
-    groups = list(passes(torch.zeros(64, 64, dtype=torch.bool), (16, 16)))
-    assert len(groups) == 16 * (64 - 1) + 64
-    assert max(map(len, groups)) == together((64, 64), (16, 16)) == 4
+def test_passes_are_few():
+    """Of 64 x 64 cells: no more than of the fronts of t(i, j) = 16 i + j."""
+    canvas = blank((64, 64), (16, 16), num=1)
+    waves = {step.run.time for step in plan(canvas)}
+    assert len(waves) <= 16 * (64 - 1) + 64
+    assert together(canvas) == 6
+    assert sum(len(step.run.places) * len(step.corners) for step in plan(canvas)) == 64 * 64
 
 
 def test_one_window_needs_one_pass_a_code():
     prior = HashPrior()
-    plain.draw(scorer_of(prior, 3, 2.0), blank((4, 5), (4, 5)))
+    draw(scorer_of(prior, 3, 2.0), blank((4, 5), (4, 5)))
     assert prior.calls == 20
 
 

@@ -7,15 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reference import cell_by_cell, draw, drawing, locate
 from test_conditions import EXAMPLES, tokenizer
 from test_samplers import HashPrior, blank, real_prior, scorer_of
 from tiny import generator
 
 from smalti.conditions import CONDITIONS
-from smalti.drawing import standing, wavefront, window
+from smalti.drawing import plan
 from smalti.drawing.choice import Choice
-from smalti.drawing.draw import draw
-from smalti.drawing.guidance import Scorer
 from smalti.errors import UserError
 from smalti.images import FACTS
 from smalti.priors import PRIORS
@@ -31,10 +30,8 @@ class CountingPrior(HashPrior):
         super().__init__()
         self.most, self.caches = 0, []
 
-    def new_cache(self, batch, *, meta=False):
-        cache = super().new_cache(batch, meta=meta)
-        if meta:
-            return cache
+    def new_cache(self, batch):
+        cache = super().new_cache(batch)
         self.caches = [other for other in self.caches if other() is not None] + [weakref.ref(cache)]
         self.most = max(self.most, sum(len(other().tokens) for other in self.caches))
         return cache
@@ -55,14 +52,14 @@ def test_windows(side, stride, shift):
     for more in MORE:
         grid = side[0] + more[0], side[1] + more[1]
         for cell in itertools.product(*map(range, grid)):
-            found = window.locate(*cell, grid, side, shift, stride)
+            found = locate(*cell, grid, side, shift, stride)
             for axis, start in enumerate((found.top, found.left)):
                 assert start == plain_start(cell[axis], grid[axis], side[axis], stride, shift)
                 seen = cell[axis] - start
                 assert min((side[axis] - shift) // 2, cell[axis]) <= seen < side[axis]
             assert found.place == (cell[0] - found.top) * side[1] + cell[1] - found.left
             if stride == 1:
-                assert found == window.locate(*cell, grid, side, shift)
+                assert found == locate(*cell, grid, side, shift)
 
 
 @pytest.mark.parametrize(("side", "stride"), CASES, ids=str)
@@ -75,8 +72,8 @@ def test_the_plain_rule(side, stride, scale, shift, sizes):
         grid = side[0] + more[0], side[1] + more[1]
         canvas = blank(grid, side, num=2, stride=stride, shift=shift, choice=Choice(top_k=9, temperature=0.8))
         plain, fast = scorer_of(HashPrior(), 2, scale), scorer_of(HashPrior(), 2, scale)
-        assert standing.draw(fast, canvas).equal(window.draw(plain, canvas)), more
-        for asked, expected in zip(fast.prompts, plain.prompts, strict=True):
+        assert draw(fast, canvas).equal(cell_by_cell(plain, canvas)), more
+        for asked, expected in zip(fast.guided.prompts, plain.guided.prompts, strict=True):
             assert len(asked.shown) == len(set(asked.shown)) or stride < min(side) // 2, "filled twice"
             assert set(asked.shown) == set(expected.shown)
 
@@ -91,15 +88,8 @@ def test_every_condition(kind):
         value = torch.rand(3, 18, 22, generator=torch.Generator().manual_seed(0)) * 2 - 1
     prompt = condition.encode(value, num=2, grid=grid, device=torch.device("cpu"))
     canvas = blank(grid, (4, 4), num=2, stride=2, shift=condition.shift)
-    scorer = Scorer(HashPrior(), prompt, limit=17)
-    assert draw(scorer, canvas).equal(window.draw(scorer, canvas))
-
-
-def test_every_sampler_moves_in_steps():
-    canvas = blank((9, 11), (6, 6), stride=2)
-    expected = window.draw(scorer_of(HashPrior(), 3), canvas)
-    for sampler in (wavefront.draw, draw):
-        assert sampler(scorer_of(HashPrior(), 3), canvas).equal(expected)
+    scorer = drawing(HashPrior(), prompt, limit=17)
+    assert draw(scorer, canvas).equal(cell_by_cell(scorer, canvas))
 
 
 def test_strides_lay_different_codes():
@@ -115,7 +105,7 @@ def test_completion(stride, kept):
     """What is kept stays; drawn with the seeds that it came from, the rest comes out as it was."""
     grid = (13, 15)
     canvas = blank(grid, (6, 6), stride=stride)
-    whole = window.draw(scorer_of(HashPrior(), 3), canvas)
+    whole = cell_by_cell(scorer_of(HashPrior(), 3), canvas)
     known = torch.zeros(grid, dtype=torch.bool)
     if kept == "a patch":
         known[2:9, 3:11] = True
@@ -130,7 +120,7 @@ def test_completion(stride, kept):
     assert sum(counted) == 3 * grid[0] * grid[1]
     other = replace(again, seeds=canvas.seeds + 1)
     found = draw(scorer_of(HashPrior(), 3), other)
-    assert found.equal(window.draw(scorer_of(HashPrior(), 3), other))
+    assert found.equal(cell_by_cell(scorer_of(HashPrior(), 3), other))
     assert found[:, known].equal(whole[:, known])
     assert kept == "all rows" or not found.equal(whole)
 
@@ -142,7 +132,7 @@ def test_priors_of_the_shelf(kind, scale):
     prior = real_prior(kind)
     for grid in [(4, 4), (6, 9), (10, 8)]:
         canvas = blank(grid, (4, 4), stride=2)
-        expected = window.draw(scorer_of(prior, 3, scale), canvas)
+        expected = cell_by_cell(scorer_of(prior, 3, scale), canvas)
         assert draw(scorer_of(prior, 3, scale), canvas).equal(expected)
 
 
@@ -152,21 +142,19 @@ def test_priors_of_the_shelf(kind, scale):
 def test_memory_is_bounded(side, stride, grid, scale):
     """Whatever the canvas: so many caches of windows for each canvas, twice so many with guidance."""
     prior = CountingPrior()
-    standing.draw(scorer_of(prior, 2, scale), blank(grid, side, num=2, stride=stride))
+    draw(scorer_of(prior, 2, scale), blank(grid, side, num=2, stride=stride))
     rows = prior.most // (2 if scale == 1 else 4)
-    most = standing.together(grid, side, stride)
-    assert rows <= most <= standing.HELD
-    assert rows == most or stride == side[1] / 2  # in lockstep go those with equal places only
+    assert rows <= 16, "those in lockstep, and those that wait for a next run"
 
 
 def test_half_a_window_goes_in_lockstep():
     """64 x 64 cells through 16 x 16 by 8: six windows together, but for the larger blocks at the border."""
     canvas = blank((64, 64), (16, 16), num=1, stride=8)
-    turns = list(standing.plan(canvas))
-    assert max(len(group.corners) for group, _ in turns) == 6
-    assert sum(len(group.rows[row]) * len(group.corners) for group, row in turns) == 64 * 64
-    steps = sum(len(group.rows[row]) for group, row in turns)
-    assert steps == 16 * 16 + 12 * 16 * 8 + 11 * 8 * 8
+    steps = plan.plan(canvas)
+    assert plan.together(canvas) == max(len(step.corners) for step in steps) == 6
+    assert sum(len(step.run.places) * len(step.corners) for step in steps) == 64 * 64
+    passes = sum(len(step.run.places) for step in steps)
+    assert passes == 16 * 16 + 12 * 16 * 8 + 11 * 8 * 8
 
 
 def test_the_generator(tmp_path):

@@ -308,7 +308,7 @@ def test_a_prior_is_told_the_classes_of_what_it_is_shown(paired, flip):
     )
     task = PriorTask(training, Generator(settings, tokenizer(), maps))
     seen = []
-    task.prior = lambda codes, prefix: seen.append(prefix) or torch.zeros(*codes.shape, 8)
+    task.objective = lambda codes, prefix, rng, pkeep: seen.append(prefix) or torch.zeros(())
     task.losses(batch, step=0)
     expected = maps.encode(images.one_hot(shown, 5)).flatten(1)
     assert seen[0].equal(expected)

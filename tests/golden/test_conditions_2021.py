@@ -6,17 +6,15 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from reference import cell_by_cell, draw, drawing, locate
 
 from smalti.conditions.box_tokens import WHOLE, Object, Scene
 from smalti.conditions.boxes import BoxesCondition, BoxesSettings
 from smalti.conditions.coordinates import CoordinatesSettings, Part
 from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsCondition, PointsSettings
-from smalti.drawing import plain, wavefront, window
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice
-from smalti.drawing.guidance import Scorer
-from smalti.drawing.window import locate
 from smalti.formats.compvis.transformer import ours
 from smalti.generator import Generator
 from smalti.orders import inverse
@@ -116,7 +114,7 @@ def test_greedy_without_cache(model):
     codes = prefix[:, :0]
     with torch.no_grad():
         for _ in range(64):
-            codes = torch.cat((codes, prior.next(codes, prefix).argmax(-1, keepdim=True)), 1)
+            codes = torch.cat((codes, prior.prefill(codes, prefix).argmax(-1, keepdim=True)), 1)
     assert codes.equal(case.tensors[f"greedy_codes{end}"])
 
 
@@ -130,7 +128,7 @@ def test_greedy_completion(model):
     canvas.codes[:, canvas.known] = codes[:, canvas.known]
     prompt = generator.condition.encode(value, num=len(codes), grid=(8, 8), device=CPU)
     with torch.no_grad():
-        drawn = plain.draw(Scorer(generator.prior, prompt, limit=64), canvas)
+        drawn = draw(drawing(generator.prior, prompt, limit=64), canvas)
     assert drawn.flatten(1)[:, generator.order].equal(case.tensors[f"greedy_codes_from_half{end}"])
 
 
@@ -230,8 +228,8 @@ def test_larger_canvases_with_a_map(golden, name, source):
     prompt = generator.condition.encode(value, num=1, grid=(height, width), device=CPU)
     if name != "coord_window16":  # cell by cell: minutes
         with torch.no_grad():
-            scorer = Scorer(generator.prior, prompt, limit=64)
-            assert window.draw(scorer, canvas).equal(codes)
+            scorer = drawing(generator.prior, prompt, limit=64)
+            assert cell_by_cell(scorer, canvas).equal(codes)
 
 
 def test_given_coordinates_are_those_of_the_size(golden):
@@ -275,7 +273,7 @@ def test_larger_canvases_with_scenes(golden, name):
     grid = tuple(facts["canvas_cells"])
     prompt = Shuffled(generator.condition, list(facts["annotations"]), grid, chance, [])
     with torch.no_grad():
-        drawn = window.draw(Scorer(generator.prior, prompt, limit=64), canvas_of(generator, codes))
+        drawn = cell_by_cell(drawing(generator.prior, prompt, limit=64), canvas_of(generator, codes))
     assert torch.cat(prompt.seen).equal(case.tensors[f"{name}.conditioning_tokens"])
     assert drawn.equal(codes)
     case.close(generator.tokenizer.decode(codes), f"{name}.image")
@@ -305,8 +303,8 @@ def test_scenes_cell_by_cell_and_in_wavefronts(golden, name):
     told = scene_of(facts["annotations"])
     drawn = generator.sample(size=grid, **GREEDY, **{argument: told}).codes
     prompt = generator.condition.encode(told, num=1, grid=grid, device=CPU)
-    scorer = Scorer(generator.prior, prompt, limit=64)
+    scorer = drawing(generator.prior, prompt, limit=64)
     canvas = canvas_of(generator, case.tensors[f"{name}.codes"])
     with torch.no_grad():
-        assert wavefront.draw(scorer, canvas).equal(drawn)
-        assert window.draw(scorer, canvas).equal(drawn)
+        assert draw(scorer, canvas).equal(drawn)
+        assert cell_by_cell(scorer, canvas).equal(drawn)

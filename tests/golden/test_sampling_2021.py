@@ -4,12 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from reference import cell_by_cell, draw, drawing, locate
 
-from smalti.drawing import plain, wavefront, window
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, keep
-from smalti.drawing.guidance import Scorer
-from smalti.drawing.window import locate
 from smalti.formats.compvis.places import PERMUTERS
 from smalti.generator import Generator
 from smalti.orders import order
@@ -76,7 +74,7 @@ def test_larger_canvases(golden, name):
     case.close(generator.tokenizer.decode(codes), f"{name}.image")
 
 
-@pytest.mark.parametrize("sampler", [window, wavefront], ids=["window", "wavefront"])
+@pytest.mark.parametrize("sampler", [cell_by_cell, draw])
 def test_each_sampler_on_a_larger_canvas(golden, sampler):
     case = golden("sliding_window")
     generator = generator_of(golden("transformer_class")).eval()
@@ -90,7 +88,7 @@ def test_each_sampler_on_a_larger_canvas(golden, sampler):
         order=generator.order,
         choice=GREEDY,
     )
-    codes = sampler.draw(Scorer(generator.prior, prompt, limit=64), canvas)
+    codes = sampler(drawing(generator.prior, prompt, limit=64), canvas)
     assert codes.equal(case.tensors["class_3.codes"])
 
 
@@ -141,7 +139,7 @@ def test_first_half_of_another_order(golden, name):
         order=laid,
         choice=GREEDY,
     )
-    codes = plain.draw(Scorer(generator.prior, prompt, limit=64), canvas)
+    codes = draw(drawing(generator.prior, prompt, limit=64), canvas)
     assert codes.flatten(1)[:, laid].equal(case.tensors[f"{key}half_codes"])
 
 

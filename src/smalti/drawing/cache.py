@@ -58,6 +58,11 @@ class Cache:
         held = torch.arange(self.length, device=places.device)
         return (held <= places[:, :, None])[:, None]
 
+    def clear(self) -> None:
+        """Put zeros after the places that are filled: what a mask hides must be a number."""
+        for part in (*self.keys, *self.values):
+            part[:, :, self.length :] = 0
+
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put the next places' keys and values (b k n e) into the cache; return those of all places so far.
 

@@ -48,7 +48,7 @@ class Speculative(Windows):
                 self.cache.length, self.cache.starts = self.before + places[-1], None
             self.at = len(places) - 1  # all is done: on to the next run
             return super().next()
-        count = min(self.canvas.parallel, len(places))
+        count = min(self.canvas.parallel, len(places) - 1)
         self.firsts = [min(done, len(places) - count) for done in self.done]
         asked = [places[first : first + count] for first in self.firsts]
         self.asked = torch.tensor(asked, device=self.numbers.device)  # r p
@@ -62,10 +62,9 @@ class Speculative(Windows):
         assert self.step is not None, "next comes first"
         if self.at == 0:
             logits = super().predict(tokens, positions)
-            self.seen = self._codes(
-                tokens, 0, len(self.above)
-            )  # r n, of which those of unknown cells are guesses
+            self.seen = self._codes(tokens, 0, len(self.above))  # r n; of unknown cells, guesses
             if self.cache is not None:
+                self.cache.clear()
                 self.before = self.cache.length - self.step.run.places[0]
             return logits
         self._guess(self.step)

@@ -31,7 +31,7 @@ class Scoring(Protocol):
 
     def extend(
         self, codes: Int64[Tensor, "b n"], cache: Cache, *, last: bool = False
-    ) -> Float[Tensor, "b n v"]:
+    ) -> Float[Tensor, "b q v"]:
         """Return the logits after each of n more codes, or after the last of them alone."""
         ...
 

@@ -69,7 +69,7 @@ class Causal(Forced):
 
     def extend(
         self, codes: Int64[Tensor, "b n"], cache: Cache, *, last: bool = False
-    ) -> Float[Tensor, "b n v"]:
+    ) -> Float[Tensor, "b q v"]:
         """Feed n more codes a row to a filled cache; row i has the logits of the code after codes[i].
 
         last: those of the last one alone (b 1 v).
