@@ -57,7 +57,7 @@ def decoding(given: Options, far: int) -> Iterator[dict[str, Any]]:
 def shares(model: Generator, far: int, turns: int) -> list[dict[str, Any]]:
     """A row for each way of measuring the bandwidth, all in turns with one sample."""
     weights, like = weights_of(model), model.prior.head.weight.detach()
-    ways = {"ours": partial(model.sample, label=3, top_k=100, output="codes")}
+    ways = {"ours": partial(model.sample, label=3, top_k=100)}
     moved: dict[str, int] = {}  # bytes of a call
     for where, size in {"beyond the cache": far, "of the model's size": weights}.items():
         matrix = like.new_ones(size // (COLUMNS * like.element_size()), COLUMNS)
@@ -113,7 +113,7 @@ def tokenizers(given: Options) -> Iterator[dict[str, Any]]:
     x = pictures(1, 256, given.device)
     count = flops(model, x)
     for dtype in (torch.float32, torch.bfloat16):
-        model.keep_in(dtype)
+        model.to(dtype)
         side = 1024 if given.short else 4096
         square = torch.ones(side, side, dtype=dtype, device=given.device)
         memory: dict[str, int | None] = {}

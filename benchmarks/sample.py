@@ -98,12 +98,12 @@ def sizes(model: Generator) -> dict[str, int]:
 
 def check(model: Generator, labels: Tensor) -> None:
     """Same weights, same codes; AssertionError else."""
-    greedy = model.sample(num=len(labels), label=labels, top_k=1, output="codes", micro_batch=len(labels))
+    greedy = model.sample(num=len(labels), label=labels, top_k=1, micro_batch=len(labels)).codes
     greedy = greedy.flatten(1)
     network, prompt = models.baseline(model), labels[:, None]
     assert gpt_2021.growing_cache(network, prompt, 256, gpt_2021.greedy).equal(greedy), "growing cache"
     assert static_cache(model, labels, greedy=True)().equal(greedy), "transformers"
-    drawn = model.sample(num=len(labels), label=labels, top_k=TOP_K, output="codes", micro_batch=len(labels))
+    drawn = model.sample(num=len(labels), label=labels, top_k=TOP_K, micro_batch=len(labels)).codes
     seeds = torch.arange(len(labels), device=labels.device)
 
     def draw(scores: Tensor, number: int) -> Tensor:
@@ -117,7 +117,7 @@ def check(model: Generator, labels: Tensor) -> None:
 def drawn_by(model: Generator, labels: Tensor) -> Way:
     """Our own."""
     options = {"num": len(labels), "label": labels, "micro_batch": len(labels)}
-    return lambda: model.sample(top_k=TOP_K, output="codes", **options)
+    return lambda: model.sample(top_k=TOP_K, **options).codes
 
 
 def growing(model: Generator, labels: Tensor) -> Way:

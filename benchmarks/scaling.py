@@ -77,7 +77,7 @@ def canvas(model: Generator, side: int, batch: int = 1) -> object:
     """Codes of square canvases."""
     size = (side * models.FACTOR, side * models.FACTOR)
     said = {"label": 3, "num": batch, "micro_batch": batch}
-    return model.sample(size=size, top_k=100, output="codes", **said)
+    return model.sample(size=size, top_k=100, **said).codes
 
 
 def search(codes: int, device: torch.device) -> Work:

@@ -140,8 +140,8 @@ def laid(
 ) -> Tensor:
     """Our codes of canvases, drawn together."""
     how = {"size": (grid[0] * models.FACTOR, grid[1] * models.FACTOR), "top_k": top_k, "stride": stride}
-    how |= {"num": canvases, "micro_batch": canvases, "output": "codes"}
-    return model.sample(**how, **models.told(model, grid))
+    how |= {"num": canvases, "micro_batch": canvases}
+    return model.sample(**how, **models.told(model, grid)).codes
 
 
 if __name__ == "__main__":

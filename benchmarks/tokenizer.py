@@ -102,7 +102,7 @@ def networks(given: Options) -> Iterator[dict[str, Any]]:
         x = pictures(1, size, given.device)
         check(ours, others, x)
         for dtype in (torch.float32, torch.bfloat16):
-            mine = copy.deepcopy(ours).keep_in(dtype)
+            mine = copy.deepcopy(ours).to(dtype)
             share = (mine.encode(x) == ours.encode(x)).float().mean().item()
             row = {"pixels": size, "ours": word(dtype), "same codes": share}
             for name, other in others.items():

@@ -74,7 +74,7 @@ def drawing(model: Generator, batch: int, **how: Any) -> Draw:
         found = []
         for first in range(0, PICTURES, batch):
             told = {"label": [row % classes for row in range(first, first + batch)]} if classes else {}
-            found.append(model.sample(num=batch, seed=first, output="codes", **told, **how))
+            found.append(model.sample(num=batch, seed=first, **told, **how).codes)
         return found
 
     return draw

@@ -39,7 +39,7 @@ def main(model: Path, out: Path) -> None:
     for stride, row in rows.items():
         print(stride, json.dumps(row))
     shown = [
-        generator.sample(label=label, size=(96, 192), seed=1, top_p=0.95, stride=stride, output="tensor")
+        generator.sample(label=label, size=(96, 192), seed=1, top_p=0.95, stride=stride).tensors
         for stride in (strides[0], strides[-1])
         for label in DRAWN
     ]

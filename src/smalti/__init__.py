@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from smalti.errors import UserError
     from smalti.generator import Generator
     from smalti.library import load, save
-    from smalti.pictures import save_all
+    from smalti.pictures import grid, save_all
     from smalti.tokenizer import Tokenizer
     from smalti.training.train import train
 
@@ -21,13 +21,14 @@ _HOME = {  # public name -> module: imported when asked for: `import smalti` is 
     "Generator": "smalti.generator",
     "Tokenizer": "smalti.tokenizer",
     "UserError": "smalti.errors",
+    "grid": "smalti.pictures",
     "load": "smalti.library",
     "save": "smalti.library",
     "save_all": "smalti.pictures",
     "train": "smalti.training.train",
 }
 
-__all__ = ["Generator", "Tokenizer", "UserError", "load", "save", "save_all", "train"]
+__all__ = ["Generator", "Tokenizer", "UserError", "grid", "load", "save", "save_all", "train"]
 
 
 def __getattr__(name: str) -> Any:

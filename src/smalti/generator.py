@@ -1,5 +1,6 @@
 """What a user holds: a tokenizer, a condition and a prior that lay new pictures together."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from smalti import images, precision
+from smalti import masks, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.protocol import Condition, Prompt
@@ -22,20 +23,19 @@ from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
-from smalti.drawing.request import OPTIONS, Request, apart, real, sides, unknown
+from smalti.drawing.request import OPTIONS, Request, apart, needed, sides, unknown
 from smalti.errors import UserError
 from smalti.orders import order
+from smalti.pretrained import Pretrained
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.layers import drawing
 from smalti.priors.protocol import Nats, Prior, Scope
-from smalti.reading.pixels import PixelReading
-from smalti.reading.writing import FileValues, file_values, to_pil
+from smalti.samples import Samples
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.given import read_codes, read_pictures
 from smalti.tokenizer.use import in_use
 
 BATCH = 16  # pictures together unless micro_batch says otherwise: bounds the memory of caches
-PIXELS = 16 * 256 * 256  # decoded together, at least one picture: bounds the memory of the decoder
 
 
 @settings
@@ -48,7 +48,7 @@ class GeneratorSettings:
     grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
 
 
-class Generator(nn.Module):
+class Generator(Pretrained):
     """Draws pictures, completes them, and says how likely they are.
 
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
@@ -61,6 +61,7 @@ class Generator(nn.Module):
 
     prior: Prior
     order: Tensor
+    kind = "generator"  # as folders have called it from the first
 
     def __init__(
         self, settings: GeneratorSettings, tokenizer: Tokenizer, condition_tokenizer: Tokenizer | None = None
@@ -69,7 +70,6 @@ class Generator(nn.Module):
         super().__init__()
         check_tokenizers(settings.condition, tokenizer, condition_tokenizer)
         self.settings, self.tokenizer, self.condition_tokenizer = settings, tokenizer, condition_tokenizer
-        self.fingerprint = ""  # of the model folder it came from; see library.fingerprint
         member = CONDITIONS[settings.condition.kind][1]
         self.condition: Condition = member(settings.condition, condition_tokenizer or tokenizer)
         self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
@@ -144,96 +144,136 @@ class Generator(nn.Module):
         temperature: float | Any = 1.0,
         top_k: int | Any = None,
         top_p: float | Any = None,
-        guidance: float | Any = 1.0,
+        guidance_scale: float | Any = 1.0,
         stride: int | Any = 1,
-        output: str | Any = "pil",
         min_p: float | Any = None,
         micro_batch: int | Any = None,
         parallel: int | Any = 1,
         progress: bool | Callable[[int, int], object] | Any = False,
         **condition: Any,
-    ) -> Any:
-        """Draw num new pictures; picture i uses seed + i and does not depend on the others.
+    ) -> Samples:
+        """Draw num new images; image i uses seed + i and does not depend on the others.
 
         num: None is one, or as many as there are values in the sequence that is given as the condition.
         size: (height, width) in pixels, or one number for both; multiples of the factor, from the training
         crop up (any with a prior of kind neighbourhood); None: that crop.
         temperature, top_k, top_p, min_p: see `Choice`; greedy is top_k=1.
-        guidance: s in u + s (c - u); 1 is off, above 1 keeps closer to the condition.
+        guidance_scale: s in u + s (c - u); 1 is off, above 1 keeps closer to the condition.
         stride: cells by which the window moves over a canvas larger than the training crop, from 1, the rule
         of arXiv:2012.09841, to half the crop: faster, as keys and values are kept while the window stands
         still; every cell keeps half a window above and to its left. On a canvas of one crop it changes
         nothing. A prior of kind neighbourhood has no window: 1 only.
-        output: "pil", a list of Pillow pictures that carry the facts of their making in info["smalti"];
-        "stream", an iterator over the same pictures that gives each as soon as its batch is drawn, for work
-        of hours; "values", as "stream" but in the numbers of the files that the model was trained on, all
-        bits and bands, each with `save`; "tensor" (b c H W), around [-1, 1], not clipped; "codes" (b h w).
-        micro_batch: pictures drawn together; all batches get this size, the last one filled up. So picture i
+        micro_batch: images drawn together; all batches get this size, the last one filled up. So image i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
         parallel: up to so many cells are drawn in a pass, for canvases of the training crop (others lay many
-        at once anyway); the same pictures up to rounding, also with micro_batch. 1 is off. It pays for
-        pictures drawn singly (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained
-        prior on a CPU. With 8 pictures together nothing was won: a pass goes as far as the slowest of them.
+        at once anyway); the same images up to rounding, also with micro_batch. 1 is off. It pays for
+        images drawn singly (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained
+        prior on a CPU. With 8 images together nothing was won: a pass goes as far as the slowest of them.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are laid: how many there are in all, and how many more are laid.
+        condition: label=, map=, boxes= ..., what the model was trained with, as the class says.
         """
-        asked = {"num": self._num(num, condition), "seed": seed, "temperature": temperature, "top_k": top_k}
-        asked |= {"top_p": top_p, "guidance": guidance, "stride": stride, "output": output, "min_p": min_p}
-        asked |= {"micro_batch": micro_batch, "parallel": parallel, "progress": progress}
-        request = Request.of(asked)
-        grid = self._grid(request, self.crop_size if size is None else sides(size))
-        request.check_room(grid, self.tokenizer.factor)
-        none = torch.zeros(grid, dtype=torch.bool)
-        return self._answer(request, self.order.new_zeros(1, *grid), none, condition)
+        asked = {name: value for name, value in locals().items() if name in OPTIONS}
+        return Samples.joined(self._batches(None, {**asked, **condition}, streamed=False))
 
     def complete(
         self,
         image: Image.Image | str | Path | Tensor | Any,
-        keep: float | Any = 0.5,
-        num: int | Any = None,
-        seed: int | Any = 0,
-        temperature: float | Any = 1.0,
-        top_k: int | Any = None,
-        top_p: float | Any = None,
-        guidance: float | Any = 1.0,
-        stride: int | Any = 1,
-        output: str | Any = "pil",
-        min_p: float | Any = None,
-        micro_batch: int | Any = None,
-        parallel: int | Any = 1,
-        progress: bool | Callable[[int, int], object] | Any = False,
-        **condition: Any,
-    ) -> Any:
-        """Keep the upper part of a picture and draw the rest num times; other arguments as in `sample`.
+        mask: Any = None,
+        keep: float | str | Any = None,
+        **options: Any,
+    ) -> Samples:
+        """Draw a part of an image anew, num times; what is kept keeps the codes that the whole image has.
 
-        image: one picture as `Tokenizer.pictures` takes it; its sides are multiples of the factor, from the
-        training crop up.
-        keep: share of its rows of cells, rounded to whole ones, that keep the codes which the whole picture
-        has; they come back as their codes tell them.
+        image: one image as `Tokenizer.pictures` takes it; its sides are multiples of the factor, from the
+        training crop up. What is kept comes back as its codes tell it.
+        mask: what is drawn anew, see `masks.read`: a Pillow image, a path, an array or bool (h w) of the
+        image's pixels or of its cells; a cell is drawn anew whole where any of its pixels is.
+        keep: in place of a mask, the share of rows from the top, or "top", "bottom", "left", "right" or
+        "centre", with a share as in "left:0.25"; see `masks.side`. None: the upper half.
+        options: those of `sample`, but for size; and the condition.
         """
-        asked = {"num": self._num(num, condition), "seed": seed, "temperature": temperature, "top_k": top_k}
-        asked |= {"top_p": top_p, "guidance": guidance, "stride": stride, "output": output, "min_p": min_p}
-        asked |= {"micro_batch": micro_batch, "parallel": parallel, "progress": progress}
-        request = Request.of(asked)
-        share = real("keep", keep)
-        if not 0 <= share <= 1:
-            raise UserError("a share of rows in [0, 1] for keep", str(keep), "for example keep=0.5")
-        picture = self.tokenizer.pictures(image)
-        if len(picture) != 1:
-            remedy = "complete pictures one after the other"
-            raise UserError("one picture (c H W)", f"{len(picture)} of them", remedy)
-        grid = self._grid(request, (picture.shape[2], picture.shape[3]))
-        request.check_room(grid, self.tokenizer.factor)
-        known = torch.zeros(grid, dtype=torch.bool)
-        known[: round(share * grid[0])] = True
-        with request.needed(1, grid, self.tokenizer.factor):
-            start = self.tokenizer.encode(picture, is_checked=True)
-        return self._answer(request, start, known, condition)
+        return Samples.joined(self._batches((image, mask, keep), options, streamed=False))
+
+    def iter_samples(self, num: int | Any = None, **options: Any) -> Iterator[Image.Image]:
+        """Draw as `sample` does, and give each image as soon as its batch is drawn, for work of hours.
+
+        options: as in `iter_batches`.
+        """
+        batches = self.iter_batches(num, **options)
+        return (image for part in batches for image in part)
+
+    def iter_batches(
+        self, num: int | Any = None, *, image: Any = None, mask: Any = None, keep: Any = None, **options: Any
+    ) -> Iterator[Samples]:
+        """Draw as `sample` does, or where an image is given as `complete` does, batch by batch.
+
+        A batch has micro_batch images, or as many as memory is planned for. Between two of them nothing of
+        the model is changed. options: those of `sample`, and the condition.
+        """
+        given = None if image is None and mask is None and keep is None else (image, mask, keep)
+        return self._batches(given, {"num": num, **options}, streamed=True)
+
+    def _batches(
+        self, given: tuple[Any, Any, Any] | None, options: Mapping[str, Any], *, streamed: bool
+    ) -> Iterator[Samples]:
+        """Check all that is asked for, and give what draws it batch by batch.
+
+        given: image, mask and keep as in `complete`; None: new images.
+        """
+        condition = {name: value for name, value in options.items() if name not in OPTIONS}
+        asked = _DEFAULTS | {name: value for name, value in options.items() if name in OPTIONS}
+        how, condition = apart(condition, self.prior.options)
+        request = Request.of({**asked, "num": self._num(asked["num"], condition)})
+        factor, size = self.tokenizer.factor, asked["size"]
+        if given and size is not None:
+            raise unknown("size", OPTIONS, self.condition.argument)
+        picture = self.tokenizer.pictures(given[0]) if given else None
+        if picture is not None and len(picture) != 1:
+            remedy = "complete images one after the other"
+            raise UserError("one image (c H W)", f"{len(picture)} of them", remedy)
+        shape = (self.crop_size if size is None else sides(size)) if picture is None else picture.shape[2:]
+        grid = self._grid(request, (shape[0], shape[1]))
+        request.check_room(grid, factor, streamed=streamed)
+        none = torch.zeros(grid, dtype=torch.bool)
+        known = masks.known(given[1], given[2], grid, factor) if given else none
+        with needed(1, grid, factor):
+            start = self.order.new_zeros(1, *grid)
+            if picture is not None:
+                start = self.tokenizer.encode(picture, is_checked=True)
+            prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
+            if request.guidance_scale != 1:
+                null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
+        facts = {"model": self.fingerprint, "height": grid[0] * factor, "width": grid[1] * factor}
+        facts |= {**masks.recorded(known, request.num), **asdict(how)}
+        facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
+        told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
+        if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
+            facts["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
+        parts = self._parts(request, how, start, known, prompt, null)
+        return self._samples(request, parts, {**facts, **told})
+
+    def _samples(
+        self, request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any]
+    ) -> Iterator[Samples]:
+        """Join to the codes of each batch how its images were made."""
+        done = 0
+        for codes in parts:
+            made = [request.metadata(done + index, facts) for index in range(len(codes))]
+            done, padded = done + len(codes), request.micro_batch is not None
+            batch = request.micro_batch or len(codes)
+            yield Samples(self.tokenizer, codes, made, batch=batch, padded=padded)
 
     def _sequence(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """Codes of training crops in the prior's order, and the prefix of their condition."""
         return self.sequence(codes.to(self.order.device)), prompt.window(0, 0, *self.settings.grid)
+
+    @property
+    def classes(self) -> tuple[str | int, ...]:
+        """The classes that the condition takes, by name, or by number where they have no names; or none."""
+        told = self.settings.condition
+        return tuple(getattr(told, "names", ())) or tuple(range(getattr(told, "classes", 0)))
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -282,33 +322,10 @@ class Generator(nn.Module):
         value = condition.get(name) if name else None
         return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
 
-    def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
-        """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
-        grid = (known.shape[0], known.shape[1])
-        how, condition = apart(condition, self.prior.options)
-        with request.needed(1, grid, self.tokenizer.factor):
-            prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
-            if request.guidance != 1:
-                null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
-        parts = self._parts(request, how, start, known, prompt, null)
-        if request.output in ("codes", "tensor"):
-            return torch.cat(list(parts))
-        height, width = (cells * self.tokenizer.factor for cells in grid)
-        facts = {"model": self.fingerprint, "height": height, "width": width}
-        facts |= {"rows_kept": int(known[:, 0].sum()), **asdict(how)}
-        facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
-        told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
-        if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
-            facts["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each picture
-        if request.output == "values":
-            return _in_file_values(request, parts, {**facts, **told}, pixels or PixelReading())
-        pictures = _with_facts(request, parts, {**facts, **told}, pixels)
-        return list(pictures) if request.output == "pil" else pictures
-
     def _parts(
         self, request: Request, how: Any, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
-    ) -> Iterator[Int64[Tensor, "r h w"] | Float[Tensor, "r c H W"]]:
-        """All canvases, batch by batch: their codes if those are asked for, else pictures."""
+    ) -> Iterator[Int64[Tensor, "r h w"]]:
+        """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
         template = Canvas(
             codes=start,
@@ -323,7 +340,7 @@ class Generator(nn.Module):
             how=how,
         )
         size = request.micro_batch or max(1, BATCH // self.prior.rows(template))
-        batches = _split(request, request.num, size, start.device)
+        batches = split(request.num, size, start.device, padded=request.micro_batch is not None)
         total = known.numel() * sum(map(len, batches))
         told = request.progress if callable(request.progress) else None
         with tqdm(total=total, disable=request.progress is not True, unit=" cells") as bar:
@@ -337,23 +354,16 @@ class Generator(nn.Module):
                 guided = Guided(
                     prompt.take(rows),
                     null=null and null.take(rows),
-                    scale=request.guidance,
+                    scale=request.guidance_scale,
                     limit=self.tokenizer.codebook_size,
                 )
-                with request.needed(len(rows), grid, self.tokenizer.factor):
+                with needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
                     with in_use(self), torch.inference_mode(), drawing(self.prior):
                         codes = draw(self.prior.decoder(guided, canvas), canvas)
                     guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients
-                    part = codes if request.output == "codes" else self._decode(request, codes)
-                yield part[: request.num - number * size]
-
-    def _decode(self, request: Request, codes: Int64[Tensor, "r h w"]) -> Float[Tensor, "r c H W"]:
-        """Pictures, as many at a time as memory is planned for."""
-        most = max(1, PIXELS // (codes[0].numel() * self.tokenizer.factor**2))
-        batches = _split(request, len(codes), min(len(codes), most), codes.device)
-        return torch.cat([self.tokenizer.decode(codes[rows]) for rows in batches])[: len(codes)]
+                yield codes[: request.num - number * size]
 
 
 def check_tokenizers(condition: Any, tokenizer: Tokenizer, other: Tokenizer | None) -> None:
@@ -368,29 +378,6 @@ def check_tokenizers(condition: Any, tokenizer: Tokenizer, other: Tokenizer | No
         raise UserError(expected, str(other.factor), "use another one, or set condition.size")
 
 
-def _split(request: Request, num: int, size: int, device: torch.device) -> list[Int64[Tensor, " r"]]:
-    """Rows that go together. With micro_batch the last batch is as large as the others."""
-    return split(num, size, device, padded=request.micro_batch is not None)
-
-
-def _in_file_values(
-    request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any], how: PixelReading
-) -> Iterator[FileValues]:
-    drawn = (picture for part in parts for picture in part)
-    for index, picture in enumerate(drawn):
-        yield file_values(picture, how, request.facts(index, facts))
-
-
-def _with_facts(
-    request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any], how: PixelReading | None
-) -> Iterator[Image.Image]:
-    """Pillow pictures, one by one, that carry how they were made."""
-    drawn = (picture for part in parts for picture in to_pil(part, how))
-    for index, picture in enumerate(drawn):
-        picture.info[images.FACTS] = request.facts(index, facts)
-        yield picture
-
-
 def _are_codes(given: Any) -> bool:
     """Whether whole numbers are codes: those of one byte are pictures."""
     if isinstance(given, np.ndarray):
@@ -398,3 +385,10 @@ def _are_codes(given: Any) -> bool:
     if not isinstance(given, Tensor):
         return False
     return not given.is_floating_point() and given.dtype not in (torch.uint8, torch.bool)
+
+
+_DEFAULTS = {  # of the options that are written once, in the signature of `sample`
+    name: option.default
+    for name, option in inspect.signature(Generator.sample).parameters.items()
+    if name in OPTIONS
+}

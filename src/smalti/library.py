@@ -3,6 +3,7 @@
 folder/
   config.json         format, kind, settings, fingerprint, provenance
   model.safetensors   the weights
+  README.md           the model card, for people
   critic.safetensors  of a tokenizer whose training is to go on: the critic
   tokenizer/          of a generator: its tokenizer, a model folder by itself
   condition/          and its condition's tokenizer, where it has one of its own
@@ -23,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from smalti import config, leftovers, precision
+from smalti import about, config, leftovers, precision
 from smalti.errors import UserError, shown
 from smalti.files import as_path, save_tensors
 from smalti.generator import Generator, GeneratorSettings
@@ -31,7 +32,7 @@ from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
 CONFIG, WEIGHTS, TOKENIZER, CONDITION = "config.json", "model.safetensors", "tokenizer", "condition"
-CRITIC = "critic.safetensors"
+CRITIC, CARD = "critic.safetensors", "README.md"
 _OURS = ("settings.yaml", "model", "index.json")  # in a run folder or a folder of token shards
 _MARKS = (  # in other programs' folders that have no config.json
     "*.safetensors", "*.ckpt", "*.pt", "*.pth", "*.bin", "*.msgpack", "*.gguf", "*.onnx", "*.h5", "*.keras",
@@ -64,11 +65,20 @@ def load(
     model = _build(folder, facts, load)
     _check_shapes(_network(model), {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
     _network(model).load_state_dict(weights)
-    model.fingerprint = facts["fingerprint"]
-    if isinstance(model, Tokenizer):
-        model.provenance = _provenance(folder, facts)
+    model.fingerprint, model.provenance = facts["fingerprint"], _provenance(folder, facts)
     _keep_in(model, dtype, torch.device(device))
     return model.eval().to(device)
+
+
+def check_kind(path: Path, kind: str) -> None:
+    """Raise UserError where a folder holds a model of another kind than that: "tokenizer" or "generator"."""
+    folder = find(path)
+    if read_config(folder)["kind"] != kind:
+        kinds = {"tokenizer": "a tokenizer", "generator": "a model with a prior"}
+        other = {"tokenizer": "smalti.Generator.from_pretrained(path).tokenizer"}
+        remedy = other.get(kind, "smalti.Tokenizer.from_pretrained(path), or train a prior on it")
+        got = f"{next(name for key, name in kinds.items() if key != kind)}, {folder}"
+        raise UserError(kinds[kind], got, remedy)
 
 
 def save(
@@ -77,9 +87,10 @@ def save(
     provenance: Mapping[str, Any] | Any = None,
     critic: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a model folder, whole or not at all; a folder that stands there is replaced.
+    """Write a model folder, whole or not at all; a folder that stands there is replaced, its card too.
 
-    provenance: what is worth knowing about where the model came from (recipe, steps, data, source file).
+    provenance: what is worth knowing about where the model came from (recipe, steps, data, source file);
+    None: what the model knows of it, `model.provenance`.
     critic: the tensors of the critic that a tokenizer was trained against, where training is to go on.
     Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost, and where
     something else than a model folder stands.
@@ -95,10 +106,11 @@ def save(
     folder = as_path(folder, "folder")
     recover(folder)
     _check_replaceable(folder)
-    facts = _plain(provenance or {})
+    facts = _plain(model.provenance if provenance is None else provenance)
     fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
     fresh.mkdir(parents=True)
     _write(model, fresh, facts)
+    (fresh / CARD).write_text(about.card(model, facts, folder.absolute().name), encoding="utf-8")
     if critic:
         save_tensors(critic, fresh / CRITIC)
     if folder.exists():
@@ -197,38 +209,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 def describe(path: Path) -> str:
     """A few lines on what a model folder or a run folder is, for people."""
     folder = find(path)
-    facts, model = read_config(folder), _outline(folder)
-    tokenizer = model.tokenizer if isinstance(model, Generator) else model
-    lines = [
-        f"{folder}: {facts['kind']} {facts['fingerprint']}",
-        f"tokenizer: {_told(tokenizer)}",
-    ]
-    if isinstance(model, Generator):
-        height, width = (side * tokenizer.factor for side in model.settings.grid)
-        kind, condition = model.settings.prior.kind, model.settings.condition
-        lines.append(
-            f"prior: {kind}, {_millions(_network(model))} M parameters, crop {height} x {width} pixels"
-        )
-        names = getattr(condition, "names", ())
-        more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
-        lines.append(f"condition: {condition.kind}{': ' * bool(names)}{', '.join(names[:20])}{more}")
-        if model.condition_tokenizer is not None:
-            lines.append(f"tokenizer of maps: {_told(model.condition_tokenizer)}")
-    lines += [f"{name}: {value}" for name, value in facts.get("provenance", {}).items()]
-    return "\n".join(lines)
-
-
-def _told(tokenizer: Tokenizer) -> str:
-    codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size if tokenizer.has_codes else 'no'} codes"
-    settings, told = tokenizer.settings, [codes, f"{tokenizer.channels} channels"]
-    if settings.pixels:
-        told += [
-            f"{name} {value}" for name, value in config.dump(settings.pixels).items() if value is not None
-        ]
-    told += [f"{_millions(tokenizer)} M parameters", f"quantizer {settings.quantizer.told()}"]
-    if settings.labels:
-        told.append(f"values of label maps: {settings.labels.told()}")
-    return ", ".join(told)
+    facts = read_config(folder)
+    told = about.lines(_outline(folder), facts.get("provenance", {}))
+    return "\n".join([f"{folder}: {facts['kind']} {facts['fingerprint']}", *told])
 
 
 def trained_size(path: Path) -> tuple[int, int]:
@@ -251,22 +234,38 @@ def fingerprint(model: Tokenizer | Generator) -> str:
 
 
 def _provenance(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model folder says of its making; the data of an older one are in its run's settings alone."""
+    """What a model folder says of its making, and its run's newest figures.
+
+    The data of an older one are in its run's settings alone.
+    """
     found, run = dict(facts.get("provenance", {})), folder.parent / "settings.yaml"
-    if "data" not in found and folder.name == "model" and run.is_file():
+    if folder.name != "model" or not run.is_file():
+        return found
+    if "data" not in found:
         found |= {name: value for name, value in config.load_yaml(run).items() if name == "data"}
-    return found
+    return found | _measured(run.with_name("log.jsonl"), found.get("steps"))
+
+
+def _measured(log: Path, steps: Any) -> dict[str, Any]:
+    """The newest validation up to a step, from the log of a run."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    found = [json.loads(line) for line in lines if '"kind": "validation"' in line and line.endswith("}")]
+    found = [line for line in found if steps is None or line["step"] <= steps]
+    return {"metrics": {name: found[-1][name] for name in found[-1] if name != "kind"}} if found else {}
 
 
 def _keep_in(
     model: Tokenizer | Generator, dtype: torch.dtype | Literal["auto"], device: torch.device
 ) -> None:
+    if dtype != "auto":
+        model.to(dtype)
+        return
     for tokenizer in [model] if isinstance(model, Tokenizer) else _parts(model).values():
-        tokenizer.keep_in(precision.quickest(device) if dtype == "auto" else dtype)
+        tokenizer.to(precision.quickest(device))
     if isinstance(model, Generator):
         prior = _network(model)
         weights = sum(parameter.numel() for parameter in prior.parameters())
-        prior.to(precision.quickest_for_prior(device, weights) if dtype == "auto" else dtype)
+        prior.to(precision.quickest_for_prior(device, weights))
 
 
 def _build(
@@ -318,10 +317,6 @@ def _check_device(device: Any) -> None:
     except (RuntimeError, AssertionError, TypeError) as problem:  # torch raises one or the other
         got = f"{device} ({str(problem).splitlines()[0]})"
         raise UserError("a device that torch can use on this machine", got, "device=cpu") from None
-
-
-def _millions(module: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"
 
 
 def _settings(model: Tokenizer | Generator) -> dict[str, Any]:

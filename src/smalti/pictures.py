@@ -65,6 +65,24 @@ def save_all(given: Any, folder: str | Path | Any, first: int | Any = 0) -> list
     return images.save_all(_pillow(given), as_path(folder, "folder"), first)
 
 
+def grid(given: Any, columns: int | Any = 4) -> Image.Image:
+    """Lay pictures of one size side by side, in rows of `columns`; places left over are white.
+
+    given: as `save_all` takes them. Gray ones stay gray, 16 bits become 8, what is mixed becomes colour.
+    """
+    if isinstance(columns, bool) or not isinstance(columns, int) or columns < 1:
+        raise UserError("a whole number from 1 for columns", shown(columns), "for example columns=4")
+    pictures = _pillow(given)
+    sizes = list(dict.fromkeys((one.height, one.width) for one in pictures))
+    if len(sizes) != 1:
+        got = " and ".join(f"{height} x {width}" for height, width in sizes[:2]) or "none"
+        raise UserError("pictures of one size, at least one", got, "resize them alike, or leave some out")
+    pixels = torch.stack([images.from_pil(one) for one in pictures])
+    if all(one.mode in ("1", "L", "I;16") for one in pictures):
+        pixels = pixels[:, :1]
+    return images.to_pil(images.grid(pixels, min(columns, len(pictures)))[None])[0]
+
+
 def _pillow(given: Any) -> list[Image.Image]:
     if isinstance(given, Image.Image):
         if given.mode not in _PNG or 0 in given.size:

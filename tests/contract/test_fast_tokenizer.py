@@ -46,7 +46,7 @@ def test_codes_of_half_precision_belong_to_the_same_model(tokenizer, tmp_path):
 def test_a_generator_in_half_precision_draws(tmp_path):
     smalti.save(tiny.generator(), tmp_path / "model")
     model = smalti.load(tmp_path / "model", dtype=torch.bfloat16)
-    assert model.sample(label=0, output="tensor").dtype == torch.float32
+    assert model.sample(label=0).tensors.dtype == torch.float32
     assert model.fingerprint == smalti.load(tmp_path / "model").fingerprint
 
 

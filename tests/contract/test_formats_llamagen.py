@@ -257,7 +257,7 @@ def test_prior_gives_what_its_code_gives(weights, tmp_path):
 def test_prior_draws_what_it_scores_guided(weights, tmp_path):
     """Greedy and guided: u + s (c - u), and the best code of it at each place."""
     generator = llamagen.read(opened(weights, tmp_path), wanted()).model
-    codes = generator.sample(num=1, label=5, top_k=1, guidance=2.0, output="codes")
+    codes = generator.sample(num=1, label=5, top_k=1, guidance_scale=2.0).codes
     said, null = (reference_logits(weights, label, codes[0].flatten()) for label in (5, CLASSES))
     assert torch.equal((null + 2.0 * (said - null)).argmax(-1), codes[0].flatten())
     assert len(codes.unique()) > 2

@@ -137,7 +137,7 @@ def test_a_prior_comes_with_its_tokenizer_and_size(tmp_path):
     done = run(*words, "--tokenizer", tmp_path / "tokenizer", "--size", "6x8")
     assert done.exit_code == 0, done.output
     generator = smalti.load(tmp_path / "model")
-    codes = generator.sample(num=2, label=[1, 2], guidance=2.0, top_k=1, output="codes")
+    codes = generator.sample(num=2, label=[1, 2], guidance_scale=2.0, top_k=1).codes
     for label, drawn in zip((1, 2), codes.flatten(1), strict=True):
         weights = prior_shapes().draw(seed=3)
         said, null = (reference_logits(weights, one, drawn) for one in (label, CLASSES))

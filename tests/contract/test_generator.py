@@ -28,11 +28,11 @@ def picture():
 
 
 def test_forms_of_output(model):
-    codes = model.sample(num=3, label="grass", seed=5, output="codes")
+    codes = model.sample(num=3, label="grass", seed=5).codes
     assert codes.shape == (3, 4, 4)
     assert codes.dtype == torch.int64
     assert 0 <= codes.min() <= codes.max() < 12
-    shown = model.sample(num=3, label="grass", seed=5, output="tensor")
+    shown = model.sample(num=3, label="grass", seed=5).tensors
     torch.testing.assert_close(shown, model.tokenizer.decode(codes))
     pictures = model.sample(num=3, label="grass", seed=5)
     assert [drawn.size for drawn in pictures] == [(8, 8)] * 3
@@ -48,7 +48,7 @@ def test_a_stream_gives_each_picture_as_soon_as_its_batch_is_drawn(model, size, 
     options = {"num": 5, "size": size, "seed": 5, "label": [0, 1, 2, 0, 1], "micro_batch": 2}
     whole = model.sample(**options)
     drawn.clear()
-    stream = model.sample(**options, output="stream")
+    stream = model.iter_samples(**options)
     assert drawn == []
     found = []
     for index, one in enumerate(stream):
@@ -60,14 +60,14 @@ def test_a_stream_gives_each_picture_as_soon_as_its_batch_is_drawn(model, size, 
 
 def test_a_stream_of_completions(model, picture):
     whole = model.complete(picture, keep=0.5, num=3, label=1)
-    stream = model.complete(picture, keep=0.5, num=3, label=1, output="stream")
+    stream = model.iter_samples(3, image=picture, keep=0.5, label=1)
     assert next(stream).tobytes() == whole[0].tobytes()
     assert [one.tobytes() for one in stream] == [one.tobytes() for one in whole[1:]]
 
 
 def test_between_the_pictures_of_a_stream_nothing_is_changed(model, capsys):
     model.train()
-    stream = model.sample(num=3, label=0, micro_batch=1, output="stream", progress=True)
+    stream = model.iter_samples(num=3, label=0, micro_batch=1, progress=True)
     next(stream)
     assert torch.is_grad_enabled()
     assert all(part.training for part in model.modules())
@@ -76,15 +76,15 @@ def test_between_the_pictures_of_a_stream_nothing_is_changed(model, capsys):
     assert "16/48" in capsys.readouterr().err
     for wrong in ({"label": "sand"}, {"label": 0, "num": 0}, {"label": 0, "size": (9, 8)}):
         with pytest.raises(UserError):
-            model.sample(output="stream", **wrong)  # now, and not when the first picture is asked for
+            model.iter_samples(**wrong)  # now, and not when the first picture is asked for
 
 
 @pytest.mark.parametrize("size", [None, (8, 14), (16, 8), (12, 20)], ids=str)
 def test_picture_i_has_seed_plus_i(model, size):
-    options = {"size": size, "label": 1, "output": "codes"}
-    together = model.sample(num=4, seed=10, **options)
+    options = {"size": size, "label": 1}
+    together = model.sample(num=4, seed=10, **options).codes
     for index in range(4):
-        assert model.sample(seed=10 + index, **options)[0].equal(together[index])
+        assert model.sample(seed=10 + index, **options).codes[0].equal(together[index])
     assert len({tuple(codes.flatten().tolist()) for codes in together}) == 4
     height, width = size or (8, 8)
     assert together.shape == (4, height // 2, width // 2)
@@ -93,45 +93,45 @@ def test_picture_i_has_seed_plus_i(model, size):
 def test_more_pictures_than_a_batch(model):
     num = BATCH + 3
     labels = [index % 3 for index in range(num)]
-    drawn = model.sample(num=num, label=labels, output="codes")
+    drawn = model.sample(num=num, label=labels).codes
     assert len(drawn) == num
     for index in (0, BATCH - 1, BATCH, num - 1):
-        assert model.sample(seed=index, label=labels[index], output="codes")[0].equal(drawn[index])
+        assert model.sample(seed=index, label=labels[index]).codes[0].equal(drawn[index])
 
 
 @pytest.mark.parametrize("size", [(8, 8), (10, 14)], ids=str)
 def test_micro_batches_make_pictures_equal_to_the_bit(model, size):
-    options = {"size": size, "label": 0, "micro_batch": 4, "output": "tensor", "guidance": 1.5}
-    many = model.sample(num=9, **options)
+    options = {"size": size, "label": 0, "micro_batch": 4, "guidance_scale": 1.5}
+    many = model.sample(num=9, **options).tensors
     assert len(many) == 9
     for num in (1, 3, 4, 6):
-        assert model.sample(num=num, **options).equal(many[:num])
+        assert model.sample(num=num, **options).tensors.equal(many[:num])
 
 
 def test_labels(model):
-    one_each = model.sample(num=3, label=["moon", 0, "1"], output="codes")
+    one_each = model.sample(num=3, label=["moon", 0, "1"]).codes
     for index, label in enumerate([2, "brick", "grass"]):
-        alone = model.sample(num=3, label=label, output="codes")
+        alone = model.sample(num=3, label=label).codes
         assert alone[index].equal(one_each[index])
-    same = model.sample(num=3, label=torch.tensor([2, 0, 1]), output="codes")
+    same = model.sample(num=3, label=torch.tensor([2, 0, 1])).codes
     assert same.equal(one_each)
 
 
 def test_options_reach_the_draw(model):
-    plain = model.sample(num=4, label=0, output="codes")
-    assert model.sample(num=4, label=0, output="codes", guidance=1.0, top_p=1.0, min_p=0.0).equal(plain)
+    plain = model.sample(num=4, label=0).codes
+    assert model.sample(num=4, label=0, guidance_scale=1.0, top_p=1.0, min_p=0.0).codes.equal(plain)
     changes = [
         {"temperature": 3.0},
         {"top_k": 2},
         {"top_p": 0.3},
         {"min_p": 0.9},
-        {"guidance": 4.0},
+        {"guidance_scale": 4.0},
         {"seed": 1},
     ]
     for change in changes:
-        assert not model.sample(num=4, label=0, output="codes", **change).equal(plain), change
+        assert not model.sample(num=4, label=0, **change).codes.equal(plain), change
     calm = {name: 0.0 for name in ("confidence_noise",) if hasattr(model.prior.options, name)}
-    greedy = model.sample(num=4, label=0, output="codes", top_k=1, seed=77, **calm)
+    greedy = model.sample(num=4, label=0, top_k=1, seed=77, **calm).codes
     assert (greedy == greedy[0]).all()
 
 
@@ -139,7 +139,7 @@ def test_options_reach_the_draw(model):
 def test_the_first_code_comes_as_often_as_it_is_likely(kind):
     model = generator(kind)
     first = {"steps": 1} if kind == "masked" else {}  # all cells are the first then
-    drawn = model.sample(num=400, label=2, output="codes", **first)[:, 0, 0]
+    drawn = model.sample(num=400, label=2, **first).codes[:, 0, 0]
     shares = model.logits(drawn[:1, None, None].expand(1, 4, 4), label=2)[0, 0, :12].softmax(-1)
     counts = torch.bincount(drawn, minlength=12)
     error = (counts / 400 - shares).abs()
@@ -149,17 +149,17 @@ def test_the_first_code_comes_as_often_as_it_is_likely(kind):
 def test_nothing_outside_changes(model):
     before = torch.get_rng_state()
     model.train()
-    first = model.sample(label=0, output="codes")
+    first = model.sample(label=0).codes
     torch.manual_seed(1234)
-    assert model.sample(label=0, output="codes").equal(first)
+    assert model.sample(label=0).codes.equal(first)
     with pytest.raises(UserError):
         model.sample(label="sand")
     model.logits(first, label=0)
     assert all(part.training for part in model.modules())
     model.eval()
-    assert model.sample(label=0, output="codes").equal(first)
+    assert model.sample(label=0).codes.equal(first)
     assert not any(part.training for part in model.modules())
-    assert not model.sample(label=0, output="tensor").requires_grad
+    assert not model.sample(label=0).tensors.requires_grad
     torch.set_rng_state(before)
     model.sample(label=0)
     assert torch.get_rng_state().equal(before)
@@ -175,13 +175,14 @@ def test_facts_are_enough_to_draw_a_picture_again(model, tmp_path):
         top_k=6,
         top_p=0.95,
         min_p=0.01,
-        guidance=2.0,
+        guidance_scale=2.0,
         micro_batch=2,
     )
-    for index, path in enumerate(images.save_all(pictures, tmp_path)):
+    for index, path in enumerate(images.save_all(pictures.images, tmp_path)):
         facts = images.read_facts(path)
         assert facts.pop("model") == "0123456789abcdef"
         assert facts.pop("rows_kept") == 0
+        facts["guidance_scale"] = facts.pop("guidance")
         assert facts["seed"] == 40 + index
         assert facts["label"] == ["moon", 1, "brick"][index]
         (again,) = model.sample(size=(facts.pop("height"), facts.pop("width")), **facts)
@@ -196,11 +197,11 @@ def test_facts_of_labels_in_a_tensor(model):
 
 def test_completion(model, picture):
     codes = model.tokenizer.encode(picture[None])
-    drawn = model.complete(picture, keep=0.5, num=3, seed=4, label=1, output="codes")
+    drawn = model.complete(picture, keep=0.5, num=3, seed=4, label=1).codes
     assert drawn.shape == (3, 6, 8)
     assert (drawn[:, :3] == codes[:, :3]).all()
     assert len({tuple(one.flatten().tolist()) for one in drawn}) == 3
-    alone = model.complete(picture[None], keep=0.5, seed=6, label=1, output="codes")
+    alone = model.complete(picture[None], keep=0.5, seed=6, label=1).codes
     assert alone[0].equal(drawn[2])
     (shown,) = model.complete(picture, keep=0.5, seed=6, label=1)
     assert json.loads(shown.info["smalti"])["rows_kept"] == 3
@@ -209,18 +210,18 @@ def test_completion(model, picture):
 
 def test_completion_of_everything_and_of_nothing(model, picture):
     codes = model.tokenizer.encode(picture[None])
-    assert model.complete(picture, keep=1, label=0, output="codes").equal(codes)
-    rest = model.complete(picture, keep=0, label=0, seed=8, output="codes")
-    assert rest.equal(model.sample(size=(12, 16), label=0, seed=8, output="codes"))
+    assert model.complete(picture, keep=1, label=0).codes.equal(codes)
+    rest = model.complete(picture, keep=0, label=0, seed=8).codes
+    assert rest.equal(model.sample(size=(12, 16), label=0, seed=8).codes)
 
 
 def test_completion_of_files_and_of_pillow_pictures(model, picture, tmp_path):
     (pillow,) = images.to_pil(picture[None])
     path = images.save_png(tmp_path / "one.png", pillow, {})
     rounded = images.to_float(images.to_uint8(picture))
-    expected = model.complete(rounded, label=0, output="codes")
+    expected = model.complete(rounded, label=0).codes
     for image in (path, str(path), pillow):
-        assert model.complete(image, label=0, output="codes").equal(expected)
+        assert model.complete(image, label=0).codes.equal(expected)
 
 
 @pytest.mark.parametrize("order", ["row", "spiral_in", "random"])
@@ -298,8 +299,8 @@ def test_weights_are_those_of_tokenizer_and_prior():
         ({"label": 0, "num": 0}, "from 1 for num, got 0"),
         ({"label": 0, "seed": 2**63 - 1, "num": 2}, "64 bits, also for the last picture's, for seed"),
         ({"label": 0, "micro_batch": 0}, "from 1 for micro_batch, got 0"),
-        ({"label": 0, "output": "png"}, "pil, tensor, codes, stream, values for output, got png"),
-        ({"label": 0, "guidance": math.nan}, "a number for guidance, got nan"),
+        ({"label": 0, "output": "png"}, "got output=; what comes back has .images, .codes"),
+        ({"label": 0, "guidance_scale": math.nan}, "a number for guidance_scale, got nan"),
         ({"label": 0, "top_k": 0}, "for top_k, got 0"),
     ],
     ids=str,
@@ -315,10 +316,10 @@ def test_mistakes_with_other_models():
     with pytest.raises(UserError, match="takes no condition, got label="):
         alone.sample(label=0)
     with pytest.raises(UserError, match="for guidance"):
-        alone.sample(guidance=2.0)
+        alone.sample(guidance_scale=2.0)
     never_dropped = generator(condition=LabelSettings(classes=3))
     with pytest.raises(UserError, match="guidance at 1"):
-        never_dropped.sample(label=0, guidance=2.0)
+        never_dropped.sample(label=0, guidance_scale=2.0)
     with pytest.raises(UserError, match="the order spiral_out has no moving window, got 8 x 10"):
         generator(order="spiral_out").sample(label=0, size=(8, 10))
     with pytest.raises(UserError, match="order"):
@@ -335,11 +336,11 @@ def test_pictures_smaller_than_the_crop(kind, picture):
 
 
 def test_mistakes_in_completion(model, picture, tmp_path):
-    with pytest.raises(UserError, match=r"in \[0, 1\] for keep, got 1.5"):
+    with pytest.raises(UserError, match=r"in \[0, 1\] for keep, or one of top.*, got 1.5"):
         model.complete(picture, keep=1.5, label=0)
     with pytest.raises(UserError, match="multiples of 2 pixels, got 11 x 16"):
         model.complete(picture[:, :11], label=0)
-    with pytest.raises(UserError, match=r"one picture \(c H W\)"):
+    with pytest.raises(UserError, match=r"one image \(c H W\)"):
         model.complete(torch.stack([picture, picture]), label=0)
     with pytest.raises(UserError, match=r"nothing\.png"):
         model.complete(tmp_path / "nothing.png", label=0)

@@ -76,7 +76,7 @@ def test_every_form_of_a_picture_has_its_codes(model, pixels, floats, tmp_path):
         assert tokenizer.encode(form).equal(expected), name
         assert tokenizer.reconstruct(form).equal(tokenizer.decode(expected)), name
         assert tokenizer.latents(tokenizer.pictures(form)).shape == (1, 4, 4, 6), name
-        drawn = model.complete(form, keep=1.0, label=0, output="codes")
+        drawn = model.complete(form, keep=1.0, label=0).codes
         assert drawn.equal(expected), name
 
 
@@ -211,7 +211,7 @@ def test_a_bright_crop_in_training_is_never_refused(model):
     ],
 )
 def test_sizes(model, size, sides):
-    codes = model.sample(size=size, label=0, output="codes")
+    codes = model.sample(size=size, label=0).codes
     assert codes.shape == (1, sides[0] // 2, sides[1] // 2)
 
 
@@ -258,8 +258,8 @@ def test_as_many_pictures_as_conditions():
 
 def test_numbers_of_numpy_are_written_as_numbers(model):
     ask = {"num": np.int64(2), "seed": np.int32(7), "temperature": np.float32(0.5), "top_k": torch.tensor(3)}
-    drawn = model.sample(**ask, label=0, guidance=torch.tensor(1.5), micro_batch=np.int16(1))
-    plain = model.sample(num=2, seed=7, temperature=0.5, top_k=3, label=0, guidance=1.5, micro_batch=1)
+    drawn = model.sample(**ask, label=0, guidance_scale=torch.tensor(1.5), micro_batch=np.int16(1))
+    plain = model.sample(num=2, seed=7, temperature=0.5, top_k=3, label=0, guidance_scale=1.5, micro_batch=1)
     assert [one.info for one in drawn] == [one.info for one in plain]
     facts = json.loads(drawn[1].info[images.FACTS])
     assert (facts["seed"], facts["temperature"], facts["top_k"]) == (8, 0.5, 3)
@@ -268,8 +268,8 @@ def test_numbers_of_numpy_are_written_as_numbers(model):
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
-        ("cfg_scale", "guidance="),
-        ("guidance_scale", "guidance="),
+        ("cfg_scale", "guidance_scale="),
+        ("guidance", "guidance_scale="),
         ("num_images", "num="),
         ("n", "num="),
         ("batch_size", "micro_batch="),
@@ -280,7 +280,9 @@ def test_numbers_of_numpy_are_written_as_numbers(model):
         ("temp", "temperature="),
         ("temprature", "temperature="),
         ("generator", "seed="),
-        ("output_type", "output="),
+        ("output_type", ".images"),
+        ("output", ".tensors"),
+        ("samples", "num="),
         ("verbose", "progress="),
     ],
 )
@@ -297,7 +299,7 @@ def test_names_from_elsewhere_name_ours(model, pixels, name, ours):
 def test_options_of_the_other_method(model, pixels):
     with pytest.raises(UserError, match="complete takes it"):
         model.sample(label=0, keep=0.5)
-    with pytest.raises(UserError, match="the size is that of the picture"):
+    with pytest.raises(UserError, match="the size is that of the image"):
         model.complete(pixels, label=0, size=(8, 8))
 
 
@@ -375,7 +377,7 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
         "top_k": (0, "5", 2.5),
         "top_p": (0, 2, "most"),
         "min_p": (-1, "0.1"),
-        "guidance": ("strong", None, math.inf),
+        "guidance_scale": ("strong", None, math.inf),
         "stride": (0, 1.5, None, "2"),
         "micro_batch": (0, "all", 1.5),
         "parallel": (0, None, "yes"),
@@ -408,7 +410,7 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
         [0, -8, 9, 2.5, "8x", "8x8x8", "big", (8,), (8, 8, 8), (8, None), (0, 8), [], {}, 6]
     ):
         calls[f"size {number}"] = lambda size=size: sample(label=0, size=size)
-    for number, keep in enumerate([None, "half", 2, -0.5, math.nan, [0.5]]):
+    for number, keep in enumerate(["half", "top:2", "middle", "centre:x", 2, -0.5, math.nan, [0.5]]):
         calls[f"keep {number}"] = lambda keep=keep: complete(pixels, keep=keep, label=0)
     for number, path in enumerate(
         [None, 5, "", "nowhere", [], b"run", folder / "photos", folder / "text.png", model]
@@ -552,10 +554,10 @@ def test_a_tokenizer_without_a_codebook_takes_them_too(pixels, floats):
 def test_keep_is_rounded_to_whole_rows(model, pixels, keep, rows):
     (picture,) = model.complete(pixels, keep=keep, label=0, seed=3)
     assert json.loads(picture.info[images.FACTS])["rows_kept"] == rows
-    (codes,) = model.complete(pixels, keep=keep, label=0, seed=3, output="codes")
+    (codes,) = model.complete(pixels, keep=keep, label=0, seed=3).codes
     (whole,) = model.tokenizer.encode(pixels)
     assert codes[:rows].equal(whole[:rows])
-    drawn = model.complete(np.zeros_like(pixels), keep=0.0, label=0, seed=3, output="codes")[0]
+    drawn = model.complete(np.zeros_like(pixels), keep=0.0, label=0, seed=3).codes[0]
     assert rows or codes.equal(drawn), "a row was kept"
 
 

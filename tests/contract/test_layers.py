@@ -65,7 +65,7 @@ def test_it_is_linear_within_a_drawing(rows, dtype, amx, how, packed, monkeypatc
 @pytest.mark.parametrize("kind", PRIORS)
 def test_drawing_uses_it_in_every_prior(kind, packed):
     model = tiny.generator(kind)
-    model.sample(num=2, label="grass", output="codes")
+    model.sample(num=2, label="grass")
     served = {layer for layer, _, _ in packed}
     assert served == {part for part in model.prior.modules() if isinstance(part, Linear)}
     packed.clear()

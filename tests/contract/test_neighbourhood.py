@@ -240,7 +240,7 @@ def test_canvases_of_a_batch_are_as_many_as_their_memory_allows(size, most, monk
         "feed",
         lambda prior, codes, *more: found.append(len(codes)) or feed(prior, codes, *more),
     )
-    model.sample(num=20, size=size, label=0, output="codes")
+    model.sample(num=20, size=size, label=0)
     assert max(found) == most
 
 
@@ -286,12 +286,12 @@ def test_a_map_tells_a_cell_of_itself_and_of_those_around_it():
 def test_whole_pictures_of_any_size():
     model = generator("neighbourhood")
     for size in [(2, 2), (4, 20), (8, 8), (22, 6)]:
-        codes = model.sample(num=3, size=size, label=[0, 1, 2], output="codes", guidance=1.5)
+        codes = model.sample(num=3, size=size, label=[0, 1, 2], guidance_scale=1.5).codes
         assert codes.shape == (3, size[0] // 2, size[1] // 2)
-        alone = model.sample(size=size, label=1, seed=1, output="codes", guidance=1.5)
+        alone = model.sample(size=size, label=1, seed=1, guidance_scale=1.5).codes
         assert alone[0].equal(codes[1])
     small = torch.zeros(3, 6, 10)
-    kept = model.complete(small, keep=0.4, num=2, label=0, output="codes")
+    kept = model.complete(small, keep=0.4, num=2, label=0).codes
     assert (kept[:, :1] == model.tokenizer.encode(small[None])[:, :1]).all()
 
 
@@ -302,20 +302,20 @@ def test_whole_pictures_with_a_condition_a_cell(condition, size):
     told, more = {}, {}
     if isinstance(condition, MapSettings):
         told = {"map": torch.rand(3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1}
-        more = {"guidance": 1.5}
-    drawn = model.sample(num=2, size=size, output="codes", **told, **more)
+        more = {"guidance_scale": 1.5}
+    drawn = model.sample(num=2, size=size, **told, **more).codes
     assert drawn.shape == (2, size[0] // 2, size[1] // 2)
     if size == (8, 8):
-        sequence = model.logits(model.sample(size=size, top_k=1, output="codes", **told), **told).argmax(-1)
-        assert model.sample(size=size, top_k=1, output="codes", **told).flatten(1).equal(sequence)
+        sequence = model.logits(model.sample(size=size, top_k=1, **told).codes, **told).argmax(-1)
+        assert model.sample(size=size, top_k=1, **told).codes.flatten(1).equal(sequence)
     if told:
-        other = model.sample(num=2, size=size, output="codes", map=-told["map"], **more)
+        other = model.sample(num=2, size=size, map=-told["map"], **more).codes
         assert not other.equal(drawn)
 
 
 def test_half_precision_draws():
     model = generator("neighbourhood").bfloat16()
-    assert model.sample(num=2, size=(8, 12), label=0, output="codes").shape == (2, 4, 6)
+    assert model.sample(num=2, size=(8, 12), label=0).codes.shape == (2, 4, 6)
 
 
 @pytest.mark.parametrize(
@@ -370,6 +370,6 @@ def test_its_recipe_learns(photos, tmp_path):
     )
     trained = smalti.load(run)
     assert trained.prior.radius == 3
-    assert trained.sample(size=(20, 36), label="lying", output="codes").shape == (1, 10, 18)
+    assert trained.sample(size=(20, 36), label="lying").codes.shape == (1, 10, 18)
     assert config.recipes()["prior_neighbourhood"].is_file()
     assert math.isfinite(trained.nats_per_token(torch.zeros(1, 8, 8, dtype=torch.int64), label=0))

@@ -29,10 +29,10 @@ CHOICES = (
     Choice(top_p=0.8, min_p=0.05),
 )
 CONDITIONS = {
-    "class": (LabelSettings(classes=3, dropout=0.1), {"label": [0, 2, 1], "guidance": 1.7}),
+    "class": (LabelSettings(classes=3, dropout=0.1), {"label": [0, 2, 1], "guidance_scale": 1.7}),
     "nothing": (NoConditionSettings(), {}),
     "coordinates": (CoordinatesSettings(), {}),
-    "map": (MapSettings(shared=True, dropout=0.5), {"guidance": 1.7}),
+    "map": (MapSettings(shared=True, dropout=0.5), {"guidance_scale": 1.7}),
 }
 
 
@@ -198,23 +198,24 @@ def test_every_condition(kind, condition):
         said = {**said, "map": torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1}
     picture = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for how in ({}, {"temperature": 0.5, "top_k": 3}):
-        drawn = model.sample(num=3, output="codes", **how, **said)
-        kept = model.complete(picture, keep=0.4, num=3, output="codes", **how, **said)
+        drawn = model.sample(num=3, **how, **said).codes
+        kept = model.complete(picture, keep=0.4, num=3, **how, **said).codes
         for count in (2, 6, 99):
-            many = {"output": "codes", "parallel": count, **how, **said}
-            assert model.sample(num=3, **many).equal(drawn)
-            assert model.complete(picture, keep=0.4, num=3, **many).equal(kept)
+            many = {"parallel": count, **how, **said}
+            assert model.sample(num=3, **many).codes.equal(drawn)
+            assert model.complete(picture, keep=0.4, num=3, **many).codes.equal(kept)
 
 
 def test_a_picture_says_that_it_was_drawn_so(tmp_path):
     model = generator("modern")
-    (path,) = images.save_all(model.sample(label=1, seed=3, parallel=4), tmp_path)
+    (path,) = model.sample(label=1, seed=3, parallel=4).save(tmp_path)
     facts = images.read_facts(path)
     assert facts["parallel"] == 4
     assert {"model", "rows_kept", "height", "width"} <= facts.keys()
     again = {
         name: value for name, value in facts.items() if name not in ("model", "rows_kept", "height", "width")
     }
+    again["guidance_scale"] = again.pop("guidance")
     assert model.sample(**again)[0].tobytes() == model.sample(label=1, seed=3)[0].tobytes()
 
 

@@ -81,13 +81,13 @@ def test_small_priors_are_kept_in_fp32_on_a_cpu_only(in_bf16):
 def test_prior_and_tokenizer_of_different_types(model, in_bf16):
     mixed, whole = smalti.load(model, dtype="auto"), smalti.load(model)
     assert kept(mixed)[:2] == (FP32, BF16)
-    for said in ({}, {"size": (8, 14)}, {"guidance": 2.0}, {"micro_batch": 2}, {"parallel": 3}):
-        drawn, wanted = (one.sample(num=3, label=1, output="codes", **said) for one in (mixed, whole))
+    for said in ({}, {"size": (8, 14)}, {"guidance_scale": 2.0}, {"micro_batch": 2}, {"parallel": 3}):
+        drawn, wanted = (one.sample(num=3, label=1, **said).codes for one in (mixed, whole))
         assert drawn.equal(wanted), said  # codes are the prior's alone
-        assert mixed.sample(num=3, label=1, output="tensor", **said).dtype == FP32
+        assert mixed.sample(num=3, label=1, **said).tensors.dtype == FP32
     picture = mixed.sample(label=1, size=(8, 14))[0]
     assert mixed.complete(picture, label=1)[0].size == (14, 8)
-    pixels = mixed.sample(num=2, label=1, output="tensor").clamp(-1, 1)
+    pixels = mixed.sample(num=2, label=1).tensors.clamp(-1, 1)
     assert 0 < mixed.nats_per_token(pixels, label=1) < 20
     assert mixed.logits(mixed.tokenizer.encode(pixels), label=1).dtype == FP32
     assert "prior fp32, tokenizer bf16" in facts(picture)["precision"]
@@ -107,9 +107,9 @@ def test_maps_pass_through_tokenizers_in_half_precision(of_maps, in_bf16, dtype)
 def test_fp16_works_on_a_cpu(tmp_path, kind):
     smalti.save(tiny.generator(kind), tmp_path / "model")
     model = smalti.load(tmp_path / "model", dtype=FP16)
-    (picture,) = model.sample(label=0, size=(8, 14), guidance=2.0)
+    (picture,) = model.sample(label=0, size=(8, 14), guidance_scale=2.0)
     assert facts(model.complete(picture, label=0)[0])["precision"] == "fp16"
-    pixels = model.sample(label=0, output="tensor")
+    pixels = model.sample(label=0).tensors
     assert pixels.isfinite().all()
     assert 0 < model.nats_per_token(pixels.clamp(-1, 1), label=0) < 20
 
@@ -148,13 +148,15 @@ def test_overflow_in_fp16_is_told(model):
         tokenizer.encode(pixels)
 
 
-@pytest.mark.parametrize("options", [{}, {"size": (8, 14)}, {"parallel": 2}, {"guidance": 2.0}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"size": (8, 14)}, {"parallel": 2}, {"guidance_scale": 2.0}], ids=str
+)
 def test_overflow_of_a_prior_in_fp16_is_told(model, options):
     loaded = smalti.load(model, dtype=FP16)
-    loaded.sample(label=0, output="codes", **options)
+    loaded.sample(label=0, **options)
     loaded.prior.head.weight.data.fill_(torch.inf)
     with pytest.raises(UserError, match="a prior within the range of fp16"):
-        loaded.sample(label=0, output="codes", **options)
+        loaded.sample(label=0, **options)
 
 
 @pytest.mark.parametrize("dtype", ["half", "", torch.int64])

@@ -515,7 +515,7 @@ def test_pillow_pictures_of_a_range_hold_16_bits():
     drawn = torch.linspace(-1, 1, 60).view(1, 1, *SIDES)
     (gray,) = writing.to_pil(drawn, PixelReading(range=(0, 4095), bands="gray"))
     assert (gray.mode, gray.getpixel((9, 5)), gray.size) == ("I;16", 4095, (10, 6))
-    with pytest.raises(UserError, match='5 channels; give output="values"'):
+    with pytest.raises(UserError, match=r"5 channels; use \.values"):
         writing.to_pil(drawn.expand(1, 5, -1, -1), PixelReading(bands=(0, 1, 2, 3, 4)))
 
 

@@ -159,19 +159,19 @@ def test_half_a_window_goes_in_lockstep():
 
 def test_the_generator(tmp_path):
     model = generator(grid=(6, 6))
-    ask = {"num": 2, "size": (20, 26), "label": 1, "output": "codes"}
-    found = {stride: model.sample(**ask, stride=stride) for stride in (1, 2, 3)}
-    assert found[1].equal(model.sample(**ask))
+    ask = {"num": 2, "size": (20, 26), "label": 1}
+    found = {stride: model.sample(**ask, stride=stride).codes for stride in (1, 2, 3)}
+    assert found[1].equal(model.sample(**ask).codes)
     assert not found[1].equal(found[2])
     assert not found[2].equal(found[3])
-    (picture,) = model.sample(**{**ask, "num": 1, "output": "pil"}, stride=3)
+    (picture,) = model.sample(**{**ask, "num": 1}, stride=3)
     assert json.loads(picture.info[FACTS])["stride"] == 3
     picture = model.tokenizer.decode(found[3][:1])
-    kept = model.complete(picture, keep=0.3, label=1, output="codes", stride=2)
+    kept = model.complete(picture, keep=0.3, label=1, stride=2).codes
     assert kept[:, :3].equal(model.tokenizer.encode(picture)[:, :3])
-    assert not kept.equal(model.complete(picture, keep=0.3, label=1, output="codes"))
+    assert not kept.equal(model.complete(picture, keep=0.3, label=1).codes)
     crop = {**ask, "size": None}
-    assert model.sample(**crop, stride=3).equal(model.sample(**crop))
+    assert model.sample(**crop, stride=3).codes.equal(model.sample(**crop).codes)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,6 @@ def test_strides_that_cannot_be(kind, stride, words):
 def test_half_of_the_smaller_side_is_the_most(grid):
     model = generator(grid=grid)
     size = (grid[0] * 2 + 4, grid[1] * 2 + 4)
-    assert model.sample(label=0, size=size, stride=2, output="codes").shape == (1, size[0] // 2, size[1] // 2)
+    assert model.sample(label=0, size=size, stride=2).codes.shape == (1, size[0] // 2, size[1] // 2)
     with pytest.raises(UserError, match="a stride of at most 2: half of this model's window"):
         model.sample(label=0, size=size, stride=3)

@@ -238,13 +238,13 @@ def test_guidance_on_a_larger_canvas(kind):
         for parameter in model.prior.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
     drawn = {
-        scale: model.sample(size=(8, 12), guidance=scale, output="codes", **{kind: values[kind]})
+        scale: model.sample(size=(8, 12), guidance_scale=scale, **{kind: values[kind]}).codes
         for scale in (0.0, 1.0, 3.0)
     }
     assert drawn[0.0].shape == drawn[3.0].shape == (1, 4, 6)
     assert not drawn[1.0].equal(drawn[3.0])
     other = {"map": -values["map"], "boxes": [(0, 0.5, 0.0, 1.0, 1.0)], "points": [(0, 0.75, 0.5)]}
-    told_otherwise = model.sample(size=(8, 12), guidance=0.0, output="codes", **{kind: other[kind]})
+    told_otherwise = model.sample(size=(8, 12), guidance_scale=0.0, **{kind: other[kind]}).codes
     assert told_otherwise.equal(drawn[0.0])
 
 

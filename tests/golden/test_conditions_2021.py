@@ -20,7 +20,7 @@ from smalti.generator import Generator
 from smalti.orders import inverse
 
 CPU = torch.device("cpu")
-GREEDY = {"top_k": 1, "output": "codes"}
+GREEDY = {"top_k": 1}
 SCENE = {"no_tokens": 64, "classes": 12, "max_objects": 5, "flags": ("group",), "clip_both_ends": False}
 KINDS = {"objects_bbox": "boxes", "objects_center_points": "points"}
 CONDITIONS = {
@@ -99,7 +99,7 @@ def test_scores(model):
 
 def test_greedy(model):
     generator, case, told, end = model
-    codes = generator.sample(num=len(case.tensors["image"]), **GREEDY, **told)
+    codes = generator.sample(num=len(case.tensors["image"]), **GREEDY, **told).codes
     assert codes.flatten(1)[:, generator.order].equal(case.tensors[f"greedy_codes{end}"])
     case.close(generator.tokenizer.decode(codes), f"greedy_image{end}")
 
@@ -139,7 +139,7 @@ def test_greedy_completion_of_pictures(model):
     ((name, value),) = told.items()
     for row, image in enumerate(case.tensors["image"]):
         one = value[row : row + 1]
-        codes = generator.complete(image, keep=0.5, **GREEDY, **{name: one})
+        codes = generator.complete(image, keep=0.5, **GREEDY, **{name: one}).codes
         assert codes.flatten().equal(case.tensors[f"greedy_codes_from_half{end}"][row])
 
 
@@ -219,7 +219,7 @@ def test_larger_canvases_with_a_map(golden, name, source):
     _, height, width = codes.shape
     factor, side = generator.tokenizer.factor, generator.settings.grid[0]
     told = {} if given is None else {"map": given}
-    assert generator.sample(size=(height * factor, width * factor), **GREEDY, **told).equal(codes)
+    assert generator.sample(size=(height * factor, width * factor), **GREEDY, **told).codes.equal(codes)
     case.close(generator.tokenizer.decode(codes), f"{name}.image")
     for row, column, top, left, inner_row, inner_column in case.tensors[f"{name}.trace"].tolist():
         cell = locate(row, column, (height, width), (side, side))
@@ -286,7 +286,7 @@ def test_a_scene_as_large_as_the_window(golden):
     random.Random(facts["python_random_seed"]).shuffle(annotations)
     told = [(*thing,) for thing in scene_of(annotations).objects]
     generator = generator_of(golden("transformer_boxes"), CONDITIONS["boxes"])
-    codes = generator.sample(**GREEDY, boxes=told)
+    codes = generator.sample(**GREEDY, boxes=told).codes
     assert codes.equal(case.tensors["scene_bbox_no_window.codes"])
     prefix = generator.condition.encode(told, num=1, grid=(8, 8), device=CPU).window(0, 0, 8, 8)
     assert prefix.equal(case.tensors["scene_bbox_no_window.conditioning_tokens"])
@@ -301,7 +301,7 @@ def test_scenes_cell_by_cell_and_in_wavefronts(golden, name):
     generator = generator_of(golden("transformer_boxes"), CONDITIONS[argument]).eval()
     grid = tuple(facts["canvas_cells"])
     told = scene_of(facts["annotations"])
-    drawn = generator.sample(size=grid, **GREEDY, **{argument: told})
+    drawn = generator.sample(size=grid, **GREEDY, **{argument: told}).codes
     prompt = generator.condition.encode(told, num=1, grid=grid, device=CPU)
     scorer = drawing(generator.prior, prompt, limit=64)
     canvas = canvas_of(generator, case.tensors[f"{name}.codes"])

@@ -37,19 +37,19 @@ def model(request, golden):
 
 def test_greedy_codes_and_pictures(model):
     generator, case, given = model
-    codes = generator.sample(num=2, top_k=1, output="codes", **given)
+    codes = generator.sample(num=2, top_k=1, **given).codes
     assert codes.flatten(1).equal(case.tensors["greedy_codes"])
     assert codes.flatten(1).equal(case.tensors["top_k_1_codes"])
-    case.close(generator.sample(num=2, top_k=1, output="tensor", **given), "greedy_image")
+    case.close(generator.sample(num=2, top_k=1, **given).tensors, "greedy_image")
 
 
 def test_greedy_completion(model):
     generator, case, given = model
     label = [{"label": int(label)} for label in given["label"]] if given else [{}, {}]
     for row, image in enumerate(case.tensors["image"]):
-        codes = generator.complete(image, keep=0.5, top_k=1, output="codes", **label[row])
+        codes = generator.complete(image, keep=0.5, top_k=1, **label[row]).codes
         assert codes.flatten().equal(case.tensors["greedy_codes_from_half"][row])
-        shown = generator.complete(image, keep=0.5, top_k=1, output="tensor", **label[row])
+        shown = generator.complete(image, keep=0.5, top_k=1, **label[row]).tensors
         case.close(shown[0], "half_image", rows=row)
 
 
@@ -67,9 +67,9 @@ def test_larger_canvases(golden, name):
     generator = generator_of(golden(source))
     _, height, width = case.tensors[f"{name}.codes"].shape
     factor = generator.tokenizer.factor
-    options = {"size": (height * factor, width * factor), "top_k": 1, "output": "codes"}
+    options = {"size": (height * factor, width * factor), "top_k": 1}
     options |= {"label": 3} if name == "class_3" else {}
-    codes = generator.sample(**options)
+    codes = generator.sample(**options).codes
     assert codes.equal(case.tensors[f"{name}.codes"])
     case.close(generator.tokenizer.decode(codes), f"{name}.image")
 
@@ -117,7 +117,7 @@ def test_other_orders(golden, name):
     case, key = golden("sequence_orders"), f"trained_order.{name}."
     labels = case.tensors["trained_order.labels"]
     generator = generator_of(golden("transformer_class"), ORDERS_2021[name])
-    codes = generator.sample(num=2, label=labels, top_k=1, output="codes")
+    codes = generator.sample(num=2, label=labels, top_k=1).codes
     assert codes.flatten(1).equal(case.tensors[f"{key}greedy_codes_row_major"])
     case.close(generator.tokenizer.decode(codes), f"{key}greedy_image")
 

@@ -28,6 +28,15 @@ def test_help_is_light():
 
 
 def test_public_names():
-    assert smalti.__all__ == ["Generator", "Tokenizer", "UserError", "load", "save", "save_all", "train"]
+    assert smalti.__all__ == [
+        "Generator",
+        "Tokenizer",
+        "UserError",
+        "grid",
+        "load",
+        "save",
+        "save_all",
+        "train",
+    ]
     for name in smalti.__all__:
         assert getattr(smalti, name).__name__ == name

@@ -91,7 +91,7 @@ def test_python_and_resume(home, photos):
     model = smalti.load("runs/prior")
     pictures = model.sample(num=2, label="lying", seed=0)
     assert [picture.size for picture in pictures] == [(32, 32)] * 2
-    wide = model.sample(size=(32, 64), label="standing", seed=0, output="codes")
+    wide = model.sample(size=(32, 64), label="standing", seed=0).codes
     assert wide.shape == (1, 8, 16)
 
 

@@ -12,7 +12,6 @@ from tiny import TOKENIZER_TRAINING, generator
 import smalti
 from smalti import generator as generator_module
 from smalti import images, library, memory
-from smalti.generator import Generator
 from smalti.tokenizer import Tokenizer
 from smalti.training import limits, log, precompute
 from smalti.training import train as starting
@@ -164,7 +163,7 @@ def test_encoding_keeps_its_rows_and_goes_on(home, model, photos, smalti_command
         assert load_file(f"part/{name}")["codes"].int().equal(load_file(f"whole/{name}")["codes"].int())
 
 
-@pytest.mark.parametrize(("owner", "name"), [(generator_module, "draw"), (Generator, "_decode")])
+@pytest.mark.parametrize(("owner", "name"), [(generator_module, "draw"), (Tokenizer, "decode")])
 def test_drawing_keeps_its_pictures_and_says_what_fits(home, model, smalti_command, monkeypatch, owner, name):
     words = ("sample", model, "out", "--label", "moon", "--size", "8x12", "--num", 7, "--micro-batch", 3)
     real, calls = getattr(owner, name), []
@@ -285,9 +284,9 @@ def test_weights_are_counted_without_building(home, photos, smalti_command, monk
 def test_pictures_in_memory_have_a_bound_and_those_handed_over_none(monkeypatch):
     model = generator()
     monkeypatch.setattr(memory, "of_machine", lambda: 2**20)
-    with pytest.raises(smalti.UserError, match=r"num=9999 of 8 x 8 pixels: 1\.8 MiB; .*output=\"stream\""):
+    with pytest.raises(smalti.UserError, match=r"num=9999 of 8 x 8 pixels: 3\.1 MiB; .*iter_samples"):
         model.sample(9999, label="moon")
-    assert next(model.sample(9999, label="moon", output="stream", micro_batch=1)).size == (8, 8)
+    assert next(model.iter_samples(9999, label="moon", micro_batch=1)).size == (8, 8)
 
 
 def test_processes_share_a_batch(monkeypatch):

@@ -181,7 +181,7 @@ def test_a_prior_and_token_shards_read_as_the_tokenizer(smalti_command, folder):
         assert images.read_facts(out.strip())["range"] == [0.0, 4095.0]
     told = images.to_float(open_pixels("in/0.tif", how))[None]
     kept = tokenizer.reconstruct(told)
-    assert library.load("prior").complete("in/0.tif", keep=1.0, output="tensor").equal(kept)
+    assert library.load("prior").complete("in/0.tif", keep=1.0).tensors.equal(kept)
     assert smalti_command("complete", "prior", "in/0.tif", "kept", "--keep", 1)[0] == 0
     expected = ((kept[0].double().clamp(-1, 1) + 1) / 2 * 4095).round().permute(1, 2, 0).numpy()
     assert (tifffile.imread("kept/00000.tif") == expected).all()

@@ -12,24 +12,31 @@ from smalti.cli.options import Size, computing, drawing, fit_map, load_generator
 @click.argument("model", type=Path)
 @click.argument("image", type=Path)
 @click.argument("out", type=Path)
-@click.option("--keep", default=0.5, show_default=True, help="Share of rows kept from the top.")
+@click.option(
+    "--keep", help="top, bottom, left, right or centre, with a share: left:0.25; unless given top:0.5."
+)
+@click.option("--mask", type=Path, help="Picture file: white is drawn anew, black is kept.")
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @sampling
 @computing
-def complete(model: Path, image: Path, out: Path, device: str, precision: str, **options: Any) -> None:
-    """Keep the top of a picture and draw the rest anew, into OUT, a new or empty folder.
+def complete(
+    model: Path, image: Path, out: Path, mask: Path | None, device: str, precision: str, **options: Any
+) -> None:
+    """Keep a part of a picture and draw the rest anew, into OUT, a new or empty folder.
 
-    The picture, and a map if one is given, is scaled until it just covers the size, and its middle is taken.
+    The picture, and a map or a mask if one is given, is scaled until it just covers the size, and its middle
+    is taken. Kept are cells, the squares that a code stands for: one in which the mask has any white is drawn
+    anew whole. A number alone for --keep is a share of rows from the top.
     A map of the raster in the file is turned as EXIF turns that, where its size tells.
     Each result is written as soon as its batch is drawn, in the numbers of the files that the model was
     trained on, as `smalti sample` has it. What takes more than a minute says how long.
 
-    Example: smalti complete runs/photos-prior photo.jpg completed --keep 0.5 --num 3
+    Example: smalti complete runs/photos-prior photo.jpg completed --keep left --num 3
     """
     import torch
 
-    from smalti import images
-    from smalti.data.transforms import CropSettings, crop
+    from smalti import images, masks
+    from smalti.data.transforms import CropSettings, crop, place
     from smalti.reading.pixels import open_turned
 
     new_folder(out)
@@ -38,7 +45,11 @@ def complete(model: Path, image: Path, out: Path, device: str, precision: str, *
     pixels, turn = open_turned(image, generator.tokenizer.settings.pixels)
     beside = (pixels.shape[1], pixels.shape[2]), turn
     given = drawing(generator, fit_map(generator, options, beside))
-    middle = CropSettings().for_validation()
-    picture = images.to_float(crop(pixels, given.pop("size"), middle, torch.Generator()))
-    pictures = generator.complete(picture, **given)
-    write(pictures, out, num=options["num"], seed=options["seed"])
+    size, middle = given.pop("size"), CropSettings().for_validation()
+    picture = images.to_float(crop(pixels, size, middle, torch.Generator()))
+    if mask is not None:
+        found, near = masks.read(mask), CropSettings(filter="nearest-exact").for_validation()
+        where = place((found.shape[0], found.shape[1]), size, near, torch.Generator())
+        given["mask"] = where.map(found[None].float())[0] > 0
+    batches = generator.iter_batches(image=picture, **given)
+    write(batches, out, num=options["num"], seed=options["seed"])

@@ -18,7 +18,7 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "encode": "Turn a dataset into token shards, which training a prior reads.",
     "reconstruct": "Send pictures through a tokenizer and back.",
     "sample": "Draw pictures.",
-    "complete": "Keep the top of a picture and draw the rest anew.",
+    "complete": "Keep a part of a picture and draw the rest anew.",
     "recipes": "List the recipes.",
     "info": "Say what a model folder, a run folder or another project's model is.",
     "import": "Turn another project's model into a model folder.",

@@ -16,11 +16,9 @@ from smalti import config, leftovers, schema
 from smalti.errors import UserError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from smalti.exif import Turn
     from smalti.generator import Generator
-    from smalti.reading.writing import FileValues
+    from smalti.samples import Samples
     from smalti.tokenizer import Tokenizer
 
 
@@ -68,7 +66,7 @@ def computing(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def drawing(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
-    """The options of `sampling` as keyword arguments of Generator.sample, whose pictures `write` takes."""
+    """The options of `sampling` as arguments of Generator.iter_batches, whose images `write` takes."""
     from smalti.cli.pace import Pace, faster
     from smalti.reading import writing
 
@@ -77,8 +75,8 @@ def drawing(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
         if name in given:
             given[name] = _read_list(given[name])
     hint = faster(generator, options["size"], options["stride"])
-    output = "values" if writing.is_needed(generator.tokenizer.settings.pixels) else "stream"
-    return {**given, "output": output, "progress": Pace(hint)}
+    writing.is_needed(generator.tokenizer.settings.pixels)  # says before hours of work what it needs
+    return {**given, "progress": Pace(hint)}
 
 
 def fit_map(
@@ -163,22 +161,16 @@ def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
     return out
 
 
-def write(pictures: Iterator["Image | FileValues"], out: Path, *, num: int, seed: int) -> None:
-    """Save pictures as they come, 00000.png (or .tif) ...; of fewer than num, say how to draw the others."""
+def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int) -> None:
+    """Save images as they come, 00000.png (or .tif) ...; of fewer than num, say how to draw the others."""
     from tqdm import tqdm
-
-    import smalti
-    from smalti.reading.writing import FileValues
 
     done = 0
     try:
-        for picture in pictures:
-            if isinstance(picture, FileValues):
-                path = picture.save(out / f"{done:05}")
-            else:
-                (path,) = smalti.save_all([picture], out, first=done)
-            done += 1
-            tqdm.write(str(path))  # above the progress bar
+        for batch in batches:
+            for path in batch.save(out, first=done):
+                done += 1
+                tqdm.write(str(path))  # above the progress bar
     finally:
         if done < num:
             rest = f"--seed {seed + done} --num {num - done} and another OUT draw the others"
@@ -199,7 +191,9 @@ _SAMPLING = [
     click.option("--top-k", type=int, help="Draw among the k likeliest codes; 1 is greedy."),
     click.option("--top-p", type=float, help="Draw among the likeliest codes that hold this share."),
     click.option("--min-p", type=float, help="Drop codes below this share of the likeliest one."),
-    click.option("--guidance", default=1.0, show_default=True, help="u + s (c - u); 1 is off."),
+    click.option(
+        "--guidance-scale", "--guidance", default=1.0, show_default=True, help="u + s (c - u); 1 is off."
+    ),
     click.option(
         "--stride", default=1, show_default=True, help="Cells by which a window moves; more: faster."
     ),

@@ -29,5 +29,5 @@ def sample(model: Path, out: Path, device: str, precision: str, **options: Any) 
     new_folder(out)
     generator = load_generator(model, device, precision)
     options["size"] = options["size"] or generator.crop_size
-    pictures = generator.sample(**drawing(generator, fit_map(generator, options)))
-    write(pictures, out, num=options["num"], seed=options["seed"])
+    batches = generator.iter_batches(**drawing(generator, fit_map(generator, options)))
+    write(batches, out, num=options["num"], seed=options["seed"])

@@ -24,7 +24,7 @@ from smalti.quantizers.usage import perplexity, usage
 
 CLASSES = tuple(PHOTOGRAPHS)
 EACH = 30  # pictures of every class, real or drawn
-DRAW: dict[str, Any] = {"top_p": 0.95, "guidance": 1.5}  # how samples are drawn
+DRAW: dict[str, Any] = {"top_p": 0.95, "guidance_scale": 1.5}  # how samples are drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Evidence:
     def samples(self) -> Crops:
         """Drawn pictures."""
         labels = self.held_out.labels
-        drawn = self.model.sample(num=len(labels), label=labels, seed=1000, output="tensor", **DRAW)
+        drawn = self.model.sample(num=len(labels), label=labels, seed=1000, **DRAW).tensors
         return Crops(images=drawn.clamp(-1, 1), labels=labels)
 
     def numbers(self) -> list[tuple[str, float, str]]:

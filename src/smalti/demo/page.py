@@ -49,7 +49,7 @@ class Page:
     def _canvases(self) -> None:
         self.report.heading("Larger than any training crop")
         names = ("brick", "stars", "tissue")
-        drawn = self.evidence.model.sample(num=3, size=CANVAS, label=names, seed=7, output="tensor", **DRAW)
+        drawn = self.evidence.model.sample(num=3, size=CANVAS, label=names, seed=7, **DRAW).tensors
         for name, canvas in zip(names, drawn, strict=True):
             caption = f"{name}, {CANVAS[1]} x {CANVAS[0]} pixels, laid by the sliding window"
             self._picture(f"canvas-{name}", canvas[None], caption, columns=1)
@@ -61,9 +61,7 @@ class Page:
             original = self.evidence.held_out.images[label * EACH + EACH // 2][None]
             kept = original.clone()
             kept[:, :, self.evidence.crop // 2 :] = -1
-            made = self.evidence.model.complete(
-                original, num=4, seed=50, label=label, output="tensor", **DRAW
-            )
+            made = self.evidence.model.complete(original, num=4, seed=50, label=label, **DRAW).tensors
             rows.append(torch.cat([original, kept, made]))
         caption = "A held-out crop, the half of it that is kept, four ways to go on; two crops a row"
         self._picture("completions", torch.cat(rows), caption)

@@ -15,15 +15,15 @@ from smalti.drawing.choice import Choice
 from smalti.errors import UserError, shown
 
 MOST = 1_000_000  # pictures of one request: what each needs is kept in memory
-OUTPUTS = ("pil", "tensor", "codes", "stream", "values")
 _WHOLE = {"num": 1, "seed": 0, "top_k": 1, "stride": 1, "micro_batch": 16, "parallel": 1}  # with an example
-_REAL = {"temperature": 1.0, "top_p": 0.9, "min_p": 0.05, "guidance": 3.0, "keep": 0.5}
-OPTIONS = (*_WHOLE, *_REAL, "size", "output", "progress")
+_REAL = {"temperature": 1.0, "top_p": 0.9, "min_p": 0.05, "guidance_scale": 3.0}
+OPTIONS = (*_WHOLE, *_REAL, "size", "progress")
+OF_COMPLETE = ("image", "mask", "keep")
 _MAY_BE_NONE = {"top_k", "top_p", "min_p", "micro_batch"}
 
 # names of options elsewhere -> ours; "condition" stands for the one that the model takes
 _ELSEWHERE = {
-    "guidance": ("cfg", "cfg_scale", "cfg_weight", "guidance_scale", "guidance_weight", "scale"),
+    "guidance_scale": ("cfg", "cfg_scale", "cfg_weight", "guidance", "guidance_weight", "scale"),
     "num": ("n", "num_images", "num_images_per_prompt", "num_samples", "n_samples", "count", "samples"),
     "micro_batch": ("batch", "batch_size"),
     "size": ("height", "width", "h", "w", "image_size", "img_size", "resolution", "shape"),
@@ -41,10 +41,12 @@ _ELSEWHERE = {
     "top_k": ("topk", "k"),
     "top_p": ("topp", "p", "nucleus"),
     "seed": ("generator", "random_seed", "manual_seed", "rng", "random_state"),
-    "output": ("output_type", "return_type", "return_dict", "format"),
     "progress": ("verbose", "show_progress", "progress_bar"),
-    "keep": ("keep_rows", "fraction", "share", "mask"),
+    "keep": ("keep_rows", "fraction", "share"),
+    "mask": ("mask_image", "inpaint_mask"),
+    "image": ("init_image", "input_image", "picture"),
 }
+_FORMS = ("output", "output_type", "return_type", "return_dict", "format")  # of which there is one: Samples
 
 
 @settings
@@ -54,11 +56,10 @@ class Request:
     num: int
     seed: int  # of the first picture; picture i has seed + i
     choice: Choice
-    guidance: float  # s in u + s (c - u)
+    guidance_scale: float  # s in u + s (c - u)
     stride: int  # cells by which a window moves
     micro_batch: int | None  # every batch has this size; None: up to the generator
     parallel: int  # places drawn in a pass through a canvas of one window; 1: one by one
-    output: str  # one of OUTPUTS
     progress: bool | Callable[[int, int], object]  # True: a bar; told of all cells, of cells more
 
     def __post_init__(self) -> None:
@@ -67,11 +68,10 @@ class Request:
             (self.num >= 1, "num", "a number from 1", "1"),
             (self.num <= MOST, "num", f"a number up to {MOST}", f"{MOST}, then seed={self.seed + MOST}"),
             (-(2**63) <= self.seed <= last < 2**63, "seed", "64 bits, also for the last picture's,", "0"),
-            (math.isfinite(self.guidance), "guidance", "a number", "1, which is off"),
+            (math.isfinite(self.guidance_scale), "guidance_scale", "a number", "1, which is off"),
             (self.stride >= 1, "stride", "a number of cells from 1", "1"),
             (micro is None or micro >= 1, "micro_batch", "a number from 1", "16"),
             (self.parallel >= 1, "parallel", "a number from 1", "1, which is off"),
-            (self.output in OUTPUTS, "output", f"one of {', '.join(OUTPUTS)}", "pil"),
         )
         for fits, name, expected, example in checks:
             if not fits:
@@ -82,43 +82,41 @@ class Request:
     def of(cls, given: Mapping[str, Any]) -> "Request":
         """What a person asks, by the names of Generator.sample; UserError for what is no number."""
         numbers = {name: whole(name, given[name]) for name in _WHOLE}
-        numbers |= {name: real(name, given[name]) for name in _REAL if name != "keep"}
+        numbers |= {name: real(name, given[name]) for name in _REAL}
         choice = Choice(**{name: numbers.pop(name) for name in ("temperature", "top_k", "top_p", "min_p")})
         progress = given["progress"] if callable(given["progress"]) else bool(given["progress"])
-        return cls(choice=choice, output=str(given["output"]), progress=progress, **numbers)
+        return cls(choice=choice, progress=progress, **numbers)
 
-    def check_room(self, grid: tuple[int, int], factor: int) -> None:
-        """UserError where this machine cannot hold what is handed over, and a batch of codes, at the least.
+    def check_room(self, grid: tuple[int, int], factor: int, *, streamed: bool) -> None:
+        """UserError where this machine cannot hold the images, and a batch of codes, at the least.
 
-        grid: cells of a picture; factor: pixels a cell side.
+        grid: cells of a picture; factor: pixels a cell side. streamed: images need not be held together.
         """
         cells, pixels = math.prod(grid), math.prod(grid) * factor**2
-        kept = {"codes": 8 * cells, "tensor": 12 * pixels, "pil": 3 * pixels, "stream": 0, "values": 0}[
-            self.output
-        ]
-        one = 8 * cells + (0 if self.output == "codes" else 12 * pixels)
+        kept, one = 0 if streamed else 8 * cells + 3 * pixels, 8 * cells + 12 * pixels
         needs = kept * self.num + one + 8 * cells * (self.micro_batch or 0)
         size, has = "{} x {}".format(*(side * factor for side in grid)), memory.of_machine()
         micro = "" if self.micro_batch is None else f", micro_batch={self.micro_batch}"
-        remedy = "give a smaller size" if one > has else 'a smaller micro_batch, or output="stream"'
+        remedy = "give a smaller size" if one > has else "a smaller micro_batch, or iter_samples"
         memory.check(needs, has, "pictures", f"num={self.num} of {size} pixels{micro}", remedy)
 
-    def needed(self, rows: int, grid: tuple[int, int], factor: int) -> AbstractContextManager[None]:
-        """Within, a lack of memory is one line, for `rows` pictures drawn together; see `check_room`."""
-        what = "drawing {} of {} x {} pixels together".format(rows, *(side * factor for side in grid))
-        fewer = f"--micro-batch {rows // 2} (micro_batch={rows // 2})" if rows > 1 else "a smaller size"
-        return memory.needed(what, f"{fewer}, or --precision bf16 (dtype='bf16')")
-
-    def facts(self, index: int, more: Mapping[str, Any]) -> str:
-        """JSON of what it takes to draw picture `index` again.
+    def metadata(self, index: int, more: Mapping[str, Any]) -> dict[str, Any]:
+        """Give what it takes to draw picture `index` again, in plain values.
 
         more: other facts, one value or a sequence of one a picture.
         """
-        made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance}
+        made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance_scale}
         made["stride"] = self.stride
         chosen = {name: _of(value, index) for name, value in more.items()}
         how = {"micro_batch": self.micro_batch, "parallel": self.parallel}
-        return json.dumps({**made, **how, **chosen}, default=str)
+        return dict(json.loads(json.dumps({**made, **how, **chosen}, default=str)))
+
+
+def needed(rows: int, grid: tuple[int, int], factor: int) -> AbstractContextManager[None]:
+    """Within, a lack of memory is one line, for `rows` pictures drawn together; see Request.check_room."""
+    what = "drawing {} of {} x {} pixels together".format(rows, *(side * factor for side in grid))
+    fewer = f"--micro-batch {rows // 2} (micro_batch={rows // 2})" if rows > 1 else "a smaller size"
+    return memory.needed(what, f"{fewer}, or --precision bf16 (dtype='bf16')")
 
 
 def whole(name: str, value: Any) -> Any:
@@ -182,8 +180,12 @@ def unknown(
     ours = condition if ours == "condition" else ours
     near = difflib.get_close_matches(name, [*known, *more], n=1, cutoff=0.75)
     remedy = "leave it out"
-    if name in known:
-        remedy = "complete takes it" if name == "keep" else "leave it out: the size is that of the picture"
+    if name in _FORMS:
+        remedy = "what comes back has .images, .codes, .tensors and .values(); iter_samples streams"
+    elif name in OF_COMPLETE or ours in OF_COMPLETE:
+        remedy = f"complete takes it{'' if ours is None else f', as {ours}='}"
+    elif name in known:
+        remedy = "leave it out: the size is that of the image"
     elif ours is not None and ours in {*known, condition}:
         remedy = "write size=(height, width)" if ours == "size" else f"here it is {ours}="
     elif near:

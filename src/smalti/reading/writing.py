@@ -72,7 +72,7 @@ def to_pil(pictures: Float[Tensor, "b c H W"], how: PixelReading | None) -> list
     if how is None:
         return images.to_pil(pictures)
     if how.channels not in (1, 3):
-        remedy = 'give output="values", which can be saved, or output="tensor"'
+        remedy = "use .values() or .tensors, or .save, of what was drawn"
         raise UserError("pictures of 1 or 3 channels for Pillow", f"{how.channels} channels", remedy)
     if how.channels == 1 and how.range is not None and _type(how.range) is np.uint16:
         return [Image.fromarray(file_values(one, how, "").samples[0]) for one in pictures]

@@ -1,8 +1,7 @@
 """The tokenizer: pictures to codes and back."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from smalti.errors import UserError
 from smalti.precision import beyond_fp16
+from smalti.pretrained import Pretrained
 from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.protocol import Quantized, Quantizer
 from smalti.tokenizer.decoder import Decoder
@@ -27,23 +27,30 @@ NETWORKS: dict[str, tuple[type[Any], type[Any], type[Any]]] = {
 }
 
 
-class Tokenizer(nn.Module):
+class Reconstruction(NamedTuple):
+    """What a tokenizer makes of pictures, with gradients."""
+
+    images: Float[Tensor, "b c H W"]  # around [-1, 1], not clipped
+    codes: Int64[Tensor, "b h w"] | None  # None without a codebook
+    quantizer_loss: Float[Tensor, ""]  # what the quantizer adds to a loss of training
+
+
+class Tokenizer(Pretrained):
     """Pictures in [-1, 1] to a grid of codes, one a cell of factor x factor pixels, and back.
 
-    The networks are those of arXiv:2012.09841, or others of the same plan. `latents`, `quantize` and
+    The networks are those of arXiv:2012.09841, or others of the same plan. A call, `latents`, `quantize` and
     `decode_latents` are the steps of training and keep gradients; `encode`, `decode` and `reconstruct` are
     for use: no gradients, neither dropout nor draws even in training mode, and pictures in any common form,
-    checked. Without a codebook (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise
-    UserError. Of segmentations (content) what goes in is a channel a class, 0 or 1, and what comes out are
-    the classes' logits.
+    checked. `.to(torch.bfloat16)` and `.half()` leave the codebook in fp32. Without a codebook
+    (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise UserError. Of segmentations
+    (content) what goes in is a channel a class, 0 or 1, and what comes out are the classes' logits.
 
     The networks can be compiled: `tokenizer.encoder.compile()`, `tokenizer.decoder.compile()`. On a CPU that
     was slower than they are (docs/log.md), so nothing here does it.
     """
 
     quantizer: Quantizer
-    fingerprint: str = ""  # of the model folder it was loaded from; see library.fingerprint
-    provenance: Mapping[str, Any] = MappingProxyType({})  # as that says; it stays with it inside a prior's
+    kind = "tokenizer"
 
     def __init__(self, settings: TokenizerSettings) -> None:
         super().__init__()
@@ -79,7 +86,7 @@ class Tokenizer(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the networks are kept in; see `keep_in`."""
+        """What the networks are kept in; the codebook is in fp32 beside half precision."""
         return self.last_layer.dtype
 
     @property
@@ -161,13 +168,27 @@ class Tokenizer(nn.Module):
         with in_use(self):
             return self.decode_latents(self.quantize(self.latents(given)).latents)
 
-    def keep_in(self, dtype: torch.dtype) -> "Tokenizer":
-        """Keep the networks in fp32, bf16 or fp16, for use; the codebook stays in fp32. Gives itself.
+    def forward(self, images: Any, *, is_checked: bool = False) -> Reconstruction:
+        """Give pictures as their codes tell them, those codes, and the quantizer's loss, with gradients.
 
-        In half precision some codes are others: those whose two nearest entries are about equally near.
+        images, is_checked: as in `encode`. In training mode with the dropout and the draws of training.
         """
-        for network in (self.encoder, self.decoder, self.quant_conv, self.post_quant_conv):
-            network.to(dtype)
+        quantized = self.quantize(self.latents(images if is_checked else self.pictures(images)))
+        return Reconstruction(self.decode_latents(quantized.latents), quantized.codes, quantized.loss)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
+        """As torch applies .to, .half and the like; of half precision the quantizer keeps away.
+
+        There some codes would be others: those whose two nearest entries are about equally near.
+        """
+
+        def kept(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            is_half = moved.dtype != tensor.dtype and moved.dtype in (torch.bfloat16, torch.float16)
+            return tensor.to(moved.device) if is_half else moved
+
+        for name, child in self.named_children():
+            child._apply(kept if name == "quantizer" else fn)  # type: ignore[no-untyped-call]
         return self
 
     def _by_tiles(

@@ -125,7 +125,7 @@ class PriorTask:
         condition = {
             name: values[:SHOWN] for name, values in self._condition(batch).items() if values is not None
         }
-        drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, output="tensor", **condition)
+        drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, **condition).tensors
         return images.grid(images.to_uint8(images.visible(drawn)), columns=SHOWN // 2)
 
     def model(self) -> Generator:

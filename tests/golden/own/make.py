@@ -160,7 +160,8 @@ def numbers(model: Generator, codes: torch.Tensor) -> dict[str, torch.Tensor]:
     for name, options in DRAWS.items():
         if name != "wide" or model.settings.order == "row":
             size = {"size": tuple(options["size"])} if "size" in options else {}
-            found[name] = model.sample(**{**options, **size}, output="codes")
+            told = {key.replace("guidance", "guidance_scale"): value for key, value in options.items()}
+            found[name] = model.sample(**{**told, **size}).codes
     return found
 
 

@@ -1,0 +1,100 @@
+"""What a model is, in words: the lines of `smalti info`, and the model card in its folder."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from torch import nn
+
+from smalti import config
+from smalti.generator import Generator
+from smalti.tokenizer import Tokenizer
+
+_SHOWN = 20  # classes whose names are written out
+_GIVEN = {  # how a condition is given, by its keyword; what is not here can be left out or is not known
+    "label": "label={!r}",
+    "map": 'map="map.png"',
+    "boxes": "boxes=[({!r}, 0.1, 0.2, 0.6, 0.9)]",
+    "points": "points=[({!r}, 0.5, 0.5)]",
+}
+
+
+def lines(model: Tokenizer | Generator, made: Mapping[str, Any]) -> list[str]:
+    """Give a line for each thing worth knowing. made: the provenance that its folder tells."""
+    tokenizer = model.tokenizer if isinstance(model, Generator) else model
+    found = [f"tokenizer: {_told(tokenizer)}"]
+    if isinstance(model, Generator):
+        height, width = model.crop_size
+        kind, condition = model.settings.prior.kind, model.settings.condition
+        assert isinstance(model.prior, nn.Module), "a prior has weights"
+        found.append(f"prior: {kind}, {_millions(model.prior)} M parameters, crop {height} x {width} pixels")
+        names = getattr(condition, "names", ())
+        more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+        found.append(f"condition: {condition.kind}{': ' * bool(names)}{', '.join(names[:_SHOWN])}{more}")
+        if model.condition_tokenizer is not None:
+            found.append(f"tokenizer of maps: {_told(model.condition_tokenizer)}")
+    return [*found, *(f"{name}: {value}" for name, value in made.items())]
+
+
+def card(model: Tokenizer | Generator, made: Mapping[str, Any], name: str) -> str:
+    """Give a model card in Markdown: what the model is, how it is used, settings, data, figures, licence.
+
+    made: as in `lines`; its "metrics" are a table of their own. name: that of the folder.
+    """
+    metrics = dict(made.get("metrics", {}))
+    what = "Draws images" if isinstance(model, Generator) else "Turns images into codes and back"
+    told = lines(model, {key: value for key, value in made.items() if key not in ("metrics", "data")})
+    figures = "not measured" if not metrics else "| number | value |\n|---|---|"
+    rows = [f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
+            for key, value in metrics.items()]  # fmt: skip
+    return "\n".join(
+        [
+            "---\nlibrary_name: smalti\nlicense: unknown\n---",
+            f"# {name}\n\n{what}. A model folder of smalti, without code of its own.\n",
+            *(f"- {line}" for line in told),
+            f"\n## Use\n\n```python\n{_example(model, name)}```\n",
+            f"## Data\n\n{_block(made['data']) if made.get('data') else 'not stated'}\n",
+            "## Figures\n",
+            figures,
+            *rows,
+            f"\n## Settings\n\n{_block(config.dump(model.settings))}\n",
+            "## Licence\n\nNot stated. Write here, and as `license:` above, under which terms the weights may"
+            " be used; the images they were trained on may bind them.\n",
+        ]
+    )
+
+
+def _block(values: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(values, default=str))
+    return f"```yaml\n{yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)}```"
+
+
+def _example(model: Tokenizer | Generator, name: str) -> str:
+    if not isinstance(model, Generator):
+        code = f"tok = smalti.Tokenizer.from_pretrained({name!r})  # the path of this folder\n"
+        if not model.has_codes:
+            return f'import smalti\n\n{code}smalti.save_all(tok.reconstruct("photo.png"), "rebuilt")\n'
+        code += f'codes = tok.encode("photo.png")  # sides that are multiples of {model.factor}\n'
+        return f'import smalti\n\n{code}smalti.save_all(tok.decode(codes), "rebuilt")\n'
+    given = _GIVEN.get(model.condition.argument or "", "").format(*model.classes[:1])
+    told = ", ".join(filter(None, ["num=4", given, "seed=0"]))
+    code = f"pipe = smalti.Generator.from_pretrained({name!r})  # the path of this folder\n"
+    return f'import smalti\n\n{code}out = pipe.sample({told})\nsmalti.grid(out).save("samples.png")\n'
+
+
+def _told(tokenizer: Tokenizer) -> str:
+    codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size if tokenizer.has_codes else 'no'} codes"
+    settings, told = tokenizer.settings, [codes, f"{tokenizer.channels} channels"]
+    if settings.pixels:
+        told += [
+            f"{name} {value}" for name, value in config.dump(settings.pixels).items() if value is not None
+        ]
+    told += [f"{_millions(tokenizer)} M parameters", f"quantizer {settings.quantizer.told()}"]
+    if settings.labels:
+        told.append(f"values of label maps: {settings.labels.told()}")
+    return ", ".join(told)
+
+
+def _millions(module: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"

@@ -1,0 +1,48 @@
+"""Models that have a folder: how a class reads its own and writes them."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
+
+from torch import nn
+
+from smalti.files import as_path
+
+Model = TypeVar("Model", bound="Pretrained")
+
+
+class Pretrained(nn.Module):
+    """A tokenizer or a model with a prior, as `smalti.load` gives it and `smalti.save` writes it."""
+
+    kind: ClassVar[str]  # what config.json says
+    fingerprint: str = ""  # of the model folder it was loaded from; see library.fingerprint
+    provenance: Mapping[str, Any] = MappingProxyType({})  # as that folder tells its making
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Model], path: str | Path | Any, device: Any = "cpu", dtype: Any = "fp32"
+    ) -> Model:
+        """Load a model of this class from its model folder or a run folder, as `smalti.load` does.
+
+        Raises UserError as that does, and where the folder holds a model of the other class.
+        """
+        library = _library()
+        library.check_kind(as_path(path, "path"), cls.kind)
+        found = library.load(path, device, dtype)
+        assert isinstance(found, cls), "check_kind looks at what is loaded"
+        return found
+
+    def save_pretrained(self, folder: str | Path | Any) -> Path:
+        """Write a model folder with a model card, as `smalti.save` does; gives the folder.
+
+        What the model knows of its making (`provenance`) goes with it. Raises UserError as that does.
+        """
+        _library().save(self, folder)
+        return Path(folder)
+
+
+def _library() -> Any:
+    # It stands above all models, which it knows; they need it for these two calls alone.
+    return import_module("smalti.library")

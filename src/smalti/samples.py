@@ -1,0 +1,140 @@
+"""What drawing gives: images with their codes and the record of how each was made."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from smalti import images
+from smalti.drawing.request import needed
+from smalti.files import as_path
+from smalti.pictures import grid
+from smalti.reading import writing
+from smalti.reading.pixels import PixelReading
+from smalti.tokenizer import Tokenizer
+
+PIXELS = 16 * 256 * 256  # decoded together, at least one image: bounds the memory of the decoder
+
+
+class Samples:
+    """A sequence of drawn images, as Pillow's: `len`, an index, a loop; a slice gives Samples again.
+
+    Codes are there at once. Images are decoded when they are first asked for, by the tokenizer as it is then:
+    who wants codes alone does not wait for them.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        codes: Int64[Tensor, "b h w"],
+        metadata: Sequence[Mapping[str, Any]],
+        *,
+        batch: int,
+        padded: bool,
+    ) -> None:
+        """metadata: of each image, plain values. batch: images decoded together; padded: always so many."""
+        self.codes, self.metadata = codes, [dict(one) for one in metadata]
+        self._tokenizer, self._batch, self._padded = tokenizer, batch, padded
+
+    @classmethod
+    def joined(cls, parts: Iterable["Samples"]) -> "Samples":
+        """Make one of several batches of one drawing, at least one."""
+        all_parts = list(parts)
+        first = all_parts[0]
+        codes = torch.cat([part.codes for part in all_parts])
+        metadata = [one for part in all_parts for one in part.metadata]
+        return cls(first._tokenizer, codes, metadata, batch=first._batch, padded=first._padded)
+
+    @cached_property
+    def images(self) -> list[Image.Image]:
+        """The images, each with its metadata as JSON in info["smalti"], which `save` and save_all write.
+
+        Gray ones of more than 8 bits in 16, others in 8 bits. UserError for models of other than 1 or 3
+        channels, whose `values` and `tensors` are there.
+        """
+        how = self._tokenizer.settings.pixels
+        found = [image for part in self._decoded() for image in writing.to_pil(part, how)]
+        for image, made in zip(found, self.metadata, strict=True):
+            image.info[images.FACTS] = json.dumps(made)
+        return found
+
+    @property
+    def tensors(self) -> Float[Tensor, "b c H W"]:
+        """The images as the decoder gives them, around [-1, 1], not clipped; decoded at each call."""
+        return torch.cat(list(self._decoded()))
+
+    def values(self) -> list[NDArray[Any]]:
+        """Give the images in the numbers of the files that the model was trained on, (bands, H, W) each."""
+        return [found.samples for found in self._in_file_values()]
+
+    def save(self, folder: str | Path | Any, first: int = 0) -> list[Path]:
+        """Write the images as 00000.png, ..., counted from `first`, with their metadata; gives the files.
+
+        In the numbers of the files that the model was trained on where 8 bits cannot hold them: as PNG of 16
+        bits where they fit, else as .tif. UserError, with nothing written yet, where a name is taken.
+        """
+        folder = as_path(folder, "folder")
+        if not writing.is_needed(self._tokenizer.settings.pixels):
+            return images.save_all(self.images, folder, first)
+        stems = [folder / f"{first + index:05}" for index in range(len(self))]
+        images.refuse_existing([stem.with_suffix(end) for stem in stems for end in (".png", ".tif")])
+        return [found.save(stem) for found, stem in zip(self._in_file_values(), stems, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Samples": ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if not isinstance(index, slice):
+            return self.images[index]
+        codes, made = self.codes[index], self.metadata[index]
+        part = Samples(self._tokenizer, codes, made, batch=self._batch, padded=self._padded)
+        if "images" in self.__dict__:
+            part.images = self.images[index]
+        return part
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return iter(self.images)
+
+    def __repr__(self) -> str:
+        height, width = (side * self._tokenizer.factor for side in self.codes.shape[1:])
+        return f"<{len(self)} samples of {height} x {width} pixels: .images, .codes, .metadata>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: all images side by side."""
+        data = io.BytesIO()
+        grid(self.images, min(len(self), 8)).save(data, "PNG")
+        return data.getvalue()
+
+    def _in_file_values(self) -> Iterator[writing.FileValues]:
+        how = self._tokenizer.settings.pixels or PixelReading()
+        drawn = (image for part in self._decoded() for image in part)
+        for image, made in zip(drawn, self.metadata, strict=True):
+            yield writing.file_values(image, how, json.dumps(made))
+
+    def _decoded(self) -> Iterator[Float[Tensor, "r c H W"]]:
+        """Decode the codes in the batches in which they were drawn, or fewer at a time."""
+        height, width = (side * self._tokenizer.factor for side in self.codes.shape[1:])
+        most = max(1, PIXELS // (height * width))
+        for first in range(0, len(self), self._batch):
+            end = min(first + self._batch, len(self))
+            size = min(self._batch if self._padded else end - first, most)
+            for begin in range(first, end, size):
+                rows = torch.arange(begin, begin + size if self._padded else min(begin + size, end))
+                rows = rows.clamp(max=end - 1).to(self.codes.device)
+                with needed(len(rows), (height, width), 1):
+                    part = self._tokenizer.decode(self.codes[rows])
+                yield part[: end - begin]
