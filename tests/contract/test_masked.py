@@ -322,14 +322,14 @@ def model():
 
 
 def test_own_numbers_stay(model):
-    codes = model.sample(num=2, label=1, seed=3, steps=5, output="codes")[0]
+    codes = model.sample(num=2, label=1, seed=3, steps=5).codes[0]
     assert codes.flatten().tolist() == [
         *(5, 3, 5, 10, 3, 5),
         *(9, 5, 4, 10, 4, 8),
         *(10, 3, 8, 4, 10, 5),
         *(3, 4, 1, 10, 0, 10),
     ]
-    codes = model.sample(label=2, seed=4, size=(8, 16), order="halton", guidance=2.0, output="codes")
+    codes = model.sample(label=2, seed=4, size=(8, 16), order="halton", guidance_scale=2.0).codes
     assert codes.flatten().tolist() == [
         *(3, 3, 10, 8, 3, 8, 10, 8),
         *(11, 3, 9, 6, 5, 10, 8, 8),
@@ -381,8 +381,8 @@ def test_it_trains_loads_and_draws(photos, tmp_path, monkeypatch):
     assert 0 < last["nats_per_token_at_most"] < math.log(12)
     assert "nats_per_token" not in last
     model = smalti.load(out)
-    codes = model.sample(num=3, label=[0, 1, 1], micro_batch=2, steps=4, output="codes")
-    alone = model.sample(label=1, seed=2, micro_batch=2, steps=4, output="codes")
+    codes = model.sample(num=3, label=[0, 1, 1], micro_batch=2, steps=4).codes
+    alone = model.sample(label=1, seed=2, micro_batch=2, steps=4).codes
     assert codes[2].equal(alone[0])
 
 
