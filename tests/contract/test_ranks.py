@@ -18,6 +18,7 @@ from smalti.data.protocol import Batch
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.patchgan import PatchGANSettings
 from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.terms import LossSettings
 from smalti.quantizers.ema import EmaQuantizer, EmaSettings
 from smalti.quantizers.remap import RemappedSettings
 from smalti.quantizers.vq import VectorQuantizer, VectorQuantizerSettings
@@ -25,7 +26,7 @@ from smalti.tokenizer import NetworkSettings
 from smalti.training import log, processes
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
-from smalti.training.settings import LossSettings, OptimizerSettings, TokenizerTraining
+from smalti.training.settings import OptimizerSettings, TokenizerTraining
 from smalti.training.tokenizer_task import TokenizerTask
 
 CPU = torch.device("cpu")

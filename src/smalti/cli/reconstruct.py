@@ -37,7 +37,6 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     from smalti.reading.labels import mixture
     from smalti.reading.pixels import PixelReading
     from smalti.training.contents import content
-    from smalti.training.settings import LossSettings
 
     new_folder(out)
     paths = images.find_pictures(image_or_dir)
@@ -47,7 +46,7 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
         click.echo(warning, err=True)
     how = tokenizer.settings.pixels or PixelReading()
     deep = writing.is_needed(how)
-    kind = content(tokenizer.settings.content, LossSettings(), None, tokenizer.channels)
+    kind = content(tokenizer.settings.content, tokenizer.channels)
     root = image_or_dir if image_or_dir.is_dir() else image_or_dir.parent
     made_by = {"model": library.fingerprint(tokenizer), **recorded(tokenizer=tokenizer.dtype)}
     for index, path in enumerate(tqdm(paths, unit="picture", disable=None)):

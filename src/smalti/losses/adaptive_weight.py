@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smalti.losses import ranks
+import smalti.losses.ranks as ranks
 
 
 def adaptive_weight(

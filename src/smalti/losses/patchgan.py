@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+import smalti.losses.ranks as ranks
 from smalti.config import Few, Positive, settings
-from smalti.losses import ranks
 
 
 @settings

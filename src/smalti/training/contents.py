@@ -1,16 +1,15 @@
-"""What a tokenizer rebuilds (pictures, maps, segmentations): how it is weighed, measured and shown."""
+"""What a tokenizer rebuilds (pictures, maps, segmentations): how it is measured and shown."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from smalti import images
 from smalti.data.protocol import Batch
 from smalti.evaluation.reconstruction import psnr
-from smalti.training.settings import LossSettings
 
 
 class Content(Protocol):
@@ -18,12 +17,6 @@ class Content(Protocol):
 
     def inputs(self, batch: Batch) -> Float[Tensor, "b c H W"]:
         """What the tokenizer takes."""
-        ...
-
-    def difference(
-        self, real: Float[Tensor, "b c H W"], rebuilt: Float[Tensor, "b c H W"]
-    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """What a difference costs, weighted, in fp32; and its terms, unweighted."""
         ...
 
     def measures(
@@ -38,11 +31,10 @@ class Content(Protocol):
 
 
 class Pictures:
-    """Pictures, or maps that are shown as pictures, in [-1, 1]: absolute, squared and perceptual error."""
+    """Pictures, or maps that are shown as pictures, in [-1, 1]."""
 
-    def __init__(self, losses: LossSettings, distance: nn.Module | None, *, of_maps: bool = False) -> None:
-        """distance: the perceptual one, (real, rebuilt) -> "b"; None where its weight is 0."""
-        self.losses, self.distance, self.of_maps = losses, distance, of_maps
+    def __init__(self, *, of_maps: bool = False) -> None:
+        self.of_maps = of_maps
 
     def inputs(self, batch: Batch) -> Float[Tensor, "b c H W"]:
         """See Content."""
@@ -50,28 +42,12 @@ class Pictures:
         assert found is not None, "a tokenizer is trained on what it rebuilds"
         return found
 
-    def difference(
-        self, real: Float[Tensor, "b c H W"], rebuilt: Float[Tensor, "b c H W"]
-    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """See Content."""
-        weights, error = self.losses, rebuilt - real
-        terms = {"l1": error.abs().mean(), "l2": error.square().mean()}
-        total = weights.l1 * terms["l1"] + weights.l2 * terms["l2"]
-        if self.distance is not None:
-            few = slice(weights.perceptual.pictures)  # it costs more than a small network
-            terms["perceptual"] = self.distance(real[few], rebuilt[few]).mean()
-            total = total + weights.perceptual.weight * terms["perceptual"]
-        return total, terms
-
     def measures(
         self, real: Float[Tensor, "b c H W"], rebuilt: Float[Tensor, "b c H W"]
     ) -> Mapping[str, Float[Tensor, " b"]]:
-        """Mean absolute error, PSNR (dB), perceptual distance."""
+        """Mean absolute error, PSNR (dB)."""
         rebuilt = rebuilt.clamp(-1, 1)
-        measures = {"l1": (real - rebuilt).abs().mean((1, 2, 3)), "psnr": psnr(real, rebuilt)}
-        if self.distance is not None:
-            measures["perceptual"] = self.distance(real, rebuilt)
-        return measures
+        return {"l1": (real - rebuilt).abs().mean((1, 2, 3)), "psnr": psnr(real, rebuilt)}
 
     def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b shown H W"]:
         """See Content."""
@@ -79,22 +55,15 @@ class Pictures:
 
 
 class Segmentations:
-    """A channel a class, 0 or 1, in; logits out: binary cross-entropy of each channel."""
+    """A channel a class, 0 or 1, in; logits out."""
 
-    def __init__(self, losses: LossSettings, classes: int) -> None:
-        self.losses, self.classes = losses, classes
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
 
     def inputs(self, batch: Batch) -> Float[Tensor, "b c H W"]:
         """See Content."""
         assert batch.segmentations is not None, "a tokenizer of segmentations is trained on label maps"
         return images.one_hot(batch.segmentations, self.classes)
-
-    def difference(
-        self, real: Float[Tensor, "b c H W"], rebuilt: Float[Tensor, "b c H W"]
-    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """See Content."""
-        bce = F.binary_cross_entropy_with_logits(rebuilt, real)
-        return self.losses.bce * bce, {"bce": bce}
 
     def measures(
         self, real: Float[Tensor, "b c H W"], rebuilt: Float[Tensor, "b c H W"]
@@ -109,10 +78,8 @@ class Segmentations:
         return images.colour_labels(values.argmax(1))
 
 
-def content(
-    kind: str, losses: LossSettings, distance: nn.Module | None, classes: int
-) -> Pictures | Segmentations:
+def content(kind: str, classes: int) -> Pictures | Segmentations:
     """The content of a tokenizer by the name in a recipe. classes: channels of a segmentation."""
     if kind == "segmentation":
-        return Segmentations(losses, classes)
-    return Pictures(losses, distance, of_maps=kind == "map")
+        return Segmentations(classes)
+    return Pictures(of_maps=kind == "map")

@@ -104,6 +104,9 @@ class Loop:
         found = checkpoints.read(path)
         for name, network in self.task.networks.items():
             network.load_state_dict(found.below(f"network/{name}"))
+        for name, tensor in self.task.state().items():
+            if f"task/{name}" in found.tensors:  # not in checkpoints of before there was a term
+                tensor.copy_(found.tensors[f"task/{name}"])
         self.optimizers.restore(found)
         if self.ema is not None:
             self.ema.restore(found.below("ema"), found.numbers["ema_updates"])
@@ -276,7 +279,8 @@ class Loop:
             "scaler": self.optimizers.numbers(),
             "ema_updates": self.ema.updates if self.ema else 0,
         }
-        tensors = {**networks, **means, **moments, **record}
+        remembered = {f"task/{name}": tensor for name, tensor in self.task.state().items()}
+        tensors = {**networks, **means, **moments, **record, **remembered}
         state = Checkpoint(step=self.step, tensors=tensors, numbers=numbers)
         checkpoints.write(self.folder.checkpoints, state, keep=self.training.keep)
         self._saved = self.step

@@ -69,6 +69,10 @@ class PriorTask:
         self.prior = wrap(self.prior)
         return [self.prior]
 
+    def state(self) -> dict[str, Tensor]:
+        """See Task: none."""
+        return {}
+
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Only codes are scored, not the prefix; they are clean, also where those shown are not."""
         codes = self._codes(batch)

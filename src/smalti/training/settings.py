@@ -15,8 +15,7 @@ from smalti.data.pairs import PairsSettings
 from smalti.data.shards import ShardsSettings
 from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
-from smalti.losses.adversarial import AdversarialSettings
-from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.terms import LossSettings
 from smalti.priors import PriorSettings
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -37,17 +36,6 @@ class OptimizerSettings:
     warmup: Count = 0  # steps of linear rise
     schedule: Literal["constant", "cosine"] = "constant"
     final: Share = 0.0  # of lr at the last step of the cosine
-
-
-@settings
-class LossSettings:
-    """What makes a reconstruction good. Pixels are in [-1, 1]; of segmentations bce alone makes sense."""
-
-    l1: Weight = 1.0  # of the mean absolute error
-    l2: Weight = 0.0  # of the mean squared error
-    bce: Weight = 0.0  # of the mean binary cross-entropy of a segmentation's classes
-    perceptual: PerceptualSettings = PerceptualSettings()
-    adversarial: AdversarialSettings | None = None
 
 
 @settings

@@ -19,6 +19,7 @@ from smalti.data.shards import is_shards
 from smalti.errors import UserError
 from smalti.files import as_path
 from smalti.losses import perceptual
+from smalti.losses.protocol import AUTOENCODER, CRITIC
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
@@ -45,7 +46,7 @@ from smalti.training.settings import (
     Training,
     TrainingSettings,
 )
-from smalti.training.tokenizer_task import AUTOENCODER, CRITIC, TokenizerTask
+from smalti.training.tokenizer_task import TokenizerTask
 from smalti.training.tokenizers import Known
 
 NAMED = 20  # samples that are skipped; the data report names as many
