@@ -2,12 +2,8 @@
 
 from collections.abc import Mapping
 
-from smalti.data.files import files_of
-from smalti.data.maps import Maps
-from smalti.data.notes import notes
 from smalti.data.protocol import Reader
 from smalti.data.report import DataReport, inspect
-from smalti.data.shards import TokenShards
 from smalti.data.values import FLOATS, is_float
 from smalti.errors import UserError
 from smalti.training.processes import say
@@ -35,7 +31,7 @@ def tell(training: Training, readers: Mapping[str, Reader]) -> None:
         what = {"train": TRAINED, "val": "held out:"}[split]
         if not len(reader):
             say(f"{what} nothing: no validation lines, and sheets show what is trained on")
-        elif isinstance(reader, TokenShards):
+        elif "codes" in reader.gives:
             say(f"{what} {len(reader)} rows of codes")
         else:
             _tell_files(what, reader, training)
@@ -50,14 +46,12 @@ def tell(training: Training, readers: Mapping[str, Reader]) -> None:
 
 
 def _tell_files(what: str, reader: Reader, training: Training) -> None:
-    files = files_of(reader)
-    assert files is not None, "what are no shards are files"
-    report = inspect(files, of_values=what == TRAINED and not isinstance(reader, Maps))
+    report, files = inspect(reader, of_values=what == TRAINED), reader.summary()
     say(f"{what} {report.text()}")
     warned = any(remark.startswith("warning") for remark in report.remarks)
     if isinstance(training, PriorTraining) and warned:
         say("a prior's pictures are read as its tokenizer reads them: train one with these settings")
-    for note in notes(reader, report.headers) if what == TRAINED else ():
+    for note in reader.notes(report.headers) if what == TRAINED else ():
         say(note)
     if what == TRAINED and report.unreadable and not report.headers:
         first = report.reasons[0]

@@ -7,7 +7,6 @@ import torch
 
 from smalti import memory
 from smalti.data.protocol import Reader
-from smalti.data.shards import TokenShards
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
 from smalti.training import checkpoints, processes
@@ -22,7 +21,7 @@ KEPT = 4  # numbers for each weight in training: itself, its gradient, two momen
 
 def check_batch(training: Training, reader: Reader) -> None:
     """UserError for a batch of many times the data, or one that this machine cannot hold."""
-    sides = reader.grid if isinstance(reader, TokenShards) else training.crop_size
+    sides = reader.summary().grid or training.crop_size
     check_together(training.batch, len(reader), sides, processes.world())
 
 

@@ -1,7 +1,7 @@
 """What a recipe says: its keys, their units, their defaults."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import Field
@@ -10,9 +10,6 @@ from smalti.conditions import ConditionSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.config import Count, Positive, Share, Weight, Workers, settings
 from smalti.data import ReaderSettings
-from smalti.data.maps import MapsSettings
-from smalti.data.pairs import PairsSettings
-from smalti.data.shards import ShardsSettings
 from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.losses.terms import LossSettings
@@ -139,7 +136,7 @@ def _check_content(training: TokenizerTraining) -> None:
         raise UserError("losses.bce alone for content=segmentation", got, remedy)
     if losses.bce and content != "segmentation":
         raise UserError("losses.bce for content=segmentation only", f"bce={losses.bce}", "losses.bce=0.0")
-    channels = _channels(training.data)
+    channels = training.data.contents
     if content not in channels:
         got = f"data.kind={training.data.kind} with content={content}"
         remedy = f"content={next(iter(channels), None)}" if channels else "data.kind=folder"
@@ -153,16 +150,6 @@ def _check_content(training: TokenizerTraining) -> None:
         expected = "network.in_channels and network.out_channels as the data have channels or classes"
         got = f"in_channels={network.in_channels}, out_channels={network.out_channels}"
         raise UserError(expected, got, f"network.in_channels={wanted} network.out_channels={wanted}")
-
-
-def _channels(data: Any) -> dict[str, int]:
-    """The contents that data give, each with its channels; 0: as many as the network is given."""
-    if isinstance(data, MapsSettings):
-        return {"segmentation": data.classes}
-    if isinstance(data, PairsSettings):
-        maps = {"segmentation": {"segmentation": 0}, "depth": {"map": 1}, "picture": {"map": 3}}
-        return {**maps[data.content], "picture": data.channels}
-    return {} if isinstance(data, ShardsSettings) else {"picture": data.channels}
 
 
 def _check_sides(size: tuple[int, int], factor: int) -> None:

@@ -9,7 +9,6 @@ import torch
 from smalti import library
 from smalti.data.pairs import PairsSettings
 from smalti.data.protocol import Reader
-from smalti.data.shards import TokenShards
 from smalti.errors import UserError
 from smalti.generator import Generator, check_tokenizers
 from smalti.tokenizer import Tokenizer
@@ -97,9 +96,9 @@ def _check_size(size: tuple[int, int], tokenizer: Tokenizer, reader: Reader) -> 
     if height % tokenizer.factor or width % tokenizer.factor:
         remedy = f"size={max(1, round(height / tokenizer.factor)) * tokenizer.factor}"
         raise UserError(f"size as a multiple of {tokenizer.factor}", f"{height} x {width}", remedy)
-    if isinstance(reader, TokenShards):
-        reader.check(library.fingerprint(tokenizer))
-        rows, columns = reader.grid
+    reader.check(library.fingerprint(tokenizer))
+    if grid := reader.summary().grid:
+        rows, columns = grid
         if (rows * tokenizer.factor, columns * tokenizer.factor) != (height, width):
             crop = f"{rows * tokenizer.factor} x {columns * tokenizer.factor}"
             raise UserError(f"size as the shards have it, {crop}", f"{height} x {width}", "change size")

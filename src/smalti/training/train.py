@@ -186,7 +186,7 @@ def _resumed(
 def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> None:
     """Data that lie elsewhere must be the same; where they lie as ever it is said that they are not."""
     for split, reader in readers.items():
-        began, now = noted.data.get(split), origin.fingerprint(reader)
+        began, now = noted.data.get(split), reader.summary().fingerprint()
         if began is None or began == now:
             continue
         what = {"train": "data to train on", "val": "held-out data"}[split]
@@ -203,7 +203,8 @@ def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
     if not folder.classes.is_file():  # a run of before there was this file
         return
     began = json.loads(folder.classes.read_text(encoding="utf-8"))
-    folders.number_as(readers, began)
+    for reader in readers.values():
+        reader.number_as(began)
     now = list(readers["train"].classes)
     if began == now:
         return
@@ -262,7 +263,8 @@ def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.de
     if not isinstance(training, PriorTraining):
         told.bound(readers.values(), training)
         return {}
-    folders.number_as(readers, getattr(training.condition, "names", ()))
+    for reader in readers.values():
+        reader.number_as(getattr(training.condition, "names", ()))
     told.check(training.condition, training.data, readers["train"])
     parts = start.begun.parts if start.begun is not None else {}
     known = Known(read=parts, began=start.origin.tokenizers, copies=folder.model, moved=start.moved)
