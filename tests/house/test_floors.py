@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 FLOORS = [
     {"errors", "exif", "hints", "schema"},
     {"mistakes", "opening"},
-    {"config", "files", "images", "leftovers", "memory", "precision"},
+    {"config", "files", "images", "leftovers", "memory", "precision", "strategy"},
     {"reading", "pictures"},
     {"quantizers", "conditions", "orders"},
     {"losses", "priors"},

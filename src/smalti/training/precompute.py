@@ -70,8 +70,9 @@ def encode(
     where = replace(where, range=read.range, bands=read.bands, max_pixels=how.max_pixels)
     readers = {split: Folder(where, split) for split in ("train", "val")}
     if resume and is_shards(Path(out)):
+        classes = begun_classes(Path(out))
         for reader in readers.values():
-            reader.number_as(begun_classes(Path(out)))
+            reader.number_as(classes)
     rest = _Rest(readers["train"], readers["val"], how)
     facts = ShardFacts(
         tokenizer=library.fingerprint(tokenizer),

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
-from smalti import images
+from smalti import images, strategy
 from smalti.data.protocol import Batch
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.corrupt import corrupt
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
-from smalti.training import processes, told
+from smalti.training import told
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import PriorTraining
 from smalti.training.task import Losses
@@ -76,7 +76,7 @@ class PriorTask:
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Only codes are scored, not the prefix; they are clean, also where those shown are not."""
         codes = self._codes(batch)
-        draws = generator(self.training.seed, 4, step, processes.rank(), part)
+        draws = generator(self.training.seed, 4, step, strategy.current().rank, part)
         targets = self.generator.sequence(codes)
         prefix = self.generator.condition.vary(self._prefix(batch, codes), draws)
         shown = targets

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from smalti import images
+from smalti import images, strategy
 from smalti.data.maps import reading
 from smalti.data.protocol import Batch
 from smalti.losses import at_pictures
@@ -19,7 +19,7 @@ from smalti.quantizers.protocol import Quantized
 from smalti.quantizers.usage import RecentCodes, perplexity, usage
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.tokenizer.use import lay_out
-from smalti.training import pixels, processes
+from smalti.training import pixels
 from smalti.training.contents import content
 from smalti.training.recompute import recompute
 from smalti.training.seeds import generator, seeded
@@ -92,7 +92,7 @@ class TokenizerTask:
     def start(self, batch: Batch) -> None:
         """Give the quantizer its start, by latents without dropout."""
         with torch.no_grad():
-            latents = processes.gather(self.tokenizer.eval().latents(self.content.inputs(batch)))
+            latents = strategy.current().gather(self.tokenizer.eval().latents(self.content.inputs(batch)))
         self.tokenizer.train()
         self.tokenizer.quantizer.start(latents, generator(self.training.seed, 2))
         self._share()
@@ -141,7 +141,9 @@ class TokenizerTask:
 
     def after_step(self, parts: Sequence[Losses], step: int) -> bool:
         """Let the quantizer look after its codebook; it begins anew before step `quantize_from`."""
-        latents = processes.gather(torch.cat([part.latents for part in parts if part.latents is not None]))
+        latents = strategy.current().gather(
+            torch.cat([part.latents for part in parts if part.latents is not None])
+        )
         draws = generator(self.training.seed, 3, step)
         if step < self.training.quantize_from:
             begins = step + 1 == self.training.quantize_from
@@ -210,7 +212,7 @@ class TokenizerTask:
         statistics = () if self.critic is None else self.critic.buffers()
         assert isinstance(self.tokenizer.quantizer, nn.Module), "a quantizer that learns has weights"
         remembered = self.state().values()
-        processes.share([*self.tokenizer.quantizer.state_dict().values(), *statistics, *remembered])
+        strategy.current().share([*self.tokenizer.quantizer.state_dict().values(), *statistics, *remembered])
 
     def _values(
         self, network: str, given: tuple[Tensor, Tensor, Logits | None], step: int
