@@ -18,7 +18,7 @@ FLOORS = [
     {"tokenizer", "sampling", "data"},
     {"generator"},
     {"library"},
-    {"evaluation", "formats"},
+    {"metrics", "formats"},
     {"training"},
     {"demo", "studio"},
     {"cli"},

@@ -1,15 +1,12 @@
-"""What a tokenizer rebuilds (pictures, maps, segmentations): how it is measured and shown."""
+"""What a tokenizer rebuilds (pictures, maps, segmentations): where it comes from, how it is shown."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from smalti import images
 from smalti.data.protocol import Batch
-from smalti.evaluation.reconstruction import psnr
 
 
 class Content(Protocol):
@@ -17,12 +14,6 @@ class Content(Protocol):
 
     def inputs(self, batch: Batch) -> Float[Tensor, "b c H W"]:
         """What the tokenizer takes."""
-        ...
-
-    def measures(
-        self, real: Float[Tensor, "b c H W"], rebuilt: Float[Tensor, "b c H W"]
-    ) -> Mapping[str, Float[Tensor, " b"]]:
-        """Numbers for each of a batch, for validation."""
         ...
 
     def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b shown H W"]:
@@ -42,13 +33,6 @@ class Pictures:
         assert found is not None, "a tokenizer is trained on what it rebuilds"
         return found
 
-    def measures(
-        self, real: Float[Tensor, "b c H W"], rebuilt: Float[Tensor, "b c H W"]
-    ) -> Mapping[str, Float[Tensor, " b"]]:
-        """Mean absolute error, PSNR (dB)."""
-        rebuilt = rebuilt.clamp(-1, 1)
-        return {"l1": (real - rebuilt).abs().mean((1, 2, 3)), "psnr": psnr(real, rebuilt)}
-
     def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b shown H W"]:
         """See Content."""
         return images.to_uint8(images.visible(values))
@@ -64,14 +48,6 @@ class Segmentations:
         """See Content."""
         assert batch.segmentations is not None, "a tokenizer of segmentations is trained on label maps"
         return images.one_hot(batch.segmentations, self.classes)
-
-    def measures(
-        self, real: Float[Tensor, "b c H W"], rebuilt: Float[Tensor, "b c H W"]
-    ) -> Mapping[str, Float[Tensor, " b"]]:
-        """Mean binary cross-entropy, and the share of pixels whose likeliest class is the right one."""
-        bce = F.binary_cross_entropy_with_logits(rebuilt, real, reduction="none").mean((1, 2, 3))
-        right = (real.argmax(1) == rebuilt.argmax(1)).float().mean((1, 2))
-        return {"bce": bce, "accuracy": right}
 
     def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b 3 H W"]:
         """The likeliest class of each pixel, coloured."""

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from smalti import images, strategy
 from smalti.data.protocol import Batch
 from smalti.generator import Generator, GeneratorSettings
+from smalti.metrics.codes import Nats
+from smalti.metrics.protocol import Measured
 from smalti.priors.corrupt import corrupt
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
@@ -107,12 +109,12 @@ class PriorTask:
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Nats a token of held-out codes."""
-        total, tokens = 0.0, 0
+        metric = Nats()
         for batch in batches:
             codes = self._codes(batch)
-            total += self.generator.nats_per_token(codes, **self._condition(batch)) * codes.numel()
-            tokens += codes.numel()
-        return {"nats_per_token": total / tokens}
+            nats = self.generator.nats_per_token(codes, **self._condition(batch))
+            metric.update(Measured(codes=codes, nats=nats))
+        return metric.compute()
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """New pictures for the conditions of a batch, always of the same seeds."""

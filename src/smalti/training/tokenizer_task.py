@@ -15,8 +15,10 @@ from smalti.losses import at_pictures
 from smalti.losses.patchgan import PatchGAN
 from smalti.losses.protocol import AUTOENCODER, CRITIC, Logits, LossTerm
 from smalti.losses.terms import terms
+from smalti.metrics import METRICS
+from smalti.metrics.protocol import Measured
 from smalti.quantizers.protocol import Quantized
-from smalti.quantizers.usage import RecentCodes, perplexity, usage
+from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.tokenizer.use import lay_out
 from smalti.training import pixels
@@ -171,27 +173,20 @@ class TokenizerTask:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over pictures (or segmentations) of what their content measures; use of the codebook."""
-        rows, codes = [], []
+        """Numbers of all metrics that are for such a tokenizer."""
+        distances = {name: of for term in self.terms for name, of in term.distances().items()}
+        about = (self.training.content, self.tokenizer.codebook_size, distances)
+        metrics = [metric for member in METRICS.values() for metric in member.of(*about)]
         for batch in batches:
-            real = self.content.inputs(batch)
+            real, codes = self.content.inputs(batch), None
             if self.tokenizer.codebook_size:
-                codes.append(self.tokenizer.encode(real, is_checked=True))
-                rebuilt = self.tokenizer.decode(codes[-1])
+                codes = self.tokenizer.encode(real, is_checked=True)
+                rebuilt = self.tokenizer.decode(codes)
             else:
                 rebuilt = self.tokenizer.reconstruct(real, is_checked=True)
-            distances = {name: of for term in self.terms for name, of in term.distances().items()}
-            more = {name: of(real, rebuilt.clamp(-1, 1)) for name, of in distances.items()}
-            rows.append({**self.content.measures(real, rebuilt), **more})
-        means = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
-        size = self.tokenizer.codebook_size
-        if not codes:
-            return means
-        used = {
-            "codebook_usage": usage(torch.cat(codes), size),
-            "codebook_perplexity": perplexity(torch.cat(codes), size),
-        }
-        return {**means, **used}
+            for metric in metrics:
+                metric.update(Measured(real=real, fake=rebuilt, codes=codes))
+        return {name: number for metric in metrics for name, number in metric.compute().items()}
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """Pictures above, what their codes give below; classes of segmentations have colours."""
