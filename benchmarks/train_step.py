@@ -25,11 +25,12 @@ from smalti.data.protocol import Batch
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.lpips import LPIPS
 from smalti.losses.patchgan import PatchGAN
-from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.perceptual import Perceptual, PerceptualSettings
+from smalti.losses.terms import LossSettings, terms
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 from smalti.training.optimization import Optimizers
-from smalti.training.settings import LossSettings, OptimizerSettings, TokenizerTraining
+from smalti.training.settings import OptimizerSettings, TokenizerTraining
 from smalti.training.tokenizer_task import TokenizerTask
 
 LR = 4.5e-6
@@ -53,7 +54,7 @@ def recipe(size: int, batch: int, width: int) -> TokenizerTraining:
         network=NetworkSettings(width=width),
         quantizer=VectorQuantizerSettings.legacy(codebook_size=1024),
         losses=LossSettings(
-            perceptual=PerceptualSettings(kind="lpips"), adversarial=AdversarialSettings(start=0)
+            perceptual=PerceptualSettings(kind="none"), adversarial=AdversarialSettings(start=0)
         ),
         ema=0.0,
     )
@@ -65,8 +66,10 @@ class Ours:
     def __init__(self, training: TokenizerTraining, device: torch.device) -> None:
         torch.manual_seed(0)
         tokenizer = Tokenizer(TokenizerSettings(network=training.network, quantizer=training.quantizer))
-        parts = (tokenizer, PatchGAN(training.losses.adversarial.patchgan), distance())
-        self.task = TokenizerTask(training, *(part.to(device) for part in parts))
+        critic = PatchGAN(training.losses.adversarial.patchgan)
+        losses = [*terms(training.losses, training.content), Perceptual(distance())]
+        parts = (part.to(device) for part in (tokenizer, critic))
+        self.task = TokenizerTask(training, *parts, [term.to(device) for term in losses])
         rates = dict.fromkeys(self.task.networks, training.optimizer)
         self.optimizers = Optimizers(self.task.networks, rates, training, device)
 

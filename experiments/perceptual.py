@@ -14,10 +14,10 @@ import torch
 from smalti import images, library
 from smalti.demo import photographs
 from smalti.demo.run import CROP
-from smalti.evaluation.distances import frechet
-from smalti.evaluation.lite0 import Lite0
-from smalti.evaluation.reconstruction import psnr, ssim
 from smalti.losses.hed import HED
+from smalti.metrics.distances import frechet
+from smalti.metrics.lite0 import Lite0
+from smalti.metrics.reconstruction import psnr, ssim
 from smalti.tokenizer import Tokenizer
 from smalti.training.train import train
 

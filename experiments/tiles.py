@@ -18,7 +18,7 @@ import smalti
 from smalti import images
 from smalti.demo import photographs
 from smalti.demo.run import CROP
-from smalti.evaluation.reconstruction import psnr
+from smalti.metrics.reconstruction import psnr
 from smalti.tokenizer import Tokenizer
 
 TILES = (4, 8, 16, 24, 32)

@@ -1,6 +1,7 @@
 """The adversarial part: when the critic is felt, what both sides want, one lambda for all processes."""
 
 import math
+import os
 from dataclasses import replace
 from datetime import timedelta
 
@@ -160,6 +161,7 @@ def lambda_of(batch):
 
 
 def one_process(rank, folder):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
     meet, patience = f"file://{folder}/meet", timedelta(minutes=4)
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=patience)
     batch, norm = halves()[rank], ActNorm(2)
@@ -168,10 +170,13 @@ def one_process(rank, folder):
     dist.destroy_process_group()
 
 
-def test_processes_agree_on_lambda_and_on_the_start_of_act_norm(tmp_path):
+def test_processes_agree_on_lambda_and_on_the_start_of_act_norm(tmp_path, monkeypatch):
     other = mp.get_context("spawn").Process(target=one_process, args=(1, str(tmp_path)), daemon=True)
     other.start()
-    one_process(0, str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setenv("RANK", "0")  # and away again afterwards
+        patched.setenv("WORLD_SIZE", "1")
+        one_process(0, str(tmp_path))
     other.join()
     assert other.exitcode == 0
     results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]

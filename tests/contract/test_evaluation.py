@@ -13,12 +13,12 @@ import torch
 
 from smalti import images
 from smalti.errors import UserError
-from smalti.evaluation import lite0
-from smalti.evaluation.distances import frechet
-from smalti.evaluation.likelihood import unigram_nats
-from smalti.evaluation.lite0 import Lite0
-from smalti.evaluation.reconstruction import psnr, ssim
-from smalti.evaluation.report import Report
+from smalti.metrics import lite0
+from smalti.metrics.codes import unigram_nats
+from smalti.metrics.distances import frechet
+from smalti.metrics.lite0 import Lite0
+from smalti.metrics.reconstruction import psnr, ssim
+from smalti.metrics.report import Report
 
 DATA = Path(find_spec("skimage").origin).parent / "data"
 
@@ -196,7 +196,7 @@ def test_report_enlarges_pictures_and_escapes_text(tmp_path):
 
 def test_report_is_utf8_whatever_the_locale(tmp_path):
     """The page says that it is UTF-8; a locale of another encoding would break names of classes."""
-    code = "import sys, pathlib; from smalti.evaluation.report import Report; "
+    code = "import sys, pathlib; from smalti.metrics.report import Report; "
     code += "Report('caf\\u00e9').save(pathlib.Path(sys.argv[1]))"
     ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     path = tmp_path / "report.html"

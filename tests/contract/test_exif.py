@@ -11,7 +11,6 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from smalti import images
 from smalti.data.coco import Coco, CocoSettings
-from smalti.data.notes import notes
 from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.report import inspect
@@ -110,14 +109,14 @@ def test_a_square_is_decided_by_the_setting_and_said(tmp_path, described):
     root = coco(tmp_path, 6, described, side=48)
     reader = Coco(CocoSettings(root=root, parts=("things",), annotated=described), "train")
     assert found(reader[0]) == there(reader[0])
-    (told,) = notes(reader, inspect(reader).headers)
+    (told,) = reader.notes(inspect(reader).headers)
     assert told.startswith("1 pictures are turned by EXIF, and no size tells what their boxes describe")
     assert f"data.annotated={described}" in told
 
 
 def test_nothing_is_said_where_sizes_tell(tmp_path):
     reader = Coco(CocoSettings(root=coco(tmp_path, 6, "stored"), parts=("things",)), "train")
-    assert notes(reader, inspect(reader).headers) == []
+    assert reader.notes(inspect(reader).headers) == []
 
 
 def test_a_picture_of_another_size_is_refused_in_one_line(tmp_path):
@@ -163,7 +162,7 @@ def test_boxes_of_open_images(tmp_path, orientation, described):
     for name, (x0, y0, x1, y1) in found(sample).items():  # JPEG: colours are nearly those
         inside = sample.image[:, y0 + 4 : y1 - 4, x0 + 4 : x1 - 4].float().mean((1, 2))
         assert (inside - torch.tensor(COLOURS[name])).abs().max() < 12
-    assert len(notes(reader, inspect(reader).headers)) == (orientation != 1)
+    assert len(reader.notes(inspect(reader).headers)) == (orientation != 1)
 
 
 def paired(root, orientation: int, described: str, content: str, side: int = 24):
@@ -205,7 +204,7 @@ def test_the_map_of_a_square_is_decided_by_the_setting(tmp_path, described):
     reader = Pairs(PairsSettings(**{**vars(how), "annotated": described}), "train")
     sample = reader[0]
     assert (sample.segmentation == 1).equal(sample.image[0] == 255)
-    (told,) = notes(reader, inspect(reader.files).headers)
+    (told,) = reader.notes(inspect(reader).headers)
     assert f"what their maps describe: .*data.annotated={described}".split(".*")[1] in told
 
 

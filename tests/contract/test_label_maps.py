@@ -7,7 +7,6 @@ from PIL import Image
 
 from smalti.conditions.map_files import open_map
 from smalti.data.maps import Maps, MapsSettings
-from smalti.data.notes import notes
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.errors import UserError
 from smalti.reading.labels import LabelReading, mixture, open_labels
@@ -155,11 +154,11 @@ def test_a_folder_of_several_kinds_is_warned_of_once(tmp_path):
         WRITTEN["gray"].save(tmp_path / f"{number}.png")
     reader = Maps(MapsSettings(root=tmp_path, classes=21, val_share=0.0), "train")
     assert mixture(reader.files.paths) is None
-    assert notes(reader, ()) == []
+    assert reader.notes(()) == []
     palette_of(LEVELS, ORDER, colours=True).save(tmp_path / "5.png")
     WRITTEN["a palette of grays"].save(tmp_path / "6.png")
     reader = Maps(MapsSettings(root=tmp_path, classes=21, val_share=0.0, merge={255: 0}), "train")
-    read, mixed = notes(reader, ())
+    read, mixed = reader.notes(())
     assert read == "values of label maps: 255 counts as 0"
     assert "5 of gray, 1 of a palette with colours, 1 of a palette of grays" in mixed
     assert "give the maps as they were" in mixed
@@ -172,10 +171,10 @@ def test_pairs_warn_of_their_maps(tmp_path):
             picture.save(tmp_path / folder / f"{number}.png")
     where = {"root": tmp_path / "pictures", "maps": tmp_path / "maps", "val_share": 0.0}
     reader = Pairs(PairsSettings(**where, content="segmentation"), "train")
-    (mixed,) = notes(reader, ())
+    (mixed,) = reader.notes(())
     assert "1 of gray, 1 of a palette of grays" in mixed
     assert [reader[number].segmentation.tolist() for number in (0, 1)] == [LEVELS.tolist()] * 2
-    assert notes(Pairs(PairsSettings(**where), "train"), ()) == []
+    assert Pairs(PairsSettings(**where), "train").notes(()) == []
 
 
 def drawing() -> Image.Image:

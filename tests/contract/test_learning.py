@@ -30,6 +30,8 @@ from smalti.conditions.points import PointsSettings
 from smalti.data.protocol import Batch
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.patchgan import PatchGANSettings
+from smalti.losses.perceptual import Perceptual
+from smalti.losses.terms import LossSettings, terms
 from smalti.quantizers.gumbel import GumbelSettings, TemperatureSettings
 from smalti.quantizers.remap import RemappedSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -40,7 +42,7 @@ from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
 from smalti.training.optimization import Optimizers
 from smalti.training.prior_task import PriorTask
-from smalti.training.settings import LossSettings, OptimizerSettings
+from smalti.training.settings import OptimizerSettings
 from smalti.training.tokenizer_task import TokenizerTask
 
 ROWS = 64
@@ -238,7 +240,7 @@ def test_each_difference_weighs_what_the_settings_say():
         "l1": 0.5,
         "l2": 2.0,
         "adversarial": None,
-        "perceptual": {"kind": "none", "weight": 3.0, "pictures": 2},
+        "perceptual": {"kind": "none"},
     }
     training = tokenizer_training(None)
     losses = config.parse(how, LossSettings)
@@ -250,17 +252,18 @@ def test_each_difference_weighs_what_the_settings_say():
             return (real - rebuilt).abs().amax((1, 2, 3))
 
     built = TokenizerTask.build(training, CPU)
-    task = TokenizerTask(replace(training, losses=losses), built.tokenizer, None, Distance())
+    weighed = [*terms(losses, "picture"), Perceptual(Distance(), 3.0, pictures=2)]
+    task = TokenizerTask(training, built.tokenizer, None, weighed)
     found, real = task.losses(batch(), 0), batch().images
     error = task.tokenizer.reconstruct(real) - real
-    terms = {
+    expected = {
         "l1": error.abs().mean(),
         "l2": error.square().mean(),
         "perceptual": error[:2].abs().amax((1, 2, 3)).mean(),
     }
-    for name, term in terms.items():
+    for name, term in expected.items():
         torch.testing.assert_close(found.statistics[name], term)
-    total = 0.5 * terms["l1"] + 2.0 * terms["l2"] + 3.0 * terms["perceptual"]
+    total = 0.5 * expected["l1"] + 2.0 * expected["l2"] + 3.0 * expected["perceptual"]
     torch.testing.assert_close(found.statistics["reconstruction"], total)
     torch.testing.assert_close(found.minimise["autoencoder"].detach(), total + found.statistics["quantizer"])
 

@@ -14,7 +14,8 @@ import yaml
 from tiny import TOKENIZER_TRAINING
 
 import smalti
-from smalti.training import log, processes
+from smalti import strategy
+from smalti.training import log
 
 RECIPE = {
     **TOKENIZER_TRAINING,
@@ -38,17 +39,27 @@ smalti.train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], **json.loads(sys.ar
 
 def test_one_process_talks_to_nobody():
     module, rows = torch.nn.Linear(2, 2), torch.ones(3)
-    assert (processes.rank(), processes.world()) == (0, 1)
-    assert processes.distribute(module) is module
-    assert processes.gather(rows) is rows
-    with processes.joined(torch.device("cpu")), processes.unsynchronised([module]):
+    one = strategy.current()
+    assert (one.rank, one.count) == (0, 1)
+    assert one.wrap(module) is module
+    assert one.gather(rows) is rows
+    assert one.gather_state(module).keys() == {"weight", "bias"}
+    with one.joined(torch.device("cpu")), one.unsynchronised([module]):
         assert not torch.distributed.is_initialized()
+
+
+def test_a_gradient_is_clipped_to_its_length():
+    module = torch.nn.Linear(2, 1, bias=False)
+    for most, length in ((None, 5.0), (10.0, 5.0), (2.0, 2.0)):
+        module.weight.grad = torch.tensor([[3.0, -4.0]])
+        assert strategy.current().clip(module, most) == 5.0
+        assert module.weight.grad.norm().item() == pytest.approx(length, abs=1e-5)
 
 
 def test_what_concerns_all_is_said_once(monkeypatch, capsys):
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        processes.say(f"by process {rank}")
+        strategy.current().say(f"by process {rank}")
     assert capsys.readouterr().err == "by process 0\n"
 
 

@@ -13,19 +13,21 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from tiny import NETWORK
 
+from smalti import strategy
 from smalti.data.folder import FolderSettings
 from smalti.data.protocol import Batch
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.patchgan import PatchGANSettings
 from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.terms import LossSettings
 from smalti.quantizers.ema import EmaQuantizer, EmaSettings
 from smalti.quantizers.remap import RemappedSettings
 from smalti.quantizers.vq import VectorQuantizer, VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings
-from smalti.training import log, processes
+from smalti.training import log
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
-from smalti.training.settings import LossSettings, OptimizerSettings, TokenizerTraining
+from smalti.training.settings import OptimizerSettings, TokenizerTraining
 from smalti.training.tokenizer_task import TokenizerTask
 
 CPU = torch.device("cpu")
@@ -75,8 +77,8 @@ def batches(start: int):
     """This process's share of each batch."""
     for step in count(start):
         noise = torch.randn(8, 3, 16, 8, generator=torch.Generator().manual_seed(step)).clamp(-1, 1)
-        share = len(noise) // processes.world()
-        yield Batch(images=noise[processes.rank() * share :][:share].clone())
+        share = len(noise) // strategy.current().count
+        yield Batch(images=noise[strategy.current().rank * share :][:share].clone())
 
 
 def trained(folder: Path, case: str) -> dict[str, torch.Tensor]:
@@ -101,7 +103,7 @@ def disturbed(real):
         real(self, latents, generator)
         with torch.no_grad():
             for tensor in self.state_dict().values():
-                tensor += (1e-3 * processes.rank()) if tensor.is_floating_point() else 0
+                tensor += (1e-3 * strategy.current().rank) if tensor.is_floating_point() else 0
 
     return look_after
 

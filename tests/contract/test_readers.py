@@ -67,6 +67,24 @@ def test_every_member_reads(photos, shards, maps, paired, coco, open_images):
             held = [sample.image, sample.segmentation, sample.codes]
             assert any(part is not None for part in held)
             assert sample.label in (range(2) if classes == both else (None,))
+            held = {
+                "image": sample.image,
+                "label": sample.label,
+                "scene": sample.scene,
+                "codes": sample.codes,
+            }
+            found = {name for name, part in held.items() if part is not None}
+            mapped = {"map"} if kind in ("maps", "pairs") else set()
+            assert reader.gives == found | mapped
+            summary = reader.summary()
+            assert summary.count == len(reader)
+            assert summary.fingerprint().split()[0] == str(len(reader))
+            assert (summary.grid is None) == ("codes" not in reader.gives)
+            assert [path for path in summary.paths if not path.is_file()] == []
+            assert bool(summary.paths) == ("codes" not in reader.gives)
+            assert reader.counts().keys() == (set() if kind == "shards" else set(classes))
+            reader.number_as(("x", "y"))
+            assert reader.classes == classes, "others than it has"
 
 
 def test_label_maps_are_numbers_not_colours(maps):
@@ -163,7 +181,7 @@ def test_empty_and_missing_folders_are_told(tmp_path):
 
 def test_shards_give_back_what_was_written(shards):
     reader = TokenShards(ShardsSettings(root=shards), "train")
-    assert reader.grid == (2, 3)
+    assert reader.summary().grid == (2, 3)
     assert [reader[index].label for index in range(5)] == [0, 1, 0, 1, 1]
     rows = torch.stack([reader[index].codes for index in range(5)])
     assert torch.equal(rows, torch.arange(30).view(5, 2, 3))
@@ -185,6 +203,7 @@ def test_shards_of_many_codes_and_files(tmp_path, monkeypatch):
 def test_shards_of_another_tokenizer_are_refused(shards):
     reader = TokenShards(ShardsSettings(root=shards), "train")
     reader.check("abc")
+    assert reader.summary().fingerprint() == "5 3629b0fe97f95789"
     with pytest.raises(UserError, match="xyz"):
         reader.check("xyz")
 

@@ -15,8 +15,8 @@ from tiny import TOKENIZER_TRAINING, TRAINING
 from tqdm import tqdm
 
 import smalti
-from smalti import images, library
-from smalti.training import checkpoints, fit, health, log, processes
+from smalti import images, library, strategy
+from smalti.training import checkpoints, fit, health, log
 from smalti.training.health import Alarm
 from smalti.training.prior_task import PriorTask
 from smalti.training.recorder import Recorder
@@ -267,7 +267,7 @@ def test_9_each_process_goes_on_with_its_own_numbers(monkeypatch):
         monkeypatch.setenv("WORLD_SIZE", str(world))
         recorder = Recorder(None, tqdm(disable=True))
         recorder.restore(rows, [])
-        monkeypatch.setattr(processes, "gather", lambda own: own)
+        monkeypatch.setattr(strategy.DataParallel, "gather", lambda self, own: own)
         assert recorder.since()["loss"].tolist() == [expected]
 
 

@@ -17,6 +17,7 @@ from smalti.data.maps import MapsSettings
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.terms import LossSettings
 from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.ema import EmaSettings
 from smalti.quantizers.gaussian import GaussianSettings
@@ -26,7 +27,7 @@ from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 from smalti.training import log
 from smalti.training.optimization import Optimizers
-from smalti.training.settings import LossSettings, OptimizerSettings, TokenizerTraining, TrainingSettings
+from smalti.training.settings import OptimizerSettings, TokenizerTraining, TrainingSettings
 from smalti.training.tokenizer_task import TokenizerTask
 
 SMALL = {  # in place of what a recipe says: seconds, not days

@@ -13,19 +13,21 @@ from smalti.data.folder import FolderSettings
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.generator import Generator
+from smalti.losses import adversarial
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.patchgan import PatchGANSettings
 from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.terms import LossSettings
 from smalti.priors.modern import ModernSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
-from smalti.training import fit, log, tokenizer_task
+from smalti.training import fit, log
 from smalti.training.ema import Ema
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
 from smalti.training.optimization import Optimizers, build
 from smalti.training.prior_task import PriorTask
-from smalti.training.settings import LossSettings, OptimizerSettings, PriorTraining, TokenizerTraining
+from smalti.training.settings import OptimizerSettings, PriorTraining, TokenizerTraining
 from smalti.training.tokenizer_task import TokenizerTask
 
 CPU = torch.device("cpu")
@@ -132,7 +134,7 @@ def test_lambda_is_not_computed_before_it_counts(monkeypatch):
         asked.append(arguments)
         return torch.tensor(1.0)
 
-    monkeypatch.setattr(tokenizer_task, "adaptive_weight", weight)
+    monkeypatch.setattr(adversarial, "adaptive_weight", weight)
     task = TokenizerTask.build(tokenizer_training(), CPU)
     for step in range(4):
         task.losses(batch(), step)
@@ -142,7 +144,7 @@ def test_lambda_is_not_computed_before_it_counts(monkeypatch):
 
 
 def test_the_critic_is_felt_as_much_as_the_ramp_says(monkeypatch):
-    monkeypatch.setattr(tokenizer_task, "adaptive_weight", lambda *_, **__: torch.tensor(3.0))
+    monkeypatch.setattr(adversarial, "adaptive_weight", lambda *_, **__: torch.tensor(3.0))
     task = TokenizerTask.build(tokenizer_training(), CPU)
     for step, factor in ((3, 0.0), (4, 0.25), (6, 0.75), (7, 1.0), (9, 1.0)):
         losses = task.losses(batch(), step)

@@ -16,12 +16,13 @@ from smalti.data.protocol import Batch
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.lpips import LPIPS
 from smalti.losses.patchgan import PatchGAN, PatchGANSettings
-from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.perceptual import Perceptual, PerceptualSettings
+from smalti.losses.terms import LossSettings, terms
 from smalti.losses.vgg import VGG16
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings
 from smalti.training.optimization import build
-from smalti.training.settings import LossSettings, OptimizerSettings, TokenizerTraining
+from smalti.training.settings import OptimizerSettings, TokenizerTraining
 from smalti.training.tokenizer_task import TokenizerTask
 
 NETWORK = NetworkSettings(
@@ -56,7 +57,7 @@ def recipe(start: int) -> TokenizerTraining:
         network=NETWORK,
         quantizer=VectorQuantizerSettings.legacy(codebook_size=64),
         losses=LossSettings(
-            perceptual=PerceptualSettings(kind="lpips"),
+            perceptual=PerceptualSettings(kind="none"),
             adversarial=AdversarialSettings(start=start, weight=0.8, patchgan=CRITIC),
         ),
     )
@@ -68,7 +69,8 @@ def task(golden) -> TokenizerTask:
     assert found.model.settings.network == NETWORK
     critic = PatchGAN(CRITIC)
     critic.load_state_dict(found.critic)
-    return TokenizerTask(recipe(start=10), found.model, critic, lpips(golden("lpips").case))
+    losses = [*terms(recipe(start=10).losses, "picture"), Perceptual(lpips(golden("lpips").case))]
+    return TokenizerTask(recipe(start=10), found.model, critic, losses)
 
 
 def test_the_curve_of_2021(golden, task):
@@ -98,12 +100,9 @@ def test_the_curve_of_2021(golden, task):
             for parameter in task.networks["critic"].parameters():
                 parameter.grad = torch.zeros_like(parameter)
         else:
-            task.content.distance, distance = (
-                None,
-                task.content.distance,
-            )  # dear, and the critic's loss is without it
+            perceptual = task.terms.pop()  # dear, and the critic's loss is without it
             again = task.losses(batch, step)
-            task.content.distance = distance
+            task.terms.append(perceptual)
             again.minimise["critic"].backward()
             note(step, "discriminator_loss", again.minimise["critic"])
             note(step, "log.logits_real", again.statistics["logits_real"])

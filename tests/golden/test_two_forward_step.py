@@ -13,6 +13,8 @@ from benchmarks.baselines.two_forward_step import TwoForwardStep
 from smalti.data.protocol import Batch
 from smalti.losses.lpips import LPIPS
 from smalti.losses.patchgan import PatchGAN
+from smalti.losses.perceptual import Perceptual
+from smalti.losses.terms import terms
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.training.tokenizer_task import TokenizerTask
 
@@ -84,7 +86,8 @@ def test_our_step_gives_the_losses_and_gradients_of_two_passes():
     distance = LPIPS.untrained(torch.Generator().manual_seed(0))
     training = recipe(start=0)
     tokenizer = Tokenizer(TokenizerSettings(network=NETWORK, quantizer=training.quantizer))
-    task = TokenizerTask(training, tokenizer, PatchGAN(CRITIC), distance)
+    losses = [*terms(training.losses, "picture"), Perceptual(distance)]
+    task = TokenizerTask(training, tokenizer, PatchGAN(CRITIC), losses)
     theirs = two_forward(tokenizer, task.critic.state_dict(), distance, lr=0.0, start=0)
     pictures = torch.rand(2, 3, 32, 32) * 2 - 1
     gradients: dict[str, torch.Tensor] = {}

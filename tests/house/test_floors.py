@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 FLOORS = [
     {"errors", "exif", "hints", "schema"},
     {"mistakes", "opening"},
-    {"config", "files", "images", "leftovers", "memory", "precision"},
+    {"config", "files", "images", "leftovers", "memory", "precision", "strategy"},
     {"reading", "pictures", "masks", "pretrained"},
     {"quantizers", "conditions", "orders"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
@@ -21,7 +21,7 @@ FLOORS = [
     {"generator"},
     {"about"},
     {"library"},
-    {"evaluation", "formats"},
+    {"metrics", "formats"},
     {"training"},
     {"demo", "studio"},
     {"cli"},

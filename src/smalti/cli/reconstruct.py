@@ -1,9 +1,7 @@
 """smalti reconstruct."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -32,22 +30,24 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
 
     from smalti import images, library, memory
     from smalti.conditions.map_files import open_for
+    from smalti.metrics import METRICS
+    from smalti.metrics.protocol import Measured
     from smalti.precision import recorded
     from smalti.reading import writing
     from smalti.reading.labels import mixture
     from smalti.reading.pixels import PixelReading
     from smalti.training.contents import content
-    from smalti.training.settings import LossSettings
 
     new_folder(out)
     paths = images.find_pictures(image_or_dir)
     tokenizer = load_tokenizer(model, device, precision)
-    warning = mixture(paths) if tokenizer.settings.content == "segmentation" else None
+    what = tokenizer.settings.content
+    warning = mixture(paths) if what == "segmentation" else None
     if warning:
         click.echo(warning, err=True)
     how = tokenizer.settings.pixels or PixelReading()
     deep = writing.is_needed(how)
-    kind = content(tokenizer.settings.content, LossSettings(), None, tokenizer.channels)
+    kind = content(what, tokenizer.channels)
     root = image_or_dir if image_or_dir.is_dir() else image_or_dir.parent
     made_by = {"model": library.fingerprint(tokenizer), **recorded(tokenizer=tokenizer.dtype)}
     for index, path in enumerate(tqdm(paths, unit="picture", disable=None)):
@@ -63,14 +63,11 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
         else:
             shown = kind.show(rebuilt)[0].cpu()
             target = images.save_png(stem.with_name(f"{stem.name}.png"), shown, facts)
-        tqdm.write(f"{target}  {_told(kind.measures(original, rebuilt))}")
+        fitting = [metric for member in METRICS.values() for metric in member.of(what, 0, {})]
+        (metric,) = (metric for metric in fitting if metric.words)
+        metric.update(Measured(real=original, fake=rebuilt))
+        (number,) = metric.compute().values()
+        tqdm.write(f"{target}  {metric.words.format(number)}")
 
 
 _REMEDY = "--precision bf16, or a smaller picture; in Python encode and decode take tile=32"
-
-
-def _told(measures: Mapping[str, Any]) -> str:
-    """The one number that says most."""
-    if "accuracy" in measures:
-        return f"{measures['accuracy'].item():.1%} of pixels right"
-    return f"{measures['psnr'].item():.2f} dB"

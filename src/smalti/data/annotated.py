@@ -1,15 +1,16 @@
 """What readers of annotated boxes share: which boxes count, and which pictures have enough of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from smalti.conditions.box_tokens import Box, Object, Scene
 from smalti.config import Positive, Share, settings
 from smalti.data.pixels import PixelSettings
-from smalti.data.protocol import Sample
-from smalti.data.turned import Described, Size, in_words, turns_along
+from smalti.data.protocol import Reader, Sample, Summary
+from smalti.data.turned import Described, Size, in_words, turned_notes, turns_along
 from smalti.errors import UserError
+from smalti.opening import Header
 
 
 @settings
@@ -25,8 +26,10 @@ class AnnotatedSettings(PixelSettings):
     annotated: Described = "stored"
 
 
-class Annotated:
+class Annotated(Reader):
     """Pictures with the things in them, in the order of the annotations."""
+
+    gives = frozenset({"image", "scene"})
 
     def __init__(
         self,
@@ -41,7 +44,6 @@ class Annotated:
         sizes: for which boxes were made, by the same paths; None where annotations do not say them.
         """
         self.settings, self.root, self.classes = settings, root, tuple(classes)
-        self.pixels = settings  # how they are opened
         counting = {name: _large(found, settings.min_area) for name, found in things.items()}
         least, most = settings.min_objects, settings.max_objects
         kept = {name: found for name, found in counting.items() if least <= len(found) <= most}
@@ -73,8 +75,16 @@ class Annotated:
             things = tuple(Object(thing.label, *turn.box(thing.box)) for thing in things)
         return Sample(image=picture, scene=Scene(things), path=path)
 
+    def summary(self) -> Summary:
+        """See Reader."""
+        return Summary(count=len(self), root=self.root, paths=self.paths, pixels=self.settings)
+
+    def notes(self, headers: Sequence[Header]) -> list[str]:
+        """See Reader."""
+        return turned_notes("boxes", self.settings.annotated, self.sized, headers)
+
     def counts(self) -> dict[str, int]:
-        """How many things there are of each class."""
+        """See Reader: things."""
         labels = Counter(int(thing.label) % len(self.classes) for found in self._things for thing in found)
         return {name: labels[number] for number, name in enumerate(self.classes)}
 

@@ -11,7 +11,7 @@ from typing import Literal
 from smalti import images
 from smalti.config import Share, settings
 from smalti.data.pixels import PixelSettings
-from smalti.data.protocol import Sample
+from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import Place, Splits, below, find, is_named, mixed, without_held_out
 from smalti.errors import UserError
 
@@ -32,7 +32,7 @@ class FolderSettings(PixelSettings):
     splits: Splits | None = None
 
 
-class Folder:
+class Folder(Reader):
     """The pictures of a folder and those below it, sorted by path.
 
     Folders that are splits by their names are used as such. Else a picture is held out if the hash of its
@@ -62,6 +62,7 @@ class Folder:
         _check_classes(self.classes, names.values(), self.root)
         self.paths, self._names = list(names), list(names.values())
         self._numbers = _numbers(self.classes)
+        self.gives = frozenset({"image", "label"} if self.classes else {"image"})
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -71,8 +72,19 @@ class Folder:
         path = self.paths[index]
         return Sample(image=self.pixels.open(path), label=self.label(index), path=path)
 
+    def summary(self) -> Summary:
+        """See Reader."""
+        return Summary(
+            count=len(self),
+            root=self.root,
+            paths=self.paths,
+            pixels=self.pixels,
+            splits=self.splits,
+            note=self._note(),
+        )
+
     def counts(self) -> dict[str, int]:
-        """How many pictures there are of each class; empty where there are no classes."""
+        """See Reader: pictures."""
         found = Counter(self._names) if self.classes else Counter[str]()
         return {name: found[name] for name in self.classes}
 
@@ -81,12 +93,12 @@ class Folder:
         return self._numbers[self._names[index]] if self.classes else None
 
     def number_as(self, names: Sequence[str]) -> None:
-        """Number the classes in this order, which somebody began with; without effect where names differ."""
+        """See Reader."""
         if len(names) == len(self.classes) and self._numbers.keys() == set(names):
             self.classes, self._numbers = tuple(names), _numbers(names)
 
-    def note(self) -> str:
-        """For a person: which folders are splits, or are called so and are not; "" where there are none."""
+    def _note(self) -> str:
+        """Which folders are splits, or are called so and are not; "" where there are none."""
         if self.splits:
             return self.splits.text()
         doubtful = mixed(self.classes)

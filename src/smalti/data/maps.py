@@ -1,14 +1,16 @@
 """A folder of label maps: picture files whose values are class numbers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from smalti.config import Count, Positive, Share, settings
 from smalti.data.folder import Folder, FolderSettings
-from smalti.data.protocol import Sample
+from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import Splits
 from smalti.errors import UserError
-from smalti.reading.labels import LabelReading, open_labels
+from smalti.opening import Header
+from smalti.reading.labels import LabelReading, mixture, open_labels
 
 
 @settings
@@ -26,11 +28,17 @@ class MapsSettings:
     # then add 1, which makes of 255 (nothing known) class 0: COCO's maps, with 183 classes; None: do not
     shift: bool | None = None
 
+    @property
+    def contents(self) -> dict[str, int]:
+        """What can be rebuilt of such data, each with its channels."""
+        return {"segmentation": self.classes}
 
-class Maps:
+
+class Maps(Reader):
     """The label maps of a folder and those below it, split as a folder of pictures is."""
 
     classes: tuple[str, ...] = ()
+    gives = frozenset({"map"})
 
     def __init__(self, settings: MapsSettings, split: Literal["train", "val"]) -> None:
         self.settings, self.labels = settings, reading(settings)
@@ -58,8 +66,22 @@ class Maps:
             raise UserError(f"class numbers from 0 to {how.classes - 1}", got, f"{remedy}; or {merge}")
         return Sample(segmentation=labels, path=path)
 
+    def summary(self) -> Summary:
+        """See Reader."""
+        return self.files.summary()
+
+    def notes(self, headers: Sequence[Header]) -> list[str]:
+        """See Reader."""
+        return label_notes(self.labels, self.files.paths)
+
 
 def reading(data: Any) -> LabelReading | None:
     """How data of kind maps or pairs say that label maps are read; None for values as they are."""
     found = LabelReading(merge=data.merge or {}, shift=bool(data.shift))
     return None if found == LabelReading() else found
+
+
+def label_notes(how: LabelReading | None, paths: Sequence[Path]) -> list[str]:
+    """Return how the values of label maps are read, and whether files of several kinds lie together."""
+    read = [f"values of label maps: {how.told()}"] if how else []
+    return [*read, *filter(None, [mixture(paths)])]

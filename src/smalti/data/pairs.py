@@ -1,5 +1,6 @@
 """A folder of pictures and a folder of their maps: depth, classes, edges, low resolution."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import eq
 from pathlib import Path
@@ -12,13 +13,14 @@ from smalti import images
 from smalti.conditions.map_files import open_map
 from smalti.config import Count, Share, settings
 from smalti.data.folder import Folder, FolderSettings
-from smalti.data.maps import reading
+from smalti.data.maps import label_notes, reading
 from smalti.data.pixels import PixelSettings
-from smalti.data.protocol import Sample
+from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import Splits
-from smalti.data.turned import Described, in_words, turns_along
+from smalti.data.turned import Described, in_words, turned_notes, turns_along
 from smalti.errors import UserError
 from smalti.exif import Turn
+from smalti.opening import Header
 from smalti.reading.huge import Huge
 from smalti.reading.labels import open_labels
 from smalti.reading.pixels import Pixels
@@ -43,11 +45,18 @@ class PairsSettings(PixelSettings):
     val_share: Share = 0.05  # of the pictures, by a hash of the path below root; 0: none
     splits: Splits | None = None  # as the reader of folders has them; maps have the same folders
 
+    @property
+    def contents(self) -> dict[str, int]:
+        """The maps, or the pictures, each with its channels; 0: as many as the network asks for."""
+        maps = {"segmentation": {"segmentation": 0}, "depth": {"map": 1}, "picture": {"map": 3}}
+        return {**maps[self.content], "picture": self.channels}
 
-class Pairs:
+
+class Pairs(Reader):
     """Pictures with their maps, split as a folder of pictures is."""
 
     classes: tuple[str, ...] = ()
+    gives = frozenset({"image", "map"})
 
     def __init__(self, settings: PairsSettings, split: Literal["train", "val"]) -> None:
         self.settings, self.labels = settings, reading(settings)
@@ -79,6 +88,15 @@ class Pairs:
             return Sample(image=picture, segmentation=self._fitted(labels, picture, turn, source), path=path)
         found = open_map(source, 3 if content == "picture" else 1)
         return Sample(image=picture, map=self._fitted(found, picture, turn, source), path=path)
+
+    def summary(self) -> Summary:
+        """See Reader."""
+        return self.files.summary()
+
+    def notes(self, headers: Sequence[Header]) -> list[str]:
+        """See Reader."""
+        lines = label_notes(self.labels, self.maps) if self.settings.content == "segmentation" else []
+        return [*lines, *turned_notes("maps", self.settings.annotated, True, headers)]
 
     def _fitted(
         self, found: Shaped[Tensor, "*c _ _"], picture: Pixels | Huge, turn: Turn, source: Path

@@ -1,5 +1,6 @@
 """How a reader's pictures are opened: the settings that all readers of pictures share."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -62,6 +63,11 @@ class PixelSettings:
         """Of a picture; 0: as many as the network asks for."""
         return 0 if self.bands is None else PixelReading(bands=self.bands).channels
 
+    @property
+    def contents(self) -> dict[str, int]:
+        """What can be rebuilt of such data, each with its channels; 0: as many as the network asks for."""
+        return {"picture": self.channels}
+
     def reads(self) -> dict[str, Any]:
         """These settings alone, for those of another reader."""
         return {"range": self.range, "bands": self.bands, "max_pixels": self.max_pixels}
@@ -91,7 +97,7 @@ class PixelSettings:
         return taken[np.isfinite(taken)]
 
 
-def with_numbers(found: S, paths: list[Path]) -> S:
+def with_numbers(found: S, paths: Sequence[Path]) -> S:
     """Settings in which percentiles are numbers, those of up to 64 files; UserError if none can be read."""
     if not isinstance(found.range, Percentiles):
         return found

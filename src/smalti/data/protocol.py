@@ -1,6 +1,9 @@
 """What every reader of a dataset keeps, and what passes from reader to training."""
 
-from dataclasses import dataclass
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +12,9 @@ from torch import Tensor
 
 from smalti.conditions.box_tokens import Scene
 from smalti.conditions.coordinates import Part
+from smalti.data.pixels import PixelSettings
+from smalti.data.splits import Splits
+from smalti.opening import Header
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
 
@@ -47,6 +53,27 @@ class Batch:
         return len(held[0])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a reader says of all its samples without opening one: to tell a person, and to know them again."""
+
+    count: int
+    root: Path  # of the files
+    paths: Sequence[Path] = ()  # of the files, in the reader's order; none of codes
+    pixels: PixelSettings = field(default_factory=PixelSettings)  # how they are opened
+    splits: Splits | None = None  # folders that are splits by their names; None: its kind has no such
+    note: str = ""  # for a person: which those are, or are called so and are not
+    grid: tuple[int, int] | None = None  # of codes
+    marks: Sequence[str] = ()  # what makes codes those that they are
+
+    def fingerprint(self) -> str:
+        """Return what changes when samples come, go or change their names, wherever they lie."""
+        begin = len(str(self.root)) + 1  # by hand: a path's own way takes seconds for a million of them
+        names = self.marks or [str(path)[begin:] for path in self.paths]
+        text = "\n".join(names).encode("utf-8", "surrogateescape")
+        return f"{self.count} {hashlib.blake2b(text, digest_size=8).hexdigest()}"
+
+
 @runtime_checkable  # for the shape checker of the tests
 class Reader(Protocol):
     """A member of the shelf, built as `X(settings, split)` with split "train" or "val".
@@ -55,7 +82,36 @@ class Reader(Protocol):
     """
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
+    gives: frozenset[str]  # which of image, label, scene, map and codes its samples have
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def __getitem__(self, index: int) -> Sample: ...
+
+    @abstractmethod
+    def summary(self) -> Summary:
+        """Return what it holds; opens nothing."""
+
+    def counts(self) -> dict[str, int]:
+        """Return how many samples, or things in them, there are of each class; empty without classes."""
+        return {}
+
+    def notes(self, headers: Sequence[Header]) -> list[str]:
+        """Return what a person should know of how maps and boxes are read, a line each; mostly nothing.
+
+        headers: of the pictures that were looked at.
+        """
+        return []
+
+    def number_as(self, names: Sequence[str]) -> None:
+        """Number the classes in this order, which somebody began with, if they are no others.
+
+        Without effect where they have numbers of their own: those of a publisher, or of codes.
+        """
+        return
+
+    def check(self, tokenizer: str) -> None:
+        """Raise UserError where codes are of another tokenizer than that of this fingerprint, or are none."""
+        return

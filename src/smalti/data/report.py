@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from smalti.data.annotated import Annotated
-from smalti.data.folder import Folder
+from smalti.data.protocol import Reader
 from smalti.data.values import remarks
 from smalti.errors import UserError
 from smalti.files import evenly
@@ -27,7 +26,7 @@ class DataReport:
     unreadable: tuple[Path, ...]  # of those
     reasons: tuple[UserError, ...] = ()  # why, one each
     remarks: tuple[str, ...] = ()  # on values, bands and pages
-    splits: str = ""  # in words, which folders are splits; see `Folder.note`
+    splits: str = ""  # in words, which folders are splits
 
     def text(self) -> str:
         """A few lines for a person."""
@@ -51,27 +50,28 @@ class DataReport:
         return "\n".join(lines)
 
 
-def inspect(folder: Folder | Annotated, *, of_values: bool = True) -> DataReport:
-    """Read the headers of a folder's pictures, of 5,000 evenly chosen ones at most.
+def inspect(reader: Reader, *, of_values: bool = True) -> DataReport:
+    """Read the headers of a reader's files, of 5,000 evenly chosen ones at most.
 
     A header says nothing of damage further on in the file: that shows when the picture is opened.
-    of_values: look into some files of more than 8 bits too, and remark on bands; not for label maps.
+    of_values: look into some pictures of more than 8 bits too, and remark on bands.
     """
-    how, looked, unreadable = folder.pixels, [], {}
+    summary = reader.summary()
+    how, looked, unreadable = summary.pixels, [], {}
     bands = how.bands if isinstance(how.bands, tuple) else None
-    for path in evenly(folder.paths, LOOKED_AT):
+    for path in evenly(summary.paths, LOOKED_AT):
         try:
             looked.append((path, read_header(path, bands, how.max_pixels)))
         except UserError as mistake:
             unreadable[path] = mistake
     return DataReport(
-        pictures=len(folder),
-        classes=folder.counts(),
+        pictures=summary.count,
+        classes=reader.counts(),
         headers=tuple(header for _, header in looked),
         unreadable=tuple(unreadable),
         reasons=tuple(unreadable.values()),
-        remarks=tuple(remarks(how, looked) if of_values else ()),
-        splits=folder.note() if isinstance(folder, Folder) else "",
+        remarks=tuple(remarks(how, looked) if of_values and "image" in reader.gives else ()),
+        splits=summary.note,
     )
 
 

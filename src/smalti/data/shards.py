@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from smalti.config import settings
-from smalti.data.protocol import Sample
+from smalti.data.protocol import Reader, Sample, Summary
 from smalti.errors import UserError
 from smalti.files import save_tensors
 
@@ -55,6 +55,11 @@ class ShardsSettings:
 
     kind: Literal["shards"] = "shards"
     root: Path
+
+    @property
+    def contents(self) -> dict[str, int]:
+        """What can be rebuilt of such data: nothing."""
+        return {}
 
 
 class ShardWriter:
@@ -160,23 +165,16 @@ class ShardWriter:
         fresh.replace(self.folder / INDEX)
 
 
-class TokenShards:
+class TokenShards(Reader):
     """Reads rows where they lie: nothing is loaded but what is asked for."""
 
     def __init__(self, settings: ShardsSettings, split: Literal["train", "val"]) -> None:
         index = read_index(settings.root)
         self.root, self.classes = settings.root, tuple(index["classes"])
+        self.gives = frozenset({"codes", "label"} if self.classes else {"codes"})
         self.tokenizer, self.codebook_size = index["tokenizer"], index["codebook_size"]
         self._shards = [_map(settings.root / name) for name in index[split]]
         self._ends = list(accumulate(len(shard["codes"]) for shard in self._shards))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """(h, w) of the codes."""
-        if not self._shards:
-            raise UserError(f"codes in {self.root}", "none", "encode pictures into it: smalti encode")
-        height, width = self._shards[0]["codes"].shape[1:]
-        return int(height), int(width)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -189,12 +187,22 @@ class TokenShards:
         codes = torch.from_numpy(shard["codes"][row].astype(np.int64))
         return Sample(codes=codes, label=int(shard["labels"][row]) if "labels" in shard else None)
 
-    def check(self, fingerprint: str) -> None:
-        """Raise UserError if another tokenizer than this one made the codes."""
-        if fingerprint != self.tokenizer:
+    def summary(self) -> Summary:
+        """See Reader. The grid is None where there are no codes."""
+        grid, marks = None, [self.tokenizer]
+        if self._shards:
+            height, width = map(int, self._shards[0]["codes"].shape[1:])
+            grid, marks = (height, width), [self.tokenizer, f"({height}, {width})"]
+        return Summary(count=len(self), root=self.root, grid=grid, marks=marks)
+
+    def check(self, tokenizer: str) -> None:
+        """See Reader."""
+        if tokenizer != self.tokenizer:
             got = f"those of {self.tokenizer} in {self.root}"
             remedy = "encode the pictures with this tokenizer, or name the one that made them"
-            raise UserError(f"codes of the tokenizer {fingerprint}", got, remedy)
+            raise UserError(f"codes of the tokenizer {tokenizer}", got, remedy)
+        if not self._shards:
+            raise UserError(f"codes in {self.root}", "none", "encode pictures into it: smalti encode")
 
 
 def is_shards(folder: Path) -> bool:

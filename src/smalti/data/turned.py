@@ -1,9 +1,10 @@
 """Pictures that EXIF turns, and what describes them: the stored raster, or the picture as it is seen?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from smalti.exif import Turn
+from smalti.opening import Header
 
 Described = Literal["stored", "upright"]
 Size = tuple[int, int]  # height and width in pixels
@@ -25,9 +26,22 @@ def turns_along(
     return as_stored
 
 
-def undecided(upright: Size, turn: Turn, *, sized: bool) -> bool:
-    """Whether a picture is turned so that sizes do not tell what was annotated. sized: there are any."""
-    return bool(turn) and not (sized and turn.swapped and upright[0] != upright[1])
+def turned_notes(what: str, held: Described, sized: bool, headers: Sequence[Header]) -> list[str]:
+    """Return a line on pictures that are turned so that sizes do not tell what was annotated, if any are.
+
+    what: "maps" or "boxes". held: what these are taken to describe. sized: whether they have sizes.
+    """
+    told_by_size = [sized and one.turn.swapped and one.height != one.width for one in headers]
+    count = sum(bool(one.turn) and not told for one, told in zip(headers, told_by_size, strict=True))
+    if not count:
+        return []
+    taken = {
+        "stored": "of the raster in the file, and turned along",
+        "upright": "of the picture as it is seen",
+    }
+    (other,) = taken.keys() - {held}
+    why = f"{count} pictures are turned by EXIF, and no size tells what their {what} describe"
+    return [f"{why}: they are taken to be {taken[held]} (data.annotated={held}); else data.annotated={other}"]
 
 
 def in_words(upright: Size, turn: Turn) -> str:

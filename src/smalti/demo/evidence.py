@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from smalti import images
 from smalti.demo.photographs import PHOTOGRAPHS
 from smalti.errors import optional
-from smalti.evaluation.distances import frechet
-from smalti.evaluation.likelihood import unigram_nats
-from smalti.evaluation.lite0 import Lite0
-from smalti.evaluation.reconstruction import psnr, ssim
 from smalti.generator import Generator
 from smalti.losses.hed import HED
-from smalti.quantizers.usage import perplexity, usage
+from smalti.metrics.codes import Usage, unigram_nats
+from smalti.metrics.distances import Frechet
+from smalti.metrics.lite0 import Lite0
+from smalti.metrics.protocol import Measured, Metric
+from smalti.metrics.reconstruction import Perceptual, Psnr, Ssim
 
 CLASSES = tuple(PHOTOGRAPHS)
 EACH = 30  # pictures of every class, real or drawn
@@ -44,7 +44,7 @@ class Evidence:
         self.real = self._open(photos / "train")
         self.held_out = self._open(photos / "val")
         self.rebuilt = model.tokenizer.reconstruct(self.held_out.images).clamp(-1, 1)
-        self._lite0, self._hed = Lite0(), HED.read()
+        self._features, self._hed = cache(Lite0().features), HED.read()
 
     @cached_property
     def samples(self) -> Crops:
@@ -60,26 +60,35 @@ class Evidence:
     def _reconstruction(self) -> list[tuple[str, float, str]]:
         real, rebuilt = self.held_out.images, self.rebuilt
         codes, size = self.model.tokenizer.encode(real), self.model.tokenizer.codebook_size
-        others = f"{self._hed_distance(real, real.roll(1, dims=0)):.2f} between different crops of a class"
+        apart = _number(Perceptual(self._hed), real, real.roll(1, dims=0))
+        beside: dict[Metric, str] = {
+            Psnr(): "more is better",
+            Ssim(): "1 is equal",
+            Perceptual(self._hed): f"{apart:.2f} between different crops of a class",
+        }
+        use = Usage(size)
+        use.update(Measured(codes=codes))
+        used, perplexity = use.compute().values()
         return [
-            (
-                "reconstruction of held-out crops: PSNR, dB",
-                psnr(real, rebuilt).mean().item(),
-                "more is better",
+            *(
+                (f"reconstruction of held-out crops: {metric.name}", _number(metric, real, rebuilt), text)
+                for metric, text in beside.items()
             ),
-            ("reconstruction of held-out crops: SSIM", ssim(real, rebuilt).mean().item(), "1 is equal"),
-            ("reconstruction of held-out crops: HED distance", self._hed_distance(real, rebuilt), others),
-            ("codebook used by held-out crops", usage(codes, size), f"share of {size} codes"),
-            ("codebook perplexity on held-out crops", perplexity(codes, size), f"at most {size}"),
+            ("codebook used by held-out crops", used, f"share of {size} codes"),
+            ("codebook perplexity on held-out crops", perplexity, f"at most {size}"),
         ]
 
     def _sets(self) -> list[tuple[str, float, str]]:
-        features, held_out = self._features, self._features["held_out"]
-        real = f"{frechet(features['real'], held_out):.1f} for real training crops"
+        held_out, samples = self.held_out.images, self.samples.images
+
+        def distance(pictures: Tensor) -> float:
+            return _number(Frechet(self._features, "lite0-FD"), held_out, pictures)
+
+        real = f"{distance(self.real.images):.1f} for real training crops"
         beside = f"{real}; {len(held_out)} pictures a side"
         return [
-            (f"lite0-FD to held-out crops: {name}", frechet(features[which], held_out), beside)
-            for name, which in (("their reconstructions", "rebuilt"), ("samples", "samples"))
+            (f"lite0-FD to held-out crops: {name}", distance(pictures), beside)
+            for name, pictures in (("their reconstructions", self.rebuilt), ("samples", samples))
         ]
 
     def _likelihood(self) -> list[tuple[str, float, str]]:
@@ -100,9 +109,9 @@ class Evidence:
         chance = f"chance is {1 / len(CLASSES):.3f}"
         name = "classifier trained on real training crops (sharp and blurred), accuracy on"
         return [
-            (f"{name} held-out crops", self._accuracy("held_out"), chance),
-            (f"{name} their reconstructions", self._accuracy("rebuilt"), chance),
-            (f"{name} generated pictures", self._accuracy("samples"), chance),
+            (f"{name} held-out crops", self._accuracy(self.held_out.images), chance),
+            (f"{name} their reconstructions", self._accuracy(self.rebuilt), chance),
+            (f"{name} generated pictures", self._accuracy(self.samples.images), chance),
         ]
 
     def _open(self, folder: Path) -> Crops:
@@ -117,32 +126,25 @@ class Evidence:
         labels = torch.arange(len(CLASSES)).repeat_interleave(EACH)
         return Crops(images=images.to_float(torch.stack(found)), labels=labels)
 
-    @torch.no_grad()
-    def _hed_distance(self, a: Float[Tensor, "b 3 H W"], b: Float[Tensor, "b 3 H W"]) -> float:
-        return self._hed(a, b).mean().item()
-
-    @cached_property
-    def _features(self) -> dict[str, Float[Tensor, "b f"]]:
-        sets = {
-            "real": self.real.images,
-            "held_out": self.held_out.images,
-            "rebuilt": self.rebuilt,
-            "samples": self.samples.images,
-        }
-        return {name: self._lite0.features(pictures) for name, pictures in sets.items()}
-
     @cached_property
     def _classifier(self) -> Any:
         """Sees real crops sharp and blurred: it is to name what is shown, not how sharply."""
         linear_model = optional("sklearn.linear_model", extra="demo")
         classifier = linear_model.LogisticRegression(max_iter=1000)
         half = F.interpolate(self.real.images, scale_factor=0.5, mode="area")
-        blurred = self._lite0.features(F.interpolate(half, scale_factor=2, mode="bilinear"))
-        features = torch.cat([self._features["real"], blurred]).numpy()
+        blurred = self._features(F.interpolate(half, scale_factor=2, mode="bilinear"))
+        features = torch.cat([self._features(self.real.images), blurred]).numpy()
         return classifier.fit(features, self.real.labels.repeat(2).numpy())
 
-    def _accuracy(self, which: str) -> float:
-        named = self._classifier.predict(self._features[which].numpy())
+    def _accuracy(self, pictures: Float[Tensor, "b 3 H W"]) -> float:
+        named = self._classifier.predict(self._features(pictures).numpy())
         return float(
             (named == self.held_out.labels.numpy()).mean()
         )  # all sets have the classes in this order
+
+
+def _number(metric: Metric, real: Float[Tensor, "b 3 H W"], fake: Float[Tensor, "b 3 H W"]) -> float:
+    """What a metric says of two sets of pictures."""
+    metric.update(Measured(real=real, fake=fake))
+    (number,) = metric.compute().values()
+    return number

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from smalti import images
 from smalti.demo.evidence import CLASSES, DRAW, EACH, Evidence
-from smalti.evaluation.report import Report
+from smalti.metrics.report import Report
 
 CANVAS = (64, 512)  # pixels of the large canvases: 16 times wider than the training crop
 COLUMNS = 12  # pictures a row

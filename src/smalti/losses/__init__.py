@@ -1,24 +1,25 @@
-"""What a tokenizer is trained to make small: distances and objectives by name."""
+"""What a tokenizer is trained to make small: the terms of its losses, distances and objectives by name."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from smalti.losses.adversarial import adversarial_terms
+from smalti.losses.differences import L1, L2, CrossEntropy
 from smalti.losses.hed import HED
 from smalti.losses.lpips import LPIPS
-from smalti.losses.objectives import (
-    Objective,
-    half_logistic,
-    hinge,
-    logistic,
-    negative_score,
-    non_saturating,
-)
+from smalti.losses.objectives import OBJECTIVES
+from smalti.losses.perceptual import Perceptual
+from smalti.losses.protocol import LossTerm
 
 PERCEPTUAL: dict[str, type[Any]] = {"lpips": LPIPS, "hed": HED}
 
-OBJECTIVES: dict[str, Objective] = {
-    "hinge": Objective(critic=hinge, generator=negative_score),
-    "vanilla": Objective(critic=half_logistic, generator=negative_score),
-    "non_saturating": Objective(critic=logistic, generator=non_saturating),
+# by the key of `LossSettings`: (what stands there, what is rebuilt) -> the terms, none where it asks for none
+TERMS: dict[str, Callable[[Any, str], Sequence[LossTerm]]] = {
+    "l1": L1.build,
+    "l2": L2.build,
+    "bce": CrossEntropy.build,
+    "perceptual": Perceptual.build,
+    "adversarial": adversarial_terms,
 }
 
-__all__ = ["OBJECTIVES", "PERCEPTUAL"]
+__all__ = ["OBJECTIVES", "PERCEPTUAL", "TERMS"]

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smalti.losses import ranks
+from smalti import strategy
 
 
 def adaptive_weight(
@@ -28,5 +28,5 @@ def adaptive_weight(
         torch.autograd.grad(pictures, last_layer, gradient.to(pictures.dtype), retain_graph=True)[0].float()
         for gradient in (reconstruction, adversarial)
     ]
-    of_reconstruction, of_adversarial = ranks.average(torch.stack(found))
+    of_reconstruction, of_adversarial = strategy.current().average(torch.stack(found))
     return (of_reconstruction.norm() / (of_adversarial.norm() + delta)).clamp(max=clamp)

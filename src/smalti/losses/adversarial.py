@@ -1,11 +1,18 @@
-"""When and how strongly the critic is felt."""
+"""The adversarial terms: what both networks make of the logits, when, and how strongly."""
 
+from collections.abc import Mapping
 from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from smalti.config import Count, Weight, settings
 from smalti.errors import UserError
-from smalti.losses import OBJECTIVES
+from smalti.losses.adaptive_weight import adaptive_weight
+from smalti.losses.objectives import OBJECTIVES
 from smalti.losses.patchgan import PatchGANSettings
+from smalti.losses.protocol import CRITIC, Logits, LossTerm
 from smalti.schema import Named
 
 
@@ -40,3 +47,67 @@ class AdversarialSettings:
     def critic_trains(self, step: int) -> bool:
         """Whether the critic takes a step: alone from critic_start, against the generator from start."""
         return step >= (self.start if self.critic_start is None else self.critic_start)
+
+
+class GeneratorLoss(LossTerm):
+    """What the autoencoder makes of the logits; with the adaptive weight it has as much say as the rest."""
+
+    of_logits = True
+
+    def __init__(self, settings: AdversarialSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def weight(self, step: int) -> float | None:
+        """See LossTerm: from `start` on, rising over `ramp` steps."""
+        factor = self.settings.factor(step)
+        return self.settings.weight * factor if factor > 0 else None
+
+    def forward(
+        self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"], logits: Logits | None, step: int
+    ) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
+        """See LossTerm."""
+        assert logits is not None, "a term of logits"
+        value = OBJECTIVES[self.settings.objective].generator(logits.fake)
+        return value, {"adversarial": value}
+
+    def balance(
+        self,
+        fake: Float[Tensor, "b c H W"],
+        reconstruction: Float[Tensor, "b c H W"],
+        own: Float[Tensor, "b c H W"],
+        last_layer: Float[Tensor, "..."],
+    ) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
+        """See LossTerm: lambda of arXiv:2012.09841, equation 7."""
+        how, found = self.settings, torch.ones((), device=own.device)
+        if how.adaptive:
+            found = adaptive_weight(fake, reconstruction, own, last_layer, delta=how.delta, clamp=how.clamp)
+        return found, {"adaptive_weight": found}
+
+
+class DiscriminatorLoss(LossTerm):
+    """What the discriminator itself wants: high logits for real pictures, low ones for reconstructions."""
+
+    network = CRITIC
+    of_logits = True
+
+    def __init__(self, settings: AdversarialSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def weight(self, step: int) -> float | None:
+        """See LossTerm: from `critic_start` on."""
+        return 1.0 if self.settings.critic_trains(step) else None
+
+    def forward(
+        self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"], logits: Logits | None, step: int
+    ) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
+        """See LossTerm."""
+        assert logits is not None, "a term of logits"
+        value = OBJECTIVES[self.settings.objective].critic(*logits)
+        return value, {"logits_real": logits.real.float().mean(), "logits_fake": logits.fake.float().mean()}
+
+
+def adversarial_terms(settings: AdversarialSettings | None, content: str) -> list[LossTerm]:
+    """Return the terms of both networks; none without settings."""
+    return [] if settings is None else [GeneratorLoss(settings), DiscriminatorLoss(settings)]

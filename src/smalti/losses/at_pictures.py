@@ -1,10 +1,13 @@
 """Gradients of losses where they meet, at the pictures: each loss is passed backward once for all uses."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from smalti.losses.protocol import LossTerm
 
 
 def gradient(
@@ -18,6 +21,29 @@ def gradient(
     scale = 2.0 ** (pictures.numel().bit_length() - 1)
     (found,) = torch.autograd.grad(loss * scale, pictures, retain_graph=keep)
     return found.float() / scale
+
+
+def meet(
+    rebuilt: Float[Tensor, "b c H W"],
+    shown: Float[Tensor, "b c H W"],
+    reconstruction: Float[Tensor, ""],
+    felt: Sequence[tuple[LossTerm, float, Float[Tensor, ""]]],
+    last_layer: Float[Tensor, "..."],
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Return the loss of the reconstruction and of the terms that are felt beside it, and the terms' numbers.
+
+    felt: terms with their weights and values. All were computed from `shown`, whose graph ends there; the
+    loss has that of `rebuilt`. The graph of the values is kept.
+    """
+    statistics: dict[str, Tensor] = {}
+    own = gradient(reconstruction, shown)
+    loss, both = reconstruction, own
+    for term, weight, value in felt:
+        found = gradient(value, shown, keep=True)
+        balance, more = term.balance(rebuilt, own, found, last_layer)
+        loss, both = loss + weight * balance * value, both + weight * balance * found
+        statistics |= more
+    return carry(rebuilt, loss, both), statistics
 
 
 def carry(

@@ -39,7 +39,7 @@ class HED(nn.Module):
         self.heads = nn.ParameterList(
             nn.Parameter(torch.full((stage[-1],), _HEAD), requires_grad=False) for stage in STAGES
         )
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.eval()
 
     @classmethod

@@ -31,8 +31,8 @@ class LPIPS(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ParameterList(nn.Parameter(head, requires_grad=False) for head in heads)
-        self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1))
-        self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1))
+        self.register_buffer("shift", torch.tensor(_SHIFT).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(_SCALE).view(1, 3, 1, 1), persistent=False)
         self.eval()
 
     @classmethod

@@ -38,3 +38,10 @@ def negative_score(fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
 def non_saturating(fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     """Generator: cross-entropy of "it is real", steep where the critic is sure. Source: arXiv:1406.2661."""
     return F.softplus(-fake.float()).mean()
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "hinge": Objective(critic=hinge, generator=negative_score),
+    "vanilla": Objective(critic=half_logistic, generator=negative_score),
+    "non_saturating": Objective(critic=logistic, generator=non_saturating),
+}

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from smalti import strategy
 from smalti.config import Few, Positive, settings
-from smalti.losses import ranks
 
 
 @settings
@@ -103,10 +103,13 @@ class ActNorm(nn.Module):
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         # over all processes: each alone would begin with weights of its own, and never meet the others again
-        values = x.numel() // x.shape[1] * ranks.count()
+        processes = strategy.current()
+        values = x.numel() // x.shape[1] * processes.count
         assert values > 1, "ActNorm starts from a batch with more than one value a channel"
-        mean = ranks.average(x.mean((0, 2, 3), keepdim=True))
-        variance = ranks.average((x - mean).square().mean((0, 2, 3), keepdim=True)) * values / (values - 1)
+        mean = processes.average(x.mean((0, 2, 3), keepdim=True))
+        variance = (
+            processes.average((x - mean).square().mean((0, 2, 3), keepdim=True)) * values / (values - 1)
+        )
         self.loc.copy_(-mean)
         self.scale.copy_(1 / (variance.sqrt() + 1e-6))
         self.initialized.fill_(1)

@@ -1,17 +1,20 @@
 """Which perceptual distance a training uses: what was asked for, or the best that is on this disk."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
+import smalti.losses.hed as hed
+import smalti.losses.lpips as lpips
 from smalti.config import Positive, Weight, settings
 from smalti.errors import UserError
-from smalti.losses import hed, lpips
 from smalti.losses.hed import HED
 from smalti.losses.lpips import LPIPS
+from smalti.losses.protocol import Logits, LossTerm
 
 Kind = Literal["auto", "lpips", "hed", "none"]
 
@@ -30,6 +33,37 @@ class PerceptualSettings:
         if (self.vgg or self.heads) and self.kind not in {"auto", "lpips"}:
             got, remedy = f"them with perceptual.kind={self.kind}", "perceptual.kind=lpips"
             raise UserError("perceptual.vgg and perceptual.heads with LPIPS", got, remedy)
+
+
+class Perceptual(LossTerm):
+    """The mean distance of a batch's first pictures to their reconstructions, by features of a network."""
+
+    def __init__(self, distance: nn.Module, weight: float = 1.0, pictures: int | None = None) -> None:
+        """distance: (real, fake) -> "b". pictures: how many of a batch it looks at; None: all."""
+        super().__init__()
+        self.distance = distance
+        self._weight, self._few = weight, slice(pictures)  # it costs more than a small network
+
+    @classmethod
+    def build(cls, settings: PerceptualSettings, content: str) -> list[LossTerm]:
+        """Return the term with the distance of `find`; none where that finds none. Reads weights."""
+        _, distance = find(settings)
+        return [] if distance is None else [cls(distance, settings.weight, settings.pictures)]
+
+    def weight(self, step: int) -> float:
+        """See LossTerm."""
+        return self._weight
+
+    def forward(
+        self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"], logits: Logits | None, step: int
+    ) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
+        """See LossTerm."""
+        value = self.distance(real[self._few], fake[self._few]).mean()
+        return value, {"perceptual": value}
+
+    def distances(self) -> Mapping[str, nn.Module]:
+        """See LossTerm."""
+        return {"perceptual": self.distance}
 
 
 def find(settings: PerceptualSettings) -> tuple[Kind, nn.Module | None]:

@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 
-from smalti.data.files import files_of
-from smalti.data.maps import Maps
-from smalti.data.notes import notes
+from smalti import strategy
 from smalti.data.protocol import Reader
 from smalti.data.report import DataReport, inspect
-from smalti.data.shards import TokenShards
 from smalti.data.values import FLOATS, is_float
 from smalti.errors import UserError
-from smalti.training.processes import say
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
 TRAINED = "training on"
@@ -34,31 +30,33 @@ def tell(training: Training, readers: Mapping[str, Reader]) -> None:
     for split, reader in readers.items():
         what = {"train": TRAINED, "val": "held out:"}[split]
         if not len(reader):
-            say(f"{what} nothing: no validation lines, and sheets show what is trained on")
-        elif isinstance(reader, TokenShards):
-            say(f"{what} {len(reader)} rows of codes")
+            strategy.current().say(f"{what} nothing: no validation lines, and sheets show what is trained on")
+        elif "codes" in reader.gives:
+            strategy.current().say(f"{what} {len(reader)} rows of codes")
         else:
             _tell_files(what, reader, training)
     count = len(readers["train"])
     if training.batch > count:
-        say(f"batch={training.batch} is more than the {count} there are: a batch shows some several times")
+        strategy.current().say(
+            f"batch={training.batch} is more than the {count} there are: a batch shows some several times"
+        )
     if isinstance(training, TokenizerTraining) and training.quantize_from >= training.steps:
-        say(
+        strategy.current().say(
             f"quantize_from={training.quantize_from} is not below steps={training.steps}: "
             "no picture passes the codebook, which stays untrained"
         )
 
 
 def _tell_files(what: str, reader: Reader, training: Training) -> None:
-    files = files_of(reader)
-    assert files is not None, "what are no shards are files"
-    report = inspect(files, of_values=what == TRAINED and not isinstance(reader, Maps))
-    say(f"{what} {report.text()}")
+    report, files = inspect(reader, of_values=what == TRAINED), reader.summary()
+    strategy.current().say(f"{what} {report.text()}")
     warned = any(remark.startswith("warning") for remark in report.remarks)
     if isinstance(training, PriorTraining) and warned:
-        say("a prior's pictures are read as its tokenizer reads them: train one with these settings")
-    for note in notes(reader, report.headers) if what == TRAINED else ():
-        say(note)
+        strategy.current().say(
+            "a prior's pictures are read as its tokenizer reads them: train one with these settings"
+        )
+    for note in reader.notes(report.headers) if what == TRAINED else ():
+        strategy.current().say(note)
     if what == TRAINED and report.unreadable and not report.headers:
         first = report.reasons[0]
         got = f"none among {len(report.unreadable)} looked at, the first {first.got}"
@@ -73,12 +71,16 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
             expected = f"pictures of at least {crop} pixels with crop.resize=none"
             raise UserError(expected, f"{small} smaller ones", "crop.resize=short, or a smaller size")
         if small:
-            say(f"{small} of the {len(sides)} looked at are smaller than crops of {crop}, and left out")
+            strategy.current().say(
+                f"{small} of the {len(sides)} looked at are smaller than crops of {crop}, and left out"
+            )
     times = [training.crop.enlargement(found, size) for found in sides]
     large = [number for number in times if number > ENLARGED]
     if large:
         many = f"{len(large)} of the {len(times)} looked at are enlarged more than twofold, up to "
-        say(f"{many}{max(large):.3g} times, to fill crops of {crop}: blurred; choose a smaller size")
+        strategy.current().say(
+            f"{many}{max(large):.3g} times, to fill crops of {crop}: blurred; choose a smaller size"
+        )
 
 
 def _check_white(report: DataReport, training: Training) -> None:

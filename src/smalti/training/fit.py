@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import images, library
+from smalti import images, library, strategy
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
-from smalti.losses import ranks
-from smalti.training import checkpoints, folders, processes
+from smalti.training import checkpoints, folders
 from smalti.training.batches import cut, to
 from smalti.training.checkpoints import Checkpoint
 from smalti.training.ema import Ema
@@ -54,6 +53,7 @@ class Loop:
     ) -> None:
         """rates: the optimizer of each of the task's networks."""
         self.task, self.training, self.folder, self.device = task, training, folder, device
+        self.strategy = strategy.current()
         self.optimizers = Optimizers(task.networks, rates, training, device)
         self.ema = Ema(task.networks[task.averaged], training.ema) if training.ema else None
         self.step = 0
@@ -61,7 +61,7 @@ class Loop:
         self._in_a_row = 0
         self._saved: int | None = None  # the step of the newest checkpoint
         self._sheet: Batch | None = None  # what sample sheets show, once there is one
-        self._wrapped: list[nn.Module] = []  # the networks as several processes run them
+        self._wrapped: list[nn.Module] = []  # the networks as the strategy runs them
 
     def run(self, feed: Feed) -> None:
         """Train to the last step, from the newest checkpoint in the run folder or from the beginning.
@@ -104,6 +104,9 @@ class Loop:
         found = checkpoints.read(path)
         for name, network in self.task.networks.items():
             network.load_state_dict(found.below(f"network/{name}"))
+        for name, tensor in self.task.state().items():
+            if f"task/{name}" in found.tensors:  # not in checkpoints of before there was a term
+                tensor.copy_(found.tensors[f"task/{name}"])
         self.optimizers.restore(found)
         if self.ema is not None:
             self.ema.restore(found.below("ema"), found.numbers["ema_updates"])
@@ -119,7 +122,7 @@ class Loop:
         names = found.numbers.get("since", [])  # in the order in which a line has them
         lines = recorder.log.kept if recorder.log is not None else []
         recorder.restore({name: since[name].to(self.device) for name in names}, lines)
-        if processes.rank() != 0:
+        if self.strategy.rank != 0:
             return
         if self.folder.model_step() != self.step:
             self._save_model()
@@ -132,7 +135,7 @@ class Loop:
     @contextmanager
     def _recorder(self) -> Iterator[Recorder]:
         """The log and the bar of this run; only process 0 has them."""
-        first = processes.rank() == 0
+        first = self.strategy.rank == 0
         log = Log(self.folder.log, resumed=self.step) if first else None
         with tqdm(total=self.training.steps, initial=self.step, unit="step", disable=not first) as bar:
             try:
@@ -143,7 +146,7 @@ class Loop:
 
     def _caution(self, recorder: Recorder) -> None:
         """Say what several processes do otherwise than one, at the start of a run."""
-        text = processes.unlike_one(self.task.networks.values()) if self.step == 0 else None
+        text = self.strategy.unlike_one(self.task.networks.values()) if self.step == 0 else None
         if text is not None:
             recorder.write(0, "note", text=text)
             recorder.say(f"note: {text}")
@@ -153,12 +156,12 @@ class Loop:
         batches = feed.train(self.step)
         if self.step == 0:
             first = next(batches)
-            if feed.validation is None and processes.rank() == 0:
+            if feed.validation is None and self.strategy.rank == 0:
                 self._sheet = self._moved(first)
             self.task.start(self._moved(first))
             self._begin_average()  # the start may have moved weights
             batches = chain([first], batches)
-        self._wrapped = list(self.task.distribute(processes.distribute))
+        self._wrapped = list(self.task.distribute(self.strategy.wrap))
         return batches
 
     def _begin_average(self) -> None:
@@ -171,7 +174,7 @@ class Loop:
         shares = [part.size / batch.size for part in parts]
         found = [self._forward_backward(number, parts) for number in range(len(parts))]
         local = _mean([losses.minimise for losses in found], shares)
-        losses = {name: ranks.average(loss) for name, loss in local.items()}
+        losses = {name: self.strategy.average(loss) for name, loss in local.items()}
         outcome = self.optimizers.step(losses, self.step)
         if outcome.moved:
             if self.ema is not None:
@@ -190,10 +193,10 @@ class Loop:
         """What a part of a batch gives; its gradients are added, weighted with its share of the batch."""
         part, share = parts[number], parts[number].size / sum(part.size for part in parts)
         last = number == len(parts) - 1
-        chance = (self.training.seed, 5, self.step, processes.rank(), number)  # of dropout
+        chance = (self.training.seed, 5, self.step, self.strategy.rank, number)  # of dropout
         wait: AbstractContextManager[None] = nullcontext()
         if not last:  # processes exchange gradients once a step
-            wait = processes.unsynchronised(self._wrapped)
+            wait = self.strategy.unsynchronised(self._wrapped)
         with seeded(self.device, *chance), wait:
             with self.optimizers.autocast():
                 losses = self.task.losses(part, self.step, number)
@@ -222,7 +225,7 @@ class Loop:
 
     def _report(self, recorder: Recorder, pace: Pace, feed: Feed) -> None:
         """What is due after this step: log line, sample sheet, numbers on held-out pictures, checkpoint."""
-        first = processes.rank() == 0
+        first = self.strategy.rank == 0
         if self._is_due(self.training.log_every):
             recorder.line(self.step, {**self._numbers(), **pace.take()})
         if self._is_due(self.training.checkpoint_every):
@@ -256,13 +259,13 @@ class Loop:
     def _save(self, recorder: Recorder) -> None:
         """A checkpoint, and the model as it stands, unless this step has them. All processes call this."""
         since = recorder.since()
-        if processes.rank() != 0 or self._saved == self.step:
-            return
         networks = {
             f"network/{name}/{key}": tensor
             for name, network in self.task.networks.items()
-            for key, tensor in network.state_dict().items()
+            for key, tensor in self.strategy.gather_state(network).items()
         }
+        if self.strategy.rank != 0 or self._saved == self.step:
+            return
         means = {f"ema/{name}": mean for name, mean in self.ema.means.items()} if self.ema else {}
         moments = {f"optimizer/{path}": tensor for path, tensor in self.optimizers.tensors().items()}
         codes, seen = self.task.recent.state()
@@ -276,7 +279,8 @@ class Loop:
             "scaler": self.optimizers.numbers(),
             "ema_updates": self.ema.updates if self.ema else 0,
         }
-        tensors = {**networks, **means, **moments, **record}
+        remembered = {f"task/{name}": tensor for name, tensor in self.task.state().items()}
+        tensors = {**networks, **means, **moments, **record, **remembered}
         state = Checkpoint(step=self.step, tensors=tensors, numbers=numbers)
         checkpoints.write(self.folder.checkpoints, state, keep=self.training.keep)
         self._saved = self.step
@@ -295,13 +299,13 @@ class Loop:
 
     def _agree(self, reason: int) -> int:
         """The largest of the processes' reasons to stop, the same in each; 0: none has one."""
-        if processes.world() == 1:
+        if self.strategy.count == 1:  # who would wait for an accelerator to hear of himself
             return reason
-        return int(processes.gather(torch.tensor([reason], device=self.device)).max())
+        return int(self.strategy.gather(torch.tensor([reason], device=self.device)).max())
 
     def _stop(self, reason: int, mistake: UserError | None) -> NoReturn:
         """End as all processes agreed to."""
-        processes.say(f"stopped after step {self.step}; go on with: {self.folder.again}")
+        self.strategy.say(f"stopped after step {self.step}; go on with: {self.folder.again}")
         if reason != STARVED:
             stop(reason)
         raise mistake or UserError("batches for all processes", "none for another one", "see what it says")

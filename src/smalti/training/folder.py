@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from smalti import leftovers, library
+from smalti import leftovers, library, strategy
 from smalti.errors import UserError
-from smalti.training import checkpoints, processes
+from smalti.training import checkpoints
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,7 @@ class RunFolder:
     @property
     def again(self) -> str:
         """The command that goes on with this run, as a shell takes it."""
-        words = ["smalti", "train", "--resume", "--out", str(self.root)]
-        if processes.world() > 1:
-            words = ["torchrun", f"--nproc-per-node={processes.world()}", "-m", *words]
-        return shlex.join(words)
+        return shlex.join([*strategy.current().launch, "train", "--resume", "--out", str(self.root)])
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,12 +1,10 @@
-"""What a run settles about folders of pictures when it begins: their splits, the numbers of their classes."""
+"""What a run settles about folders of pictures when it begins: their splits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from smalti import config
-from smalti.data.files import files_of
-from smalti.data.folder import Folder
 from smalti.data.protocol import Reader
 
 _WITH_SPLITS = {"folder", "maps", "pairs"}
@@ -27,23 +25,14 @@ def as_begun(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 def settled(training: Any, readers: Mapping[str, Reader]) -> Any:
     """With the splits that were found by name: written down, they stay when other folders come."""
-    files = files_of(readers["train"])
-    if not isinstance(files, Folder):
-        return training
-    return replace(training, data=replace(training.data, splits=files.splits))
+    found = readers["train"].summary().splits
+    return training if found is None else replace(training, data=replace(training.data, splits=found))
 
 
 def held_out(data: Any) -> dict[str, Any]:
     """Of settings of data, what decides which pictures are held out: for a model to keep."""
     wanted = {"kind", "root", "val", "val_share", "classes", "splits"}
     return {name: value for name, value in config.dump(data).items() if name in wanted}
-
-
-def number_as(readers: Mapping[str, Reader], names: Sequence[str]) -> None:
-    """Classes of folders keep the numbers that a run or a model began with, if the names are the same."""
-    for reader in readers.values():
-        if isinstance(reader, Folder):
-            reader.number_as(names)
 
 
 def _without_splits(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def text(train: Folder, val: Folder, why: str, share: float | None) -> str:
     share: what the user asked for, as in `find`; of 0 nobody need be warned.
     """
     lines = [f"held out: {len(val)} of {len(train) + len(val)} pictures, {why}"]
-    if train.note():
-        lines.append(train.note())
+    if train.summary().note:
+        lines.append(train.summary().note)
     if len(val) < LEAST and share != 0:
         share = _enough(train, val)
         remedy = f"--val-share {share}" if share else "--val FOLDER, with more pictures"

@@ -6,12 +6,11 @@ from operator import attrgetter
 
 import torch
 
-from smalti import memory
+from smalti import memory, strategy
 from smalti.data.protocol import Reader
-from smalti.data.shards import TokenShards
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
-from smalti.training import checkpoints, processes
+from smalti.training import checkpoints
 from smalti.training.folder import RunFolder
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
@@ -23,8 +22,8 @@ KEPT = 4  # numbers for each weight in training: itself, its gradient, two momen
 
 def check_batch(training: Training, reader: Reader) -> None:
     """UserError for a batch of many times the data, or one that this machine cannot hold."""
-    sides = reader.grid if isinstance(reader, TokenShards) else training.crop_size
-    check_together(training.batch, len(reader), sides, processes.world())
+    sides = reader.summary().grid or training.crop_size
+    check_together(training.batch, len(reader), sides, strategy.current().count)
 
 
 def check_together(batch: int, count: int, sides: tuple[int, int], world: int = 1) -> None:
@@ -82,7 +81,7 @@ def remedy(training: Training, folder: RunFolder) -> str:
     anew = ["a smaller batch=", "a smaller size="] + ["precision=bf16"] * (training.precision == "fp32")
     if not folder.settings.is_file():  # while networks were built: there is no run yet
         return f"begin with {', '.join(anew[:-1])} or {anew[-1]}"
-    if training.batch // processes.world() > training.accumulate:
+    if training.batch // strategy.current().count > training.accumulate:
         words.append(f"accumulate={2 * training.accumulate}")
     if isinstance(training, TokenizerTraining) and not training.recompute:
         words.append("recompute=true")

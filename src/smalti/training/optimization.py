@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from smalti import strategy
 from smalti.precision import DTYPES
 from smalti.training import checkpoints, schedule
 from smalti.training.settings import OptimizerSettings, Training
@@ -95,20 +96,13 @@ class Optimizers:
     def _judge(self, losses: Mapping[str, Tensor]) -> Outcome:
         for name in losses:
             self.scaler.unscale_(self.optimizers[name])
-        norms = {name: self._clip(self.networks[name]) for name in losses}
+        norms = {name: strategy.current().clip(self.networks[name], self.training.clip) for name in losses}
         values = torch.stack([*losses.values(), *norms.values()]).tolist()
         names = [f"{what}/{name}" for what in ("loss", "gradient") for name in losses]
         wrong = [name for name, value in zip(names, values, strict=True) if not math.isfinite(value)]
         # a gradient too large for fp16 is how the scale is found: skipped, and nothing to complain of
         reported = [name for name in wrong if name.startswith("loss/") or not self.scaler.is_enabled()]
         return Outcome(norms=norms, wrong=reported, moved=not wrong)
-
-    def _clip(self, network: nn.Module) -> Tensor:
-        """The norm of a network's gradient, which then is no longer than `clip`."""
-        norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
-        if self.training.clip is not None:
-            nn.utils.clip_grads_with_norm_(network.parameters(), self.training.clip, norm)
-        return norm
 
 
 def build(network: nn.Module, settings: OptimizerSettings) -> AdamW:

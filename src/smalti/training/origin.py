@@ -1,6 +1,5 @@
 """What a run notes when it begins, so that it knows its recipe, data and tokenizers again when it goes on."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from smalti import config
-from smalti.data.files import files_of
 from smalti.data.pixels import Percentiles
 from smalti.data.protocol import Reader
-from smalti.data.shards import TokenShards
 from smalti.training.settings import TrainingSettings
 
 
@@ -22,7 +19,7 @@ class Origin:
     recipe: str = ""  # its name, or the name of its file without the suffix
     mapping: Mapping[str, Any] = field(default_factory=dict)  # what stood in it
     percentiles: Sequence[float] = ()  # which data.range was asked for as
-    data: Mapping[str, str] = field(default_factory=dict)  # `fingerprint` of each split
+    data: Mapping[str, str] = field(default_factory=dict)  # fingerprint of each split
     tokenizers: Mapping[str, str] = field(default_factory=dict)  # fingerprints by the recipe's key
 
     def text(self) -> str:
@@ -32,7 +29,7 @@ class Origin:
 
 def note(recipe: str | Path, readers: Mapping[str, Reader], asked: Any) -> Origin:
     """The origin of a run that begins now, but for its tokenizers. asked: its settings of data, unsettled."""
-    data = {split: fingerprint(reader) for split, reader in readers.items()}
+    data = {split: reader.summary().fingerprint() for split, reader in readers.items()}
     asked_range = getattr(asked, "range", None)
     taken = asked_range.percentiles if isinstance(asked_range, Percentiles) else ()
     name = config.find_recipe(recipe).stem
@@ -47,16 +44,3 @@ def read(path: Path) -> Origin:
 def said(recipe: str | Path) -> dict[str, Any]:
     """What stands in a recipe, as JSON gives it back."""
     return dict(json.loads(json.dumps(config.read(recipe, into=TrainingSettings), default=str)))
-
-
-def fingerprint(reader: Reader) -> str:
-    """What changes when samples come, go or change their names, wherever they lie: a number and a digest."""
-    if isinstance(reader, TokenShards):
-        names = [reader.tokenizer, *(str(reader.grid) for _ in range(bool(len(reader))))]
-    else:
-        files = files_of(reader)
-        assert files is not None, "what are no shards are files"
-        begin = len(str(files.root)) + 1  # by hand: a path's own way takes seconds for a million of them
-        names = [str(path)[begin:] for path in files.paths]
-    digest = hashlib.blake2b("\n".join(names).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    return f"{len(reader)} {digest}"

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from smalti import config, library
-from smalti.data.files import files_of
 from smalti.data.pixels import Percentiles, PixelSettings, with_numbers
 from smalti.data.protocol import Reader
 from smalti.errors import UserError
@@ -37,9 +36,7 @@ def settle(training: Any, reader: Reader) -> Any:
             many = training.network.in_channels
             data = replace(data, bands="gray" if many == 1 else tuple(range(many)))
     if isinstance(data.range, Percentiles):
-        files = files_of(reader)
-        assert files is not None, "shards have no range"
-        data = with_numbers(data, files.paths)
+        data = with_numbers(data, reader.summary().paths)
     return replace(training, data=data)
 
 

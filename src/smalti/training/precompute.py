@@ -21,7 +21,7 @@ from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
-from smalti.training import folders, holding, limits
+from smalti.training import holding, limits
 from smalti.training.interrupts import Interrupts, stop
 
 
@@ -70,7 +70,9 @@ def encode(
     where = replace(where, range=read.range, bands=read.bands, max_pixels=how.max_pixels)
     readers = {split: Folder(where, split) for split in ("train", "val")}
     if resume and is_shards(Path(out)):
-        folders.number_as(readers, begun_classes(Path(out)))
+        classes = begun_classes(Path(out))
+        for reader in readers.values():
+            reader.number_as(classes)
     rest = _Rest(readers["train"], readers["val"], how)
     facts = ShardFacts(
         tokenizer=library.fingerprint(tokenizer),

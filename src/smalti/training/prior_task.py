@@ -8,13 +8,15 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from smalti import images
+from smalti import images, strategy
 from smalti.data.protocol import Batch
 from smalti.generator import Generator, GeneratorSettings
+from smalti.metrics.codes import Nats
+from smalti.metrics.protocol import Measured
 from smalti.priors.protocol import Prior
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
-from smalti.training import processes, told
+from smalti.training import told
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import PriorTraining
 from smalti.training.task import Losses
@@ -81,10 +83,14 @@ class PriorTask:
         self.objective = wrap(self.objective)
         return [self.objective]
 
+    def state(self) -> dict[str, Tensor]:
+        """See Task: none."""
+        return {}
+
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Only codes are scored, not the prefix; they are clean, also where those shown are not."""
         codes = self._codes(batch)
-        draws = generator(self.training.seed, 4, step, processes.rank(), part)
+        draws = generator(self.training.seed, 4, step, strategy.current().rank, part)
         targets = self.generator.sequence(codes)
         prefix = self.generator.condition.vary(self._prefix(batch, codes), draws)
         loss = self.objective(targets, prefix, draws, pkeep=self.training.pkeep)
@@ -109,16 +115,13 @@ class PriorTask:
         }
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Return nats a token of held-out codes; a bound has a name of its own, none known gives nothing."""
-        total, tokens, name = 0.0, 0, "nats_per_token"
+        """Return nats a token of held-out codes, or what the prior knows of them."""
+        metric = Nats()
         for batch in batches:
             codes = self._codes(batch)
             found = self.generator.nats(codes, **self._condition(batch))
-            if found is None:
-                return {}
-            total, tokens = total + found.total, tokens + found.tokens
-            name = "nats_per_token_at_most" if found.is_bound else name
-        return {name: total / tokens}
+            metric.update(Measured(codes=codes, nats=found))
+        return metric.compute()
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """New pictures for the conditions of a batch, always of the same seeds."""

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from smalti.losses import ranks
-from smalti.training import health, processes
+from smalti import strategy
+from smalti.training import health
 from smalti.training.log import Kind, Log
 
 REGARDED = 256  # train lines that alarms look at: those of 200 steps, even if each step has one
@@ -60,7 +60,7 @@ class Recorder:
         if not self._since:
             return {}
         columns = [torch.stack(column).float() for column in self._since.values()]
-        rows = processes.gather(torch.cat(columns)[None])
+        rows = strategy.current().gather(torch.cat(columns)[None])
         parts = torch.split(rows, [len(column) for column in columns], 1)
         return {name: part.clone() for name, part in zip(self._since, parts, strict=True)}
 
@@ -68,9 +68,9 @@ class Recorder:
         self, since: Mapping[str, Float[Tensor, "ranks n"]], lines: Sequence[Mapping[str, Any]]
     ) -> None:
         """Go on from what `since` gave and from the lines of the log: no alarm that stands is said again."""
-        rank, world = processes.rank(), processes.world()
+        processes = strategy.current()
         for name, rows in since.items():  # as many processes as before, or each goes on from their mean
-            self._since[name] = list(rows[rank] if len(rows) == world else rows.mean(0))
+            self._since[name] = list(rows[processes.rank] if len(rows) == processes.count else rows.mean(0))
         train = [line for line in lines if line["kind"] == "train"][-REGARDED:]
         self._lines = [{name: float(line[name]) for name in line if name != "kind"} for line in train]
         self._alarmed = {alarm.name for alarm in health.examine(self._lines)} if train else set()
@@ -79,7 +79,7 @@ class Recorder:
         if not self._since:
             return {}
         means = torch.stack([torch.stack(column).float().mean() for column in self._since.values()])
-        return dict(zip(self._since, ranks.average(means).tolist(), strict=True))
+        return dict(zip(self._since, strategy.current().average(means).tolist(), strict=True))
 
     def _alarm(self, step: int) -> None:
         """Say each alarm once, and again only after it has been gone."""

@@ -1,7 +1,7 @@
 """What a recipe says: its keys, their units, their defaults."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import Field
@@ -10,13 +10,9 @@ from smalti.conditions import ConditionSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.config import Count, Positive, Share, Weight, Workers, settings
 from smalti.data import ReaderSettings
-from smalti.data.maps import MapsSettings
-from smalti.data.pairs import PairsSettings
-from smalti.data.shards import ShardsSettings
 from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
-from smalti.losses.adversarial import AdversarialSettings
-from smalti.losses.perceptual import PerceptualSettings
+from smalti.losses.terms import LossSettings
 from smalti.priors import PriorSettings
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -38,17 +34,6 @@ class OptimizerSettings:
     warmup: Count = 0  # steps of linear rise
     schedule: Literal["constant", "cosine"] = "constant"
     final: Share = 0.0  # of lr at the last step of the cosine
-
-
-@settings
-class LossSettings:
-    """What makes a reconstruction good. Pixels are in [-1, 1]; of segmentations bce alone makes sense."""
-
-    l1: Weight = 1.0  # of the mean absolute error
-    l2: Weight = 0.0  # of the mean squared error
-    bce: Weight = 0.0  # of the mean binary cross-entropy of a segmentation's classes
-    perceptual: PerceptualSettings = PerceptualSettings()
-    adversarial: AdversarialSettings | None = None
 
 
 @settings
@@ -153,7 +138,7 @@ def _check_content(training: TokenizerTraining) -> None:
         raise UserError("losses.bce alone for content=segmentation", got, remedy)
     if losses.bce and content != "segmentation":
         raise UserError("losses.bce for content=segmentation only", f"bce={losses.bce}", "losses.bce=0.0")
-    channels = _channels(training.data)
+    channels = training.data.contents
     if content not in channels:
         got = f"data.kind={training.data.kind} with content={content}"
         remedy = f"content={next(iter(channels), None)}" if channels else "data.kind=folder"
@@ -167,16 +152,6 @@ def _check_content(training: TokenizerTraining) -> None:
         expected = "network.in_channels and network.out_channels as the data have channels or classes"
         got = f"in_channels={network.in_channels}, out_channels={network.out_channels}"
         raise UserError(expected, got, f"network.in_channels={wanted} network.out_channels={wanted}")
-
-
-def _channels(data: Any) -> dict[str, int]:
-    """The contents that data give, each with its channels; 0: as many as the network is given."""
-    if isinstance(data, MapsSettings):
-        return {"segmentation": data.classes}
-    if isinstance(data, PairsSettings):
-        maps = {"segmentation": {"segmentation": 0}, "depth": {"map": 1}, "picture": {"map": 3}}
-        return {**maps[data.content], "picture": data.channels}
-    return {} if isinstance(data, ShardsSettings) else {"picture": data.channels}
 
 
 def _check_sides(size: tuple[int, int], factor: int) -> None:

@@ -41,6 +41,10 @@ class Task(Protocol):
         """From now on run the networks inside what wrap(...) gives; gives those."""
         ...
 
+    def state(self) -> Mapping[str, Tensor]:
+        """Tensors beside those of the networks that a checkpoint keeps, which may be written to."""
+        ...
+
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """One forward pass of part number `part` of a batch. Writes nothing and does not wait for the device.
 

@@ -1,38 +1,41 @@
 """Learning a tokenizer: rebuild pictures, and deceive a critic that learns to tell them from real ones."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import add
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from smalti import images
+from smalti import images, strategy
 from smalti.data.maps import reading
 from smalti.data.protocol import Batch
-from smalti.losses import OBJECTIVES, at_pictures, perceptual
-from smalti.losses.adaptive_weight import adaptive_weight
+from smalti.losses import at_pictures
 from smalti.losses.patchgan import PatchGAN
+from smalti.losses.protocol import AUTOENCODER, CRITIC, Logits, LossTerm
+from smalti.losses.terms import terms
+from smalti.metrics import METRICS
+from smalti.metrics.protocol import Measured
 from smalti.quantizers.protocol import Quantized
-from smalti.quantizers.usage import RecentCodes, perplexity, usage
+from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.tokenizer.use import lay_out
-from smalti.training import pixels, processes
+from smalti.training import pixels
 from smalti.training.contents import content
 from smalti.training.recompute import recompute
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import TokenizerTraining
 from smalti.training.task import Losses
 
-AUTOENCODER, CRITIC = "autoencoder", "critic"
 SHOWN = 8  # pictures on a sample sheet
 
 
 class TokenizerTask:
     """One pass of the autoencoder a batch serves both networks (arXiv:2012.09841, section 3.1).
 
-    The autoencoder lessens l1 + l2 + perceptual + quantizer + weight * factor(step) * lambda * adversarial,
-    the critic its own loss on the same reconstructions, detached. Before it trains the critic is not run;
-    before it is felt lambda is not computed. One pass of the critic serves both losses too: the autoencoder
+    Each network lessens the sum of its terms (losses/protocol.py), the autoencoder the quantizer's loss too.
+    While no term of logits counts the critic is not run. One pass of it serves both networks: the autoencoder
     gets from it the gradient at the pictures alone, where it meets that of the reconstruction.
     """
 
@@ -44,29 +47,30 @@ class TokenizerTask:
         training: TokenizerTraining,
         tokenizer: Tokenizer,
         critic: nn.Module | None,
-        distance: nn.Module | None,
+        losses: Iterable[LossTerm],
     ) -> None:
-        """distance: the perceptual one, (real, rebuilt) -> "b"; None where its weight is 0."""
-        assert (critic is None) == (training.losses.adversarial is None), "a critic goes with its settings"
+        """losses: the terms; they stand on the device where the networks do."""
+        self.terms = list(losses)
+        assert critic is not None or not any(term.of_logits for term in self.terms), "logits want a critic"
         self.training, self.tokenizer, self.critic = training, tokenizer, critic
         self.networks: Mapping[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
         self.autoencoder: nn.Module = Autoencoder(tokenizer)
         if training.recompute:
             recompute(tokenizer)
-        for network in (tokenizer, critic, distance):
+        for network in (tokenizer, critic, *self.terms):
             if network is not None:
                 lay_out(network)
         self.judge: nn.Module | None = None
         if critic is not None:
             self.networks = {**self.networks, CRITIC: critic.train()}
             self.judge = Judge(critic)
-        self.content = content(training.content, training.losses, distance, tokenizer.channels)
+        self.content = content(training.content, tokenizer.channels)
         self.recent = RecentCodes(codebook_size=tokenizer.codebook_size, device=tokenizer.last_layer.device)
 
     @classmethod
     def build(cls, training: TokenizerTraining, device: torch.device) -> "TokenizerTask":
         """With new networks, whose first weights follow from the seed."""
-        weights, critic = training.losses, None
+        adversarial, critic = training.losses.adversarial, None
         with seeded(torch.device("cpu"), training.seed):
             settings = TokenizerSettings(
                 network=training.network,
@@ -76,16 +80,21 @@ class TokenizerTask:
                 pixels=pixels.of(training),
             )
             tokenizer = Tokenizer(settings)
-            if weights.adversarial is not None:
-                critic = PatchGAN(weights.adversarial.patchgan, training.network.out_channels)
-        _, distance = perceptual.find(weights.perceptual)
-        parts = [part if part is None else part.to(device) for part in (critic, distance)]
-        return cls(training, tokenizer.to(device), *parts)
+            if adversarial is not None:
+                critic = PatchGAN(adversarial.patchgan, training.network.out_channels).to(device)
+        found = [term.to(device) for term in terms(training.losses, training.content)]
+        return cls(training, tokenizer.to(device), critic, found)
+
+    def state(self) -> dict[str, Tensor]:
+        """See Task: what the terms remember."""
+        all_terms = nn.ModuleList(self.terms)
+        held = dict(all_terms.named_parameters())
+        return {name: tensor for name, tensor in all_terms.state_dict().items() if name not in held}
 
     def start(self, batch: Batch) -> None:
         """Give the quantizer its start, by latents without dropout."""
         with torch.no_grad():
-            latents = processes.gather(self.tokenizer.eval().latents(self.content.inputs(batch)))
+            latents = strategy.current().gather(self.tokenizer.eval().latents(self.content.inputs(batch)))
         self.tokenizer.train()
         self.tokenizer.quantizer.start(latents, generator(self.training.seed, 2))
         self._share()
@@ -99,28 +108,31 @@ class TokenizerTask:
         return [self.autoencoder, self.judge]
 
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
-        """See Task. Statistics: every term unweighted, lambda, the critic's mean scores."""
+        """See Task. Statistics: what the terms give; the reconstruction's own, weighted; the quantizer's."""
         real = self.content.inputs(batch)
         bypass = step < self.training.quantize_from
         latents, quantized, rebuilt = self.autoencoder(real, step, bypass)
-        adversarial = self.training.losses.adversarial
-        felt = adversarial is not None and adversarial.factor(step) > 0
+        of_logits = [term for term in self.terms if term.of_logits and term.weight(step) is not None]
+        felt = any(term.network == AUTOENCODER for term in of_logits)
         shown = rebuilt.detach().float().requires_grad_() if felt else rebuilt.float()
-        with torch.autocast(real.device.type, enabled=False):
-            reconstruction, terms = self.content.difference(real, shown)
-        own = {"reconstruction": reconstruction, "quantizer": quantized.loss}
-        statistics = {**terms, **own, **quantized.statistics}
+        found, statistics = self._values(AUTOENCODER, (real, shown, None), step)
+        minimise = {AUTOENCODER: _total(found)}
+        statistics |= {"reconstruction": minimise[AUTOENCODER], "quantizer": quantized.loss}
+        statistics |= quantized.statistics
+        if of_logits:
+            assert self.judge is not None, "logits want a critic"
+            logits = Logits(*self.judge(real, shown if felt else shown.detach()))
+            found, more = self._values(AUTOENCODER, (real, shown, logits), step)
+            statistics |= more
+            if felt:
+                own, layer = minimise[AUTOENCODER], self.tokenizer.last_layer
+                minimise[AUTOENCODER], more = at_pictures.meet(rebuilt, shown, own, found, layer)
+                statistics |= more
+            found, more = self._values(CRITIC, (real, shown, logits), step)
+            statistics |= more
+            minimise |= {CRITIC: _total(found)} if found else {}
         # times 0: several processes want a gradient, if only of zeros, for every weight
         loss = (quantized.loss + quantized.latents.mean()) * 0.0 if bypass else quantized.loss
-        minimise = {AUTOENCODER: reconstruction}
-        if adversarial is not None and adversarial.critic_trains(step):
-            assert self.judge is not None, "trains without being there"
-            scores = self.judge(real, shown if felt else shown.detach())
-            if felt:
-                minimise[AUTOENCODER], more = self._deceive(rebuilt, shown, reconstruction, scores[1], step)
-                statistics |= more
-            minimise[CRITIC], more = self._judge(*scores)
-            statistics |= more
         minimise[AUTOENCODER] = minimise[AUTOENCODER] + loss
         return Losses(
             minimise=minimise,
@@ -131,7 +143,9 @@ class TokenizerTask:
 
     def after_step(self, parts: Sequence[Losses], step: int) -> bool:
         """Let the quantizer look after its codebook; it begins anew before step `quantize_from`."""
-        latents = processes.gather(torch.cat([part.latents for part in parts if part.latents is not None]))
+        latents = strategy.current().gather(
+            torch.cat([part.latents for part in parts if part.latents is not None])
+        )
         draws = generator(self.training.seed, 3, step)
         if step < self.training.quantize_from:
             begins = step + 1 == self.training.quantize_from
@@ -159,25 +173,20 @@ class TokenizerTask:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over pictures (or segmentations) of what their content measures; use of the codebook."""
-        rows, codes = [], []
+        """Numbers of all metrics that are for such a tokenizer."""
+        distances = {name: of for term in self.terms for name, of in term.distances().items()}
+        about = (self.training.content, self.tokenizer.codebook_size, distances)
+        metrics = [metric for member in METRICS.values() for metric in member.of(*about)]
         for batch in batches:
-            real = self.content.inputs(batch)
+            real, codes = self.content.inputs(batch), None
             if self.tokenizer.has_codes:
-                codes.append(self.tokenizer.encode(real, is_checked=True))
-                rebuilt = self.tokenizer.decode(codes[-1])
+                codes = self.tokenizer.encode(real, is_checked=True)
+                rebuilt = self.tokenizer.decode(codes)
             else:
                 rebuilt = self.tokenizer.reconstruct(real, is_checked=True)
-            rows.append(self.content.measures(real, rebuilt))
-        means = {name: torch.cat([row[name] for row in rows]).mean().item() for name in rows[0]}
-        size = self.tokenizer.codebook_size
-        if not codes:
-            return means
-        used = {
-            "codebook_usage": usage(torch.cat(codes), size),
-            "codebook_perplexity": perplexity(torch.cat(codes), size),
-        }
-        return {**means, **used}
+            for metric in metrics:
+                metric.update(Measured(real=real, fake=rebuilt, codes=codes))
+        return {name: number for metric in metrics for name, number in metric.compute().items()}
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """Pictures above, what their codes give below; classes of segmentations have colours."""
@@ -196,34 +205,34 @@ class TokenizerTask:
         process to process (`index_add_`); BatchNorm's running statistics are those of process 0's pictures.
         """
         statistics = () if self.critic is None else self.critic.buffers()
-        processes.share([*self.tokenizer.quantizer.state_dict().values(), *statistics])
+        remembered = self.state().values()
+        strategy.current().share([*self.tokenizer.quantizer.state_dict().values(), *statistics, *remembered])
 
-    def _deceive(
-        self, rebuilt: Tensor, shown: Tensor, reconstruction: Tensor, scores: Tensor, step: int
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """The reconstruction's loss and what the critic makes of the pictures, weighted.
+    def _values(
+        self, network: str, given: tuple[Tensor, Tensor, Logits | None], step: int
+    ) -> tuple[list[tuple[LossTerm, float, Tensor]], dict[str, Tensor]]:
+        """The terms of a network that count, with weights and values, and their numbers for the log.
 
-        Both were computed from `shown`, whose graph ends there; what is given has that of `rebuilt`.
+        given: real and rebuilt pictures; logits, and then the terms of logits, or None, and then the others.
         """
-        adversarial = self.training.losses.adversarial
-        assert adversarial is not None, "felt without settings"
-        term = OBJECTIVES[adversarial.objective].generator(scores)
-        gradients = at_pictures.gradient(reconstruction, shown), at_pictures.gradient(term, shown, keep=True)
-        balance = torch.ones_like(term)
-        if adversarial.adaptive:
-            delta, clamp, layer = adversarial.delta, adversarial.clamp, self.tokenizer.last_layer
-            balance = adaptive_weight(rebuilt, *gradients, layer, delta=delta, clamp=clamp)
-        weight = adversarial.weight * adversarial.factor(step) * balance
-        both = gradients[0] + weight * gradients[1]
-        felt = at_pictures.carry(rebuilt, reconstruction + weight * term, both)
-        return felt, {"adversarial": term, "adaptive_weight": balance}
+        found: list[tuple[LossTerm, float, Tensor]] = []
+        statistics: dict[str, Tensor] = {}
+        # from the last on: what is computed last is passed backward first, so that gradients add up in the
+        # order of the list, as values do
+        for term in reversed(self.terms):
+            weight = term.weight(step)
+            if weight is None or term.network != network or term.of_logits != (given[2] is not None):
+                continue
+            with torch.autocast(given[0].device.type, enabled=False):
+                value, more = term(*given, step)
+            found.insert(0, (term, weight, value))
+            statistics = {**more, **statistics}
+        return found, statistics
 
-    def _judge(self, of_real: Tensor, of_fake: Tensor) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """The critic's own loss, from its scores."""
-        adversarial = self.training.losses.adversarial
-        assert adversarial is not None, "trains without settings"
-        loss = OBJECTIVES[adversarial.objective].critic(of_real, of_fake)
-        return loss, {"logits_real": of_real.float().mean(), "logits_fake": of_fake.float().mean()}
+
+def _total(found: Sequence[tuple[LossTerm, float, Tensor]]) -> Float[Tensor, ""]:
+    """The weighted sum of terms' values, in their order."""
+    return reduce(add, [weight * value for _, weight, value in found])
 
 
 class Autoencoder(nn.Module):

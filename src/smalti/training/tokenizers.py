@@ -6,14 +6,13 @@ from pathlib import Path
 
 import torch
 
-from smalti import library
+from smalti import library, strategy
 from smalti.data.pairs import PairsSettings
 from smalti.data.protocol import Reader
-from smalti.data.shards import TokenShards
 from smalti.errors import UserError
 from smalti.generator import Generator, check_tokenizers
 from smalti.tokenizer import Tokenizer
-from smalti.training import processes, told
+from smalti.training import told
 from smalti.training.settings import PriorTraining
 
 KEYS = {"tokenizer": library.TOKENIZER, "condition_tokenizer": library.CONDITION}  # place in a prior's model
@@ -65,7 +64,7 @@ def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenize
     except UserError:
         if copy is None or key in known.moved:
             raise
-        processes.say(f"{key}: {path} is gone; the copy in {copy} is used")
+        strategy.current().say(f"{key}: {path} is gone; the copy in {copy} is used")
         return _read(copy, key, device)
     found = tokenizer.fingerprint
     if expected is None or found == expected:
@@ -73,7 +72,7 @@ def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenize
     if copy is None or key in known.moved:
         remedy = f"leave {key} out, or name that one" if copy else "begin a new run"
         raise UserError(f"the {key} that the run began with, {expected}", f"{found} in {path}", remedy)
-    processes.say(f"{key}: {path} holds another one by now; the copy in {copy} is used")
+    strategy.current().say(f"{key}: {path} holds another one by now; the copy in {copy} is used")
     return _read(copy, key, device)
 
 
@@ -97,9 +96,9 @@ def _check_size(size: tuple[int, int], tokenizer: Tokenizer, reader: Reader) -> 
     if height % tokenizer.factor or width % tokenizer.factor:
         remedy = f"size={max(1, round(height / tokenizer.factor)) * tokenizer.factor}"
         raise UserError(f"size as a multiple of {tokenizer.factor}", f"{height} x {width}", remedy)
-    if isinstance(reader, TokenShards):
-        reader.check(library.fingerprint(tokenizer))
-        rows, columns = reader.grid
+    reader.check(library.fingerprint(tokenizer))
+    if grid := reader.summary().grid:
+        rows, columns = grid
         if (rows * tokenizer.factor, columns * tokenizer.factor) != (height, width):
             crop = f"{rows * tokenizer.factor} x {columns * tokenizer.factor}"
             raise UserError(f"size as the shards have it, {crop}", f"{height} x {width}", "change size")

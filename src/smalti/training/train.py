@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from smalti import config, memory, precision
+from smalti import config, memory, precision, strategy
 from smalti.data import READERS
 from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Reader
@@ -19,6 +19,7 @@ from smalti.data.shards import is_shards
 from smalti.errors import UserError
 from smalti.files import as_path
 from smalti.losses import perceptual
+from smalti.losses.protocol import AUTOENCODER, CRITIC
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
@@ -28,7 +29,6 @@ from smalti.training import (
     limits,
     origin,
     pixels,
-    processes,
     resuming,
     tokenizers,
     told,
@@ -45,7 +45,7 @@ from smalti.training.settings import (
     Training,
     TrainingSettings,
 )
-from smalti.training.tokenizer_task import AUTOENCODER, CRITIC, TokenizerTask
+from smalti.training.tokenizer_task import TokenizerTask
 from smalti.training.tokenizers import Known
 
 NAMED = 20  # samples that are skipped; the data report names as many
@@ -83,12 +83,12 @@ def train(
     given = {"recipe": recipe, "data": data, "out": out}
     recipe, data, out = (path if path is None else as_path(path, name) for name, path in given.items())
     folder = RunFolder(_root(recipe, out, resume))
-    if processes.rank() == 0:
+    if strategy.current().rank == 0:
         folder.clear() if resume else folder.check_new()
     start = _resumed(folder, recipe, data, overrides) if resume else _new(recipe, data, overrides)
     training, readers = start.training, start.readers
     checks.check(training)
-    device = processes.choose(training.device)
+    device = strategy.choose(training.device)
     # what "auto" means is settled once, and written down
     training = replace(training, precision=precision.choose(training.precision, device))
     short = memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder))
@@ -96,12 +96,12 @@ def train(
         found = _tokenizers(training, start, folder, device)
         limits.check_batch(training, readers["train"])
         limits.check_weights(training, device, found.get("tokenizer"))
-        with processes.joined(device):
+        with strategy.current().joined(device):
             task = _task(training, found, device)
             if start.begun is not None:
                 beginning.fill(task, start.begun)
             loop, feed = Loop(task, training, _rates(training), folder, device), _feed(training, readers)
-            if processes.rank() == 0:
+            if strategy.current().rank == 0:
                 checks.tell(training, readers)
                 _write_down(folder, training, start, found, resume)
             del start  # and with it the model that training began with
@@ -176,7 +176,7 @@ def _resumed(
         noted = replace(noted, mapping=origin.said(recipe))
     done = checkpoints.done(folder.checkpoints)
     if done == training.steps:
-        processes.say(f"all {done} steps are done; steps=MORE makes the run longer")
+        strategy.current().say(f"all {done} steps are done; steps=MORE makes the run longer")
     fresh = done is None
     begun = Beginning.read(training.init_from) if training.init_from is not None and fresh else None
     return Start(training=training, readers=readers, origin=noted, begun=begun, moved=frozenset(moved))
@@ -185,7 +185,7 @@ def _resumed(
 def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> None:
     """Data that lie elsewhere must be the same; where they lie as ever it is said that they are not."""
     for split, reader in readers.items():
-        began, now = noted.data.get(split), origin.fingerprint(reader)
+        began, now = noted.data.get(split), reader.summary().fingerprint()
         if began is None or began == now:
             continue
         what = {"train": "data to train on", "val": "held-out data"}[split]
@@ -194,7 +194,7 @@ def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> No
             remedy = "give the folder in which those lie now"
             raise UserError(f"the {what} that the run began with, {count} samples", other, remedy)
         changed = f"the {what} changed: {count} samples when the run began, now {other}"
-        processes.say(f"{changed}; it goes on with these")
+        strategy.current().say(f"{changed}; it goes on with these")
 
 
 def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
@@ -202,7 +202,8 @@ def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
     if not folder.classes.is_file():  # a run of before there was this file
         return
     began = json.loads(folder.classes.read_text(encoding="utf-8"))
-    folders.number_as(readers, began)
+    for reader in readers.values():
+        reader.number_as(began)
     now = list(readers["train"].classes)
     if began == now:
         return
@@ -261,7 +262,8 @@ def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.de
     if not isinstance(training, PriorTraining):
         told.bound(readers.values(), training)
         return {}
-    folders.number_as(readers, getattr(training.condition, "names", ()))
+    for reader in readers.values():
+        reader.number_as(getattr(training.condition, "names", ()))
     told.check(training.condition, training.data, readers["train"])
     parts = start.begun.parts if start.begun is not None else {}
     known = Known(read=parts, began=start.origin.tokenizers, copies=folder.model, moved=start.moved)
@@ -287,7 +289,7 @@ def _feed(training: Training, readers: dict[str, Reader]) -> Feed:
         batch=training.batch,
         seed=training.seed,
         workers=training.workers,
-        share=(processes.rank(), processes.world()),
+        share=(strategy.current().rank, strategy.current().count),
         skipped=skipped,
     )
     if not len(readers["val"]):

@@ -1,8 +1,32 @@
 """How far two sets of pictures lie apart, by their features."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from smalti.metrics.protocol import Measured, Metric
+
+
+class Frechet(Metric):
+    """How far the fake pictures lie from the real ones, by features: see `frechet`."""
+
+    def __init__(self, features: Callable[[Tensor], Tensor], name: str) -> None:
+        """features: of pictures (b c H W), (b f). name: which they are; FID is none but Inception's."""
+        self.name, self._features = name, features
+        self._real: list[Tensor] = []
+        self._fake: list[Tensor] = []
+
+    def update(self, batch: Measured) -> None:
+        """See Metric. Of real and fake pictures there need not be as many, or any, in one batch."""
+        for pictures, held in ((batch.real, self._real), (batch.fake, self._fake)):
+            if pictures is not None:
+                held.append(self._features(pictures))
+
+    def compute(self) -> dict[str, float]:
+        """See Metric: by its own name."""
+        return {self.name: frechet(torch.cat(self._fake), torch.cat(self._real))}
 
 
 def frechet(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:

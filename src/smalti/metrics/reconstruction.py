@@ -1,0 +1,149 @@
+"""How near a reconstruction is to its picture or segmentation, one number each."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smalti import images
+from smalti.errors import UserError
+from smalti.metrics.protocol import Mean, Metric
+
+# SSIM's window, 11 x 11 with sigma 1.5, and its (K1 L)^2 and (K2 L)^2, as Wang et al. 2004 have them
+_RADIUS, _SIGMA = 5, 1.5
+_C1, _C2 = 0.01**2, 0.03**2
+
+
+class _OfPictures(Mean):
+    @classmethod
+    def of(cls, content: str, codebook_size: int, distances: Mapping[str, nn.Module]) -> list[Metric]:
+        """See Metric: of pictures."""
+        return [] if content == "segmentation" else [cls()]
+
+
+class _OfSegmentations(Mean):
+    @classmethod
+    def of(cls, content: str, codebook_size: int, distances: Mapping[str, nn.Module]) -> list[Metric]:
+        """See Metric: of segmentations."""
+        return [cls()] if content == "segmentation" else []
+
+
+class L1(_OfPictures):
+    """The mean absolute error of pictures, within the range that they are saved in."""
+
+    name, key = "mean absolute error", "l1"
+
+    def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+        """See Mean."""
+        return (real - fake.clamp(-1, 1)).abs().mean((1, 2, 3))
+
+
+class Psnr(_OfPictures):
+    """See `psnr`."""
+
+    name, key, words = "PSNR, dB", "psnr", "{:.2f} dB"
+
+    def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+        """See Mean."""
+        return psnr(real, fake)
+
+
+class Ssim(Mean):
+    """See `ssim`. Slow, and of no training's validation."""
+
+    name, key = "SSIM", "ssim"
+
+    def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+        """See Mean."""
+        return ssim(real, fake)
+
+
+class Perceptual(Mean):
+    """A distance by the features of a network, of which the name tells."""
+
+    def __init__(self, distance: nn.Module, key: str = "perceptual") -> None:
+        super().__init__()
+        self.distance, self.key, self.name = distance, key, f"{type(distance).__name__} distance"
+
+    @classmethod
+    def of(cls, content: str, codebook_size: int, distances: Mapping[str, nn.Module]) -> list[Metric]:
+        """See Metric: all of them."""
+        return [cls(distance, key) for key, distance in distances.items()]
+
+    @torch.no_grad()
+    def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+        """See Mean."""
+        found: Tensor = self.distance(real, fake.clamp(-1, 1))
+        return found
+
+
+class CrossEntropy(_OfSegmentations):
+    """The mean binary cross-entropy of a segmentation's classes."""
+
+    name, key = "binary cross-entropy", "bce"
+
+    def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+        """See Mean."""
+        return F.binary_cross_entropy_with_logits(fake, real, reduction="none").mean((1, 2, 3))
+
+
+class Accuracy(_OfSegmentations):
+    """The share of pixels whose likeliest class is the right one."""
+
+    name, key, words = "share of pixels that are right", "accuracy", "{:.1%} of pixels right"
+
+    def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+        """See Mean."""
+        return (real.argmax(1) == fake.argmax(1)).float().mean((1, 2))
+
+
+def psnr(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+    """Peak signal-to-noise ratio in dB of pictures in [-1, 1], over their 8-bit values; 100 at most.
+
+    A mean of these is a mean of PSNRs, not the PSNR of the mean error.
+    """
+    error = (_eight_bit(a) - _eight_bit(b)).square().mean((1, 2, 3))
+    return (-10 * error.clamp(min=1e-10).log10()).float()
+
+
+def ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+    """Structural similarity of pictures in [-1, 1], over 8-bit values; the mean of the channels' own.
+
+    As the papers have it (Wang et al. 2004, doi:10.1109/TIP.2003.819861): a Gaussian window of 11 pixels,
+    sigma 1.5, and only windows that lie wholly inside the picture. Equal to scikit-image's with
+    gaussian_weights=True, use_sample_covariance=False, data_range=255. Raises UserError below 11 pixels.
+    """
+    if min(a.shape[2:]) <= 2 * _RADIUS:
+        raise UserError(
+            f"pictures of at least {2 * _RADIUS + 1} x {2 * _RADIUS + 1} pixels, SSIM's window",
+            f"{a.shape[2]} x {a.shape[3]}",
+            "take larger pictures, or psnr, which has no window",
+        )
+    # float64: in float32 E[x^2] - E[x]^2 of a bright flat picture is wrong by more than its noise
+    x, y = _eight_bit(a), _eight_bit(b)
+    mean_x, mean_y = _windows(x), _windows(y)
+    spread_x, spread_y = _windows(x * x) - mean_x**2, _windows(y * y) - mean_y**2
+    shared = _windows(x * y) - mean_x * mean_y
+    likeness = (2 * mean_x * mean_y + _C1) * (2 * shared + _C2)
+    likeness /= (mean_x**2 + mean_y**2 + _C1) * (spread_x + spread_y + _C2)
+    return likeness.mean((1, 2, 3)).float()
+
+
+def _windows(values: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c y x"]:
+    """Gaussian means over the windows inside. Sums of shifted views: torch's convolutions are slow here."""
+    steps = torch.arange(-_RADIUS, _RADIUS + 1).double()
+    weights = torch.softmax(-(steps**2) / (2 * _SIGMA**2), 0).tolist()
+    for axis in (2, 3):
+        inside = values.shape[axis] - 2 * _RADIUS
+        views = [values.narrow(axis, start, inside) for start in range(len(weights))]
+        values = torch.zeros_like(views[0])
+        for view, weight in zip(views, weights, strict=True):
+            values.add_(view, alpha=weight)
+    return values
+
+
+def _eight_bit(pictures: Tensor) -> Tensor:
+    """What a saved picture holds, in [0, 1]."""
+    return images.to_uint8(pictures).double() / 255
