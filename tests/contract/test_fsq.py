@@ -137,7 +137,9 @@ def test_formats_that_cannot_hold_it_say_so(name, of_a_prior, tmp_path):
     model = generator(quantizer=FsqSettings(levels=(4, 3))) if of_a_prior else tokenizer(4, 3)
     library.save(model, tmp_path / "model")
     expected = (
-        r"got a generator" if of_a_prior and name == "diffusers" else r"got (quantizer\.)?kind.fsq; keep"
+        r"got a generator"
+        if of_a_prior and name == "diffusers"
+        else r"got (quantizer\.)?kind.fsq; keep the model folder(:|$)"
     )
     with pytest.raises(UserError, match=expected):
         convert(tmp_path / "model", tmp_path / "out", name)

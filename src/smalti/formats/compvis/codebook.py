@@ -75,6 +75,11 @@ def find(state: Mapping[str, Tensor], model: Mapping[str, Any], where: str) -> C
     return RemappedSettings(inner=inner, used=len(used))
 
 
+def knows(settings: CommonSettings) -> bool:
+    """Whether the 2021 code has such quantizers at all."""
+    return settings.kind in _NAMES or isinstance(settings, RemappedSettings)
+
+
 def target(settings: CommonSettings) -> str:
     """The 2021 code's class for a tokenizer with this quantizer. UserError where there is none."""
     if isinstance(settings, RemappedSettings) and settings.unknown != "random":
@@ -117,7 +122,7 @@ def params(settings: CommonSettings, code_dim: int) -> dict[str, Any]:
 def _held(settings: CommonSettings) -> CommonSettings:
     """The settings, or those inside; UserError where the 2021 code has no such quantizer."""
     inner = settings.inner if isinstance(settings, RemappedSettings) else settings
-    if inner.kind not in _NAMES:
+    if not knows(settings):
         remedy = "keep the model folder: their code knows no such quantizer"
         raise UserError(f"a quantizer of kind {', '.join(_NAMES)}", f"kind {inner.kind}", remedy)
     return inner
