@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from smalti import config
+from smalti.drawing import cache as cache_of_priors
+from smalti.drawing.fronts import Local
 from smalti.errors import UserError
 from smalti.priors import PRIORS, PriorSettings
-from smalti.drawing import cache as cache_of_priors
 from smalti.priors.corrupt import corrupt
-from smalti.drawing.fronts import Local
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns
 from smalti.training import optimization
