@@ -6,6 +6,7 @@
 Priors of every kind with random weights: canvases, strides, orders, guidance, completion, many cells a pass.
 """
 
+import inspect
 import itertools
 import sys
 from pathlib import Path
@@ -16,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from tiny import generator
 
-import smalti
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
@@ -39,11 +39,13 @@ def lively(kind: str, condition, **more):
     return model
 
 
-def codes_of(method, *given, guidance: float = 1.0, **ask):
-    """Codes of a drawing, on either side of the change to Samples."""
-    if hasattr(smalti, "grid"):
-        return method(*given, guidance_scale=guidance, **ask).codes
-    return method(*given, guidance=guidance, output="codes", **ask)
+def codes(draw, *image, **ask):
+    """What `sample` or `complete` draws, by the names that its build has."""
+    if "output" in inspect.signature(type(draw.__self__).sample).parameters:
+        return draw(*image, output="codes", **ask)
+    if "guidance" in ask:
+        ask["guidance_scale"] = ask.pop("guidance")
+    return draw(*image, **ask).codes
 
 
 def cases():
@@ -61,21 +63,20 @@ def cases():
                     said = {"map": PICTURE[:, : size[0], : size[1]]}
                 ask = {"num": 3, "stride": stride, "guidance": guidance, **how, **said}
                 key = f"{kind} {name} {size} stride {stride} scale {guidance} {how}"
-                yield key, codes_of(model.sample, size=size, **ask)
-                kept = codes_of(model.complete, PICTURE[:, : size[0], : size[1]], keep=0.4, **ask)
-                yield f"{key} kept", kept
+                yield key, codes(model.sample, size=size, **ask)
+                yield f"{key} kept", codes(model.complete, PICTURE[:, : size[0], : size[1]], keep=0.4, **ask)
                 if size == (10, 12) and most > 1:
-                    yield f"{key} by 4", codes_of(model.sample, parallel=4, **ask)
+                    yield f"{key} by 4", codes(model.sample, parallel=4, **ask)
         said = {"label": [0, 2, 1]} if name == "label" else {}
         if name == "map":
             said = {"map": PICTURE[:, :10, :12]}
-        codes = codes_of(model.sample, num=3, **said)
-        yield f"{kind} {name} nats", model.nats_per_token(codes, **said)
-        yield f"{kind} {name} logits", model.logits(codes, **said)
+        drawn = codes(model.sample, num=3, **said)
+        yield f"{kind} {name} nats", model.nats_per_token(drawn, **said)
+        yield f"{kind} {name} logits", model.logits(drawn, **said)
     for kind, order in itertools.product(("gpt", "modern", "llamagen"), ("spiral_out", "random", "z_curve")):
         model = lively(kind, CONDITIONS["label"][0], grid=(4, 4), order=order)
-        yield f"{kind} {order}", codes_of(model.sample, num=3, label=[0, 2, 1], guidance=1.5)
-        yield f"{kind} {order} kept", codes_of(model.complete, PICTURE[:, :8, :8], num=3, label=1)
+        yield f"{kind} {order}", codes(model.sample, num=3, label=[0, 2, 1], guidance=1.5)
+        yield f"{kind} {order} kept", codes(model.complete, PICTURE[:, :8, :8], num=3, label=1)
 
 
 def main() -> None:

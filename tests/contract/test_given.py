@@ -345,6 +345,12 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
         f"nats {number}": lambda one=one: model.nats_per_token(one, label=0) for number, one in enumerate(bad)
     }
     calls |= {f"complete {number}": lambda one=one: complete(one, label=0) for number, one in enumerate(bad)}
+    calls |= {f"call {number}": lambda one=one: tokenizer(one) for number, one in enumerate(bad)}
+    calls |= {
+        f"iter of {number}": lambda one=one: model.iter_samples(image=one, label=0)
+        for number, one in enumerate(bad)
+        if one is not None  # new images
+    }
     for number, one in enumerate(
         [None, 5, "x", pixels, Image.fromarray(pixels), [floats], torch.zeros(3, 9, 8)]
     ):
@@ -399,6 +405,10 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
         ),
         "map": ("map.png",),
         "labels": (1,),
+        "guidance": (2.0,),
+        "mask_image": ("mask.png",),
+        "init_image": ("a.png",),
+        "num_inference_steps": (50,),
         "no_such": (1,),
     }
     for name, values in options.items():
@@ -406,6 +416,8 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
             given = {"label": 0, name: value}
             calls[f"sample {name} {number}"] = lambda given=given: sample(**given)
             calls[f"complete {name} {number}"] = lambda given=given: complete(pixels, **given)
+            calls[f"iter {name} {number}"] = lambda given=given: model.iter_samples(**given)
+            calls[f"batches {name} {number}"] = lambda given=given: model.iter_batches(image=pixels, **given)
     for number, size in enumerate(
         [0, -8, 9, 2.5, "8x", "8x8x8", "big", (8,), (8, 8, 8), (8, None), (0, 8), [], {}, 6]
     ):

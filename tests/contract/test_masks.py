@@ -134,7 +134,7 @@ def test_a_mask_and_a_side_say_the_same(model, picture):
     np.full((12, 16), math.nan), np.full((12, 16), 999), -np.ones((12, 16)), [[1], [1, 2]], [["a"]], 1j,
     Image.new("RGBA", (16, 12)), Image.new("L", (5, 5)), torch.zeros(2, 12, 16), np.zeros((0, 0), bool),
     np.zeros((12, 16), complex), {"mask"}, iter([]), "", (1, 2),
-], ids=lambda one: str(one)[:30])  # fmt: skip
+], ids=lambda one: f"{type(one).__name__} {str(one)[:20]}".partition(" object at")[0])  # fmt: skip
 def test_masks_that_are_none(model, picture, wrong):
     with pytest.raises(UserError) as told:
         model.complete(picture, mask=wrong, label=0)

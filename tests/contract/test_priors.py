@@ -32,6 +32,7 @@ DROPOUTS = {
     "modern": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "llamagen": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "neighbourhood": ["token_dropout", "residual_dropout", "ffn_dropout"],
+    "masked": ["token_dropout", "residual_dropout", "ffn_dropout"],
 }
 
 
