@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from smalti import images, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
-from smalti.conditions.map import MapSettings
-from smalti.conditions.protocol import Condition, Prompt
+from smalti.conditions.context import Context
+from smalti.conditions.protocol import Condition
 from smalti.config import Positive, settings
 from smalti.errors import UserError
 from smalti.orders import order
@@ -62,15 +62,14 @@ class Generator(nn.Module):
     order: Tensor
 
     def __init__(
-        self, settings: GeneratorSettings, tokenizer: Tokenizer, condition_tokenizer: Tokenizer | None = None
+        self, settings: GeneratorSettings, tokenizer: Tokenizer, part: nn.Module | None = None
     ) -> None:
-        """condition_tokenizer: that of the maps, for a condition that has one of its own."""
+        """part: of the condition, where it has one that was trained before: the tokenizer of its maps."""
         super().__init__()
-        check_tokenizers(settings.condition, tokenizer, condition_tokenizer)
-        self.settings, self.tokenizer, self.condition_tokenizer = settings, tokenizer, condition_tokenizer
+        self.settings, self.tokenizer = settings, tokenizer
         self.fingerprint = ""  # of the model folder it came from; see library.fingerprint
         member = CONDITIONS[settings.condition.kind][1]
-        self.condition: Condition = member(settings.condition, condition_tokenizer or tokenizer)
+        self.condition: Condition = member(settings.condition, tokenizer, part)
         self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
         scope = Scope(
             codebook_size=tokenizer.codebook_size,
@@ -95,9 +94,9 @@ class Generator(nn.Module):
         codebook holds, for models whose prefix and codes share one table.
         """
         laid = read_codes(self.tokenizer, codes)
-        prompt = self._prompt(condition, num=len(laid), grid=self.settings.grid)
+        context = self._context(condition, num=len(laid), grid=self.settings.grid)
         with in_use(self):
-            return self._score(laid, prompt)[1]
+            return self._score(laid, context)[1]
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
         """Mean of -ln p(code | condition, codes before it), over pictures or over their codes.
@@ -108,7 +107,7 @@ class Generator(nn.Module):
         """
         read = read_codes if _are_codes(images_or_codes) else read_pictures
         pictures = read(self.tokenizer, images_or_codes)
-        prompt = self._prompt(condition, num=len(pictures), grid=self.settings.grid)
+        context = self._context(condition, num=len(pictures), grid=self.settings.grid)
         total, tokens = 0.0, len(pictures) * len(self.order)
         with in_use(self):
             for rows in split(len(pictures), BATCH, self.order.device, padded=False):
@@ -116,7 +115,7 @@ class Generator(nn.Module):
                 codes = part.to(rows.device)
                 if codes.is_floating_point():
                     codes = self.tokenizer.encode(codes, is_checked=True)
-                sequence, scores = self._score(codes, prompt.take(rows))
+                sequence, scores = self._score(codes, context.take(rows))
                 total += F.cross_entropy(scores.float().mT, sequence, reduction="sum").item()
         return total / tokens
 
@@ -215,10 +214,10 @@ class Generator(nn.Module):
             start = self.tokenizer.encode(picture, is_checked=True)
         return self._answer(request, start, known, condition)
 
-    def _score(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
+    def _score(self, codes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Codes of training crops in the prior's order, and scores at each place."""
         sequence = self.sequence(codes.to(self.order.device))
-        return sequence, self.prior(sequence, prompt.window(0, 0, *self.settings.grid))
+        return sequence, self.prior(sequence, context.window(0, 0, *self.settings.grid))
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -262,9 +261,9 @@ class Generator(nn.Module):
             return num
         return self.condition.count(condition.get(self.condition.argument or "")) or 1
 
-    def _prompt(
+    def _context(
         self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int], options: Sequence[str] = ()
-    ) -> Prompt:
+    ) -> Context:
         """The condition, encoded; a missing or wrong value is an error of the condition itself.
 
         options: of the method, beside the condition.
@@ -274,17 +273,17 @@ class Generator(nn.Module):
             if other != name:
                 raise unknown(other, options, name)
         value = condition.get(name) if name else None
-        return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
+        return self.condition.context(value, num=num, grid=grid, device=self.order.device)
 
     def _answer(self, request: Request, start: Tensor, known: Tensor, condition: Mapping[str, Any]) -> Any:
         """Draw what is unknown of the canvas `start` (1 h w), num times, in the form asked for."""
         grid = (known.shape[0], known.shape[1])
         check(request, self.prior, grid, self.settings.grid, self.tokenizer.factor)
         with request.needed(1, grid, self.tokenizer.factor):
-            prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
+            context, null = self._context(condition, num=request.num, grid=grid, options=OPTIONS), None
             if request.guidance != 1:
                 null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
-        parts = self._parts(request, start, known, prompt, null)
+        parts = self._parts(request, start, known, context, null)
         if request.output in ("codes", "tensor"):
             return torch.cat(list(parts))
         height, width = (cells * self.tokenizer.factor for cells in grid)
@@ -300,7 +299,7 @@ class Generator(nn.Module):
         return list(pictures) if request.output == "pil" else pictures
 
     def _parts(
-        self, request: Request, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
+        self, request: Request, start: Tensor, known: Tensor, context: Context, null: Context | None
     ) -> Iterator[Int64[Tensor, "r h w"] | Float[Tensor, "r c H W"]]:
         """All canvases, batch by batch: their codes if those are asked for, else pictures."""
         grid = (known.shape[0], known.shape[1])
@@ -325,7 +324,7 @@ class Generator(nn.Module):
                 )
                 scorer = Scorer(
                     self.prior,
-                    prompt.take(rows),
+                    context.take(rows),
                     null=null and null.take(rows),
                     scale=request.guidance,
                     limit=self.tokenizer.codebook_size,
@@ -343,18 +342,6 @@ class Generator(nn.Module):
         most = max(1, PIXELS // (codes[0].numel() * self.tokenizer.factor**2))
         batches = _split(request, len(codes), min(len(codes), most), codes.device)
         return torch.cat([self.tokenizer.decode(codes[rows]) for rows in batches])[: len(codes)]
-
-
-def check_tokenizers(condition: Any, tokenizer: Tokenizer, other: Tokenizer | None) -> None:
-    """UserError unless there is a tokenizer of the maps where it is needed, and one that fits."""
-    wanted = isinstance(condition, MapSettings) and not condition.shared
-    if wanted != (other is not None):
-        remedy = "give condition_tokenizer=, or condition.shared=true" if wanted else "leave it out"
-        kind = "a tokenizer of the maps" if wanted else "no second tokenizer"
-        raise UserError(f"{kind} for {condition}", "none" if wanted else "one", remedy)
-    if other is not None and condition.size is None and other.factor != tokenizer.factor:
-        expected = f"a tokenizer of the maps with the pictures' factor, {tokenizer.factor}"
-        raise UserError(expected, str(other.factor), "use another one, or set condition.size")
 
 
 def _split(request: Request, num: int, size: int, device: torch.device) -> list[Int64[Tensor, " r"]]:

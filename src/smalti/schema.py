@@ -4,7 +4,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
+
+
+class Shelf:
+    """Marks settings, in `Annotated`, as those of one of a shelf's members, by their `kind`.
+
+    The shelf is looked at whenever settings are read, so that a member put into its dict from outside counts.
+    """
+
+    known: ClassVar[list["Shelf"]] = []
+
+    def __init__(
+        self, members: Mapping[str, tuple[type[Any], type[Any]]], default: str | None = None
+    ) -> None:
+        """members: settings and class by kind. default: the kind of settings that do not say it."""
+        self.members, self.default = members, default
+        self.known.append(self)
+
+    def kind(self, given: Any) -> Any:
+        """Return the kind of settings, or of a mapping for some."""
+        if isinstance(given, Mapping):
+            return given.get("kind", self.default)
+        return getattr(given, "kind", self.default)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Tell pydantic that it is a union, told apart by kind."""
+        from pydantic import Discriminator, Tag
+
+        tagged = tuple(Annotated[member, Tag(kind)] for kind, (member, _) in self.members.items())
+        return handler.generate_schema(Annotated[Union[tagged], Discriminator(self.kind)])  # noqa: UP007
+
+
+def on_shelves() -> tuple[Any, ...]:
+    """Return all members of all shelves: another value whenever one is added."""
+    return tuple(tuple(shelf.members.items()) for shelf in Shelf.known)
 
 
 def keys(into: Any, held: Any = None) -> list[str]:
@@ -23,7 +57,7 @@ def keys(into: Any, held: Any = None) -> list[str]:
 @cache
 def types(member: Any) -> dict[str, Any]:
     """Give the types of a settings class by key; they take long to find, so only once."""
-    return get_type_hints(member)
+    return get_type_hints(member, include_extras=True)
 
 
 def own(hint: Any) -> list[str]:
@@ -47,7 +81,10 @@ def element(kind: Any, index: int) -> list[Any]:
 
 
 def alternatives(hint: Any) -> list[Any]:
-    """Give the members of a union; a type alone is one."""
+    """Give the members of a union, or of a shelf; a type alone is one."""
+    for mark in getattr(hint, "__metadata__", ()):
+        if isinstance(mark, Shelf):
+            return [member for member, _ in mark.members.values()]
     hint = hint.__origin__ if hasattr(hint, "__metadata__") else hint
     if get_origin(hint) not in (Union, UnionType):
         return [hint]

@@ -26,7 +26,7 @@ from smalti.sampling.guidance import MEMORY, Scorer
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_23_room_for_caches_is_computed_not_allocated(kind, scale, monkeypatch):
     model = generator(kind, grid=(4, 6))
-    prompt = model.condition.encode("brick", num=3, grid=(4, 6), device=torch.device("cpu"))
+    prompt = model.condition.context("brick", num=3, grid=(4, 6), device=torch.device("cpu"))
     scorer = Scorer(model.prior, prompt, null=prompt, scale=scale, limit=12)
     expected = MEMORY // scorer.new_cache(3).nbytes
     places = []

@@ -9,11 +9,11 @@ from test_samplers import HashPrior, blank, prompt_of, real_prior, scorer_of
 from tiny import generator
 
 from smalti import images
+from smalti.conditions.context import SameContext
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
-from smalti.conditions.prompt import SamePrompt
 from smalti.errors import UserError
 from smalti.orders import ORDERS
 from smalti.priors import PRIORS
@@ -86,7 +86,7 @@ def test_a_prior_of_neighbourhoods_keeps_the_protocol():
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     scorer, canvas = (
-        Scorer(prior, SamePrompt(prefix=torch.arange(3)[:, None]), limit=17),
+        Scorer(prior, SameContext(prefix=torch.arange(3)[:, None]), limit=17),
         blank((4, 5), (4, 5)),
     )
     expected = plain.draw(scorer, canvas)

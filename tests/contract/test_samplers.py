@@ -185,7 +185,7 @@ def test_windows_of_scenes_begin_a_cell_later(side, more):
     canvas = blank(grid, side, shift=1)
     scorer, other = scorer_of(HashPrior(), 3), scorer_of(HashPrior(), 3)
     assert wavefront.draw(other, canvas).equal(window.draw(scorer, canvas))
-    assert set(other.prompts[0].shown) == set(scorer.prompts[0].shown)
+    assert set(other.contexts[0].shown) == set(scorer.contexts[0].shown)
     for at, (size, length) in enumerate(zip(grid, side, strict=True)):
         for cell in range(size):
             place = (cell, 0) if at == 0 else (0, cell)
@@ -275,8 +275,8 @@ def test_guidance(grid):
 def test_guided_scores():
     prior, codes = HashPrior(), torch.arange(6).view(2, 3)
     scorer = scorer_of(prior, 2, 2.5)
-    said = prior.next(codes, scorer.prompts[0].window(1, 2, 3, 4))
-    null = prior.next(codes, scorer.prompts[1].window(1, 2, 3, 4))
+    said = prior.next(codes, scorer.contexts[0].window(1, 2, 3, 4))
+    null = prior.next(codes, scorer.contexts[1].window(1, 2, 3, 4))
     found = scorer.next(codes, scorer.prefix([(1, 2)], (3, 4)))
     torch.testing.assert_close(found, null + 2.5 * (said - null))
     cache = scorer.new_cache(2)
@@ -382,7 +382,7 @@ def test_prefixes_are_fed_ahead(room, fills, scale, monkeypatch):
     assert len(ahead) == fills
     alone = [has_prefix for _, has_prefix, has_cache in calls if not has_cache]
     if fills:  # all but the first cell, whose scores are those of the prefix
-        assert sum(ahead) == (7 * 14 - 1) * 2 * len(scorer.prompts)
+        assert sum(ahead) == (7 * 14 - 1) * 2 * len(scorer.contexts)
         assert len(calls) - fills == len(steps)
         assert len(alone) == 1
     else:

@@ -28,6 +28,8 @@ class AnnotatedSettings(PixelSettings):
 class Annotated:
     """Pictures with the things in them, in the order of the annotations."""
 
+    gives = frozenset({"image", "scene"})
+
     def __init__(
         self,
         settings: AnnotatedSettings,

@@ -62,6 +62,7 @@ class Folder:
         _check_classes(self.classes, names.values(), self.root)
         self.paths, self._names = list(names), list(names.values())
         self._numbers = _numbers(self.classes)
+        self.gives = frozenset({"image", "label"} if self.classes else {"image"})
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -31,6 +31,7 @@ class Maps:
     """The label maps of a folder and those below it, split as a folder of pictures is."""
 
     classes: tuple[str, ...] = ()
+    gives = frozenset({"map"})
 
     def __init__(self, settings: MapsSettings, split: Literal["train", "val"]) -> None:
         self.settings, self.labels = settings, reading(settings)

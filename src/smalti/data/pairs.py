@@ -48,6 +48,7 @@ class Pairs:
     """Pictures with their maps, split as a folder of pictures is."""
 
     classes: tuple[str, ...] = ()
+    gives = frozenset({"image", "map"})
 
     def __init__(self, settings: PairsSettings, split: Literal["train", "val"]) -> None:
         self.settings, self.labels = settings, reading(settings)

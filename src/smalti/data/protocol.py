@@ -55,6 +55,7 @@ class Reader(Protocol):
     """
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
+    gives: frozenset[str]  # which of image, label, scene, map and codes its samples have
 
     def __len__(self) -> int: ...
 

@@ -166,6 +166,7 @@ class TokenShards:
     def __init__(self, settings: ShardsSettings, split: Literal["train", "val"]) -> None:
         index = read_index(settings.root)
         self.root, self.classes = settings.root, tuple(index["classes"])
+        self.gives = frozenset({"codes", "label"} if self.classes else {"codes"})
         self.tokenizer, self.codebook_size = index["tokenizer"], index["codebook_size"]
         self._shards = [_map(settings.root / name) for name in index[split]]
         self._ends = list(accumulate(len(shard["codes"]) for shard in self._shards))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from smalti.conditions.protocol import Prompt
+from smalti.conditions.context import Context
 from smalti.precision import beyond_fp16
 from smalti.priors.band import Band
 from smalti.priors.cache import Cache
@@ -20,36 +20,36 @@ MEMORY = 2**30  # bytes of caches that are kept at once, at most
 
 
 class Scorer:
-    """Scores of the next code for b rows under their prompt, guided.
+    """Scores of the next code for b rows under their context, guided.
 
-    With guidance every row goes through the prior twice, with its own prompt and with the null one, both in
+    With guidance every row goes through the prior twice, with its own context and with the null one, both in
     one batch. Rows are doubled here and nowhere else: prefixes and caches are, codes and scores are not.
     """
 
     def __init__(
-        self, prior: Prior, prompt: Prompt, *, null: Prompt | None = None, scale: float = 1.0, limit: int
+        self, prior: Prior, context: Context, *, null: Context | None = None, scale: float = 1.0, limit: int
     ) -> None:
-        """null: the prompt of "nothing was said"; must be there unless scale is 1.
+        """null: the context of "nothing was said"; must be there unless scale is 1.
 
         limit: the codes that exist, 0 .. limit - 1; a prior may score more, for its prefix.
         """
-        assert scale == 1 or null is not None, "guidance needs a null prompt"
+        assert scale == 1 or null is not None, "guidance needs a null context"
         self.prior, self.scale, self.limit = prior, scale, limit
-        self.prompts = [prompt] if scale == 1 or null is None else [prompt, null]
+        self.contexts = [context] if scale == 1 or null is None else [context, null]
         self._in_range: Tensor | None = None  # whether all scores of fp16 were finite; on the device
 
     def prefix(self, windows: Sequence[tuple[int, int]], size: tuple[int, int]) -> Int64[Tensor, "b2 m"]:
         """Prefix tokens for windows of one size (h, w), given by (top, left); canvases change fastest."""
-        parts = [prompt.window(*window, *size) for prompt in self.prompts for window in windows]
+        parts = [context.window(*window, *size) for context in self.contexts for window in windows]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def new_cache(self, batch: int) -> Cache:
         """An empty cache for batch rows."""
-        return self.prior.new_cache(batch * len(self.prompts))
+        return self.prior.new_cache(batch * len(self.contexts))
 
     def room(self, batch: int) -> int:
         """Caches for batch rows that may be kept at once: of a gigabyte in all."""
-        return MEMORY // max(1, self.prior.new_cache(batch * len(self.prompts), meta=True).nbytes)
+        return MEMORY // max(1, self.prior.new_cache(batch * len(self.contexts), meta=True).nbytes)
 
     def fill(self, cache: Cache, prefixes: Sequence[Int64[Tensor, "_ m"]]) -> list[Cache]:
         """Feed prefixes, as `prefix` gives them, in one pass; a view of the cache for each, to go on from.
@@ -107,14 +107,14 @@ class Scorer:
             raise beyond_fp16("prior")
 
     def _doubled(self, codes: Tensor) -> Tensor:
-        return codes if len(self.prompts) == 1 else torch.cat([codes, codes])
+        return codes if len(self.contexts) == 1 else torch.cat([codes, codes])
 
     def _guided(self, scores: Tensor) -> Tensor:
         scores = scores[..., : self.limit]
         if scores.dtype == torch.float16:
             finite = scores.isfinite().all()
             self._in_range = finite if self._in_range is None else self._in_range & finite
-        if len(self.prompts) == 1:
+        if len(self.contexts) == 1:
             return scores
         said, null = scores.float().chunk(2)
         return null + self.scale * (said - null)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +9,13 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from smalti import images
+from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.corrupt import corrupt
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
-from smalti.training import processes, told
+from smalti.training import processes
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import PriorTraining
 from smalti.training.task import Losses
@@ -39,8 +39,8 @@ class PriorTask:
         self.training, self.generator = training, model
         self.networks: Mapping[str, nn.Module] = {PRIOR: model.prior.train()}
         self.prior: nn.Module = model.prior
-        for tokenizer in filter(None, (model.tokenizer, model.condition_tokenizer)):
-            tokenizer.requires_grad_(False).eval()
+        for frozen in (model.tokenizer, model.condition):
+            frozen.requires_grad_(False).eval()
         size, device = model.prior.codebook_size, model.order.device
         self.recent = RecentCodes(codebook_size=size, num=REMEMBERED, device=device)
 
@@ -50,15 +50,15 @@ class PriorTask:
         training: PriorTraining,
         tokenizer: Tokenizer,
         device: torch.device,
-        condition_tokenizer: Tokenizer | None = None,
+        part: nn.Module | None = None,
     ) -> "PriorTask":
-        """With a new prior, whose first weights follow from the seed."""
+        """With a new prior, whose first weights follow from the seed. part: see Generator."""
         height, width = (side // tokenizer.factor for side in training.crop_size)
         settings = GeneratorSettings(
             prior=training.prior, condition=training.condition, order=training.order, grid=(height, width)
         )
         with seeded(torch.device("cpu"), training.seed):
-            model = Generator(settings, tokenizer, condition_tokenizer)
+            model = Generator(settings, tokenizer, part)
         return cls(training, model.to(device))
 
     def start(self, batch: Batch) -> None:
@@ -74,7 +74,11 @@ class PriorTask:
         codes = self._codes(batch)
         draws = generator(self.training.seed, 4, step, processes.rank(), part)
         targets = self.generator.sequence(codes)
-        prefix = self.generator.condition.vary(self._prefix(batch, codes), draws)
+        grid, condition = self.generator.settings.grid, self.generator.condition
+        with torch.autocast(codes.device.type, enabled=False):  # as for the pictures' codes
+            known = condition.from_batch(batch)
+            context = condition.encode(known, num=len(codes), grid=grid, device=codes.device)
+            prefix = condition.drop(context, len(codes), draws).window(0, 0, *grid)
         shown = targets
         if self.training.pkeep < 1:
             size = self.generator.tokenizer.codebook_size
@@ -112,10 +116,8 @@ class PriorTask:
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """New pictures for the conditions of a batch, always of the same seeds."""
-        condition = {
-            name: values[:SHOWN] for name, values in self._condition(batch).items() if values is not None
-        }
-        drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, output="tensor", **condition)
+        told = self._condition(batch, SHOWN)
+        drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, output="tensor", **told)
         return images.grid(images.to_uint8(images.visible(drawn)), columns=SHOWN // 2)
 
     def model(self) -> Generator:
@@ -129,13 +131,11 @@ class PriorTask:
         with torch.autocast(batch.images.device.type, enabled=False):  # the codes that sampling will decode
             return self.generator.tokenizer.encode(batch.images, is_checked=True)
 
-    def _condition(self, batch: Batch) -> dict[str, Any]:
-        argument = self.generator.condition.argument
-        return {} if argument is None else {argument: told.value(argument, batch)}
-
-    def _prefix(self, batch: Batch, codes: Tensor) -> Int64[Tensor, "b m"]:
-        value = next(iter(self._condition(batch).values()), None)
-        grid = self.generator.settings.grid
-        with torch.autocast(codes.device.type, enabled=False):  # as for the pictures' codes
-            prompt = self.generator.condition.encode(value, num=len(codes), grid=grid, device=codes.device)
-            return prompt.window(0, 0, *grid)
+    def _condition(self, batch: Batch, most: int | None = None) -> dict[str, Known]:
+        """The condition of a batch, of its first samples, as methods of a Generator take it."""
+        condition = self.generator.condition
+        return (
+            {}
+            if condition.argument is None
+            else {condition.argument: Known(condition.from_batch(batch)[:most])}
+        )
