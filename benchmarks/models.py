@@ -8,9 +8,9 @@ from baselines import gpt_2021
 from torch import Tensor
 
 from smalti.conditions import ConditionSettings
+from smalti.conditions.context import Context
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
-from smalti.conditions.protocol import Prompt
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors import PriorSettings
 from smalti.priors.gpt import GPTSettings
@@ -68,10 +68,10 @@ def told(model: Generator, grid: tuple[int, int]) -> dict[str, Any]:
     return {"map": (noise * 2 - 1).to(model.order.device)}
 
 
-def prompt(model: Generator, grid: tuple[int, int]) -> Prompt:
+def prompt(model: Generator, grid: tuple[int, int]) -> Context:
     """That condition, encoded."""
     (value,) = told(model, grid).values()
-    return model.condition.encode(value, num=1, grid=grid, device=model.order.device)
+    return model.condition.context(value, num=1, grid=grid, device=model.order.device)
 
 
 def prefixes(model: Generator, grid: tuple[int, int]) -> Callable[[int, int], Tensor]:

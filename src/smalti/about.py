@@ -32,8 +32,8 @@ def lines(model: Tokenizer | Generator, made: Mapping[str, Any]) -> list[str]:
         names = getattr(condition, "names", ())
         more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
         found.append(f"condition: {condition.kind}{': ' * bool(names)}{', '.join(names[:_SHOWN])}{more}")
-        if model.condition_tokenizer is not None:
-            found.append(f"tokenizer of maps: {_told(model.condition_tokenizer)}")
+        if isinstance(model.condition.own, Tokenizer):
+            found.append(f"tokenizer of maps: {_told(model.condition.own)}")
     return [*found, *(f"{name}: {value}" for name, value in made.items())]
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from smalti import masks, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
-from smalti.conditions.map import MapSettings
-from smalti.conditions.protocol import Condition, Prompt
+from smalti.conditions.context import Context
+from smalti.conditions.protocol import Condition
 from smalti.config import Positive, settings
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
@@ -64,14 +64,13 @@ class Generator(Pretrained):
     kind = "generator"  # as folders have called it from the first
 
     def __init__(
-        self, settings: GeneratorSettings, tokenizer: Tokenizer, condition_tokenizer: Tokenizer | None = None
+        self, settings: GeneratorSettings, tokenizer: Tokenizer, part: nn.Module | None = None
     ) -> None:
-        """condition_tokenizer: that of the maps, for a condition that has one of its own."""
+        """part: of the condition, where it has one that was trained before: the tokenizer of its maps."""
         super().__init__()
-        check_tokenizers(settings.condition, tokenizer, condition_tokenizer)
-        self.settings, self.tokenizer, self.condition_tokenizer = settings, tokenizer, condition_tokenizer
+        self.settings, self.tokenizer = settings, tokenizer
         member = CONDITIONS[settings.condition.kind][1]
-        self.condition: Condition = member(settings.condition, condition_tokenizer or tokenizer)
+        self.condition: Condition = member(settings.condition, tokenizer, part)
         self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
         scope = Scope(
             codebook_size=tokenizer.codebook_size,
@@ -97,9 +96,9 @@ class Generator(Pretrained):
         codebook holds, for models whose prefix and codes share one table.
         """
         laid = read_codes(self.tokenizer, codes)
-        prompt = self._prompt(condition, num=len(laid), grid=self.settings.grid)
+        context = self._context(condition, num=len(laid), grid=self.settings.grid)
         with in_use(self):
-            return self.prior(*self._sequence(laid, prompt))
+            return self.prior(*self._sequence(laid, context))
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
         """Return the mean of -ln p(code | condition, codes before it), over pictures or over their codes.
@@ -122,7 +121,7 @@ class Generator(Pretrained):
         """
         read = read_codes if _are_codes(images_or_codes) else read_pictures
         pictures = read(self.tokenizer, images_or_codes)
-        prompt = self._prompt(condition, num=len(pictures), grid=self.settings.grid)
+        context = self._context(condition, num=len(pictures), grid=self.settings.grid)
         total, tokens, is_bound = 0.0, 0, False
         with in_use(self):
             for rows in split(len(pictures), BATCH, self.order.device, padded=False):
@@ -130,7 +129,7 @@ class Generator(Pretrained):
                 codes = part.to(rows.device)
                 if codes.is_floating_point():
                     codes = self.tokenizer.encode(codes, is_checked=True)
-                found = self.prior.nats(*self._sequence(codes, prompt.take(rows)))
+                found = self.prior.nats(*self._sequence(codes, context.take(rows)))
                 if found is None:
                     return None
                 total, tokens, is_bound = total + found.total, tokens + found.tokens, found.is_bound
@@ -242,7 +241,7 @@ class Generator(Pretrained):
             start = self.order.new_zeros(1, *grid)
             if picture is not None:
                 start = self.tokenizer.encode(picture, is_checked=True)
-            prompt, null = self._prompt(condition, num=request.num, grid=grid, options=OPTIONS), None
+            context, null = self._context(condition, num=request.num, grid=grid, options=OPTIONS), None
             if request.guidance_scale != 1:
                 null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
         facts = {"model": self.fingerprint, "height": grid[0] * factor, "width": grid[1] * factor}
@@ -251,7 +250,7 @@ class Generator(Pretrained):
         told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
             facts["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
-        parts = self._parts(request, how, start, known, prompt, null)
+        parts = self._parts(request, how, start, known, context, null)
         return self._samples(request, parts, {**facts, **told})
 
     def _samples(
@@ -265,9 +264,9 @@ class Generator(Pretrained):
             batch = request.micro_batch or len(codes)
             yield Samples(self.tokenizer, codes, made, batch=batch, padded=padded)
 
-    def _sequence(self, codes: Tensor, prompt: Prompt) -> tuple[Tensor, Tensor]:
+    def _sequence(self, codes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """Codes of training crops in the prior's order, and the prefix of their condition."""
-        return self.sequence(codes.to(self.order.device)), prompt.window(0, 0, *self.settings.grid)
+        return self.sequence(codes.to(self.order.device)), context.window(0, 0, *self.settings.grid)
 
     @property
     def classes(self) -> tuple[str | int, ...]:
@@ -308,9 +307,9 @@ class Generator(Pretrained):
             return num
         return self.condition.count(condition.get(self.condition.argument or "")) or 1
 
-    def _prompt(
+    def _context(
         self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int], options: Sequence[str] = ()
-    ) -> Prompt:
+    ) -> Context:
         """The condition, encoded; a missing or wrong value is an error of the condition itself.
 
         options: of the method, beside the condition.
@@ -320,10 +319,10 @@ class Generator(Pretrained):
             if other != name:
                 raise unknown(other, options, name, own=self.prior.options if options else None)
         value = condition.get(name) if name else None
-        return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
+        return self.condition.context(value, num=num, grid=grid, device=self.order.device)
 
     def _parts(
-        self, request: Request, how: Any, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
+        self, request: Request, how: Any, start: Tensor, known: Tensor, context: Context, null: Context | None
     ) -> Iterator[Int64[Tensor, "r h w"]]:
         """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
@@ -352,7 +351,7 @@ class Generator(Pretrained):
                     progress=partial(told, total) if told else bar.update,
                 )
                 guided = Guided(
-                    prompt.take(rows),
+                    context.take(rows),
                     null=null and null.take(rows),
                     scale=request.guidance_scale,
                     limit=self.tokenizer.codebook_size,
@@ -364,18 +363,6 @@ class Generator(Pretrained):
                     guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients
                 yield codes[: request.num - number * size]
-
-
-def check_tokenizers(condition: Any, tokenizer: Tokenizer, other: Tokenizer | None) -> None:
-    """UserError unless there is a tokenizer of the maps where it is needed, and one that fits."""
-    wanted = isinstance(condition, MapSettings) and not condition.shared
-    if wanted != (other is not None):
-        remedy = "give condition_tokenizer=, or condition.shared=true" if wanted else "leave it out"
-        kind = "a tokenizer of the maps" if wanted else "no second tokenizer"
-        raise UserError(f"{kind} for {condition}", "none" if wanted else "one", remedy)
-    if other is not None and condition.size is None and other.factor != tokenizer.factor:
-        expected = f"a tokenizer of the maps with the pictures' factor, {tokenizer.factor}"
-        raise UserError(expected, str(other.factor), "use another one, or set condition.size")
 
 
 def _are_codes(given: Any) -> bool:

@@ -6,7 +6,7 @@ folder/
   README.md           the model card, for people
   critic.safetensors  of a tokenizer whose training is to go on: the critic
   tokenizer/          of a generator: its tokenizer, a model folder by itself
-  condition/          and its condition's tokenizer, where it has one of its own
+  condition/          and what its condition has of its own: a tokenizer, a model folder by itself, or weights
 """
 
 import glob
@@ -15,7 +15,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from smalti import about, config, leftovers, precision
+from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
 from smalti.files import as_path, save_tensors
 from smalti.generator import Generator, GeneratorSettings
@@ -41,6 +42,8 @@ _MARKS = (  # in other programs' folders that have no config.json
     "*/_METADATA", "*/manifest.ocdbt", "vae/config.json", "vqvae/config.json", "movq/config.json",
 )  # fmt: skip
 _YOUNGER = {"pixels", "labels"}  # settings that the first model folders lack
+
+Part = Tokenizer | Generator | Condition  # what a folder with a config.json holds
 
 
 def load(
@@ -59,13 +62,7 @@ def load(
     """
     _check_device(device)
     dtype = precision.parse(dtype)
-    folder = find(as_path(path, "path"))
-    facts = read_config(folder)
-    weights = _read_weights(folder / WEIGHTS)
-    model = _build(folder, facts, load)
-    _check_shapes(_network(model), {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
-    _network(model).load_state_dict(weights)
-    model.fingerprint, model.provenance = facts["fingerprint"], _provenance(folder, facts)
+    model = _build(find(as_path(path, "path")), _fill)
     _keep_in(model, dtype, torch.device(device))
     return model.eval().to(device)
 
@@ -192,7 +189,7 @@ def is_foreign(path: Path) -> bool:
     return isinstance(facts, dict) and not {"format", "kind", "fingerprint"} & facts.keys()
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, kinds: Sequence[str] = ("tokenizer", "generator")) -> dict[str, Any]:
     """What a model folder says about itself: format, kind, settings, fingerprint, provenance."""
     try:
         facts = json.loads((folder / CONFIG).read_text())
@@ -200,17 +197,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
         got = f"{folder / CONFIG} ({type(problem).__name__}: {problem})"
         raise UserError("a model folder's config.json", got, "copy the folder again, whole") from None
-    if known[0] != FORMAT or known[1] not in ("tokenizer", "generator"):
+    if known[0] != FORMAT or known[1] not in kinds:
         got = f"format {known[0]}, kind {known[1]} in {folder / CONFIG}"
-        raise UserError(f"format {FORMAT}, kind tokenizer or generator", got, "use a newer smalti")
+        raise UserError(f"format {FORMAT}, kind {' or '.join(kinds)}", got, "use a newer smalti")
     return dict(facts)
 
 
 def describe(path: Path) -> str:
     """A few lines on what a model folder or a run folder is, for people."""
     folder = find(path)
-    facts = read_config(folder)
-    told = about.lines(_outline(folder), facts.get("provenance", {}))
+    with torch.device("meta"):  # names and shapes without numbers
+        facts, model = read_config(folder), _build(folder, _check_headers)
+    told = about.lines(model, facts.get("provenance", {}))
     return "\n".join([f"{folder}: {facts['kind']} {facts['fingerprint']}", *told])
 
 
@@ -223,14 +221,15 @@ def trained_size(path: Path) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def fingerprint(model: Tokenizer | Generator) -> str:
+def fingerprint(model: Part) -> str:
     """16 hex digits that change with any weight or setting: which model drew a picture or made codes.
 
     What is kept in half precision, which is for use only, has that of the weights it was loaded from.
     """
     if model.dtype != torch.float32 and model.fingerprint:
         return model.fingerprint
-    return _digest(_settings(model), _weights(model), _part_fingerprints(model))
+    parts = [fingerprint(part) for part in _parts(model).values()]
+    return _digest(config.dump(model.settings), _network(model).state_dict(), parts)
 
 
 def _provenance(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,55 +259,66 @@ def _keep_in(
     if dtype != "auto":
         model.to(dtype)
         return
-    for tokenizer in [model] if isinstance(model, Tokenizer) else _parts(model).values():
-        tokenizer.to(precision.quickest(device))
+    for part in [model] if isinstance(model, Tokenizer) else _parts(model).values():
+        part.to(precision.quickest(device))
     if isinstance(model, Generator):
         prior = _network(model)
         weights = sum(parameter.numel() for parameter in prior.parameters())
         prior.to(precision.quickest_for_prior(device, weights))
 
 
-def _build(
-    folder: Path, facts: Mapping[str, Any], part: Callable[[Path], Tokenizer | Generator]
-) -> Tokenizer | Generator:
-    """A model with the settings of a folder. part: gives a tokenizer of its, by that one's folder."""
+def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer | Generator:
+    """Return the model of a folder. fill: is given each network and the folder of its weights."""
+    facts = read_config(folder)
+    model: Tokenizer | Generator
     if facts["kind"] == "tokenizer":
-        return Tokenizer(config.parse(facts["settings"], TokenizerSettings))
-    settings = config.parse(facts["settings"], GeneratorSettings)
-    tokenizer = part(folder / TOKENIZER)
-    other = part(folder / CONDITION) if (folder / CONDITION).is_dir() else None
-    assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
-    assert other is None or isinstance(other, Tokenizer), f"{folder / CONDITION} holds no tokenizer"
-    return Generator(settings, tokenizer, other)
+        model = Tokenizer(config.parse(facts["settings"], TokenizerSettings))
+    else:
+        settings, own = config.parse(facts["settings"], GeneratorSettings), folder / CONDITION
+        tokenizer, kind = _build(folder / TOKENIZER, fill), ""
+        assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
+        if own.is_dir():
+            kind = read_config(own, ("tokenizer", "condition"))["kind"]
+        model = Generator(settings, tokenizer, _build(own, fill) if kind == "tokenizer" else None)
+        if model.condition.own is model.condition:
+            fill(model.condition, own)
+    fill(_network(model), folder)
+    model.fingerprint, model.provenance = facts["fingerprint"], _provenance(folder, facts)
+    return model
 
 
-def _outline(folder: Path) -> Tokenizer | Generator:
-    """A model of which names and shapes are there and no numbers: nothing is read but headers."""
-    with torch.device("meta"):
-        model = _build(folder, read_config(folder), _outline)
+def _fill(network: nn.Module, folder: Path) -> None:
+    weights = _read_weights(folder / WEIGHTS)
+    _check_shapes(network, {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
+    network.load_state_dict(weights)
+
+
+def _check_headers(network: nn.Module, folder: Path) -> None:
+    """Read names and shapes, and no numbers."""
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (FileNotFoundError, SafetensorError) as problem:
         raise _incomplete(folder / WEIGHTS, problem) from None
-    _check_shapes(_network(model), shapes, folder)
-    return model
+    _check_shapes(network, shapes, folder)
 
 
-def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any]) -> None:
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _weights(model).items()}
+def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
+    state = _network(model).state_dict()
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    kind = "generator" if isinstance(model, Generator) else "condition"
     facts = {
         "format": FORMAT,
-        "kind": "generator" if isinstance(model, Generator) else "tokenizer",
-        "settings": _settings(model),
-        "fingerprint": _digest(_settings(model), weights, _part_fingerprints(model)),
+        "kind": "tokenizer" if isinstance(model, Tokenizer) else kind,
+        "settings": config.dump(model.settings),
+        "fingerprint": fingerprint(model),
         "provenance": provenance,
     }
     save_tensors(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
-    for name, tokenizer in _parts(model).items():
+    for name, part in _parts(model).items():
         (folder / name).mkdir()
-        _write(tokenizer, folder / name, dict(tokenizer.provenance))
+        _write(part, folder / name, dict(getattr(part, "provenance", {})))
 
 
 def _check_device(device: Any) -> None:
@@ -319,31 +329,19 @@ def _check_device(device: Any) -> None:
         raise UserError("a device that torch can use on this machine", got, "device=cpu") from None
 
 
-def _settings(model: Tokenizer | Generator) -> dict[str, Any]:
-    return config.dump(model.settings)
-
-
-def _weights(model: Tokenizer | Generator) -> dict[str, Tensor]:
-    return _network(model).state_dict()
-
-
-def _network(model: Tokenizer | Generator) -> nn.Module:
-    """What model.safetensors holds: the tokenizer, or of a generator the prior."""
+def _network(model: Part) -> nn.Module:
+    """What model.safetensors holds: of a generator the prior, else the model."""
     network = model.prior if isinstance(model, Generator) else model
     assert isinstance(network, nn.Module), "a prior has weights"
     return network
 
 
-def _part_fingerprints(model: Tokenizer | Generator) -> list[str]:
-    return [fingerprint(tokenizer) for tokenizer in _parts(model).values()]
-
-
-def _parts(model: Tokenizer | Generator) -> dict[str, Tokenizer]:
-    """The tokenizers that a model is given, by their folders."""
+def _parts(model: Part) -> dict[str, Tokenizer | Condition]:
+    """What a model is made of besides, by folders."""
     if not isinstance(model, Generator):
         return {}
-    found = {TOKENIZER: model.tokenizer}
-    return found if model.condition_tokenizer is None else {**found, CONDITION: model.condition_tokenizer}
+    found = {TOKENIZER: model.tokenizer, CONDITION: model.condition.own}
+    return {name: part for name, part in found.items() if part is not None}
 
 
 def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list[str]) -> str:

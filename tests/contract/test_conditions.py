@@ -1,15 +1,24 @@
 """Every condition becomes a prefix as promised, and refuses what it does not know."""
 
+import json
+
 import pytest
 import torch
 from tiny import NETWORK
 
-from smalti import config
+from smalti import config, library
+from smalti.cli.sample import sample
 from smalti.conditions import CONDITIONS, ConditionSettings
+from smalti.conditions.box_tokens import Object, Scene
 from smalti.conditions.coordinates import Part
 from smalti.conditions.label import LabelCondition, LabelSettings
 from smalti.conditions.none import NoCondition, NoConditionSettings
+from smalti.conditions.protocol import Known
+from smalti.data.protocol import Batch
 from smalti.errors import UserError
+from smalti.generator import Generator, GeneratorSettings
+from smalti.images import to_pil, to_uint8
+from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
@@ -18,8 +27,12 @@ SCENES = {**CLASSES, "no_tokens": 100, "max_objects": 3}
 EXAMPLES = {  # kind, the last word -> settings, a value that it takes
     "none": ({"token": 5}, None),
     "label": (CLASSES, "grass"),
-    "map": ({"dropout": 0.5}, torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6)),
-    "reduced map": ({"dropout": 0.5, "size": 4}, torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6)),
+    "map": ({"dropout": 0.5, "shared": True}, torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6)),
+    "reduced map": (
+        {"dropout": 0.5, "shared": True, "size": 4},
+        torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6),
+    ),
+    "own map": ({"dropout": 0.5}, torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6)),
     "coordinates": ({"tokens": 40}, None),
     "boxes": (SCENES, [("grass", 0.0, 0.5, 1.0, 1.0), (3, 0.2, 0.2, 0.4, 0.9)]),
     "points": (SCENES, [("grass", 0.5, 0.75), (3, 0.3, 0.5)]),
@@ -32,6 +45,18 @@ EACH = {  # what it is told by -> three values that differ in every window
     "coordinates": torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0)),
     "boxes": THINGS,
     "points": THINGS,
+}
+SCENE = tuple(
+    Scene(tuple(Object(("grass", "wood").index(one) * 2 + 1, *box) for one, *box in things))
+    for things in THINGS
+)
+BATCHES = {  # what it is told by -> the same three values as data have them; coordinates of whole pictures
+    None: {},
+    "label": {"labels": torch.tensor([3, 0, 1])},
+    "map": {"maps": EACH["map"]},
+    "coordinates": {"parts": (Part(0, 0, 4, 6),) * 3},
+    "boxes": {"scenes": SCENE},
+    "points": {"scenes": SCENE},
 }
 WINDOWS = [(0, 0, 2, 3), (0, 1, 2, 2), (1, 0, 1, 3), (1, 1, 1, 2)]
 PLACE = {"grid": (2, 3), "device": torch.device("cpu")}
@@ -48,14 +73,14 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=8)))
 
 
-@pytest.fixture(params=[*CONDITIONS, "reduced map"])
+@pytest.fixture(params=[*CONDITIONS, "reduced map", "own map"])
 def case(request):
     values, value = EXAMPLES[request.param]
     kind = request.param.split()[-1]
     read = config.parse({"condition": {"kind": kind, **values}}, Recipe).condition
     settings, member = CONDITIONS[kind]
     assert read == settings(**values)
-    return member(read, tokenizer()), value
+    return member(read, tokenizer(), tokenizer() if "own" in request.param else None), value
 
 
 def label(**changes):
@@ -65,13 +90,13 @@ def label(**changes):
 
 
 def numbers(condition, value, num=3):
-    return condition.encode(value, num=num, **PLACE).window(0, 0, 2, 3)[:, 0].tolist()
+    return condition.context(value, num=num, **PLACE).window(0, 0, 2, 3)[:, 0].tolist()
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 def test_a_prefix_for_every_canvas_and_window(case, window):
     condition, value = case
-    prompt = condition.encode(value, num=3, **PLACE)
+    prompt = condition.context(value, num=3, **PLACE)
     prefix = prompt.window(*window)
     assert prefix.shape == (3, condition.length(window[2:]))
     assert prefix.dtype is torch.int64
@@ -84,16 +109,16 @@ def test_a_prefix_for_every_canvas_and_window(case, window):
 def test_one_value_for_each_canvas(case):
     condition, value = case
     if condition.argument is None:
-        assert condition.encode(None, num=2, **PLACE).window(0, 1, 2, 2).tolist() == [[5], [5]]
+        assert condition.context(None, num=2, **PLACE).window(0, 1, 2, 2).tolist() == [[5], [5]]
         with pytest.raises(UserError, match=r"no condition: .* got \[None, None\]"):
-            condition.encode([None, None], num=2, **PLACE)
+            condition.context([None, None], num=2, **PLACE)
         return
-    value = Part(1, 2, 9, 8) if condition.argument == "coordinates" else value
-    together = condition.encode([value, value], num=2, **PLACE)
-    one = [value] if condition.argument == "coordinates" else value
-    assert together.window(0, 1, 2, 2).equal(condition.encode(one, num=2, **PLACE).window(0, 1, 2, 2))
-    with pytest.raises(UserError, match=r"one .*, or 3 of them, got 2"):
-        condition.encode([value, value], num=3, **PLACE)
+    one = EACH["coordinates"][0] if condition.argument == "coordinates" else value
+    two = torch.stack([one, one]) if condition.argument == "coordinates" else [one, one]
+    together = condition.context(two, num=2, **PLACE)
+    assert together.window(0, 1, 2, 2).equal(condition.context(one, num=2, **PLACE).window(0, 1, 2, 2))
+    with pytest.raises(UserError, match=r"one .*, or 3 of them, got 2|\(3 H W\) .* got a tensor \(2,"):
+        condition.context(two, num=3, **PLACE)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -101,11 +126,61 @@ def test_the_prompt_of_some_canvases(case, window):
     """Of one value for all, of one for each, and of nothing said."""
     condition, value = case
     rows = torch.tensor([2, 0, 0, 1])
-    one, each = (condition.encode(told, num=3, **PLACE) for told in (value, EACH[condition.argument]))
+    one, each = (condition.context(told, num=3, **PLACE) for told in (value, EACH[condition.argument]))
     null = [] if condition.argument in (None, "coordinates") else [condition.null(num=3, **PLACE)]
     for prompt in (one, each, *null):
         assert prompt.take(rows).window(*window).equal(prompt.window(*window)[rows])
     assert len(each.window(*window).unique(dim=0)) == (1 if condition.argument is None else 3)
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_data_say_what_a_user_says(case, window):
+    condition, _ = case
+    each = None if condition.argument == "coordinates" else EACH[condition.argument]
+    batch = Batch(images=torch.zeros(3, 3, 4, 6), **BATCHES[condition.argument])
+    known, user = condition.from_batch(batch), condition.context(each, num=3, **PLACE)
+    assert condition.context(Known(known), num=3, **PLACE).window(*window).equal(user.window(*window))
+    cut = condition.encode(known if known is None else known[:2], num=2, **PLACE)
+    assert cut.window(*window).equal(user.window(*window)[:2])
+
+
+def test_it_is_saved_and_loaded(case, tmp_path):
+    """With what it has of its own, which lies in a folder of its own."""
+    condition, value = case
+    own = condition.own
+    settings = GeneratorSettings(
+        prior=GPTSettings(layers=1, heads=2, width=16), condition=condition.settings, grid=(2, 3)
+    )
+    model = Generator(settings, tokenizer(), own)
+    library.save(model, tmp_path / "model")
+    assert (tmp_path / "model" / "condition").is_dir() == (own is not None)
+    loaded, codes = library.load(tmp_path / "model"), torch.arange(12).view(2, 2, 3) % 8
+    told = {} if value is None else {condition.argument: value}
+    assert loaded.logits(codes, **told).equal(model.logits(codes, **told))
+    assert library.fingerprint(loaded) == loaded.fingerprint == library.fingerprint(model)
+    assert "condition: " + settings.condition.kind in library.describe(tmp_path / "model")
+
+
+def test_what_the_command_is_given_is_what_a_user_gives(case, tmp_path):
+    condition, value = case
+    names = {param.name for param in sample.params}
+    if condition.option is None:
+        assert condition.argument not in names
+        return
+    given = value
+    if condition.argument == "map":
+        given = str(tmp_path / "map.png")
+        to_pil(to_uint8(value)[None])[0].save(given)
+        value = condition.open(given)
+    elif condition.option.is_file:
+        given = str(tmp_path / "things.json")
+        (tmp_path / "things.json").write_text(json.dumps(value))
+    parsed = sample.make_context("sample", ["model", "out", f"--{condition.argument}", given]).params
+    found = condition.from_option(parsed[condition.argument], lambda found, how: None)
+    same = [condition.context(one, num=2, **PLACE).window(0, 0, 2, 3) for one in (found, value)]
+    assert same[0].equal(same[1])
+    if condition.argument == "map":
+        assert condition.from_option(given, lambda found, how: found + 1).equal(value + 1)
 
 
 def test_descriptions_fit_into_a_file(case):
@@ -117,8 +192,9 @@ def test_descriptions_fit_into_a_file(case):
 
 def test_dropping_gives_the_null_prefix(case):
     condition, value = case
-    prefix = condition.encode(value, num=1000, **PLACE).window(0, 0, 2, 3)
-    dropped = condition.vary(prefix, torch.Generator().manual_seed(0))
+    context = condition.context(value, num=1000, **PLACE)
+    prefix = context.window(0, 0, 2, 3)
+    dropped = condition.drop(context, 1000, torch.Generator().manual_seed(0)).window(0, 0, 2, 3)
     assert dropped.shape == prefix.shape
     if condition.argument in (None, "coordinates"):
         assert dropped.equal(prefix)
@@ -141,7 +217,7 @@ def test_nothing_is_no_value(case):
     if condition.argument in (None, "coordinates"):
         return
     with pytest.raises(UserError, match=f"a? ?{condition.argument}, got none"):
-        condition.encode(None, num=1, **PLACE)
+        condition.context(None, num=1, **PLACE)
 
 
 def test_no_condition():
@@ -203,8 +279,8 @@ def test_the_null_label_needs_dropout():
     assert condition.null(num=2, **PLACE).window(0, 0, 2, 3).tolist() == [[4], [4]]
     with pytest.raises(UserError):  # "no label" is no label
         numbers(condition, 4)
-    prefix = torch.tensor([[0], [1]])
-    assert label().vary(prefix, torch.Generator()).equal(prefix)
+    context = label().context([0, 1], num=2, **PLACE)
+    assert label().drop(context, 2, torch.Generator()).window(0, 0, 2, 3).tolist() == [[0], [1]]
 
 
 @pytest.mark.parametrize("names", [("brick",), ("brick", "grass", "wood", "wood")])

@@ -408,7 +408,8 @@ def test_each_picture_is_told_its_own(kind):
     training = prior_task(condition=condition).training if own is None else None
     training = training or replace(prior_task().training, condition=condition)
     task = PriorTask.build(training, prior_task().generator.tokenizer, CPU, own)
-    whole = Batch(codes=torch.zeros(3, 8, 8, dtype=torch.int64), **told)
+    pictures = torch.zeros(3, 3, 16, 16)  # whose sides say how far coordinates reach
+    whole = Batch(codes=torch.zeros(3, 8, 8, dtype=torch.int64), images=pictures, **told)
     (values,) = told.values()
     second = cut(whole, 2)[1]
     for rows, numbers in ((whole, (0, 1, 2)), (second, (2,))):
@@ -417,9 +418,16 @@ def test_each_picture_is_told_its_own(kind):
         for row, number in zip(prefix, numbers, strict=True):
             one = values[number : number + 1]
             one = one.tolist() if kind == "label" else one
-            prompt = task.generator.condition.encode(one, num=1, grid=(8, 8), device=CPU)
+            one = shares(*one) if kind == "coordinates" else one
+            prompt = task.generator.condition.context(one, num=1, grid=(8, 8), device=CPU)
             assert row.equal(prompt.window(0, 0, 8, 8)[0])
     assert len(shown(task, whole)[1].unique(dim=0)) == 3
+
+
+def shares(part: Part) -> torch.Tensor:
+    """How far down its whole each pixel of a crop of 16 x 16 lies."""
+    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    return ((rows + part.top) * part.width + columns + part.left) / (part.height * part.width)
 
 
 def test_sheets_of_a_prior_are_told_what_their_batch_says(monkeypatch):
@@ -432,7 +440,7 @@ def test_sheets_of_a_prior_are_told_what_their_batch_says(monkeypatch):
     monkeypatch.setattr(task.generator, "sample", sample)
     task.samples(LABELLED)
     (given,) = seen
-    assert given["label"].of.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert given["label"].value.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert (given["num"], given["seed"]) == (8, 0)
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 from tiny import NETWORK
 
-from smalti.conditions.coordinates import CoordinatesCondition, CoordinatesSettings
+from smalti.conditions.coordinates import CoordinatesCondition, CoordinatesSettings, Part
 from smalti.conditions.map import MapCondition, MapSettings
 from smalti.conditions.map_files import open_map
 from smalti.errors import UserError
@@ -25,7 +25,7 @@ def tokenizer(channels: int = 1, **more) -> Tokenizer:
 
 
 def maps(channels: int = 1, content: str = "picture", **more) -> MapCondition:
-    return MapCondition(MapSettings(**more), tokenizer(channels, content=content))
+    return MapCondition(MapSettings(shared=True, **more), tokenizer(channels, content=content))
 
 
 def noise(*shape) -> torch.Tensor:
@@ -34,7 +34,7 @@ def noise(*shape) -> torch.Tensor:
 
 def test_a_window_is_the_cut_of_the_codes():
     condition, value = maps(), noise(2, 1, 12, 20)
-    prompt = condition.encode(value, num=2, grid=(6, 10), device=CPU)
+    prompt = condition.context(value, num=2, grid=(6, 10), device=CPU)
     codes = condition.tokenizer.encode(value)
     assert prompt.window(1, 3, 4, 5).equal(codes[:, 1:5, 3:8].flatten(1))
     assert codes.unique().numel() > 3
@@ -43,7 +43,7 @@ def test_a_window_is_the_cut_of_the_codes():
 
 def test_a_reduced_window_is_the_codes_of_the_cut():
     condition, value = maps(size=4), noise(2, 1, 12, 20)
-    prompt = condition.encode(value, num=2, grid=(6, 10), device=CPU)
+    prompt = condition.context(value, num=2, grid=(6, 10), device=CPU)
     part = value[:, :, 2:10, 6:14]
     expected = condition.tokenizer.encode(part[:, :, ::2, ::2])  # the nearest, as torch has it
     assert expected.shape == (2, 2, 2)
@@ -54,11 +54,11 @@ def test_a_reduced_window_is_the_codes_of_the_cut():
 def test_one_map_for_all_or_one_for_each():
     condition, value = maps(), noise(2, 1, 8, 8)
     window = (0, 0, 4, 4)
-    first = condition.encode(value[0], num=3, grid=(4, 4), device=CPU).window(*window)
+    first = condition.context(value[0], num=3, grid=(4, 4), device=CPU).window(*window)
     assert first.shape == (3, 16)
     assert (first == first[0]).all()
-    both = condition.encode([value[0], value[1:]], num=2, grid=(4, 4), device=CPU).window(*window)
-    assert both.equal(condition.encode(value, num=2, grid=(4, 4), device=CPU).window(*window))
+    both = condition.context([value[0], value[1:]], num=2, grid=(4, 4), device=CPU).window(*window)
+    assert both.equal(condition.context(value, num=2, grid=(4, 4), device=CPU).window(*window))
     assert not both[0].equal(both[1])
 
 
@@ -67,7 +67,7 @@ def test_class_numbers_are_as_good_as_channels():
     labels = torch.randint(0, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
     channels = F.one_hot(labels, 3).movedim(-1, 1).float()
     tokens = [
-        condition.encode(value, num=2, grid=(4, 4), device=CPU).window(0, 0, 4, 4)
+        condition.context(value, num=2, grid=(4, 4), device=CPU).window(0, 0, 4, 4)
         for value in (labels, channels, list(labels))
     ]
     assert tokens[0].equal(tokens[1])
@@ -100,7 +100,7 @@ def test_files_and_pictures_are_taken(tmp_path):
     picture.save(tmp_path / "labels.png")
     condition = maps(3, content="segmentation")
     values = (torch.from_numpy(labels).long(), tmp_path / "labels.png", str(tmp_path / "labels.png"), picture)
-    tokens = [condition.encode(value, num=1, grid=(4, 4), device=CPU).window(0, 0, 4, 4) for value in values]
+    tokens = [condition.context(value, num=1, grid=(4, 4), device=CPU).window(0, 0, 4, 4) for value in values]
     assert all(one.equal(tokens[0]) for one in tokens)
     assert condition.describe(tmp_path / "labels.png", num=2) == [str(tmp_path / "labels.png")] * 2
     assert condition.describe(values[0], num=1) != condition.describe(values[0] + 1, num=1)
@@ -123,7 +123,7 @@ def test_files_and_pictures_are_taken(tmp_path):
 )
 def test_wrong_maps(value, words):
     with pytest.raises(UserError, match=words):
-        maps().encode(value, num=2, grid=(4, 4), device=CPU)
+        maps().context(value, num=2, grid=(4, 4), device=CPU)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_wrong_maps(value, words):
 )
 def test_wrong_segmentations(value, words):
     with pytest.raises(UserError, match=words):
-        maps(3, content="segmentation").encode(value, num=1, grid=(4, 4), device=CPU)
+        maps(3, content="segmentation").context(value, num=1, grid=(4, 4), device=CPU)
 
 
 def test_a_size_in_whole_cells():
@@ -149,7 +149,7 @@ def test_a_size_in_whole_cells():
 def test_other_channels_need_a_tensor(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"give a tensor \(b 2 H W\)"):
-        maps(2).encode(tmp_path / "a.png", num=1, grid=(4, 4), device=CPU)
+        maps(2).context(tmp_path / "a.png", num=1, grid=(4, 4), device=CPU)
 
 
 @pytest.mark.parametrize(
@@ -160,18 +160,18 @@ def test_other_channels_need_a_tensor(tmp_path):
         (torch.full((8, 8), 1.5), "in \\[0, 1\\], got torch.float32 from 1.5"),
         (torch.zeros(8, 8, dtype=torch.int64), "in \\[0, 1\\], got torch.int64"),
         (7, "leave coordinates out"),
-        ([1, 2], "leave coordinates out"),
+        ([Part(0, 0, 8, 8)], "leave coordinates out"),
     ],
 )
 def test_wrong_coordinates(value, words):
     condition = CoordinatesCondition(CoordinatesSettings(), tokenizer())
     with pytest.raises(UserError, match=words):
-        condition.encode(value, num=2, grid=(4, 4), device=CPU)
+        condition.context(value, num=2, grid=(4, 4), device=CPU)
 
 
 def test_the_last_coordinate_stays_in_the_vocabulary():
     condition = CoordinatesCondition(CoordinatesSettings(tokens=4), tokenizer())
-    tokens = condition.encode(torch.ones(8, 8), num=1, grid=(4, 4), device=CPU).window(0, 0, 4, 4)
+    tokens = condition.context(torch.ones(8, 8), num=1, grid=(4, 4), device=CPU).window(0, 0, 4, 4)
     assert tokens.eq(3).all()
 
 
@@ -185,7 +185,7 @@ def test_the_last_coordinate_stays_in_the_vocabulary():
 )
 def test_wrong_maps_that_are_reduced(value, words):
     with pytest.raises(UserError, match=words):
-        maps(size=4).encode(value, num=2, grid=(4, 4), device=CPU)
+        maps(size=4).context(value, num=2, grid=(4, 4), device=CPU)
 
 
 def test_one_tensor_is_described_as_one_map_unless_it_holds_several():
@@ -205,5 +205,5 @@ def test_a_reduced_window_need_not_be_square(window):
     part = value[:, :, 2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
     rows, columns = (torch.arange(4) * 2 * side // 4 for side in (height, width))
     expected = condition.tokenizer.encode(part[:, :, rows][:, :, :, columns])
-    prompt = condition.encode(value, num=1, grid=(6, 10), device=CPU)
+    prompt = condition.context(value, num=1, grid=(6, 10), device=CPU)
     assert prompt.window(*window).equal(expected.flatten(1))

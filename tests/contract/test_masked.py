@@ -13,7 +13,7 @@ from tiny import TRAINING, generator
 
 import smalti
 from smalti import library
-from smalti.conditions.prompt import GridPrompt, SamePrompt
+from smalti.conditions.context import GridContext, SameContext
 from smalti.drawing import noise
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, choose
@@ -74,7 +74,7 @@ def canvas(grid=(ROWS, COLUMNS), seeds=(1, 2), known=None, choice=None, **how) -
 @torch.no_grad()
 def drawn(prior, canvas, scale=1.0):
     batch = len(canvas.codes)
-    prompt, null = (SamePrompt(prefix=torch.full((batch, 1), token)) for token in (2, 4))
+    prompt, null = (SameContext(prefix=torch.full((batch, 1), token)) for token in (2, 4))
     guided = Guided(prompt, null=null, scale=scale, limit=CODES)
     return draw(prior.decoder(guided, canvas), canvas)
 
@@ -308,7 +308,7 @@ def test_windows_are_told_what_their_cells_are_told():
     prior, grid = build(NUM), (3, 6)
     told = torch.arange(18).view(1, 3, 6) % 5
     asked = canvas(grid=grid, seeds=(4,), steps=1, choice=Choice(top_k=1))
-    guided = Guided(GridPrompt(tokens=told), limit=CODES)
+    guided = Guided(GridContext(tokens=told), limit=CODES)
     found = draw(prior.decoder(guided, asked), asked)[0]
     codes = torch.zeros(1, NUM, dtype=torch.int64)
     for begin, columns in ((0, slice(0, 3)), (2, slice(3, 6))):

@@ -11,9 +11,9 @@ from tiny import generator
 
 import smalti
 from smalti import config
+from smalti.conditions.context import GridContext, SameContext
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.map import MapSettings
-from smalti.conditions.prompt import GridPrompt, SamePrompt
 from smalti.drawing import fronts
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, choose
@@ -50,7 +50,7 @@ def tokens(by_cell: bool, grid, num: int, start: int = 0) -> torch.Tensor:
 def scorer_of(prior, grid, num: int, scale: float = 1.0) -> Drawing:
     def prompt(start):
         found = tokens(prior.is_told_by_cell, grid, num, start)
-        return GridPrompt(tokens=found) if prior.is_told_by_cell else SamePrompt(prefix=found[:, 0])
+        return GridContext(tokens=found) if prior.is_told_by_cell else SameContext(prefix=found[:, 0])
 
     return drawing(prior, prompt(0), null=prompt(9) if scale != 1 else None, scale=scale, limit=CODES)
 
@@ -150,7 +150,7 @@ def test_canvases_do_not_hang_on_one_another():
     prior, grid = build(), (9, 20)
     together = draw(scorer_of(prior, grid, 3), blank(grid, 3))
     for one in range(3):
-        prompt = SamePrompt(prefix=tokens(False, grid, 3)[one : one + 1, 0])
+        prompt = SameContext(prefix=tokens(False, grid, 3)[one : one + 1, 0])
         canvas = replace(blank(grid, 1), seeds=torch.tensor([one * 1000 - 7]))
         assert draw(drawing(prior, prompt, limit=CODES), canvas)[0].equal(together[one])
 

@@ -96,7 +96,7 @@ def test_prior_and_tokenizer_of_different_types(model, in_bf16):
 @pytest.mark.parametrize("dtype", ["auto", BF16, FP16])
 def test_maps_pass_through_tokenizers_in_half_precision(of_maps, in_bf16, dtype):
     model = smalti.load(of_maps, dtype=dtype)
-    assert {model.tokenizer.dtype, model.condition_tokenizer.dtype} == {BF16 if dtype == "auto" else dtype}
+    assert {model.tokenizer.dtype, model.condition.own.dtype} == {BF16 if dtype == "auto" else dtype}
     labels = torch.arange(128).view(8, 16) // 5 % 4
     (picture,) = model.sample(map=labels, size=(8, 16))
     assert picture.size == (16, 8)
@@ -204,7 +204,7 @@ def test_one_overflow_among_many_calls_is_told(when):
     scores = [torch.zeros(1, 4, dtype=torch.float16) for _ in range(3)]
     scores[when][0, 1] = torch.inf
     drawing = tiny.generator()
-    prompt = drawing.condition.encode(0, num=1, grid=(4, 4), device=CPU)
+    prompt = drawing.condition.context(0, num=1, grid=(4, 4), device=CPU)
     guided = Guided(prompt, limit=4)
     for each in scores:
         guided(each)

@@ -180,7 +180,7 @@ def test_windows_of_scenes_begin_a_cell_later(side, more):
     canvas = blank(grid, side, shift=1)
     scorer, other = scorer_of(HashPrior(), 3), scorer_of(HashPrior(), 3)
     assert draw(other, canvas).equal(cell_by_cell(scorer, canvas))
-    assert set(other.guided.prompts[0].shown) == set(scorer.guided.prompts[0].shown)
+    assert set(other.guided.contexts[0].shown) == set(scorer.guided.contexts[0].shown)
     for at, (size, length) in enumerate(zip(grid, side, strict=True)):
         for cell in range(size):
             place = (cell, 0) if at == 0 else (0, cell)
@@ -267,8 +267,8 @@ def test_guidance(grid):
 def test_guided_scores():
     prior, codes = HashPrior(), torch.arange(6).view(2, 3)
     guided = scorer_of(prior, 2, 2.5).guided
-    said = prior.prefill(codes, guided.prompts[0].window(1, 2, 3, 4))
-    null = prior.prefill(codes, guided.prompts[1].window(1, 2, 3, 4))
+    said = prior.prefill(codes, guided.contexts[0].window(1, 2, 3, 4))
+    null = prior.prefill(codes, guided.contexts[1].window(1, 2, 3, 4))
     both = prior.prefill(guided.doubled(codes), guided.prefix([(1, 2)], (3, 4)))
     torch.testing.assert_close(guided(both), null + 2.5 * (said - null))
     torch.testing.assert_close(guided(both, scale=0.5), (null + said) / 2)

@@ -26,7 +26,7 @@ def points(**changes) -> PointsCondition:
 
 
 def tokens(condition, value, window=(0, 0, 4, 8), grid=(4, 8), num=1):
-    prompt = condition.encode(value, num=num, grid=grid, device=CPU)
+    prompt = condition.context(value, num=num, grid=grid, device=CPU)
     return prompt.window(*window).tolist()
 
 
@@ -93,8 +93,9 @@ def test_flags():
 def test_things_come_in_any_order_while_training():
     condition = boxes(max_objects=4)
     value = [(0, 0, 0, 1, 1), (1, 0, 0, 0.5, 1), (2, 0.5, 0, 1, 1)]
-    prefix = torch.tensor(tokens(condition, value)).expand(60, -1)
-    varied = condition.vary(prefix, torch.Generator().manual_seed(0))
+    context = condition.context(value, num=60, grid=(4, 8), device=CPU)
+    prefix = context.window(0, 0, 4, 8)
+    varied = condition.drop(context, 60, torch.Generator().manual_seed(0)).window(0, 0, 4, 8)
     things = {tuple(row) for row in varied[:, [0, 3, 6]].tolist()}
     assert len(things) == 6
     assert (varied[:, 9:] == prefix[:, 9:]).all(), "the empty slot and the crop stay where they are"

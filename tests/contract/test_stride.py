@@ -73,7 +73,7 @@ def test_the_plain_rule(side, stride, scale, shift, sizes):
         canvas = blank(grid, side, num=2, stride=stride, shift=shift, choice=Choice(top_k=9, temperature=0.8))
         plain, fast = scorer_of(HashPrior(), 2, scale), scorer_of(HashPrior(), 2, scale)
         assert draw(fast, canvas).equal(cell_by_cell(plain, canvas)), more
-        for asked, expected in zip(fast.guided.prompts, plain.guided.prompts, strict=True):
+        for asked, expected in zip(fast.guided.contexts, plain.guided.contexts, strict=True):
             assert len(asked.shown) == len(set(asked.shown)) or stride < min(side) // 2, "filled twice"
             assert set(asked.shown) == set(expected.shown)
 
@@ -86,7 +86,7 @@ def test_every_condition(kind):
     condition, grid = member(settings(**values), tokenizer()), (9, 11)
     if kind == "map":
         value = torch.rand(3, 18, 22, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    prompt = condition.encode(value, num=2, grid=grid, device=torch.device("cpu"))
+    prompt = condition.context(value, num=2, grid=grid, device=torch.device("cpu"))
     canvas = blank(grid, (4, 4), num=2, stride=2, shift=condition.shift)
     scorer = drawing(HashPrior(), prompt, limit=17)
     assert draw(scorer, canvas).equal(cell_by_cell(scorer, canvas))

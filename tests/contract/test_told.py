@@ -12,7 +12,7 @@ import smalti
 from smalti import config, images, library
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.coordinates import Part
-from smalti.conditions.label import LabelSettings
+from smalti.conditions.label import LabelCondition, LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsSettings
 from smalti.data.coco import Coco, CocoSettings
@@ -25,7 +25,7 @@ from smalti.generator import Generator, GeneratorSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
-from smalti.training import log, told
+from smalti.training import log
 from smalti.training.prior_task import PriorTask
 from smalti.training.settings import PriorTraining
 
@@ -99,9 +99,9 @@ def test_its_recipe_trains(recipe, places, tmp_path):
     assert any("nats_per_token" in line for line in lines if line["kind"] == "validation")
     assert (run / "samples" / "step-00000003.png").is_file()
     model = smalti.load(run)
-    assert (model.condition_tokenizer is not None) == (recipe in RECIPES[:2])
+    assert (model.condition.own is not None) == (recipe in RECIPES[:2])
     boxes = [("house", 0.0, 0.0, 0.5, 1.0)]
-    told = {"map": torch.zeros(model.condition_tokenizer.channels, 16, 32)} if recipe in RECIPES[:2] else {}
+    told = {"map": torch.zeros(model.condition.own.channels, 16, 32)} if recipe in RECIPES[:2] else {}
     told |= {"boxes": boxes} if recipe == "transformer_boxes" else {}
     told |= {"points": [("house", 0.25, 0.5)]} if recipe == "transformer_points" else {}
     (drawn,) = model.sample(size=(16, 32), **told)
@@ -219,7 +219,7 @@ def test_a_condition_costs_no_place_in_the_fingerprint(tmp_path):
     codes = torch.randint(0, 8, (1, 4, 4))
     assert loaded.logits(codes, map=told).equal(model.logits(codes, map=told))
     with torch.no_grad():
-        model.condition_tokenizer.quantizer.codebook.weight[0, 0] += 1
+        model.condition.own.quantizer.codebook.weight[0, 0] += 1
     assert library.fingerprint(model) != before
 
 
@@ -267,9 +267,9 @@ def test_classes_may_be_shown_under_other_names(photos):
     settings = FolderSettings(root=photos)
     reader = Folder(settings, "train")
     for names in (("flat", "upright"), ("lying", "upright")):
-        told.check(LabelSettings(classes=2, names=names), settings, reader)
+        LabelCondition.needs(LabelSettings(classes=2, names=names), settings, reader)
     with pytest.raises(UserError, match="the class standing as number 0"):
-        told.check(LabelSettings(classes=2, names=("standing", "a")), settings, reader)
+        LabelCondition.needs(LabelSettings(classes=2, names=("standing", "a")), settings, reader)
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])

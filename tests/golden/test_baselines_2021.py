@@ -63,7 +63,7 @@ def test_sliding_window(baseline, golden, name):
     case, source = golden("sliding_window"), golden(CANVASES[name])
     size = tuple(case.tensors[f"{name}.codes"].shape[1:])
     if name == "depth":
-        stage = source.imported().model.condition_tokenizer
+        stage = source.imported().model.condition.own
         told = stage.encode(case.tensors["depth.depth"])
 
         def prefix(top, left):

@@ -60,7 +60,7 @@ def test_tokens(golden, readers):
     assert len(rows) == 90
     for row in rows:
         condition, scene = told(row, *readers[row["dataset"]])
-        prefix = condition.encode(scene, num=1, grid=(8, 8), device=CPU).window(0, 0, 8, 8)
+        prefix = condition.context(scene, num=1, grid=(8, 8), device=CPU).window(0, 0, 8, 8)
         assert prefix[0].tolist() == row["tokens"], row
         (decoded,) = condition.decode(prefix)
         assert len(decoded.objects) == len(row["decoded"])

@@ -13,6 +13,7 @@ from smalti.conditions.boxes import BoxesCondition, BoxesSettings
 from smalti.conditions.coordinates import CoordinatesSettings, Part
 from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsCondition, PointsSettings
+from smalti.data.protocol import Batch
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice
 from smalti.formats.compvis.transformer import ours
@@ -42,7 +43,7 @@ def generator_of(case, condition, *, side: int = 8, state=None) -> Generator:
     if state is not None:
         sizes = {"layers": 1, "positions": state["pos_emb"].shape[1]}
         how = replace(how, prior=replace(how.prior, **sizes))
-    model = Generator(how, found.tokenizer, found.condition_tokenizer)
+    model = Generator(how, found.tokenizer, found.condition.own)
     model.prior.load_state_dict(found.prior.state_dict() if state is None else ours(state))
     return model
 
@@ -85,7 +86,7 @@ def test_tokens(model):
     generator, case, told, end = model
     (value,) = told.values()
     expected = case.tensors[f"c_indices{end}"]
-    prompt = generator.condition.encode(value, num=len(expected), grid=(8, 8), device=CPU)
+    prompt = generator.condition.context(value, num=len(expected), grid=(8, 8), device=CPU)
     assert prompt.window(0, 0, 8, 8).equal(expected)
 
 
@@ -108,7 +109,7 @@ def test_greedy_without_cache(model):
     """Everything fed anew for every code."""
     generator, case, told, end = model
     (value,) = told.values()
-    prompt = generator.condition.encode(value, num=len(case.tensors["image"]), grid=(8, 8), device=CPU)
+    prompt = generator.condition.context(value, num=len(case.tensors["image"]), grid=(8, 8), device=CPU)
     prefix = prompt.window(0, 0, 8, 8)
     prior = generator.prior.eval()
     codes = prefix[:, :0]
@@ -126,7 +127,7 @@ def test_greedy_completion(model):
     canvas = canvas_of(generator.eval(), codes)
     canvas.known.view(-1)[generator.order[:32]] = True
     canvas.codes[:, canvas.known] = codes[:, canvas.known]
-    prompt = generator.condition.encode(value, num=len(codes), grid=(8, 8), device=CPU)
+    prompt = generator.condition.context(value, num=len(codes), grid=(8, 8), device=CPU)
     with torch.no_grad():
         drawn = draw(drawing(generator.prior, prompt, limit=64), canvas)
     assert drawn.flatten(1)[:, generator.order].equal(case.tensors[f"greedy_codes_from_half{end}"])
@@ -154,10 +155,10 @@ def test_coordinates_follow_from_size_and_part(golden):
     """Row 0 is a whole picture of 16 x 16, row 1 the part at (12, 20) of one of 32 x 40."""
     case = golden("transformer_coord")
     condition = generator_of(case, CONDITIONS["transformer_coord"]).condition
-    parts = [Part(0, 0, 16, 16), Part(12, 20, 32, 40)]
-    prompt = condition.encode(parts, num=2, grid=(8, 8), device=CPU)
+    batch = Batch(images=case.tensors["image"], parts=(Part(0, 0, 16, 16), Part(12, 20, 32, 40)))
+    prompt = condition.encode(condition.from_batch(batch), num=2, grid=(8, 8), device=CPU)
     assert prompt.window(0, 0, 8, 8).equal(case.tensors["c_indices"])
-    whole = condition.encode(None, num=1, grid=(8, 8), device=CPU)
+    whole = condition.context(None, num=1, grid=(8, 8), device=CPU)
     assert whole.window(0, 0, 8, 8).equal(case.tensors["c_indices"][:1])
 
 
@@ -225,7 +226,7 @@ def test_larger_canvases_with_a_map(golden, name, source):
         cell = locate(row, column, (height, width), (side, side))
         assert (cell.top, cell.left, cell.place) == (top, left, inner_row * side + inner_column)
     canvas, value = canvas_of(generator.eval(), codes), next(iter(told.values()), None)
-    prompt = generator.condition.encode(value, num=1, grid=(height, width), device=CPU)
+    prompt = generator.condition.context(value, num=1, grid=(height, width), device=CPU)
     if name != "coord_window16":  # cell by cell: minutes
         with torch.no_grad():
             scorer = drawing(generator.prior, prompt, limit=64)
@@ -236,7 +237,7 @@ def test_given_coordinates_are_those_of_the_size(golden):
     case = golden("sliding_window")
     generator = generator_of(golden("transformer_coord"), CONDITIONS["transformer_coord"])
     prompts = [
-        generator.condition.encode(value, num=1, grid=(14, 13), device=CPU)
+        generator.condition.context(value, num=1, grid=(14, 13), device=CPU)
         for value in (None, case.tensors["coord.coord"])
     ]
     assert prompts[0].tokens.equal(prompts[1].tokens)
@@ -255,7 +256,7 @@ class Shuffled:
     def window(self, top: int, left: int, height: int, width: int) -> torch.Tensor:
         self.chance.shuffle(self.annotations)
         scene = scene_of(self.annotations)
-        prompt = self.condition.encode(scene, num=1, grid=self.grid, device=CPU)
+        prompt = self.condition.context(scene, num=1, grid=self.grid, device=CPU)
         self.seen.append(prompt.window(top, left, height, width))
         return self.seen[-1]
 
@@ -288,7 +289,7 @@ def test_a_scene_as_large_as_the_window(golden):
     generator = generator_of(golden("transformer_boxes"), CONDITIONS["boxes"])
     codes = generator.sample(**GREEDY, boxes=told).codes
     assert codes.equal(case.tensors["scene_bbox_no_window.codes"])
-    prefix = generator.condition.encode(told, num=1, grid=(8, 8), device=CPU).window(0, 0, 8, 8)
+    prefix = generator.condition.context(told, num=1, grid=(8, 8), device=CPU).window(0, 0, 8, 8)
     assert prefix.equal(case.tensors["scene_bbox_no_window.conditioning_tokens"])
 
 
@@ -302,7 +303,7 @@ def test_scenes_cell_by_cell_and_in_wavefronts(golden, name):
     grid = tuple(facts["canvas_cells"])
     told = scene_of(facts["annotations"])
     drawn = generator.sample(size=grid, **GREEDY, **{argument: told}).codes
-    prompt = generator.condition.encode(told, num=1, grid=grid, device=CPU)
+    prompt = generator.condition.context(told, num=1, grid=grid, device=CPU)
     scorer = drawing(generator.prior, prompt, limit=64)
     canvas = canvas_of(generator, case.tensors[f"{name}.codes"])
     with torch.no_grad():

@@ -135,7 +135,7 @@ def test_parts(golden, part):
     whole = case.imported().model
     same(
         case.imported(part=part).model,
-        whole.tokenizer if part == "first_stage" else whole.condition_tokenizer,
+        whole.tokenizer if part == "first_stage" else whole.condition.own,
     )
 
 

@@ -79,7 +79,7 @@ def test_each_sampler_on_a_larger_canvas(golden, sampler):
     case = golden("sliding_window")
     generator = generator_of(golden("transformer_class")).eval()
     grid = tuple(case.tensors["class_3.codes"].shape[1:])
-    prompt = generator.condition.encode(3, num=1, grid=grid, device=torch.device("cpu"))
+    prompt = generator.condition.context(3, num=1, grid=grid, device=torch.device("cpu"))
     canvas = Canvas(
         codes=torch.zeros(1, *grid, dtype=torch.int64),
         known=torch.zeros(grid, dtype=torch.bool),
@@ -130,7 +130,7 @@ def test_first_half_of_another_order(golden, name):
     known = torch.zeros(64, dtype=torch.bool)
     known[laid[:32]] = True
     labels = case.tensors["trained_order.labels"]
-    prompt = generator.condition.encode(labels, num=2, grid=(8, 8), device=torch.device("cpu"))
+    prompt = generator.condition.context(labels, num=2, grid=(8, 8), device=torch.device("cpu"))
     canvas = Canvas(
         codes=case.tensors["trained_order.codes_row_major"].view(2, 8, 8),
         known=known.view(8, 8),

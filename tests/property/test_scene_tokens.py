@@ -35,7 +35,7 @@ def condition(kind, no_tokens, **more):
 @given(kind=st.sampled_from(sorted(KINDS)), no_tokens=st.integers(12, 9000), found=things())
 def test_there_and_back(kind, no_tokens, found):
     told = condition(kind, no_tokens)
-    prompt = told.encode(Scene(found), num=2, grid=(3, 5), device=CPU)
+    prompt = told.context(Scene(found), num=2, grid=(3, 5), device=CPU)
     prefix = prompt.window(0, 0, 3, 5)
     assert 0 <= prefix.min() <= prefix.max() < told.vocabulary
     back, again = told.decode(prefix)
@@ -46,7 +46,7 @@ def test_there_and_back(kind, no_tokens, found):
         middle = ((was.x0 + was.x1) / 2, (was.y0 + was.y1) / 2) * 2
         expected = was.box if kind == "boxes" else middle
         assert all(abs(one - other) <= slack for one, other in zip(thing.box, expected, strict=True))
-    once_more = told.encode(back, num=1, grid=(3, 5), device=CPU).window(0, 0, 3, 5)
+    once_more = told.context(back, num=1, grid=(3, 5), device=CPU).window(0, 0, 3, 5)
     assert once_more.equal(prefix[:1]), "points of the grid are told exactly"
 
 
@@ -56,7 +56,7 @@ def test_a_window_tells_what_touches_it(found, encode_crop, window):
     """2 x 3 cells of a canvas of 5 x 9; told in the window, a box lies inside it."""
     told = condition("boxes", 4096, encode_crop=encode_crop)
     top, left = window
-    prefix = told.encode(Scene(found), num=1, grid=(5, 9), device=CPU).window(top, left, 2, 3)
+    prefix = told.context(Scene(found), num=1, grid=(5, 9), device=CPU).window(top, left, 2, 3)
     box = (left / 9, top / 5, left / 9 + 3 / 9, top / 5 + 2 / 5)
     (back,) = told.decode(prefix)
     assert len(back.objects) == sum(touches(thing.box, box) for thing in found)
@@ -97,7 +97,7 @@ def test_boxes_stay_on_what_they_show(sides, at, is_flipped, pixel):
     picture[0, row, column] = 1
     box = Object(0, column / width, row / height, (column + 1) / width, (row + 1) / height)
     told = condition("boxes", 10**6, encode_crop=False)
-    prompt = told.encode(where.scene(Scene((box,))), num=1, grid=(8, 8), device=CPU)
+    prompt = told.context(where.scene(Scene((box,))), num=1, grid=(8, 8), device=CPU)
     (scene,) = told.decode(prompt.window(0, 0, 8, 8))
     # a neighbour of the crop may touch it by the rounding of a sum, as in the 2021 code: it has no extent
     seen = [thing for thing in scene.objects if min(thing.x1 - thing.x0, thing.y1 - thing.y0) > 0.01]

@@ -82,7 +82,7 @@ def test_map_and_picture_are_scaled_to_the_size(classes, smalti_command):
         ((), "a map, got none; give map="),
         (("--map", "nowhere.png"), "nowhere.png"),
         (("--map", "map.png", "--label", "3"), "map= as its only condition, got label="),
-        (("--boxes", "things.json"), "a JSON file with a list of things, got things.json"),
+        (("--boxes", "things.json"), "map= as its only condition, got boxes="),
     ],
 )
 def test_mistakes_with_maps(classes, smalti_command, words, told):

@@ -13,15 +13,14 @@ from tiny import TOKENIZER_TRAINING, generator
 
 import smalti
 from smalti.conditions.boxes import BoxesCondition, BoxesSettings
-from smalti.conditions.classes import Numbers
-from smalti.conditions.label import LabelSettings
+from smalti.conditions.label import LabelCondition, LabelSettings
+from smalti.conditions.protocol import Known
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
-from smalti.training import told
 
 NUMBERS = tuple(map(str, range(12)))
 OLD = tuple(sorted(NUMBERS))  # 0, 1, 10, 11, 2, ...
@@ -168,7 +167,7 @@ def test_whole_number_classes_from_the_folder_to_the_label(tok, smalti_command):
     assert json.loads(Path("run/classes.json").read_text()) == list(NUMBERS)
     model = smalti.load("run")
     codes = torch.randint(0, 12, (1, 4, 4), generator=torch.Generator().manual_seed(1))
-    by_number = model.logits(codes, label=Numbers(torch.tensor([2])))
+    by_number = model.logits(codes, label=Known(torch.tensor([2])))
     assert model.logits(codes, label=2).equal(by_number)
     assert model.logits(codes, label="2").equal(by_number)
     assert not model.logits(codes, label="10").equal(by_number)
@@ -214,10 +213,10 @@ def test_the_order_of_names_that_are_numbers(names, expected, home):
 )
 def test_a_name_that_is_there_wins(names, label, number):
     condition = generator(condition=LabelSettings(classes=len(names), names=names)).condition
-    prompt = condition.encode(label, num=1, grid=(4, 4), device=torch.device("cpu"))
+    prompt = condition.context(label, num=1, grid=(4, 4), device=torch.device("cpu"))
     assert prompt.prefix.tolist() == [[number]]
     boxes = BoxesCondition(BoxesSettings(classes=len(names), names=names, no_tokens=81, max_objects=1))
-    prompt = boxes.encode([(label, 0.0, 0.0, 1.0, 0.5)], num=1, grid=(4, 8), device=torch.device("cpu"))
+    prompt = boxes.context([(label, 0.0, 0.0, 1.0, 0.5)], num=1, grid=(4, 8), device=torch.device("cpu"))
     assert prompt.window(0, 0, 4, 8)[0, 0] == number
 
 
@@ -226,14 +225,14 @@ def test_a_name_wins_over_a_number_with_flags():
     how = {"classes": 3, "names": ("3", "14", "15"), "no_tokens": 81, "max_objects": 1}
     boxes = BoxesCondition(BoxesSettings(**how, flags=("group", "occluded", "depiction")))
     for label, number in ((4, 4), (14, 1), (3, 0), (1, 1)):
-        prompt = boxes.encode([(label, 0.0, 0.0, 1.0, 0.5)], num=1, grid=(4, 8), device=torch.device("cpu"))
+        prompt = boxes.context([(label, 0.0, 0.0, 1.0, 0.5)], num=1, grid=(4, 8), device=torch.device("cpu"))
         assert prompt.window(0, 0, 4, 8)[0, 0] == number, label
 
 
 def test_what_data_tell_is_a_number_and_no_name():
     condition = generator(condition=LabelSettings(classes=12, names=OLD)).condition
-    value = told.value("label", Batch(codes=torch.zeros(3, 4, 4).long(), labels=torch.tensor([2, 4, 11])))
-    prompt = condition.encode(value, num=3, grid=(4, 4), device=torch.device("cpu"))
+    batch = Batch(codes=torch.zeros(3, 4, 4).long(), labels=torch.tensor([2, 4, 11]))
+    prompt = condition.encode(condition.from_batch(batch), num=3, grid=(4, 4), device=torch.device("cpu"))
     assert prompt.prefix.tolist() == [[2], [4], [11]]
 
 
@@ -402,5 +401,8 @@ def test_counts_of_classes_look_at_each_picture_once(home):
     assert Name.compared <= 5 * 60
     reader.number_as([Name(name) for name in reversed(reader.classes)])
     Name.compared = 0
-    told._check_names([Name(name) for name in reader.classes], [Name(name) for name in reader.classes])
+    reader.classes = tuple(map(Name, reader.classes))
+    condition = LabelSettings(classes=60, names=tuple(map(Name, reader.classes)))
+    Name.compared = 0
+    LabelCondition.needs(condition, reader.pixels, reader)
     assert Name.compared <= 5 * 60

@@ -125,10 +125,10 @@ def test_complete_and_python_tell_it_too(maps, smalti_command):
     with Image.open("maps/1.png") as picture:
         sources = ["maps/1.png", picture, Image.fromarray(values(1)), given]
         prefixes = [
-            model.condition.encode(one, num=1, grid=(8, 12), device=torch.device("cpu")).window(0, 0, 8, 12)
+            model.condition.context(one, num=1, grid=(8, 12), device=torch.device("cpu")).window(0, 0, 8, 12)
             for one in sources
         ]
-    codes = model.condition_tokenizer.encode(images.one_hot(given[None], CLASSES)).flatten(1)
+    codes = model.condition.own.encode(images.one_hot(given[None], CLASSES)).flatten(1)
     assert all(prefix.equal(codes) for prefix in prefixes)
     assert codes.unique().numel() > 3
 
@@ -160,8 +160,8 @@ def test_a_prior_is_told_as_its_tokenizer_of_maps_was(maps, smalti_command, kept
     assert status == 0, complaint
     assert "skipped" not in complaint
     model = smalti.load("run")
-    assert model.condition_tokenizer.settings.labels == KEPT
-    weights = model.condition_tokenizer.state_dict()
+    assert model.condition.own.settings.labels == KEPT
+    weights = model.condition.own.state_dict()
     assert all(weights[name].equal(tensor) for name, tensor in of_maps.state_dict().items())
     assert (
         library.fingerprint(model.tokenizer)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, computing, drawing, fit_map, load_generator, new_folder, sampling, write
+from smalti.cli.options import Size, computing, drawing, load_generator, new_folder, sampling, write
 
 
 @click.command()
@@ -44,7 +44,7 @@ def complete(
     options["size"] = options["size"] or generator.crop_size
     pixels, turn = open_turned(image, generator.tokenizer.settings.pixels)
     beside = (pixels.shape[1], pixels.shape[2]), turn
-    given = drawing(generator, fit_map(generator, options, beside))
+    given = drawing(generator, options, beside)
     size, middle = given.pop("size"), CropSettings().for_validation()
     picture = images.to_float(crop(pixels, size, middle, torch.Generator()))
     if mask is not None:

@@ -1,10 +1,10 @@
 """Options that several commands share, written once."""
 
 import gc
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from operator import eq
 from pathlib import Path
 from types import NoneType
@@ -16,8 +16,11 @@ from smalti import config, leftovers, schema
 from smalti.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from smalti.exif import Turn
     from smalti.generator import Generator
+    from smalti.images import Filter
     from smalti.samples import Samples
     from smalti.tokenizer import Tokenizer
 
@@ -37,8 +40,17 @@ class Size(click.ParamType[tuple[int, int]]):
 
 
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that draws, those of single priors among them."""
-    for option in reversed([*_SAMPLING, *_of_priors()]):
+    """Add the options of every command that draws, also of single conditions and priors."""
+    from smalti.conditions import CONDITIONS
+
+    told = [
+        click.option(
+            f"--{member.argument}", type=Path if member.option.is_file else str, help=member.option.help
+        )
+        for _, member in CONDITIONS.values()
+        if member.option is not None
+    ]
+    for option in reversed([_NUM, *told, *_SAMPLING, *_of_priors()]):
         command = option(command)
     return command
 
@@ -65,60 +77,48 @@ def computing(command: Callable[..., Any]) -> Callable[..., Any]:
     return _DEVICE(_PRECISION(command))
 
 
-def drawing(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
-    """The options of `sampling` as arguments of Generator.iter_batches, whose images `write` takes."""
+def drawing(
+    generator: "Generator", options: dict[str, Any], beside: "tuple[tuple[int, int], Turn] | None" = None
+) -> dict[str, Any]:
+    """The options of `sampling` as arguments of Generator.iter_batches, whose images `write` takes.
+
+    beside: size and turn of the picture that a map describes; see `_fit`.
+    """
     from smalti.cli.pace import Pace, faster
     from smalti.reading import writing
 
     given = {name: value for name, value in options.items() if value is not None}
-    for name in ("boxes", "points"):
-        if name in given:
-            given[name] = _read_list(given[name])
-    hint = faster(generator, options["size"], options["stride"])
+    condition, size = generator.condition, options["size"]
+    if condition.argument in given:
+        fit = partial(_fit, size=size, beside=beside)
+        given[condition.argument] = condition.from_option(given[condition.argument], fit)
+    hint = faster(generator, size, options["stride"])
     writing.is_needed(generator.tokenizer.settings.pixels)  # says before hours of work what it needs
     return {**given, "progress": Pace(hint)}
 
 
-def fit_map(
-    generator: "Generator", options: dict[str, Any], beside: "tuple[tuple[int, int], Turn] | None" = None
-) -> dict[str, Any]:
-    """The options, with a map scaled until it just covers the size, of which the middle is taken.
+def _fit(
+    found: "Tensor", filter: "Filter", size: tuple[int, int], beside: "tuple[tuple[int, int], Turn] | None"
+) -> "Tensor | None":
+    """A map (1 c H W) scaled until it just covers the size, of which the middle is taken (c h w).
 
-    A map that fits stays a path, which the pictures then name.
-    beside: size and turn of the picture that it describes; a map that has the size of its raster in the file,
-    and not of the picture as it is seen, is turned with it.
+    None for a map that fits. beside: size and turn of the picture that it describes; a map that has the size
+    of its raster in the file, and not of the picture as it is seen, is turned with it.
     """
     import torch
 
-    from smalti.conditions.map import MapCondition
     from smalti.data.transforms import CropSettings, place
     from smalti.data.turned import turns_along
 
-    path, condition = options["map"], generator.condition
-    if path is None or not isinstance(condition, MapCondition):
-        return options
-    (found,) = condition.open(path)
+    (found,) = found
     sides = (found.shape[1], found.shape[2])
     turned = beside is not None and turns_along(sides, *beside, "upright", eq)
     if beside is not None and turned:
         found, sides = beside[1].raster(found), beside[1].size(sides)
-    size = options["size"]
     if sides == size and not turned:
-        return options
-    how = CropSettings(filter="nearest-exact" if condition.of_classes else "bilinear").for_validation()
-    return {**options, "map": place(sides, size, how, torch.Generator()).map(found)}
-
-
-def _read_list(path: Path) -> list[Any]:
-    """A JSON file that holds a list."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        found = problem
-    if not isinstance(found, list):
-        remedy = 'write for example [["person", 0.1, 0.2, 0.5, 0.9]] into it'
-        raise UserError("a JSON file with a list of things", f"{path} ({found})"[:200], remedy)
-    return found
+        return None
+    how = CropSettings(filter=filter).for_validation()
+    return place(sides, size, how, torch.Generator()).map(found)
 
 
 @contextmanager
@@ -179,13 +179,8 @@ def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int) -> No
 
 _HALF = "bf16 and fp16: faster but for small priors; other pictures, a few other codes. auto: the quickest."
 _PARALLEL = "Cells drawn in a pass, the same picture sooner; 1 is off. Pays for one picture at a time: try 8."
-
+_NUM = click.option("--num", default=1, show_default=True, help="How many pictures.")
 _SAMPLING = [
-    click.option("--num", default=1, show_default=True, help="How many pictures."),
-    click.option("--label", help="Class name, or its number where no class is called so."),
-    click.option("--map", type=Path, help="Picture file of a map, for a model that is told one."),
-    click.option("--boxes", type=Path, help="JSON file: a list of [class, x0, y0, x1, y1], from 0 to 1."),
-    click.option("--points", type=Path, help="JSON file: a list of [class, x, y], from 0 to 1."),
     click.option("--seed", default=0, show_default=True, help="Picture i uses seed + i."),
     click.option("--temperature", default=1.0, show_default=True, help="Below 1: safer, above: wilder."),
     click.option("--top-k", type=int, help="Draw among the k likeliest codes; 1 is greedy."),

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, computing, drawing, fit_map, load_generator, new_folder, sampling, write
+from smalti.cli.options import Size, computing, drawing, load_generator, new_folder, sampling, write
 
 
 @click.command()
@@ -29,5 +29,5 @@ def sample(model: Path, out: Path, device: str, precision: str, **options: Any) 
     new_folder(out)
     generator = load_generator(model, device, precision)
     options["size"] = options["size"] or generator.crop_size
-    batches = generator.iter_batches(**drawing(generator, fit_map(generator, options)))
+    batches = generator.iter_batches(**drawing(generator, options))
     write(batches, out, num=options["num"], seed=options["seed"])

@@ -1,8 +1,6 @@
-"""What a prior can be told: the members by kind."""
+"""What a prior can be conditioned on: the members by kind."""
 
 from typing import Annotated, Any
-
-from pydantic import Field
 
 from smalti.conditions.boxes import BoxesCondition, BoxesSettings
 from smalti.conditions.coordinates import CoordinatesCondition, CoordinatesSettings
@@ -10,11 +8,7 @@ from smalti.conditions.label import LabelCondition, LabelSettings
 from smalti.conditions.map import MapCondition, MapSettings
 from smalti.conditions.none import NoCondition, NoConditionSettings
 from smalti.conditions.points import PointsCondition, PointsSettings
-
-ConditionSettings = Annotated[
-    NoConditionSettings | LabelSettings | MapSettings | CoordinatesSettings | BoxesSettings | PointsSettings,
-    Field(discriminator="kind"),
-]
+from smalti.schema import Shelf
 
 CONDITIONS: dict[str, tuple[type[Any], type[Any]]] = {
     "none": (NoConditionSettings, NoCondition),
@@ -24,5 +18,7 @@ CONDITIONS: dict[str, tuple[type[Any], type[Any]]] = {
     "boxes": (BoxesSettings, BoxesCondition),
     "points": (PointsSettings, PointsCondition),
 }
+
+ConditionSettings = Annotated[Any, Shelf(CONDITIONS)]
 
 __all__ = ["CONDITIONS", "ConditionSettings"]

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from smalti.conditions.box_tokens import Box, Object
+from smalti.conditions.protocol import Option
 from smalti.conditions.scene import SceneCondition, SceneSettings
 from smalti.config import settings
 
@@ -19,7 +20,10 @@ class BoxesSettings(SceneSettings):
 class BoxesCondition(SceneCondition):
     """Takes (class, x0, y0, x1, y1) a thing, in [0, 1] of the picture (2021 code's objects_bbox)."""
 
-    argument: str | None = "boxes"
+    argument: ClassVar[str | None] = "boxes"
+    option: ClassVar[Option | None] = Option(
+        "JSON file: a list of [class, x0, y0, x1, y1], from 0 to 1.", True
+    )
     form = "(class, x0, y0, x1, y1)"
     per_object = 3
 

@@ -3,26 +3,14 @@
 import difflib
 import operator
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from typing import Any
 
-from jaxtyping import Int64
-from torch import Tensor
-
+from smalti.conditions.protocol import Condition
 from smalti.errors import UserError
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """Classes by number, as data have them: among names that are numbers too, none is looked for."""
-
-    of: Int64[Tensor, " b"]
-
-    def __getitem__(self, rows: slice) -> "Numbers":
-        return Numbers(self.of[rows])
 
 
 @dataclass(frozen=True)
@@ -80,6 +68,32 @@ class Classes:
             return numbers
         more = ", ..." if len(self.names) > 5 else ""
         return f"{numbers}, or a name: {', '.join(self.names[:5])}{more}"
+
+
+class ByClass(Condition):
+    """What conditions share that tell things by their classes, which are those of the data."""
+
+    @classmethod
+    def settle(cls, mapping: Mapping[str, Any], classes: Sequence[str], root: str) -> dict[str, Any]:
+        """See Condition: the classes, unless the recipe has its own."""
+        if "classes" in mapping:
+            return dict(mapping)
+        if not classes:
+            remedy = "put each class into a sub-folder of its own, or give 'condition={kind: none}'"
+            raise UserError(
+                f"pictures with classes for condition.kind={cls.argument}", f"none in {root}", remedy
+            )
+        return {**mapping, "classes": len(classes), "names": list(classes)}
+
+    @classmethod
+    def needs(cls, settings: Any, data: Any, reader: Any) -> None:
+        """See Condition. A class is its number: one known by name must have the same in the data."""
+        numbers = {name: number for number, name in enumerate(settings.names)}
+        for number, name in enumerate(reader.classes):
+            if numbers.get(name, number) != number:
+                expected = f"the class {name} as number {numbers[name]}, as condition.names has it"
+                remedy = "give data with a folder for each of the model's classes, or other condition.names"
+                raise UserError(expected, f"number {number} in the data", remedy)
 
 
 def _is_whole(name: str) -> bool:

@@ -1,15 +1,14 @@
 """Coordinates: one token a cell, how far down the whole picture it lies."""
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
-from smalti.conditions.prompt import GridPrompt, SamePrompt
-from smalti.conditions.protocol import Codec
+from smalti.conditions.context import GridContext
+from smalti.conditions.protocol import Codec, Condition
 from smalti.config import Positive, settings
 from smalti.errors import UserError
 
@@ -31,72 +30,73 @@ class Part(NamedTuple):
     width: int
 
 
-class CoordinatesCondition:
+class CoordinatesCondition(Condition):
     """The mean over a cell of each pixel's row-major number, as a share of all (2021 code's CoordStage).
 
     On a canvas larger than the window the prior so learns where it lays.
     """
 
-    argument: str | None = "coordinates"
-    shift = 0
+    argument: ClassVar[str | None] = "coordinates"
 
-    def __init__(self, settings: CoordinatesSettings, tokenizer: Codec | None = None) -> None:
+    def __init__(
+        self, settings: CoordinatesSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
+    ) -> None:
+        super().__init__(settings, tokenizer, part)
         assert tokenizer is not None, "coordinates need the factor of the tokenizer of the pictures"
         self.vocabulary, self.factor = settings.tokens, tokenizer.factor
 
     def length(self, grid: tuple[int, int]) -> int:
-        """A token a cell."""
+        """Return a token a cell."""
         return grid[0] * grid[1]
 
-    def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> GridPrompt:
-        """Those of the canvas as a whole picture, unless others are given.
+    def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Float[Tensor, "b H W"]:
+        """Return shares in [0, 1], one for each pixel of the canvas; b = 1 for all canvases, or num.
 
-        value: None; or a tensor (H W), (1 H W), (b H W) or (b 1 H W) of shares in [0, 1], one for each pixel
-        of the canvas; or a sequence of num Parts, of whose size the canvas is. UserError for others.
+        value: a tensor (H W), (1 H W), (b H W) or (b 1 H W) of them, or None, the canvas as a whole picture.
+        UserError for others.
         """
         sides = grid[0] * self.factor, grid[1] * self.factor
         if value is None:
-            shares = _shares(Part(0, 0, *sides), sides)[None]
-        elif isinstance(value, Tensor):
-            shares = _checked(value, num, sides)
-        elif isinstance(value, Sequence) and all(isinstance(part, Part) for part in value):
-            if len(value) not in (1, num):
-                remedy = "give one for each picture"
-                raise UserError(f"one part, or {num} of them", str(len(value)), remedy)
-            shares = torch.stack([_shares(part, sides) for part in value])
-        else:
+            return _shares(Part(0, 0, *sides), sides)[None]
+        if not isinstance(value, Tensor):
             raise UserError("coordinates as a tensor", type(value).__name__, "leave coordinates out")
-        tokens = self._tokens(shares.to(device))
-        return GridPrompt(tokens=tokens.expand(num, -1, -1))
+        return _checked(value, num, sides)
+
+    def from_batch(self, batch: Any) -> Float[Tensor, "b H W"]:
+        """Return the shares of each crop, of where it lies in its picture."""
+        sides = (batch.images.shape[2], batch.images.shape[3])
+        return torch.stack([_shares(part, sides) for part in batch.parts])
+
+    def encode(
+        self, value: Float[Tensor, "b H W"], *, num: int, grid: tuple[int, int], device: torch.device
+    ) -> GridContext:
+        """Return a token a cell, its mean; half-way ones go to the even number.
+
+        The 2021 code gave a share of 1 a number past the last one.
+        """
+        shares = value.to(device)[:, None]
+        means = F.interpolate(shares, scale_factor=1 / self.factor, mode="area")[:, 0]
+        tokens = (means.clamp(0, 1) * self.vocabulary).round().long().clamp(max=self.vocabulary - 1)
+        return GridContext(tokens=tokens.expand(num, -1, -1))
 
     def decode(self, tokens: Int64[Tensor, "b h w"]) -> Float[Tensor, "b 1 H W"]:
-        """Shares of tokens, one value a cell."""
+        """Return the shares of tokens, one value a cell."""
         return F.interpolate(tokens[:, None] / self.vocabulary, scale_factor=self.factor)
 
-    def null(self, *, num: int, grid: tuple[int, int], device: torch.device) -> SamePrompt:
-        """UserError: a cell always lies somewhere."""
-        remedy = "leave guidance at 1"
-        raise UserError("a model with a condition that can be left out, for guidance", "coordinates", remedy)
-
-    def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
-        """The prefix itself: where a crop lies is not left to chance here."""
-        return prefix
+    @classmethod
+    def needs(cls, settings: Any, data: Any, reader: Any) -> None:
+        """See Condition: pictures, of which a crop lies somewhere."""
+        if "image" not in reader.gives:
+            remedy = "give the folder of pictures: shards do not say where a crop lies"
+            raise UserError("pictures for condition.kind=coordinates", f"data.kind={data.kind}", remedy)
 
     def count(self, value: Any) -> int | None:
-        """As many as there are parts, or planes of a tensor."""
-        is_one = value is None or (isinstance(value, Tensor) and value.dim() < 3)
-        return None if is_one or not hasattr(value, "__len__") else len(value)
+        """Return how many planes a tensor has; None for one."""
+        return len(value) if isinstance(value, Tensor) and value.dim() > 2 else None
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
-        """What was given; of a tensor its shape."""
-        if value is None or isinstance(value, Tensor):
-            return [value if value is None else f"a tensor {tuple(value.shape)}"] * num
-        return list(value)
-
-    def _tokens(self, shares: Float[Tensor, "b H W"]) -> Int64[Tensor, "b h w"]:
-        """Half-way ones to the even number. The 2021 code gave a share of 1 a number past the last one."""
-        means = F.interpolate(shares[:, None], scale_factor=1 / self.factor, mode="area")[:, 0]
-        return (means.clamp(0, 1) * self.vocabulary).round().long().clamp(max=self.vocabulary - 1)
+        """Return of a tensor its shape."""
+        return [value if value is None else f"a tensor {tuple(value.shape)}"] * num
 
 
 def _shares(part: Part, sides: tuple[int, int]) -> Float[Tensor, "H W"]:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
-from smalti.conditions.prompt import SamePrompt
+from smalti.conditions.context import Context, HiddenContext, SameContext
 from smalti.errors import UserError
 
 
@@ -23,14 +21,14 @@ class Hiding:
         """Tokens that this adds to the condition's vocabulary."""
         return int(self.share > 0)
 
-    def null(self, *, num: int, length: int, device: torch.device) -> SamePrompt:
-        """The prompt of "nothing is said"; UserError if training never showed it."""
+    def null(self, *, num: int, length: int, device: torch.device) -> SameContext:
+        """Return the context of "nothing is said"; UserError if training never showed it."""
         if not self.share:
             remedy = "leave guidance at 1, or train with condition.dropout=0.1"
             raise UserError(f"a model that was trained without {self.what} at times", "dropout 0", remedy)
-        return SamePrompt(prefix=torch.full((num, length), self.token, device=device))
+        return SameContext(prefix=torch.full((num, length), self.token, device=device))
 
-    def hide(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
-        """The prefix, in which a share of the rows says nothing."""
-        draws = torch.rand(len(prefix), 1, generator=generator, device=generator.device)
-        return prefix.masked_fill((draws < self.share).to(prefix.device), self.token)
+    def hide(self, context: Context, num: int, rng: torch.Generator) -> HiddenContext:
+        """Return the context of num canvases, in which a share of the canvases says nothing."""
+        draws = torch.rand(num, 1, generator=rng, device=rng.device)
+        return HiddenContext(context=context, gone=draws < self.share, token=self.token)

@@ -1,21 +1,21 @@
 """A map: a picture of depth, classes, edges or low resolution, told in the codes of a tokenizer."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from smalti.conditions.context import Context, GridContext
 from smalti.conditions.hiding import Hiding
 from smalti.conditions.map_files import one_hot, open_for
-from smalti.conditions.prompt import GridPrompt, SamePrompt
-from smalti.conditions.protocol import Codec, Prompt
+from smalti.conditions.protocol import Codec, Condition, Option
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 
@@ -34,79 +34,46 @@ class MapSettings:
     dropout: Share = 0.0  # of pictures shown without their map; above 0 the model can be guided
 
 
-class MapCondition:
-    """Takes a map of the picture's size. With dropout one more token says that no map is given."""
+class MapCondition(Condition):
+    """Takes a map of the picture's size. With dropout one more token says that no map is given.
 
-    argument: str | None = "map"
-    shift = 0
+    Its part is the tokenizer of its maps, unless the pictures' is shared.
+    """
 
-    def __init__(self, settings: MapSettings, tokenizer: Codec | None = None) -> None:
-        assert tokenizer is not None, "maps need a tokenizer"
-        self.size, self.tokenizer = settings.size, tokenizer
-        if settings.size is not None and settings.size % tokenizer.factor:
-            expected = (
-                f"condition.size as a multiple of {tokenizer.factor}, the factor of the maps' tokenizer"
-            )
-            remedy = f"condition.size={max(1, round(settings.size / tokenizer.factor)) * tokenizer.factor}"
+    argument: ClassVar[str | None] = "map"
+    option: ClassVar[Option | None] = Option("Picture file of a map, for a model that is told one.", True)
+
+    def __init__(
+        self, settings: MapSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
+    ) -> None:
+        super().__init__(settings)
+        _check_part(settings, tokenizer, part)
+        maps: Any = tokenizer if settings.shared else part
+        self.size, self.tokenizer = settings.size, maps
+        if settings.size is not None and settings.size % self.tokenizer.factor:
+            factor = self.tokenizer.factor
+            expected = f"condition.size as a multiple of {factor}, the factor of the maps' tokenizer"
+            remedy = f"condition.size={max(1, round(settings.size / factor)) * factor}"
             raise UserError(expected, str(settings.size), remedy)
-        self.hiding = Hiding(what="maps", share=settings.dropout, token=tokenizer.codebook_size)
-        self.vocabulary = tokenizer.codebook_size + self.hiding.extra
-        self.of_classes = tokenizer.settings.content == "segmentation"
+        self.hiding = Hiding(what="maps", share=settings.dropout, token=self.tokenizer.codebook_size)
+        self.vocabulary = self.tokenizer.codebook_size + self.hiding.extra
+        self.of_classes = self.tokenizer.settings.content == "segmentation"
 
     def length(self, grid: tuple[int, int]) -> int:
-        """A token a cell of the window, or of the reduced map."""
+        """Return a token a cell of the window, or of the reduced map."""
         if self.size is None:
             return grid[0] * grid[1]
         return (self.size // self.tokenizer.factor) ** 2
 
-    def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> Prompt:
-        """One map for all canvases, or a sequence or tensor of num of them.
+    def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
+        """Return maps as their tokenizer takes them; b = 1 for all canvases, or num.
 
-        A map is a picture file, a Pillow picture, or a tensor: floats (c H W) as its tokenizer takes them,
-        in [-1, 1]; of classes also their numbers (H W). Values in files and Pillow pictures of classes mean
-        what they did in training (shifted, merged: the tokenizer's settings.labels); tensors hold class
-        numbers already. H and W are those of the picture. UserError for others.
+        value: a map, or a sequence or tensor of num of them. A map is a picture file, a Pillow picture, or a
+        tensor: floats (c H W) as its tokenizer takes them, in [-1, 1]; of classes also their numbers (H W).
+        Values in files and Pillow pictures of classes mean what they did in training (shifted, merged: the
+        tokenizer's settings.labels); tensors hold class numbers already. H and W are those of the picture.
+        UserError for others.
         """
-        maps = self._maps(value, num, grid)
-        if self.size is not None:
-            return ReducedPrompt(condition=self, maps=maps.to(device), num=num, grid=grid)
-        return GridPrompt(tokens=self.codes(maps.to(device)).expand(num, -1, -1))
-
-    def open(self, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
-        """A map out of a file or a Pillow picture, of its own size; of classes one channel each, 0 or 1."""
-        return open_for(self.tokenizer, source)
-
-    def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
-        """Maps as their codes tell them; of classes their logits."""
-        return self.tokenizer.decode(codes)
-
-    def null(self, *, num: int, grid: tuple[int, int], device: torch.device) -> SamePrompt:
-        """A prefix of "no map"; UserError if training never showed it."""
-        return self.hiding.null(num=num, length=self.length(grid), device=device)
-
-    def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
-        """The prefix, with a share `dropout` of the maps replaced by "no map"."""
-        return self.hiding.hide(prefix, generator)
-
-    def count(self, value: Any) -> int | None:
-        """As many as there are maps in a sequence or a tensor."""
-        if isinstance(value, Tensor):
-            return len(value) if value.dim() == (4 if value.is_floating_point() else 3) else None
-        return len(value) if _is_list(value) else None
-
-    def describe(self, value: Any, *, num: int) -> list[Any]:
-        """Files by their names, the others by a hash of what they hold."""
-        several = [_named(one) for one in (value if self.count(value) is not None else [value])]
-        return several * (num // len(several))
-
-    def codes(self, maps: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
-        """What the tokenizer makes of maps, a few at a time."""
-        firsts = range(0, len(maps), TOGETHER)
-        parts = [maps[first : first + TOGETHER] for first in firsts]
-        return torch.cat([self.tokenizer.encode(part, is_checked=True) for part in parts])
-
-    def _maps(self, value: Any, num: int, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
-        """b = 1 for all canvases, or num."""
         if value is None:
             raise UserError("a map", "none", "give map= a picture file, or a tensor")
         found = [self._one(one, grid) for one in value] if _is_list(value) else [self._one(value, grid)]
@@ -117,6 +84,97 @@ class MapCondition:
             got = f"{sides[0][0]} x {sides[0][1]} and {sides[1][0]} x {sides[1][1]}"
             raise UserError("maps of one size", got, "resize them alike")
         return torch.cat(found)
+
+    def from_batch(self, batch: Any) -> Float[Tensor, "b c H W"]:
+        """Return the maps, or those of the classes, a channel each."""
+        return self._floats(batch.segmentations if batch.maps is None else batch.maps)
+
+    def encode(
+        self, value: Float[Tensor, "b c H W"], *, num: int, grid: tuple[int, int], device: torch.device
+    ) -> Context:
+        """Return the codes of the maps; of maps that are reduced, those of each window's part."""
+        if self.size is not None:
+            return ReducedContext(condition=self, maps=value.to(device), num=num, grid=grid)
+        return GridContext(tokens=self.codes(value.to(device)).expand(num, -1, -1))
+
+    @classmethod
+    def needs(cls, settings: Any, data: Any, reader: Any) -> None:
+        """See Condition: pictures with maps."""
+        if not {"image", "map"} <= reader.gives:
+            remedy = "give data.kind=pairs, data.root and data.maps"
+            raise UserError("pictures with maps for condition.kind=map", f"data.kind={data.kind}", remedy)
+
+    def agree(self, data: Any, readers: Iterable[Any]) -> None:
+        """See Condition: that the data's maps are those that the tokenizer takes.
+
+        Of class maps the tokenizer knows what values in files mean, and so a user's, from its training; one
+        that does not (it was trained on class numbers as they are, or before this was kept) takes it from the
+        data. UserError where both say it and differ.
+        """
+        key, how = "tokenizer" if self.settings.shared else "condition_tokenizer", self.tokenizer.settings
+        if how.pixels is not None:
+            remedy = f"give a {key} that was trained with content=map and data.kind=pairs, or none of its own"
+            expected = f"a {key} of maps, which are read as they are"
+            raise UserError(expected, "one with data.range or bands", remedy)
+        channels = self.tokenizer.channels
+        takes = {1: "depth", 3: "picture"}.get(channels, f"{channels} channels")
+        takes = "segmentation" if self.of_classes else takes
+        if data.content != takes:
+            expected = f"data.content={takes}, which {key} takes"
+            raise UserError(expected, data.content, f"data.content={takes}, or another {key}")
+        for reader in readers if self.of_classes else ():
+            self._read_alike(reader)
+
+    def _read_alike(self, reader: Any) -> None:
+        kept = self.tokenizer.settings.labels
+        if kept is None:
+            self.tokenizer.settings = replace(self.tokenizer.settings, labels=reader.labels)
+        else:
+            for name in ("merge", "shift"):
+                said, known = getattr(reader.settings, name), getattr(kept, name)
+                if said is not None and said != known:
+                    expected = (
+                        f"data.{name}={str(known).lower()}, with which the tokenizer of maps was trained"
+                    )
+                    remedy = f"leave data.{name} out, or use a tokenizer that was trained with it"
+                    raise UserError(expected, str(said).lower(), remedy)
+            reader.labels = kept
+        reader.most = self.tokenizer.channels
+
+    def from_option(self, given: Any, fit: Callable[[Tensor, str], Tensor | None]) -> Any:
+        """Return the map scaled to the canvas; one that fits stays a path, which the pictures then name."""
+        fitted = fit(self.open(given), "nearest-exact" if self.of_classes else "bilinear")
+        return given if fitted is None else fitted
+
+    @property
+    def own(self) -> Any:
+        """The tokenizer of the maps; None where the pictures' is shared."""
+        return None if self.settings.shared else self.tokenizer
+
+    def open(self, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
+        """Return a map of a file or a Pillow picture, of its own size; of classes a channel each, 0 or 1."""
+        return open_for(self.tokenizer, source)
+
+    def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
+        """Return maps as their codes tell them; of classes their logits."""
+        return self.tokenizer.decode(codes)
+
+    def count(self, value: Any) -> int | None:
+        """Return how many maps there are in a sequence or a tensor; None for one map."""
+        if isinstance(value, Tensor):
+            return len(value) if value.dim() == (4 if value.is_floating_point() else 3) else None
+        return len(value) if _is_list(value) else None
+
+    def describe(self, value: Any, *, num: int) -> list[Any]:
+        """Return files by their names, the others by a hash of what they hold."""
+        several = [_named(one) for one in (value if self.count(value) is not None else [value])]
+        return several * (num // len(several))
+
+    def codes(self, maps: Float[Tensor, "b c H W"]) -> Int64[Tensor, "b h w"]:
+        """Return what the tokenizer makes of maps, a few at a time."""
+        firsts = range(0, len(maps), TOGETHER)
+        parts = [maps[first : first + TOGETHER] for first in firsts]
+        return torch.cat([self.tokenizer.encode(part, is_checked=True) for part in parts])
 
     def _one(self, given: Any, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
         """A file, a picture or a tensor, which may hold several maps."""
@@ -163,7 +221,7 @@ class MapCondition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReducedPrompt:
+class ReducedContext:
     """Maps of which each window is reduced and encoded by itself: their cells are not those of the canvas."""
 
     condition: MapCondition
@@ -172,17 +230,29 @@ class ReducedPrompt:
     grid: tuple[int, int]
 
     def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
-        """The codes of the window's part of the map, reduced to the size the model knows."""
+        """Return the codes of the window's part of the map, reduced to the size the model knows."""
         side, size = self.maps.shape[2] // self.grid[0], self.condition.size
         assert size is not None, "maps of the picture's size need no reduction"
         part = self.maps[:, :, top * side : (top + height) * side, left * side : (left + width) * side]
         reduced = F.interpolate(part, size=(size, size))  # nearest, as in the 2021 code
         return self.condition.codes(reduced).flatten(1).expand(self.num, -1)
 
-    def take(self, rows: Int64[Tensor, " r"]) -> "ReducedPrompt":
-        """See Prompt."""
+    def take(self, rows: Int64[Tensor, " r"]) -> "ReducedContext":
+        """See Context."""
         maps = self.maps if len(self.maps) == 1 else self.maps[rows]
         return replace(self, maps=maps, num=len(rows))
+
+
+def _check_part(settings: MapSettings, tokenizer: Any, part: Any) -> None:
+    """UserError unless there is a tokenizer of the maps where it is needed, and one that fits."""
+    wanted = not settings.shared
+    if wanted != (part is not None):
+        remedy = "give condition_tokenizer=, or condition.shared=true" if wanted else "leave it out"
+        kind = "a tokenizer of the maps" if wanted else "no second tokenizer"
+        raise UserError(f"{kind} for {settings}", "none" if wanted else "one", remedy)
+    if part is not None and settings.size is None and part.factor != tokenizer.factor:
+        expected = f"a tokenizer of the maps with the pictures' factor, {tokenizer.factor}"
+        raise UserError(expected, str(part.factor), "use another one, or set condition.size")
 
 
 def _is_list(value: Any) -> bool:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from smalti.conditions.box_tokens import Box, Object
+from smalti.conditions.protocol import Option
 from smalti.conditions.scene import SceneCondition, SceneSettings
 from smalti.config import settings
 
@@ -23,7 +24,8 @@ class PointsCondition(SceneCondition):
     its middle lies outside.
     """
 
-    argument: str | None = "points"
+    argument: ClassVar[str | None] = "points"
+    option: ClassVar[Option | None] = Option("JSON file: a list of [class, x, y], from 0 to 1.", True)
     form = "(class, x, y)"
     per_object = 2
 

@@ -1,31 +1,26 @@
-"""What every condition keeps: a user's wish becomes the tokens that stand before the codes.
+"""What every condition keeps: a user's wish, or what the data say, becomes what a prior is conditioned on.
 
-Built as `X(settings, tokenizer)`. Axes: b batch, m tokens of the prefix.
+Contexts are tokens before the codes (a prefix); features beside them, with a mask of their own, will be
+further members of `Context` when there is a condition that has some. Axes: b canvases.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
-
-@runtime_checkable  # for the shape checker of the tests
-class Prompt(Protocol):
-    """A condition encoded for b canvases; a prior sees it cut to the window it looks through."""
-
-    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
-        """The prefix for a window of the canvas, all four in cells."""
-        ...
-
-    def take(self, rows: Int64[Tensor, " r"]) -> "Prompt":
-        """The prompt of some of the canvases, in this order; one may come several times."""
-        ...
+from smalti.conditions.context import Context
+from smalti.conditions.hiding import Hiding
+from smalti.errors import UserError
 
 
 @runtime_checkable  # for the shape checker of the tests
 class Codec(Protocol):
-    """What a condition needs of the tokenizer that it is given."""
+    """What a condition needs of a tokenizer that it is given."""
 
     @property
     def factor(self) -> int:
@@ -48,48 +43,140 @@ class Codec(Protocol):
         ...
 
     def encode(self, images: Float[Tensor, "b c H W"], *, is_checked: bool = False) -> Int64[Tensor, "b h w"]:
-        """Codes of maps; is_checked: nobody needs to look at their range."""
+        """Return the codes of maps; is_checked: nobody needs to look at their range."""
         ...
 
     def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
-        """Maps of codes."""
+        """Return maps of codes."""
         ...
 
 
-@runtime_checkable  # for the shape checker of the tests
-class Condition(Protocol):
-    """A member of the shelf."""
+@dataclass(frozen=True)
+class Option:
+    """What the command line offers for a condition, as --ARGUMENT."""
 
-    argument: str | None  # the keyword by which a caller gives it (label, map, ...); None: takes nothing
-    vocabulary: int  # prefix tokens are 0 .. vocabulary - 1
-    shift: int  # windows that move begin (side - shift) // 2 cells before the one that is drawn: 0 or 1
+    help: str
+    is_file: bool = False  # a path is given, else a word
 
-    def length(self, grid: tuple[int, int]) -> int:
-        """m, the tokens of a prefix, for a window of grid (h, w) cells; at least 1."""
-        ...
 
-    def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> Prompt:
-        """Encode one value for all of num canvases of grid (h, w) cells, or a sequence of one for each.
+@dataclass(frozen=True)
+class Known:
+    """What `from_batch` gave, in the place of a user's value: checked already."""
 
-        Checks its own input: UserError for what the model was not trained with.
+    value: Any
+
+
+class Condition(nn.Module, ABC):
+    """A member of the shelf, built as `X(settings, tokenizer, part)`.
+
+    A value takes two steps: `from_user` or `from_batch` checks it and gives both in one form, `encode` makes
+    the context of that. Parts that are modules are saved with the model, see `own`.
+    """
+
+    argument: ClassVar[str | None] = None  # keyword by which a caller gives it (label, ...); None: takes none
+    option: ClassVar[Option | None] = None  # by which a command takes it; None: commands do not
+    vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1
+    shift: ClassVar[int] = 0  # windows that move begin (side - shift) // 2 cells before the drawn one: 0 or 1
+    fingerprint: str = ""  # for the library, as a tokenizer's
+    hiding: Hiding | None = None  # how training drops it at times; None: it does not
+
+    def __init__(self, settings: Any, tokenizer: Codec | None = None, part: nn.Module | None = None) -> None:
+        """tokenizer: of the pictures. part: what only this condition has and was trained before.
+
+        UserError for a part: members that take one look at it and keep it from here.
         """
-        ...
+        super().__init__()
+        self.settings = settings
+        if part is not None:
+            raise UserError(f"no second tokenizer for {settings}", "one", "leave it out")
 
-    def null(self, *, num: int, grid: tuple[int, int], device: torch.device) -> Prompt:
-        """The prompt of "nothing was said" for windows of grid cells, for guidance.
+    @abstractmethod
+    def length(self, grid: tuple[int, int]) -> int:
+        """Return m, the tokens of a prefix, for a window of grid (h, w) cells; at least 1."""
+
+    @abstractmethod
+    def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Any:
+        """Check a user's value and return it in the form that `encode` takes.
+
+        It is one for all of num canvases of grid (h, w) cells, or a sequence of one for each. UserError for
+        what the model was not trained with.
+        """
+
+    @abstractmethod
+    def from_batch(self, batch: Any) -> Any:
+        """Return what a `Batch` of the data says, in the form that `encode` takes: one for each crop.
+
+        It can be cut, `found[:8]`, unless it is None.
+        """
+
+    @abstractmethod
+    def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> Context:
+        """Return the context of num canvases of grid (h, w) cells."""
+
+    def context(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> Context:
+        """Return the context of a user's value, or of a `Known` one."""
+        known = value.value if isinstance(value, Known) else self.from_user(value, num=num, grid=grid)
+        return self.encode(known, num=num, grid=grid, device=device)
+
+    def null(self, *, num: int, grid: tuple[int, int], device: torch.device) -> Context:
+        """Return the context of "nothing was said" for windows of grid cells, for guidance.
 
         UserError if the model was not trained with it.
         """
-        ...
+        if self.hiding is None:
+            got = self.argument or "one without a condition"
+            expected = "a model with a condition that can be left out, for guidance"
+            raise UserError(expected, got, "leave guidance at 1")
+        return self.hiding.null(num=num, length=self.length(grid), device=device)
 
-    def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
-        """Training: what chance does to a prefix, such as to replace it by the null one at times."""
-        ...
+    def drop(self, context: Context, num: int, rng: torch.Generator) -> Context:
+        """Return what training shows of the context of num crops: a share of them says nothing."""
+        return context if self.hiding is None else self.hiding.hide(context, num, rng)
+
+    @classmethod
+    def settle(cls, mapping: Mapping[str, Any], classes: Sequence[str], root: str) -> dict[str, Any]:
+        """Return settings, not yet checked, in which what a recipe leaves open is as the data have it.
+
+        classes: of the data in the folder root. UserError where the data do not have it.
+        """
+        return dict(mapping)
+
+    @classmethod
+    def needs(cls, settings: Any, data: Any, reader: Any) -> None:
+        """Raise UserError where the data, a reader and its settings, have nothing for such a condition.
+
+        Asked before any weights are read.
+        """
+
+    def agree(self, data: Any, readers: Iterable[Any]) -> None:
+        """Let readers and this condition agree on what values in files mean; UserError where they cannot."""
+
+    def from_option(self, given: Any, fit: Callable[[Tensor, str], Tensor | None]) -> Any:
+        """Return a value as `from_user` takes it, of what the command line was given for `option`.
+
+        fit: of a map (1 c H W) and a filter's name gives it as large as the canvas, None where it is already.
+        """
+        return given
 
     def count(self, value: Any) -> int | None:
-        """How many canvases a value is for; None where it is one for all of them."""
-        ...
+        """Return how many canvases a user's value is for; None where it is one for all of them."""
+        return None
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
-        """A value that `encode` took, for each of num canvases, as plain values that fit into a file."""
-        ...
+        """Return a user's value for each of num canvases, as plain values that fit into a file."""
+        return [value] * num
+
+    @property
+    def own(self) -> Any:
+        """The module that is saved with the model in a folder of its own: this one, a part, or None."""
+        return self if self.state_dict() else None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its floating point numbers are kept in."""
+        found = (tensor.dtype for tensor in self.state_dict().values() if tensor.is_floating_point())
+        return next(found, torch.float32)
+
+    def keep_in(self, dtype: torch.dtype) -> None:
+        """Keep its floating point numbers in a type, for use."""
+        self.to(dtype)

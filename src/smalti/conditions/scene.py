@@ -1,6 +1,7 @@
 """What `boxes` and `points` share: a list of things in a picture becomes tokens, anew for every window."""
 
-from abc import ABC, abstractmethod
+import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -8,12 +9,12 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from smalti.conditions.box_tokens import FLAGS, Box, Object, Points, Scene, flipped, rescaled, touches
-from smalti.conditions.classes import Classes, check_names, plain
+from smalti.conditions.classes import ByClass, Classes, check_names, plain
+from smalti.conditions.context import Context, SameContext
 from smalti.conditions.hiding import Hiding
-from smalti.conditions.prompt import SamePrompt
 from smalti.conditions.protocol import Codec
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
@@ -50,20 +51,21 @@ class SceneSettings:
         return sum(1 << FLAGS.index(flag) for flag in set(self.flags))
 
 
-class SceneCondition(ABC):
+class SceneCondition(ByClass):
     """Things in a picture, each a class and one or two points; empty slots are filled with "nothing".
 
     Where the settings say so, two tokens more tell what part of the picture is shown, and boxes stay those
     of the whole picture. A window that moves sees the things that it touches (2021 code's scene sampler).
     """
 
-    argument: str | None
     form: str  # of a thing, in words
     per_object: int  # tokens
     shift = 1
 
-    def __init__(self, settings: SceneSettings, tokenizer: Codec | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: SceneSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
+    ) -> None:
+        super().__init__(settings, tokenizer, part)
         self.classes, self.points = Classes(settings.classes, settings.names), Points(settings.no_tokens)
         self.none = settings.no_tokens - 1
         self.hiding = Hiding(what="its things", share=settings.dropout, token=settings.no_tokens)
@@ -85,17 +87,42 @@ class SceneCondition(ABC):
         """Slots for things, and the crop where it is told."""
         return self.settings.max_objects * self.per_object + 2 * self.settings.encode_crop
 
-    def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> "ScenePrompt":
-        """A list of things for all canvases, or a sequence of num lists; the order of things is kept.
+    def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> list[Scene]:
+        """Return scenes whose labels are numbers: one for all canvases, or num.
 
-        A class from `classes` on carries flags: number + classes * (group + 2 occluded + 4 depiction + 8
-        inside). In place of a list there may be a Scene, of which the canvas shows a crop, and in which a
-        label that is no word is a number, never a name; flags that the model is not told are left out of it.
-        UserError for what is missing, unknown or out of range.
+        value: a list of things, or a sequence of num lists; the order of things is kept. A class from
+        `classes` on carries flags: number + classes * (group + 2 occluded + 4 depiction + 8 inside). In place
+        of a list there may be a Scene, of which the canvas shows a crop, and in which a label that is no word
+        is a number, never a name; flags that the model is not told are left out of it. UserError for what is
+        missing, unknown or out of range.
         """
-        scenes = [self._numbered(one) for one in self._each(value, num)]
-        same = all(scene == scenes[0] for scene in scenes)
-        return ScenePrompt(self, scenes[:1] if same else scenes, num, grid, device)
+        return [self._numbered(one) for one in self._each(value, num)]
+
+    def from_batch(self, batch: Any) -> list[Scene]:
+        """Return the scenes, of which crops are shown."""
+        return [self._numbered(scene) for scene in batch.scenes]
+
+    def encode(
+        self, value: list[Scene], *, num: int, grid: tuple[int, int], device: torch.device
+    ) -> "SceneContext":
+        """Return slots of tokens for the things that each window touches."""
+        same = all(scene == value[0] for scene in value)
+        return SceneContext(self, value[:1] if same else value, num, grid, device)
+
+    @classmethod
+    def needs(cls, settings: Any, data: Any, reader: Any) -> None:
+        """See Condition: annotated pictures, with the classes and no more things than the model knows."""
+        if "scene" not in reader.gives:
+            remedy = "give data.kind=coco or open_images"
+            raise UserError(f"annotated pictures for condition.kind={cls.argument}", data.kind, remedy)
+        if settings.classes != len(reader.classes):
+            remedy = f"leave condition.classes out, or give condition.classes={len(reader.classes)}"
+            expected = f"as many condition.classes as the data have, {len(reader.classes)}"
+            raise UserError(expected, str(settings.classes), remedy)
+        if settings.max_objects < data.max_objects:
+            expected = f"condition.max_objects of at least data.max_objects={data.max_objects}"
+            raise UserError(expected, str(settings.max_objects), f"data.max_objects={settings.max_objects}")
+        super().needs(settings, data, reader)
 
     def decode(self, prefix: Int64[Tensor, "b m"]) -> list[Scene]:
         """The things of each prefix, at the points they were rounded to; "nothing said" has none.
@@ -107,20 +134,29 @@ class SceneCondition(ABC):
             raise UserError(f"prefixes of {self.length((1, 1))} tokens", str(prefix.shape[1]), remedy)
         return [self._scene(row) for row in prefix.tolist()]
 
-    def null(self, *, num: int, grid: tuple[int, int], device: torch.device) -> SamePrompt:
-        """A prefix of "nothing is said", which is not that of an empty list; UserError without dropout."""
-        return self.hiding.null(num=num, length=self.length(grid), device=device)
-
-    def vary(self, prefix: Int64[Tensor, "b m"], generator: torch.Generator) -> Int64[Tensor, "b m"]:
-        """Things in a random order, as no order is right; and a share `dropout` of the rows hidden."""
+    def drop(self, context: Context, num: int, rng: torch.Generator) -> Context:
+        """See Condition; things come in a random order besides, as no order is right."""
+        assert isinstance(context, SceneContext), "encode made it"
+        prefix = context.window(0, 0, *context.grid)
         slots = self.settings.max_objects
         things, crop = prefix[:, : slots * self.per_object], prefix[:, slots * self.per_object :]
         things = things.view(-1, slots, self.per_object)
-        keys = torch.rand(things.shape[:2], generator=generator, device=generator.device).to(prefix.device)
+        keys = torch.rand(things.shape[:2], generator=rng, device=rng.device).to(prefix.device)
         keys = keys.masked_fill(things[:, :, 0] == self.none, 2.0)  # empty slots come last
         order = keys.argsort(dim=1)
         things = things.gather(1, order[:, :, None].expand_as(things))
-        return self.hiding.hide(torch.cat((things.flatten(1), crop), 1), generator)
+        return super().drop(SameContext(prefix=torch.cat((things.flatten(1), crop), 1)), num, rng)
+
+    def from_option(self, given: Any, fit: Any) -> list[Any]:
+        """Return the list of things in a JSON file."""
+        try:
+            found = json.loads(given.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            found = problem
+        if not isinstance(found, list):
+            remedy = 'write for example [["person", 0.1, 0.2, 0.5, 0.9]] into it'
+            raise UserError("a JSON file with a list of things", f"{given} ({found})"[:200], remedy)
+        return found
 
     def count(self, value: Any) -> int | None:
         """As many as there are lists of things."""
@@ -152,7 +188,7 @@ class SceneCondition(ABC):
         return flipped(box) if scene.is_flipped else box
 
     def _scene(self, tokens: list[int]) -> Scene:
-        if tokens[0] == self.hiding.token:
+        if tokens[0] == self.settings.no_tokens:  # nothing is said
             return Scene(())
         slots = self.settings.max_objects * self.per_object
         groups = [tokens[first : first + self.per_object] for first in range(0, slots, self.per_object)]
@@ -229,7 +265,7 @@ class SceneCondition(ABC):
 
 
 @dataclass(frozen=True)
-class ScenePrompt:
+class SceneContext:
     """Tokens of one scene for all canvases or of one for each, built for every window."""
 
     condition: SceneCondition
@@ -247,8 +283,8 @@ class ScenePrompt:
         prefix = torch.tensor(tokens, dtype=torch.int64).to(self.device, non_blocking=True)
         return prefix.expand(self.num, -1)
 
-    def take(self, rows: Int64[Tensor, " r"]) -> "ScenePrompt":
-        """See Prompt."""
+    def take(self, rows: Int64[Tensor, " r"]) -> "SceneContext":
+        """See Context."""
         scenes = self.scenes if len(self.scenes) == 1 else [self.scenes[row] for row in rows.tolist()]
         return replace(self, scenes=scenes, num=len(rows))
 

@@ -55,8 +55,9 @@ def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted 
 
 def of_segmentations(model: Tokenizer | Generator) -> list[Tokenizer]:
     """The tokenizers in a model that take label maps."""
-    parts = [model] if isinstance(model, Tokenizer) else [model.tokenizer, model.condition_tokenizer]
-    return [part for part in parts if part is not None and part.settings.content == "segmentation"]
+    parts = [model] if isinstance(model, Tokenizer) else [model.tokenizer, model.condition.own]
+    found = [part for part in parts if isinstance(part, Tokenizer)]
+    return [part for part in found if part.settings.content == "segmentation"]
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

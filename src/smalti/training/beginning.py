@@ -48,8 +48,8 @@ class Beginning:
         """The tokenizers of a prior, by their folders."""
         if not isinstance(self.model, Generator):
             return {}
-        found = {library.TOKENIZER: self.tokenizer, library.CONDITION: self.model.condition_tokenizer}
-        return {self.folder / name: part for name, part in found.items() if part is not None}
+        found = {library.TOKENIZER: self.tokenizer, library.CONDITION: self.model.condition.own}
+        return {self.folder / name: part for name, part in found.items() if isinstance(part, Tokenizer)}
 
 
 def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any], begun: Beginning | None) -> dict[str, Any]:
@@ -76,6 +76,8 @@ def fill(task: TokenizerTask | PriorTask, begun: Beginning) -> None:
         model = begun.model
         assert isinstance(model, Generator), "settle has looked"
         task.generator.prior.load_state_dict(model.prior.state_dict())
+        if model.condition.own is model.condition:  # else its part is there already
+            task.generator.condition.load_state_dict(model.condition.state_dict())
         return
     task.tokenizer.load_state_dict(begun.tokenizer.state_dict())
     if task.critic is not None and begun.critic:

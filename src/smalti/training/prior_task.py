@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from smalti import images, strategy
+from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
 from smalti.generator import Generator, GeneratorSettings
 from smalti.metrics.codes import Nats
@@ -16,7 +16,6 @@ from smalti.metrics.protocol import Measured
 from smalti.priors.protocol import Prior
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
-from smalti.training import told
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import PriorTraining
 from smalti.training.task import Losses
@@ -53,8 +52,8 @@ class PriorTask:
         self.training, self.generator = training, model
         self.networks: Mapping[str, nn.Module] = {PRIOR: model.prior.train()}
         self.objective: nn.Module = Objective(model.prior)
-        for tokenizer in filter(None, (model.tokenizer, model.condition_tokenizer)):
-            tokenizer.requires_grad_(False).eval()
+        for frozen in (model.tokenizer, model.condition):
+            frozen.requires_grad_(False).eval()
         size, device = model.prior.codebook_size, model.order.device
         self.recent = RecentCodes(codebook_size=size, num=REMEMBERED, device=device)
 
@@ -64,15 +63,15 @@ class PriorTask:
         training: PriorTraining,
         tokenizer: Tokenizer,
         device: torch.device,
-        condition_tokenizer: Tokenizer | None = None,
+        part: nn.Module | None = None,
     ) -> "PriorTask":
-        """With a new prior, whose first weights follow from the seed."""
+        """With a new prior, whose first weights follow from the seed. part: see Generator."""
         height, width = (side // tokenizer.factor for side in training.crop_size)
         settings = GeneratorSettings(
             prior=training.prior, condition=training.condition, order=training.order, grid=(height, width)
         )
         with seeded(torch.device("cpu"), training.seed):
-            model = Generator(settings, tokenizer, condition_tokenizer)
+            model = Generator(settings, tokenizer, part)
         return cls(training, model.to(device))
 
     def start(self, batch: Batch) -> None:
@@ -92,7 +91,11 @@ class PriorTask:
         codes = self._codes(batch)
         draws = generator(self.training.seed, 4, step, strategy.current().rank, part)
         targets = self.generator.sequence(codes)
-        prefix = self.generator.condition.vary(self._prefix(batch, codes), draws)
+        grid, condition = self.generator.settings.grid, self.generator.condition
+        with torch.autocast(codes.device.type, enabled=False):  # as for the pictures' codes
+            known = condition.from_batch(batch)
+            context = condition.encode(known, num=len(codes), grid=grid, device=codes.device)
+            prefix = condition.drop(context, len(codes), draws).window(0, 0, *grid)
         loss = self.objective(targets, prefix, draws, pkeep=self.training.pkeep)
         return Losses(minimise={PRIOR: loss}, statistics={}, codes=codes)
 
@@ -125,10 +128,8 @@ class PriorTask:
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """New pictures for the conditions of a batch, always of the same seeds."""
-        condition = {
-            name: values[:SHOWN] for name, values in self._condition(batch).items() if values is not None
-        }
-        drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, **condition).tensors
+        told = self._condition(batch, SHOWN)
+        drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, **told).tensors
         return images.grid(images.to_uint8(images.visible(drawn)), columns=SHOWN // 2)
 
     def model(self) -> Generator:
@@ -142,13 +143,11 @@ class PriorTask:
         with torch.autocast(batch.images.device.type, enabled=False):  # the codes that sampling will decode
             return self.generator.tokenizer.encode(batch.images, is_checked=True)
 
-    def _condition(self, batch: Batch) -> dict[str, Any]:
-        argument = self.generator.condition.argument
-        return {} if argument is None else {argument: told.value(argument, batch)}
-
-    def _prefix(self, batch: Batch, codes: Tensor) -> Int64[Tensor, "b m"]:
-        value = next(iter(self._condition(batch).values()), None)
-        grid = self.generator.settings.grid
-        with torch.autocast(codes.device.type, enabled=False):  # as for the pictures' codes
-            prompt = self.generator.condition.encode(value, num=len(codes), grid=grid, device=codes.device)
-            return prompt.window(0, 0, *grid)
+    def _condition(self, batch: Batch, most: int | None = None) -> dict[str, Known]:
+        """The condition of a batch, of its first samples, as methods of a Generator take it."""
+        condition = self.generator.condition
+        return (
+            {}
+            if condition.argument is None
+            else {condition.argument: Known(condition.from_batch(batch)[:most])}
+        )

@@ -7,12 +7,10 @@ from pathlib import Path
 import torch
 
 from smalti import library, strategy
-from smalti.data.pairs import PairsSettings
 from smalti.data.protocol import Reader
 from smalti.errors import UserError
-from smalti.generator import Generator, check_tokenizers
+from smalti.generator import Generator
 from smalti.tokenizer import Tokenizer
-from smalti.training import told
 from smalti.training.settings import PriorTraining
 
 KEYS = {"tokenizer": library.TOKENIZER, "condition_tokenizer": library.CONDITION}  # place in a prior's model
@@ -29,20 +27,14 @@ class Known:
 
 
 def find(training: PriorTraining, reader: Reader, device: torch.device, known: Known) -> dict[str, Tokenizer]:
-    """The tokenizer whose codes are learned and, where the condition has one of its own, that of its maps.
+    """The tokenizer whose codes are learned and, where the recipe names one, that of the condition.
 
-    By the recipe's keys. UserError where one is missing or another one than the run began with, or where they
-    do not fit the crop, the shards or the maps.
+    By the recipe's keys. UserError where one is missing or another one than the run began with, or where the
+    first does not fit the crop or the shards.
     """
     paths = {"tokenizer": training.tokenizer, "condition_tokenizer": training.condition_tokenizer}
     found = {key: _known(path, key, device, known) for key, path in paths.items() if path is not None}
-    tokenizer, other = found["tokenizer"], found.get("condition_tokenizer")
-    _check_size(training.crop_size, tokenizer, reader)
-    shared = training.condition.kind == "map" and training.condition.shared
-    takes = tokenizer if shared else other
-    if takes is not None and isinstance(training.data, PairsSettings):
-        told.check_maps(training.data, takes, "tokenizer" if shared else "condition_tokenizer")
-    check_tokenizers(training.condition, tokenizer, other)
+    _check_size(training.crop_size, found["tokenizer"], reader)
     return found
 
 

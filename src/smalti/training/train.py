@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,10 @@ import torch
 from tqdm import tqdm
 
 from smalti import config, memory, precision, strategy
+from smalti.conditions import CONDITIONS
 from smalti.data import READERS
 from smalti.data.loader import Loader, in_order
+from smalti.data.pairs import Pairs
 from smalti.data.protocol import Reader
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
@@ -31,7 +33,6 @@ from smalti.training import (
     pixels,
     resuming,
     tokenizers,
-    told,
 )
 from smalti.training.beginning import Beginning
 from smalti.training.fit import Feed, Loop
@@ -98,6 +99,8 @@ def train(
         limits.check_weights(training, device, found.get("tokenizer"))
         with strategy.current().joined(device):
             task = _task(training, found, device)
+            if isinstance(task, PriorTask):
+                task.generator.condition.agree(training.data, readers.values())
             if start.begun is not None:
                 beginning.fill(task, start.begun)
             loop, feed = Loop(task, training, _rates(training), folder, device), _feed(training, readers)
@@ -144,9 +147,9 @@ def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str
     begun = None if path is None else Beginning.read(as_path(path, beginning.KEY))
     mapping = beginning.settle(folders.all_pictures(mapping, overrides), overrides, begun)
     # whatever the classes are, first of all: to look for the data takes long on some disks
-    data_settings = config.parse(_with_classes(mapping, lambda _: ["any"]), TrainingSettings).data
+    data_settings = config.parse(_with_classes(mapping, ["any"]), TrainingSettings).data
     readers = _open(data_settings)
-    mapping = _with_classes(mapping, lambda kind: told.classes(kind, data_settings, readers["train"]))
+    mapping = _with_classes(mapping, readers["train"].classes, str(data_settings.root))
     training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"])
     if training.data != data_settings:  # which now say how the files' values are read
         readers = _open(training.data)
@@ -242,35 +245,28 @@ def _open(data: Any) -> dict[str, Reader]:
     return {split: member(data, split) for split in ("train", "val")}
 
 
-def _with_classes(mapping: dict[str, Any], classes: Callable[[str], Sequence[str]]) -> dict[str, Any]:
-    """The recipe's mapping in which a condition by classes has some: the data's, unless it names its own.
-
-    classes: gives the data's, for a kind of condition.
-    """
+def _with_classes(mapping: dict[str, Any], classes: Sequence[str], root: str = "") -> dict[str, Any]:
+    """The recipe's mapping in which the condition has what it takes from the data, their classes."""
     condition = mapping.get("condition")
-    if not isinstance(condition, dict) or "classes" in condition:
+    if not isinstance(condition, dict) or condition.get("kind") not in CONDITIONS:
         return mapping
-    if condition.get("kind") not in ("label", "boxes", "points"):
-        return mapping
-    names = list(classes(condition["kind"]))
-    return {**mapping, "condition": {**condition, "classes": len(names), "names": names}}
+    return {**mapping, "condition": CONDITIONS[condition["kind"]][1].settle(condition, classes, root)}
 
 
 def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.device) -> dict[str, Tokenizer]:
     """Those that a prior learns on, by the recipe's keys; what data and model say of each other must fit."""
     readers = start.readers
     if not isinstance(training, PriorTraining):
-        told.bound(readers.values(), training)
+        for reader in readers.values():
+            if isinstance(reader, Pairs) and training.content == "segmentation":
+                reader.most = training.network.in_channels
         return {}
     for reader in readers.values():
         reader.number_as(getattr(training.condition, "names", ()))
-    told.check(training.condition, training.data, readers["train"])
+    CONDITIONS[training.condition.kind][1].needs(training.condition, training.data, readers["train"])
     parts = start.begun.parts if start.begun is not None else {}
     known = Known(read=parts, began=start.origin.tokenizers, copies=folder.model, moved=start.moved)
-    found = tokenizers.find(training, readers["train"], device, known)
-    for reader in readers.values():
-        told.read_alike(reader, found.get("condition_tokenizer", found["tokenizer"]))
-    return found
+    return tokenizers.find(training, readers["train"], device, known)
 
 
 def _task(training: Any, found: dict[str, Tokenizer], device: torch.device) -> PriorTask | TokenizerTask:

@@ -14,6 +14,7 @@ SHARED, UNCONDITIONAL = "__is_first_stage__", "__is_unconditional__"
 _OBJECTS = {"objects_bbox": "boxes", "objects_center_points": "points"}
 _CLASSES = {"AnnotatedObjectsCoco": 171, "AnnotatedObjectsOpenImages": 340}  # of their full annotations
 _MODULES = "taming.modules"
+Stage = tuple[Any, dict[str, Any]]  # the yaml's cond_stage_config, and what the model's params say besides
 
 
 def find(
@@ -51,36 +52,22 @@ def find(
     return _guess(*places)
 
 
-def length(settings: Any, maps: Tokenizer) -> int | None:
-    """Tokens before the codes; None where there are as many as codes. maps: the tokenizer of maps."""
-    if settings.kind == "coordinates" or (settings.kind == "map" and settings.size is None):
-        return None
-    grid = (1, 1)  # the others do not depend on it
-    condition: Condition = CONDITIONS[settings.kind][1](settings, maps)
-    return condition.length(grid)
+def length(settings: Any, tokenizer: Tokenizer, maps: Tokenizer | None) -> int | None:
+    """Return the tokens before the codes; None where they grow with the codes. maps: those of maps alone."""
+    condition: Condition = CONDITIONS[settings.kind][1](settings, tokenizer, maps)
+    one, four = (condition.length((side, side)) for side in (1, 2))
+    return one if one == four else None
 
 
-def stage(settings: Any) -> tuple[Any, dict[str, Any]]:
-    """The yaml's cond_stage_config, and what else it says among the model's params; no map."""
-    if settings.kind == "none":
-        more = {"unconditional": True, "sos_token": settings.token, "cond_stage_key": "image"}
-        return UNCONDITIONAL, more
-    if settings.kind == "label":
-        params = {"n_classes": settings.classes}
-        return {"target": f"{_MODULES}.util.Labelator", "params": params}, {"cond_stage_key": "class_label"}
-    key = {ours: theirs for theirs, ours in _OBJECTS.items()}.get(settings.kind)
-    if key is None:
+def stage(settings: Any, factor: int) -> Stage:
+    """Return the yaml's cond_stage_config, and what else it says among the model's params; no map.
+
+    factor: of the tokenizer of pictures. UserError for a condition that the 2021 code does not know.
+    """
+    if settings.kind not in _STAGES:
         remedy = "keep the model folder: their code knows no such condition"
         raise UserError("a condition of the 2021 code", settings.kind, remedy)
-    params = {"conditional_key": key}
-    target = "taming.models.dummy_cond_stage.DummyCondStage"
-    return {"target": target, "params": params}, {"cond_stage_key": key}
-
-
-def coordinates(settings: Any, factor: int) -> tuple[Any, dict[str, Any]]:
-    """As `stage`, for coordinates."""
-    params = {"n_embed": settings.tokens, "down_factor": factor}
-    return {"target": f"{_MODULES}.misc.coord.CoordStage", "params": params}, {"cond_stage_key": "coord"}
+    return _STAGES[settings.kind](settings, factor)
 
 
 def check(settings: Any) -> None:
@@ -98,7 +85,7 @@ def data(settings: Any, size: int) -> dict[str, Any]:
     arguments = {
         "data_path": "data",
         "split": "validation",
-        "keys": ["image", stage(settings)[1]["cond_stage_key"]],
+        "keys": ["image", stage(settings, 1)[1]["cond_stage_key"]],
         "no_tokens": settings.no_tokens,
         "target_image_size": size,
         "max_objects_per_image": settings.max_objects,
@@ -112,6 +99,30 @@ def data(settings: Any, size: int) -> dict[str, Any]:
     reader = "taming.data.annotated_objects_open_images.AnnotatedObjectsOpenImages"
     params = {"batch_size": 1, "validation": {"target": reader, "params": arguments}}
     return {"data": {"target": "main.DataModuleFromConfig", "params": params}}
+
+
+def _none(settings: Any, factor: int) -> Stage:
+    more = {"unconditional": True, "sos_token": settings.token, "cond_stage_key": "image"}
+    return UNCONDITIONAL, more
+
+
+def _label(settings: Any, factor: int) -> Stage:
+    params = {"n_classes": settings.classes}
+    return {"target": f"{_MODULES}.util.Labelator", "params": params}, {"cond_stage_key": "class_label"}
+
+
+def _coordinates(settings: Any, factor: int) -> Stage:
+    params = {"n_embed": settings.tokens, "down_factor": factor}
+    return {"target": f"{_MODULES}.misc.coord.CoordStage", "params": params}, {"cond_stage_key": "coord"}
+
+
+def _scene(settings: Any, factor: int) -> Stage:
+    key = {ours: theirs for theirs, ours in _OBJECTS.items()}[settings.kind]
+    target = "taming.models.dummy_cond_stage.DummyCondStage"
+    return {"target": target, "params": {"conditional_key": key}}, {"cond_stage_key": key}
+
+
+_STAGES = {"none": _none, "label": _label, "coordinates": _coordinates, "boxes": _scene, "points": _scene}
 
 
 def _objects(said: Mapping[str, Any], stage: Mapping[str, Any], data: Mapping[str, Any]) -> Any:

@@ -44,7 +44,7 @@ def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept)
         places=table,
     )
     own = claims.section(config, SECTION).get("grid")
-    grid = (own[0], own[1]) if own else _grid(book, said, (first, second or first), condition, table[1])
+    grid = (own[0], own[1]) if own else _grid(book, said, (first, second), condition, table[1])
     laid = places.find(book, said, grid)
     found = GeneratorSettings(prior=prior, condition=condition, order=laid, grid=grid)
     made = Generator(kept("").generator(found, book.where), first, second)
@@ -74,11 +74,9 @@ def alone(model: Tokenizer | Generator) -> dict[str, Tensor]:
     """What theirs has no place for, by our names behind the beginnings of their parts' names."""
     if isinstance(model, Tokenizer):
         return own_tensors(model)
-    parts = {FIRST: model.tokenizer, CONDITION: model.condition_tokenizer}
     return {
         start + name: tensor
-        for start, part in parts.items()
-        if part is not None
+        for start, part in _tokenizers(model).items()
         for name, tensor in own_tensors(part).items()
     }
 
@@ -88,9 +86,9 @@ def config(model: Generator) -> dict[str, Any]:
     how, factor = model.settings, model.tokenizer.factor
     assert isinstance(model.prior, GPT), "theirs has looked"
     assert isinstance(how.prior, GPTSettings), "a GPT has its own settings"
-    conditions.check(how.condition)
     side = how.grid[0] * factor
     stage, more = _stage(model, side)
+    conditions.check(how.condition)
     arguments = transformer.params(how.prior, len(model.prior.table.weight), len(model.prior.positions))
     params = {
         "first_stage_key": "image",
@@ -112,10 +110,14 @@ def config(model: Generator) -> dict[str, Any]:
 
 def _all_settings(model: Generator) -> dict[str, Any]:
     """Of the model and of its tokenizers, by the beginnings of their tensors' names."""
-    found = {"": model.settings, FIRST: model.tokenizer.settings}
-    if model.condition_tokenizer is not None:
-        found[CONDITION] = model.condition_tokenizer.settings
+    found = {"": model.settings} | {name: part.settings for name, part in _tokenizers(model).items()}
     return {"settings": {name: settings.dump(how) for name, how in found.items()}}
+
+
+def _tokenizers(model: Generator) -> dict[str, Tokenizer]:
+    """That of the pictures and, where they have one of their own, that of the maps."""
+    found = {FIRST: model.tokenizer, CONDITION: model.condition.own}
+    return {name: part for name, part in found.items() if isinstance(part, Tokenizer)}
 
 
 def _part(name: str, how: TokenizerSettings, side: int, *, of_maps: bool) -> dict[str, Any]:
@@ -152,34 +154,29 @@ def _second(book: Ledger, said: Mapping[str, Any], kept: Own) -> tuple[str | Non
 def _grid(
     book: Ledger,
     said: Mapping[str, Any],
-    tokenizers: tuple[Tokenizer, Tokenizer],
+    tokenizers: tuple[Tokenizer, Tokenizer | None],
     condition: Any,
     positions: int,
 ) -> tuple[int, int]:
     """Rows and columns of a training crop, which with what stands before it must have place."""
     stage = claims.inner(said, "first_stage_config")
     resolution = claims.section(stage, "ddconfig").get("resolution")
-    before = conditions.length(condition, tokenizers[1])
+    before = conditions.length(condition, *tokenizers)
     most = (positions + 1) // 2 if before is None else positions + 1 - before
     return places.grid(book, said, resolution, tokenizers[0].factor, most)
 
 
 def _maps(model: Generator) -> Tokenizer | None:
     """The tokenizer of the condition's maps, if it has any."""
-    condition = model.settings.condition
-    if condition.kind != "map":
-        return None
-    return model.tokenizer if condition.shared else model.condition_tokenizer
+    found = getattr(model.condition, "tokenizer", None)
+    return found if isinstance(found, Tokenizer) else None
 
 
-def _stage(model: Generator, side: int) -> tuple[Any, dict[str, Any]]:
+def _stage(model: Generator, side: int) -> conditions.Stage:
     """The yaml's cond_stage_config, and what else it says of the condition."""
-    condition = model.settings.condition
-    if condition.kind == "coordinates":
-        return conditions.coordinates(condition, model.tokenizer.factor)
-    maps = _maps(model)
-    if condition.kind != "map" or maps is None:
-        return conditions.stage(condition)
+    condition, maps = model.settings.condition, _maps(model)
+    if maps is None:
+        return conditions.stage(condition, model.tokenizer.factor)
     more = {"downsample_cond_size": condition.size or -1}
     if condition.shared:
         return conditions.SHARED, {**more, "cond_stage_key": "lr"}
