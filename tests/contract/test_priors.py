@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import CAUSAL
 
 from smalti import config
 from smalti.drawing import cache as cache_of_priors
@@ -19,7 +20,7 @@ from smalti.training.settings import OptimizerSettings
 
 SMALL = {"layers": 2, "heads": 2, "width": 16}
 VARIANTS = {
-    **{kind: (kind, 3, {}) for kind in PRIORS if kind != "neighbourhood"},
+    **{kind: (kind, 3, {}) for kind in CAUSAL},
     "gpt, own tables": ("gpt", 3, {"shared_table": False}),
     "gpt, prefix unmasked": ("gpt", 3, {"unmasked": 3, "vocabulary": 12, "positions": 40}),
     "modern, shift": ("modern", 1, {"conditioning": "shift"}),
@@ -31,6 +32,7 @@ DROPOUTS = {
     "gpt": ["embedding_dropout", "residual_dropout", "attention_dropout"],
     "modern": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "llamagen": ["token_dropout", "residual_dropout", "ffn_dropout"],
+    "masked": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "neighbourhood": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "masked": ["token_dropout", "residual_dropout", "ffn_dropout"],
 }
