@@ -215,13 +215,13 @@ def describe(path: Path) -> str:
 
 
 def _told(tokenizer: Tokenizer) -> str:
-    codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size or 'no'} codes"
+    codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size if tokenizer.has_codes else 'no'} codes"
     settings, told = tokenizer.settings, [codes, f"{tokenizer.channels} channels"]
     if settings.pixels:
         told += [
             f"{name} {value}" for name, value in config.dump(settings.pixels).items() if value is not None
         ]
-    told.append(f"{_millions(tokenizer)} M parameters")
+    told += [f"{_millions(tokenizer)} M parameters", f"quantizer {settings.quantizer.told()}"]
     if settings.labels:
         told.append(f"values of label maps: {settings.labels.told()}")
     return ", ".join(told)

@@ -4,23 +4,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 
-class Shelf:
+class Named:
+    """Marks text, in `Annotated`, as one of the names in a dict, also of those put into it from outside."""
+
+    known: ClassVar[list["Named"]] = []
+
+    def __init__(self, members: Mapping[str, Any]) -> None:
+        self.members = members
+        self.known.append(self)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Tell pydantic which they are when settings are read."""
+        return handler.generate_schema(Literal[tuple(self.members)])
+
+
+class Shelf(Named):
     """Marks settings, in `Annotated`, as those of one of a shelf's members, by their `kind`.
 
     The shelf is looked at whenever settings are read, so that a member put into its dict from outside counts.
     """
 
-    known: ClassVar[list["Shelf"]] = []
-
     def __init__(
         self, members: Mapping[str, tuple[type[Any], type[Any]]], default: str | None = None
     ) -> None:
         """members: settings and class by kind. default: the kind of settings that do not say it."""
-        self.members, self.default = members, default
-        self.known.append(self)
+        super().__init__(members)
+        self.default = default
 
     def kind(self, given: Any) -> Any:
         """Return the kind of settings, or of a mapping for some."""
@@ -38,7 +50,7 @@ class Shelf:
 
 def on_shelves() -> tuple[Any, ...]:
     """Return all members of all shelves: another value whenever one is added."""
-    return tuple(tuple(shelf.members.items()) for shelf in Shelf.known)
+    return tuple(tuple(shelf.members.items()) for shelf in Named.known)
 
 
 def keys(into: Any, held: Any = None) -> list[str]:
