@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
-from smalti.drawing.request import OPTIONS, Request, needed, sides, unknown
+from smalti.drawing.request import OPTIONS, Request, apart, needed, sides, unknown
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.pretrained import Pretrained
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.layers import drawing
-from smalti.priors.protocol import Prior, Scope
+from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.samples import Samples
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.given import read_codes, read_pictures
@@ -102,28 +102,39 @@ class Generator(Pretrained):
             return self.prior(*self._sequence(laid, prompt))
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
-        """Mean of -ln p(code | condition, codes before it), over pictures or over their codes.
+        """Return the mean of -ln p(code | condition, codes before it), over pictures or over their codes.
 
+        Of a prior that knows no more it is an upper bound, see `nats`; UserError if it knows none.
         images_or_codes: pictures as `Tokenizer.pictures` takes them, or codes (b h w), whole numbers of more
         than a byte; both of the size of a training crop. A model that has learned nothing gives
         ln(codebook_size).
         """
+        found = self.nats(images_or_codes, **condition)
+        if found is None:
+            kind = self.settings.prior.kind
+            raise UserError("a prior that knows a likelihood", kind, "ask another model")
+        return found.total / found.tokens
+
+    def nats(self, images_or_codes: Any, **condition: Any) -> Nats | None:
+        """Return -ln p of all codes together, or what the prior knows of it; as `nats_per_token` is asked.
+
+        None: the prior knows nothing of it.
+        """
         read = read_codes if _are_codes(images_or_codes) else read_pictures
         pictures = read(self.tokenizer, images_or_codes)
         prompt = self._prompt(condition, num=len(pictures), grid=self.settings.grid)
-        total, tokens = 0.0, len(pictures) * len(self.order)
+        total, tokens, is_bound = 0.0, 0, False
         with in_use(self):
             for rows in split(len(pictures), BATCH, self.order.device, padded=False):
                 part = pictures[rows.to(pictures.device)]
                 codes = part.to(rows.device)
                 if codes.is_floating_point():
                     codes = self.tokenizer.encode(codes, is_checked=True)
-                nats = self.prior.nats(*self._sequence(codes, prompt.take(rows)))
-                if nats is None:
-                    kind = self.settings.prior.kind
-                    raise UserError("a prior that knows a likelihood", kind, "ask another model")
-                total += nats.total.item()
-        return total / tokens
+                found = self.prior.nats(*self._sequence(codes, prompt.take(rows)))
+                if found is None:
+                    return None
+                total, tokens, is_bound = total + found.total, tokens + found.tokens, found.is_bound
+        return Nats(total, tokens, is_bound)
 
     def sample(
         self,
@@ -161,7 +172,7 @@ class Generator(Pretrained):
         prior on a CPU. With 8 images together nothing was won: a pass goes as far as the slowest of them.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are laid: how many there are in all, and how many more are laid.
-        condition: label=, map=, boxes= ..., what the model was trained with, as the class says.
+        condition: label=, map=, boxes= ..., what the model was trained with; and the prior's own options.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}
         return Samples.joined(self._batches(None, {**asked, **condition}, streamed=False))
@@ -211,7 +222,8 @@ class Generator(Pretrained):
 
         given: image, mask and keep as in `complete`; None: new images.
         """
-        condition = {name: value for name, value in options.items() if name not in OPTIONS}
+        others = {name: value for name, value in options.items() if name not in OPTIONS}
+        how, condition = apart(others, self.prior.options)
         asked = _DEFAULTS | {name: value for name, value in options.items() if name in OPTIONS}
         request = Request.of({**asked, "num": self._num(asked["num"], condition)})
         factor, size = self.tokenizer.factor, asked["size"]
@@ -234,12 +246,12 @@ class Generator(Pretrained):
             if request.guidance_scale != 1:
                 null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
         facts = {"model": self.fingerprint, "height": grid[0] * factor, "width": grid[1] * factor}
-        facts |= masks.recorded(known, request.num)
+        facts |= masks.recorded(known, request.num) | asdict(how)
         facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
         told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
-        if (how := self.tokenizer.settings.pixels) is not None and how.range is not None:
-            facts["range"] = [list(how.range)] * request.num  # of lists one is taken for each image
-        parts = self._parts(request, start, known, prompt, null)
+        if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
+            facts["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
+        parts = self._parts(request, how, start, known, prompt, null)
         return self._samples(request, parts, {**facts, **told})
 
     def _samples(
@@ -306,14 +318,14 @@ class Generator(Pretrained):
         name = self.condition.argument
         for other in condition:
             if other != name:
-                raise unknown(other, options, name)
+                raise unknown(other, options, name, own=self.prior.options if options else None)
         value = condition.get(name) if name else None
         return self.condition.encode(value, num=num, grid=grid, device=self.order.device)
 
     def _parts(
-        self, request: Request, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
+        self, request: Request, how: Any, start: Tensor, known: Tensor, prompt: Prompt, null: Prompt | None
     ) -> Iterator[Int64[Tensor, "r h w"]]:
-        """Give the codes of all canvases, batch by batch."""
+        """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
         template = Canvas(
             codes=start,
@@ -325,6 +337,7 @@ class Generator(Pretrained):
             shift=self.condition.shift,
             choice=request.choice,
             parallel=request.parallel,
+            how=how,
         )
         size = request.micro_batch or max(1, BATCH // self.prior.rows(template))
         batches = split(request.num, size, start.device, padded=request.micro_batch is not None)

@@ -68,6 +68,24 @@ def test_options(ways, smalti_command, verb, option):
         assert is_told(outcome), (verb, option, value, outcome)
 
 
+def test_options_of_some_priors_alone(ways, smalti_command):
+    smalti.save(generator("masked"), "masked")
+    own = ("--steps", 3, "--order", "halton", "--mask-schedule", "arccos", "--guidance-schedule", "linear")
+    words = ("sample", "masked", "out", "--label", "moon", "--size", "8x12", "--guidance", 2)
+    for option, value in (
+        ("--steps", 0),
+        ("--steps", "x"),
+        ("--order", "spiral"),
+        ("--confidence-noise", "nan"),
+    ):
+        outcome = smalti_command(*words, option, value)
+        assert is_told(outcome), outcome
+    outcome = smalti_command(*ways["sample"], "--steps", 3)
+    assert is_told(outcome), outcome
+    assert "this model takes label= as its only condition, got steps=; leave it out" in outcome[2]
+    assert smalti_command(*words, *own, "--confidence-noise", 1)[0] == 0
+
+
 def test_settings_of_a_recipe(ways, smalti_command):
     for word in RECIPE:
         outcome = smalti_command(*ways["train"], word)

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from operator import eq
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from smalti import config, leftovers
+from smalti import config, leftovers, schema
 from smalti.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,10 +35,27 @@ class Size(click.ParamType[tuple[int, int]]):
 
 
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that draws."""
-    for option in reversed(_SAMPLING):
+    """The options of every command that draws, those of single priors among them."""
+    for option in reversed([*_SAMPLING, *_of_priors()]):
         command = option(command)
     return command
+
+
+def _of_priors() -> list[Callable[..., Any]]:
+    """Return what single priors take beside the options of all; the value is None where none is given."""
+    from smalti.priors import PRIORS
+
+    found = {}
+    for prior, (_, member) in PRIORS.items():
+        for name, hint in get_type_hints(member.options, include_extras=True).items():
+            help = next(text for text in hint.__metadata__ if isinstance(text, str))
+            kind = next(one for one in schema.alternatives(hint) if one is not NoneType)
+            found[name] = click.option(
+                f"--{name.replace('_', '-')}",
+                type=click.Choice(get_args(kind)) if get_origin(kind) is Literal else kind,
+                help=f"{help} For priors of kind {prior}.",
+            )
+    return list(found.values())
 
 
 def computing(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +68,7 @@ def drawing(generator: "Generator", options: dict[str, Any]) -> dict[str, Any]:
     from smalti.cli.pace import Pace, faster
     from smalti.reading import writing
 
-    given = {name: value for name, value in options.items() if value is not None or name not in _CONDITIONS}
+    given = {name: value for name, value in options.items() if value is not None}
     for name in ("boxes", "points"):
         if name in given:
             given[name] = _read_list(given[name])
@@ -147,7 +165,6 @@ def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int) -> No
 
 _HALF = "bf16 and fp16: faster but for small priors; other pictures, a few other codes. auto: the quickest."
 _PARALLEL = "Cells drawn in a pass, the same picture sooner; 1 is off. Pays for one picture at a time: try 8."
-_CONDITIONS = ("label", "map", "boxes", "points")
 
 _SAMPLING = [
     click.option("--num", default=1, show_default=True, help="How many pictures."),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -22,6 +23,7 @@ class Canvas:
     parallel: int = 1  # places drawn in a pass through a window, by guesses; 1: one by one
     shift: int = 0  # 1: windows begin (side - 1) // 2 cells before the cell that is drawn, 0: side // 2
     stride: int = 1  # cells by which windows move, at most half a window
+    how: Any = None  # the prior's own options, see `Prior.options`
     # told how many cells more are done, of all canvases
     progress: Callable[[int], object] = lambda count: None
 
@@ -30,7 +32,14 @@ class Canvas:
         """(h, w)."""
         return self.codes.shape[1], self.codes.shape[2]
 
-    def draw(self, logits: Float[Tensor, "b p v"], positions: Int64[Tensor, "b p"]) -> Int64[Tensor, "b p"]:
-        """Draw a code for each position (a cell's row-major number) of every canvas; return them."""
+    def draw(
+        self, logits: Float[Tensor, "b p v"], positions: Int64[Tensor, "b p"], round: int = 0
+    ) -> Int64[Tensor, "b p"]:
+        """Draw a code for each position (a cell's row-major number) of every canvas; return them.
+
+        round: the noise is another in each, for cells that are drawn again.
+        """
         seeds = self.seeds[:, None].expand(positions.shape).flatten()
-        return choose(logits.flatten(0, 1), seeds, positions.flatten(), self.choice).view(positions.shape)
+        return choose(
+            logits.flatten(0, 1), seeds, (positions + round * self.known.numel()).flatten(), self.choice
+        ).view(positions.shape)

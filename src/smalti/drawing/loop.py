@@ -15,6 +15,8 @@ class Decoder(ABC):
     canvas' cells, row by row; axes: b canvases, n cells, p positions of a pass, v codes.
     """
 
+    round = 0  # how often a cell may have been drawn before: each round has noise of its own
+
     @abstractmethod
     def next(self) -> Int64[Tensor, "b p"] | None:
         """Return the positions to predict in the next pass, each once in a row; None: all is generated."""
@@ -38,7 +40,7 @@ def draw(decoder: Decoder, canvas: Canvas) -> Int64[Tensor, "b h w"]:
     canvas.progress(int(canvas.known.sum()) * len(tokens))
     while (positions := decoder.next()) is not None:
         prediction = decoder.predict(tokens, positions)
-        drawn = canvas.draw(prediction, positions)
+        drawn = canvas.draw(prediction, positions, decoder.round)
         kept = decoder.accept(prediction, drawn, positions)
         if kept is not None:
             drawn = drawn.where(kept, tokens.gather(1, positions))

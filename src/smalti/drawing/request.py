@@ -6,11 +6,11 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from smalti import memory
-from smalti.config import read_size, settings
+from smalti.config import parse, read_size, settings
 from smalti.drawing.choice import Choice
 from smalti.errors import UserError, shown
 
@@ -43,6 +43,7 @@ _ELSEWHERE = {
     "seed": ("generator", "random_seed", "manual_seed", "rng", "random_state"),
     "progress": ("verbose", "show_progress", "progress_bar"),
     "keep": ("keep_rows", "fraction", "share"),
+    "steps": ("num_inference_steps", "num_steps", "sampling_steps", "timesteps", "num_iter"),
     "mask": ("mask_image", "inpaint_mask"),
     "image": ("init_image", "input_image", "picture"),
 }
@@ -158,15 +159,27 @@ def sides(size: Any) -> tuple[int, int]:
     return found
 
 
-def unknown(name: str, known: Iterable[str], condition: str | None) -> UserError:
+def apart(given: Mapping[str, Any], own: type[Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a prior's own options, of these settings, and what else is given by keyword."""
+    names = {field.name for field in fields(own)}
+    how = parse({name: value for name, value in given.items() if name in names}, own)
+    return how, {name: value for name, value in given.items() if name not in names}
+
+
+def unknown(
+    name: str, known: Iterable[str], condition: str | None, own: type[Any] | None = None
+) -> UserError:
     """The error for an option that is none, with ours of that meaning.
 
     known: the options there are; condition: the one by which the model takes its condition, if it has one.
+    own: settings of what the model's prior takes besides.
     """
+    more = [field.name for field in fields(own)] if own else []
     takes = "no condition" if condition is None else f"{condition}= as its only condition"
+    takes += f", and of its prior {'=, '.join(more)}=" if more else ""
     ours = next((our for our, theirs in _ELSEWHERE.items() if name in theirs), None)
     ours = condition if ours == "condition" else ours
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(name, [*known, *more], n=1, cutoff=0.75)
     remedy = "leave it out"
     if name in _FORMS:
         remedy = "what comes back has .images, .codes, .tensors and .values(); iter_samples streams"
@@ -174,7 +187,7 @@ def unknown(name: str, known: Iterable[str], condition: str | None) -> UserError
         remedy = f"complete takes it{'' if ours is None else f', as {ours}='}"
     elif name in known:
         remedy = "leave it out: the size is that of the image"
-    elif ours is not None and ours in {*known, condition}:
+    elif ours is not None and ours in {*known, *more, condition}:
         remedy = "write size=(height, width)" if ours == "size" else f"here it is {ours}="
     elif near:
         remedy = f"did you mean {near[0]}=?"

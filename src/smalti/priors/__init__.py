@@ -6,17 +6,20 @@ from pydantic import Field
 
 from smalti.priors.gpt import GPT, GPTSettings
 from smalti.priors.llamagen import LlamaGen, LlamaGenSettings
+from smalti.priors.masked import Masked, MaskedSettings
 from smalti.priors.modern import Modern, ModernSettings
 from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
 
 PriorSettings = Annotated[
-    GPTSettings | ModernSettings | LlamaGenSettings | NeighbourhoodSettings, Field(discriminator="kind")
+    GPTSettings | ModernSettings | LlamaGenSettings | MaskedSettings | NeighbourhoodSettings,
+    Field(discriminator="kind"),
 ]
 
 PRIORS: dict[str, tuple[type[Any], type[Any]]] = {
     "gpt": (GPTSettings, GPT),
     "modern": (ModernSettings, Modern),
     "llamagen": (LlamaGenSettings, LlamaGen),
+    "masked": (MaskedSettings, Masked),
     "neighbourhood": (NeighbourhoodSettings, Neighbourhood),
 }
 

@@ -6,13 +6,14 @@ n codes, v codebook size.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from smalti.config import settings
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import Decoder
@@ -37,17 +38,26 @@ class Scope:
         return height, width
 
 
+@settings
+class NoOptions:
+    """Nothing beside what every prior takes."""
+
+
 class Nats(NamedTuple):
     """-ln p of all codes of a batch together."""
 
-    total: Float[Tensor, ""]
-    is_bound: bool = False  # of which it is an upper bound, in the mean
+    total: float
+    tokens: int  # as many codes
+    is_bound: bool = False  # total is no less than that, in the mean
 
 
 class Prior(nn.Module, ABC):
     """A member of the shelf. Sequences are codes of training crops in the order of `Scope.cells`."""
 
     codebook_size: int  # v, codes that are scored: at least the codebook's
+    # settings of what a user may say of drawing beside `Request`, by keyword; Canvas.how is one. Types are
+    # Annotated with a help text, for commands
+    options: ClassVar[type[Any]] = NoOptions
 
     def __init__(self, scope: Scope) -> None:
         super().__init__()
@@ -118,4 +128,5 @@ class Forced(Prior):
 
     def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats:
         """Return -ln p of the codes."""
-        return Nats(F.cross_entropy(self(codes, prefix).float().mT, codes, reduction="sum"))
+        total = F.cross_entropy(self(codes, prefix).float().mT, codes, reduction="sum")
+        return Nats(total.item(), codes.numel())
