@@ -171,7 +171,7 @@ class Generator(Pretrained):
         prior on a CPU. With 8 images together nothing was won: a pass goes as far as the slowest of them.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are laid: how many there are in all, and how many more are laid.
-        condition: label=, map=, boxes= ..., what the model was trained with, as the class says.
+        condition: label=, map=, boxes= ..., what the model was trained with; and the prior's own options.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}
         return Samples.joined(self._batches(None, {**asked, **condition}, streamed=False))
@@ -221,7 +221,8 @@ class Generator(Pretrained):
 
         given: image, mask and keep as in `complete`; None: new images.
         """
-        condition = {name: value for name, value in options.items() if name not in OPTIONS}
+        others = {name: value for name, value in options.items() if name not in OPTIONS}
+        how, condition = apart(others, self.prior.options)
         asked = _DEFAULTS | {name: value for name, value in options.items() if name in OPTIONS}
         how, condition = apart(condition, self.prior.options)
         request = Request.of({**asked, "num": self._num(asked["num"], condition)})

@@ -43,6 +43,7 @@ _ELSEWHERE = {
     "seed": ("generator", "random_seed", "manual_seed", "rng", "random_state"),
     "progress": ("verbose", "show_progress", "progress_bar"),
     "keep": ("keep_rows", "fraction", "share"),
+    "steps": ("num_inference_steps", "num_steps", "sampling_steps", "timesteps", "num_iter"),
     "mask": ("mask_image", "inpaint_mask"),
     "image": ("init_image", "input_image", "picture"),
 }
@@ -186,7 +187,7 @@ def unknown(
         remedy = f"complete takes it{'' if ours is None else f', as {ours}='}"
     elif name in known:
         remedy = "leave it out: the size is that of the image"
-    elif ours is not None and ours in {*known, condition}:
+    elif ours is not None and ours in {*known, *more, condition}:
         remedy = "write size=(height, width)" if ours == "size" else f"here it is {ours}="
     elif near:
         remedy = f"did you mean {near[0]}=?"
