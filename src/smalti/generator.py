@@ -224,7 +224,6 @@ class Generator(Pretrained):
         others = {name: value for name, value in options.items() if name not in OPTIONS}
         how, condition = apart(others, self.prior.options)
         asked = _DEFAULTS | {name: value for name, value in options.items() if name in OPTIONS}
-        how, condition = apart(condition, self.prior.options)
         request = Request.of({**asked, "num": self._num(asked["num"], condition)})
         factor, size = self.tokenizer.factor, asked["size"]
         if given and size is not None:

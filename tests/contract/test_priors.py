@@ -34,7 +34,6 @@ DROPOUTS = {
     "llamagen": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "masked": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "neighbourhood": ["token_dropout", "residual_dropout", "ffn_dropout"],
-    "masked": ["token_dropout", "residual_dropout", "ffn_dropout"],
 }
 
 
