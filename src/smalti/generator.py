@@ -17,7 +17,7 @@ from tqdm import tqdm
 from smalti import masks, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.context import Context
-from smalti.conditions.protocol import Condition
+from smalti.conditions.protocol import Condition, Known
 from smalti.config import Positive, settings
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
@@ -247,7 +247,11 @@ class Generator(Pretrained):
         facts = {"model": self.fingerprint, "height": grid[0] * factor, "width": grid[1] * factor}
         facts |= {**masks.recorded(known, request.num), **asdict(how)}
         facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
-        told = {name: self.condition.describe(value, num=request.num) for name, value in condition.items()}
+        told = {
+            name: self.condition.describe(value, num=request.num)
+            for name, value in condition.items()
+            if not isinstance(value, Known)  # of training: nobody asks how a sheet was made
+        }
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
             facts["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
         parts = self._parts(request, how, start, known, context, null)

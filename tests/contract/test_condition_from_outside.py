@@ -93,7 +93,7 @@ def test_it_trains_is_saved_loaded_and_draws(recipe, photos, tmp_path):
     run = smalti.train(recipe, photos, tmp_path / "run")
     model = smalti.load(run)
     assert "condition: tone" in library.describe(run)
-    (drawn,) = model.sample(tone=0.4, guidance=2.0)
+    (drawn,) = model.sample(tone=0.4, guidance_scale=2.0)
     assert drawn.size == (24, 16)
     assert json.loads(drawn.info["smalti"])["tone"] == 0.4
     with pytest.raises(UserError, match="a brightness, got dark"):
