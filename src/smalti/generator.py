@@ -93,8 +93,8 @@ class Generator(nn.Module):
     def logits(self, codes: Int64[Tensor, "b h w"] | Any, **condition: Any) -> Float[Tensor, "b n v"]:
         """Scores of the codes of training crops, n = h w places in the prior's own order (teacher forcing).
 
-        Row i scores code i given the codes before it in that order and the condition. v may be more than the
-        codebook holds, for models whose prefix and codes share one table.
+        Row i scores code i given the condition and the codes before it in that order, or none where it has
+        none. v may be more than the codebook holds, for models whose prefix and codes share one table.
         """
         laid = read_codes(self.tokenizer, codes)
         prompt = self._prompt(condition, num=len(laid), grid=self.settings.grid)
@@ -111,8 +111,7 @@ class Generator(nn.Module):
         """
         found = self.nats(images_or_codes, **condition)
         if found is None:
-            kind = self.settings.prior.kind
-            raise UserError("a prior that knows a likelihood", kind, "ask another model")
+            raise UserError("a prior with a likelihood", self.settings.prior.kind, "ask another model")
         return found.total / found.tokens
 
     def nats(self, images_or_codes: Any, **condition: Any) -> Nats | None:
@@ -177,6 +176,7 @@ class Generator(nn.Module):
         prior on a CPU. With 8 pictures together nothing was won: a pass goes as far as the slowest of them.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are laid: how many there are in all, and how many more are laid.
+        condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
         """
         asked = {"num": self._num(num, condition), "seed": seed, "temperature": temperature, "top_k": top_k}
         asked |= {"top_p": top_p, "guidance": guidance, "stride": stride, "output": output, "min_p": min_p}

@@ -222,7 +222,7 @@ def test_a_picture_says_that_it_was_drawn_so(tmp_path):
 def test_larger_canvases_and_what_cannot_be(kind):
     model, ask = generator(kind), {"label": 0, "size": (12, 14), "output": "codes"}
     if kind not in CAUSAL:
-        with pytest.raises(UserError, match="many cells .* anyway, got 2; leave parallel out"):
+        with pytest.raises(UserError, match=r"many cells .* anyway, got 2; leave parallel out"):
             model.sample(label=0, parallel=2)
     else:
         assert model.sample(**ask, parallel=3, stride=2).equal(model.sample(**ask, stride=2))
