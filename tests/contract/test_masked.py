@@ -281,7 +281,7 @@ def test_any_mask_is_kept_and_images_are_independent(grid, order):
     prior = build()
     known = torch.rand(grid, generator=torch.Generator().manual_seed(8)) < 0.4
     for where in (torch.zeros_like(known), known, ~known, torch.ones_like(known)):
-        asked = {"grid": grid, "known": where, "order": order, "steps": 5}
+        asked = {"grid": grid, "known": where, "order": order, "steps": 3}
         both = drawn(prior, canvas(seeds=(4, 9), **asked), scale=2.0)
         assert both[:, where].equal(canvas(seeds=(4, 9), **asked).codes[:, where])
         assert where.all() or not both[0].equal(both[1])
@@ -366,8 +366,8 @@ def test_it_trains_loads_and_draws(photos, tmp_path, monkeypatch):
         **TRAINING,
         "kind": "prior",
         "size": 8,
-        "steps": 30,
-        "optimizer": {"lr": 1.0e-2},
+        "steps": 16,
+        "optimizer": {"lr": 2.0e-2},
         "tokenizer": str(tmp_path / "tokenizer"),
         "prior": {"kind": "masked", "layers": 1, "heads": 2, "width": 16},
         "condition": {"kind": "label", "dropout": 0.3},
