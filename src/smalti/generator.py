@@ -170,10 +170,9 @@ class Generator(nn.Module):
         micro_batch: pictures drawn together; all batches get this size, the last one filled up. So picture i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
-        parallel: up to so many cells are drawn in a pass, for canvases of the training crop (others lay many
-        at once anyway); the same pictures up to rounding, also with micro_batch. 1 is off. It pays for
-        pictures drawn singly (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained
-        prior on a CPU. With 8 pictures together nothing was won: a pass goes as far as the slowest of them.
+        parallel: up to so many cells of a picture are drawn in a pass, wherever its window stands still; the
+        same pictures up to rounding, also with micro_batch. 1 is off. It pays most for pictures drawn singly
+        (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained prior on a CPU.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are laid: how many there are in all, and how many more are laid.
         condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.

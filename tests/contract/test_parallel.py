@@ -162,7 +162,7 @@ def test_a_guess_is_the_code_above_or_the_last(laid, monkeypatch):
 @pytest.mark.parametrize("kept", ["nothing", "a net"])
 def test_runs_of_windows_that_stand_still(stride, scale, kept):
     """Any canvas: cells of a row, or of a block, by guesses; windows in lockstep go on by themselves."""
-    for side, grid in (((6, 6), (13, 16)), ((4, 6), (9, 8))):
+    for side, grid in (((6, 6), (9, 12)), ((4, 6), (7, 8))):
         canvas = blank(grid, side, stride=min(stride, min(side) // 2), num=2)
         if kept == "a net":
             canvas.known[::2, ::3] = True

@@ -57,7 +57,7 @@ class Request:
     guidance: float  # s in u + s (c - u)
     stride: int  # cells by which a window moves
     micro_batch: int | None  # every batch has this size; None: up to the generator
-    parallel: int  # places drawn in a pass through a canvas of one window; 1: one by one
+    parallel: int  # cells drawn in a pass through a window, by guesses; 1: one by one
     output: str  # one of OUTPUTS
     progress: bool | Callable[[int, int], object]  # True: a bar; told of all cells, of cells more
 
