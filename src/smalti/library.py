@@ -275,13 +275,14 @@ def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer |
         model = Tokenizer(config.parse(facts["settings"], TokenizerSettings))
     else:
         settings, own = config.parse(facts["settings"], GeneratorSettings), folder / CONDITION
-        tokenizer, kind = _build(folder / TOKENIZER, fill), ""
+        tokenizer = _build(folder / TOKENIZER, fill)
         assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
-        if own.is_dir():
-            kind = read_config(own, ("tokenizer", "condition"))["kind"]
-        model = Generator(settings, tokenizer, _build(own, fill) if kind == "tokenizer" else None)
+        said = read_config(own, ("tokenizer", "condition")) if own.is_dir() else {}
+        part = _build(own, fill) if said.get("kind") == "tokenizer" else None
+        model = Generator(settings, tokenizer, part)
         if model.condition.own is model.condition:
             fill(model.condition, own)
+            model.condition.fingerprint = said["fingerprint"]
     fill(_network(model), folder)
     model.fingerprint, model.provenance = facts["fingerprint"], _provenance(folder, facts)
     return model

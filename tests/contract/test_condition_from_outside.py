@@ -111,7 +111,9 @@ def test_its_own_numbers_are_part_of_the_model(recipe, photos, tmp_path):
     model.condition.levels.copy_(torch.tensor([0.0, 0.1, 0.2, 0.3, 1.0]))
     smalti.save(model, tmp_path / "model")
     assert smalti.load(tmp_path / "model").fingerprint == library.fingerprint(model) != before
-    assert smalti.load(tmp_path / "model", dtype="bf16").condition.dtype is torch.bfloat16
+    half = smalti.load(tmp_path / "model", dtype="bf16")
+    assert half.condition.dtype is torch.bfloat16
+    assert library.fingerprint(half.condition) == library.fingerprint(model.condition)
     codes = torch.arange(96).view(1, 8, 12) % 8
     assert smalti.load(tmp_path / "model").logits(codes, tone=0.3).equal(model.logits(codes, tone=0.3))
     library.describe(tmp_path / "model")

@@ -1,6 +1,7 @@
 """Every condition becomes a prefix as promised, and refuses what it does not know."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -142,6 +143,21 @@ def test_data_say_what_a_user_says(case, window):
     assert condition.context(Known(known), num=3, **PLACE).window(*window).equal(user.window(*window))
     cut = condition.encode(known if known is None else known[:2], num=2, **PLACE)
     assert cut.window(*window).equal(user.window(*window)[:2])
+
+
+@pytest.mark.parametrize("gives", [{"image"}, {"codes"}, {"map"}])
+def test_data_without_anything_for_it_are_refused(case, gives):
+    """Coordinates follow from any picture."""
+    condition, _ = case
+    data = SimpleNamespace(kind="odd", root="somewhere", max_objects=3)
+    reader = SimpleNamespace(gives=frozenset(gives), classes=())
+    if condition.argument is None or (condition.argument == "coordinates" and "image" in gives):
+        condition.needs(condition.settings, data, reader)
+        return
+    with pytest.raises(
+        UserError, match=f"condition.kind={condition.argument}, got .*(odd|none in somewhere)"
+    ):
+        condition.needs(condition.settings, data, reader)
 
 
 def test_it_is_saved_and_loaded(case, tmp_path):
