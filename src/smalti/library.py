@@ -299,7 +299,7 @@ def _write(model: Tokenizer | Generator, folder: Path, provenance: dict[str, Any
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _weights(model).items()}
     facts = {
         "format": FORMAT,
-        "kind": "generator" if isinstance(model, Generator) else "tokenizer",
+        "kind": model.kind,
         "settings": _settings(model),
         "fingerprint": _digest(_settings(model), weights, _part_fingerprints(model)),
         "provenance": provenance,
