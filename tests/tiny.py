@@ -35,6 +35,7 @@ TOKENIZER_TRAINING = {
     "losses": {"perceptual": {"kind": "none"}},
 }
 
+CODEBOOK = VectorQuantizerSettings(codebook_size=12)
 LABELS = LabelSettings(classes=3, names=("brick", "grass", "moon"), dropout=0.1)
 
 
@@ -49,13 +50,12 @@ def once(*words) -> tuple:
     )
 
 
-def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4)) -> Generator:
+def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4), quantizer=CODEBOOK) -> Generator:
     """Factor 2, 12 codes, 8 x 8 pixels a crop; weights strong enough for every input to count."""
     torch.manual_seed(0)
-    network = NetworkSettings(**NETWORK, multipliers=(1, 1))
-    tokenizer = Tokenizer(
-        TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=12))
-    )
+    dim = quantizer.code_dim or NETWORK["code_dim"]
+    network = NetworkSettings(**{**NETWORK, "multipliers": (1, 1), "code_dim": dim})
+    tokenizer = Tokenizer(TokenizerSettings(network=network, quantizer=quantizer))
     prior = PRIORS[kind][0](layers=1, heads=2, width=16)
     model = Generator(GeneratorSettings(prior=prior, condition=condition, order=order, grid=grid), tokenizer)
     with torch.no_grad():

@@ -73,7 +73,7 @@ def _block(values: Mapping[str, Any]) -> str:
 def _example(model: Tokenizer | Generator, name: str) -> str:
     if not isinstance(model, Generator):
         code = f"tok = smalti.Tokenizer.from_pretrained({name!r})  # the path of this folder\n"
-        if not model.codebook_size:
+        if not model.has_codes:
             return f'import smalti\n\n{code}smalti.save_all(tok.reconstruct("photo.png"), "rebuilt")\n'
         code += f'codes = tok.encode("photo.png")  # sides that are multiples of {model.factor}\n'
         return f'import smalti\n\n{code}smalti.save_all(tok.decode(codes), "rebuilt")\n'
@@ -84,13 +84,13 @@ def _example(model: Tokenizer | Generator, name: str) -> str:
 
 
 def _told(tokenizer: Tokenizer) -> str:
-    codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size or 'no'} codes"
+    codes = f"factor {tokenizer.factor}, {tokenizer.codebook_size if tokenizer.has_codes else 'no'} codes"
     settings, told = tokenizer.settings, [codes, f"{tokenizer.channels} channels"]
     if settings.pixels:
         told += [
             f"{name} {value}" for name, value in config.dump(settings.pixels).items() if value is not None
         ]
-    told.append(f"{_millions(tokenizer)} M parameters")
+    told += [f"{_millions(tokenizer)} M parameters", f"quantizer {settings.quantizer.told()}"]
     if settings.labels:
         told.append(f"values of label maps: {settings.labels.told()}")
     return ", ".join(told)

@@ -144,8 +144,12 @@ def dump(values: Any) -> dict[str, Any]:
     return plain
 
 
-@cache
 def _adapter(into: Any) -> Any:
+    return _built(into, schema.on_shelves())
+
+
+@cache
+def _built(into: Any, shelves: tuple[Any, ...]) -> Any:
     from pydantic import TypeAdapter  # 0.1 s: only while settings are read
 
     return TypeAdapter(into)

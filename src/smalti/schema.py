@@ -4,7 +4,53 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+
+class Named:
+    """Marks text, in `Annotated`, as one of the names in a dict, also of those put into it from outside."""
+
+    known: ClassVar[list["Named"]] = []
+
+    def __init__(self, members: Mapping[str, Any]) -> None:
+        self.members = members
+        self.known.append(self)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Tell pydantic which they are when settings are read."""
+        return handler.generate_schema(Literal[tuple(self.members)])
+
+
+class Shelf(Named):
+    """Marks settings, in `Annotated`, as those of one of a shelf's members, by their `kind`.
+
+    The shelf is looked at whenever settings are read, so that a member put into its dict from outside counts.
+    """
+
+    def __init__(
+        self, members: Mapping[str, tuple[type[Any], type[Any]]], default: str | None = None
+    ) -> None:
+        """members: settings and class by kind. default: the kind of settings that do not say it."""
+        super().__init__(members)
+        self.default = default
+
+    def kind(self, given: Any) -> Any:
+        """Return the kind of settings, or of a mapping for some."""
+        if isinstance(given, Mapping):
+            return given.get("kind", self.default)
+        return getattr(given, "kind", self.default)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Tell pydantic that it is a union, told apart by kind."""
+        from pydantic import Discriminator, Tag
+
+        tagged = tuple(Annotated[member, Tag(kind)] for kind, (member, _) in self.members.items())
+        return handler.generate_schema(Annotated[Union[tagged], Discriminator(self.kind)])  # noqa: UP007
+
+
+def on_shelves() -> tuple[Any, ...]:
+    """Return all members of all shelves: another value whenever one is added."""
+    return tuple(tuple(shelf.members.items()) for shelf in Named.known)
 
 
 def keys(into: Any, held: Any = None) -> list[str]:
@@ -23,7 +69,7 @@ def keys(into: Any, held: Any = None) -> list[str]:
 @cache
 def types(member: Any) -> dict[str, Any]:
     """Give the types of a settings class by key; they take long to find, so only once."""
-    return get_type_hints(member)
+    return get_type_hints(member, include_extras=True)
 
 
 def own(hint: Any) -> list[str]:
@@ -47,7 +93,10 @@ def element(kind: Any, index: int) -> list[Any]:
 
 
 def alternatives(hint: Any) -> list[Any]:
-    """Give the members of a union; a type alone is one."""
+    """Give the members of a union, or of a shelf; a type alone is one."""
+    for mark in getattr(hint, "__metadata__", ()):
+        if isinstance(mark, Shelf):
+            return [member for member, _ in mark.members.values()]
     hint = hint.__origin__ if hasattr(hint, "__metadata__") else hint
     if get_origin(hint) not in (Union, UnionType):
         return [hint]

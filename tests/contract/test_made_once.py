@@ -36,7 +36,7 @@ def test_23_info_reads_headers_only(kind, tmp_path, monkeypatch):
     made_by = library.read_config(tmp_path / "model")["fingerprint"]
     assert told == [
         f"{tmp_path / 'model'}: generator {made_by}",
-        f"tokenizer: factor 2, 12 codes, 3 channels, {own:.2f} M parameters",
+        f"tokenizer: factor 2, 12 codes, 3 channels, {own:.2f} M parameters, quantizer vq",
         f"prior: {kind}, {parameters:.2f} M parameters, crop 8 x 12 pixels",
         "condition: label: brick, grass, moon",
         "steps: 7",

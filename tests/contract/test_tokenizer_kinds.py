@@ -17,6 +17,7 @@ from smalti.data.maps import MapsSettings
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.losses.perceptual import PerceptualSettings
+from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.ema import EmaSettings
 from smalti.quantizers.gaussian import GaussianSettings
 from smalti.quantizers.gumbel import GumbelSettings, TemperatureSettings
@@ -46,6 +47,7 @@ PICTORIAL = {"losses.perceptual": {"kind": "none"}, "losses.adversarial": CRITIC
 RECIPES = {
     "vqgan_gumbel_f8": {**PICTORIAL, "quantizer.codebook_size": 16},
     "vqgan_ema": {**PICTORIAL, "quantizer.codebook_size": 16, "quantize_from": 1},
+    "vqgan_fsq_f16": {**PICTORIAL, "quantizer.levels": 256, "network": {**SMALL["network"], "code_dim": 3}},
     "kl_f8": PICTORIAL,
     "vqgan_depth": {
         **PICTORIAL,
@@ -117,6 +119,8 @@ def test_its_recipe_trains_and_can_be_resumed(recipe, photos, maps, tmp_path):
 UNSEEN = PerceptualSettings(kind="none", weight=0.0)
 NETWORK_2 = NetworkSettings(**NETWORK, multipliers=(1, 2))
 LEARNERS = {
+    **{kind: member() for kind, (member, _) in QUANTIZERS.items()},
+    "vq": VectorQuantizerSettings(codebook_size=8, kmeans_start=True),
     "gumbel": GumbelSettings(codebook_size=8, kl=1.0e-3),
     "gumbel-soft": GumbelSettings(codebook_size=8, kl=1.0e-3, straight_through=False),
     "ema": EmaSettings(codebook_size=8, kmeans_start=True),
@@ -161,7 +165,7 @@ def test_pictures_become_better(kind):
     rows = learn(task, batch, 80)
     assert last(rows, "l1") < 0.6 * rows[0]["l1"]
     assert task.validate([batch])["l1"] < 0.6 * rows[0]["l1"]
-    if kind == "gaussian":
+    if not LEARNERS[kind].has_codes:
         assert "codebook_usage" not in task.validate([batch])
         assert not task.summary()
     else:
@@ -212,7 +216,7 @@ def test_the_step_reaches_the_temperature():
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_before_the_codebook_every_weight_has_a_gradient(kind):
     """Several processes wait for a gradient of each, if only of zeros."""
-    if kind == "gaussian":
+    if not LEARNERS[kind].has_codes:
         with pytest.raises(UserError, match="quantize_from=0"):
             training(quantizer=LEARNERS[kind], quantize_from=5)
         return

@@ -18,6 +18,16 @@ def test_init_holds_nothing_else(shelf):
     assert not others
 
 
+@pytest.mark.parametrize(("kind", "shelf", "file"), [("fsq", "quantizers", "fsq.py")])
+def test_a_new_member_is_one_file_its_line_and_its_recipes(kind, shelf, file):
+    """Nothing else in the package knows of it; the others have settings that formats and recipes name."""
+    naming = {path.relative_to(SOURCE) for path in SOURCE.rglob("*.py") if kind in path.read_text().lower()}
+    assert naming == {Path(shelf, "__init__.py"), Path(shelf, file)}
+    lines = (SOURCE / shelf / "__init__.py").read_text().splitlines()
+    assert sum(kind in line for line in lines) == 2, "its import and its place"
+    assert any(f"kind: {kind}" in path.read_text() for path in (SOURCE / "recipes").glob("*.yaml"))
+
+
 @pytest.mark.parametrize("shelf", SHELVES)
 def test_members_are_filed_under_the_kind_of_their_settings(shelf):
     members = getattr(import_module(f"smalti.{shelf}"), SHELVES[shelf])

@@ -2,19 +2,13 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
-
 from smalti.data.coco import Coco, CocoSettings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.shards import ShardsSettings, TokenShards
-
-ReaderSettings = Annotated[
-    FolderSettings | MapsSettings | PairsSettings | CocoSettings | OpenImagesSettings | ShardsSettings,
-    Field(discriminator="kind"),
-]
+from smalti.schema import Shelf
 
 READERS: dict[str, tuple[type[Any], type[Any]]] = {
     "folder": (FolderSettings, Folder),
@@ -24,5 +18,7 @@ READERS: dict[str, tuple[type[Any], type[Any]]] = {
     "open_images": (OpenImagesSettings, OpenImages),
     "shards": (ShardsSettings, TokenShards),
 }
+
+ReaderSettings = Annotated[Any, Shelf(READERS)]
 
 __all__ = ["READERS", "ReaderSettings"]

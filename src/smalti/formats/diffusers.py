@@ -12,6 +12,7 @@ from torch import Tensor
 from smalti.config import Count, Positive, dump, parse, settings
 from smalti.errors import UserError
 from smalti.files import save_tensors
+from smalti.formats.compvis import codebook
 from smalti.formats.compvis import network as networks
 from smalti.formats.compvis.claims import section
 from smalti.formats.compvis.tokenizer import SMALL, theirs
@@ -262,12 +263,12 @@ def _held(how: TokenizerSettings) -> NetworkSettings:
     }
     for name, fits in checks.items():
         if not fits:
-            raise _cannot("a tokenizer as diffusers has them", name)
+            raise _cannot("a tokenizer as diffusers has them", name, or_2021=codebook.knows(quantizer))
     return network
 
 
-def _cannot(expected: str, got: str) -> UserError:
-    return UserError(expected, got, "keep the model folder, or try --format compvis")
+def _cannot(expected: str, got: str, *, or_2021: bool = True) -> UserError:
+    return UserError(expected, got, "keep the model folder" + ", or try --format compvis" * or_2021)
 
 
 def _config(how: TokenizerSettings, network: NetworkSettings, without: list[str]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """When and how strongly the critic is felt."""
 
-from typing import Literal
+from typing import Annotated
 
 from smalti.config import Count, Weight, settings
 from smalti.errors import UserError
+from smalti.losses import OBJECTIVES
 from smalti.losses.patchgan import PatchGANSettings
+from smalti.schema import Named
 
 
 @settings
@@ -14,7 +16,7 @@ class AdversarialSettings:
     The generator's term is weight * factor(step) * lambda * objective; lambda is the adaptive weight, or 1.
     """
 
-    objective: Literal["hinge", "vanilla", "non_saturating"] = "hinge"
+    objective: Annotated[str, Named(OBJECTIVES)] = "hinge"
     start: Count = 10000  # the first step at which the generator feels the critic
     critic_start: Count | None = None  # the first step at which the critic trains; None: start, as in 2021
     ramp: Count = 0  # steps from start over which the weight rises to its full height; 0: at once, as in 2021

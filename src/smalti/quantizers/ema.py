@@ -1,5 +1,7 @@
 """Nearest-entry quantizer whose entries are running means of the latents nearest to them."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -10,11 +12,11 @@ from torch import Tensor, nn
 
 from smalti.config import Positive, Share, Weight, settings
 from smalti.quantizers.clusters import draw, kmeans, nearest
-from smalti.quantizers.protocol import Quantized
+from smalti.quantizers.protocol import CommonSettings, Quantized, Quantizer
 
 
 @settings
-class EmaSettings:
+class EmaSettings(CommonSettings):
     """The codebook and how its entries follow the latents; no gradient reaches them."""
 
     kind: Literal["ema"] = "ema"
@@ -28,15 +30,22 @@ class EmaSettings:
     kmeans_start: bool = False  # entries start as centres of the first latents, not at random
     revive_below: Share = 0.0  # an entry used less than this share of even use gets a new place; 0: never
 
+    def weights(self, code_dim: int) -> Mapping[str, int]:
+        """See CommonSettings."""
+        return {"codebook_size": self.codebook_size * code_dim}
 
-class EmaQuantizer(nn.Module):
+    def begun(self) -> "EmaSettings":
+        """See CommonSettings."""
+        return replace(self, kmeans_start=False)
+
+
+class EmaQuantizer(Quantizer):
     """Each latent becomes the entry at the smallest distance (arXiv:1711.00937, appendix A.1).
 
     The loss is commitment * mean (sg[q] - z)^2. After a step, with n latents nearest to an entry and their
     sum s: N <- decay N + (1 - decay) n, m <- decay m + (1 - decay) s, entry = m / N, N smoothed by epsilon.
     """
 
-    moments = 1
     cluster_size: Tensor  # v, N
     sums: Tensor  # v d, m
 
@@ -63,11 +72,7 @@ class EmaQuantizer(nn.Module):
 
     @torch.no_grad()
     def start(self, latents: Float[Tensor, "b d h w"], generator: torch.Generator) -> None:
-        """Put the entries at k-means centres of these latents, if the settings say so.
-
-        With several processes each must be given the same latents (gathered from all) and a generator of the
-        same seed; so too for `after_step`.
-        """
+        """Put the entries at k-means centres of these latents, if the settings say so."""
         if self.settings.kmeans_start:
             centres = kmeans(_rows(latents), self.codebook_size, generator)
             self.codebook.weight.copy_(centres)

@@ -1,27 +1,28 @@
 """No codebook: latents are means and log-variances of normal numbers, held near the standard ones."""
 
-from typing import Literal, NoReturn
+from typing import ClassVar, Literal, NoReturn
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from smalti.config import Weight, settings
 from smalti.errors import UserError
-from smalti.quantizers.protocol import Quantized
+from smalti.quantizers.protocol import CommonSettings, Quantized, Quantizer
 
 LOG_VARIANCES = (-30.0, 20.0)  # clipped to, as in the 2021 code
 
 
 @settings
-class GaussianSettings:
+class GaussianSettings(CommonSettings):
     """What keeps the latents near standard normal numbers."""
 
+    has_codes: ClassVar[bool] = False
     kind: Literal["gaussian"] = "gaussian"
     kl: Weight = 1.0e-6  # of the divergence from standard normal numbers, nats a cell, mean over cells
 
 
-class GaussianQuantizer(nn.Module):
+class GaussianQuantizer(Quantizer):
     """The bottleneck of an autoencoder with a KL penalty (arXiv:1312.6114; arXiv:2112.10752, section 3.1).
 
     In training latents are drawn, in use they are the means.
@@ -59,12 +60,6 @@ class GaussianQuantizer(nn.Module):
         """Raises UserError: there are no codes."""
         remedy = "use latents, quantize and decode_latents, or another tokenizer"
         raise UserError("a tokenizer with a codebook", "one of kind gaussian, which has no codes", remedy)
-
-    def start(self, latents: Float[Tensor, "b m h w"], generator: torch.Generator) -> None:
-        """See Quantizer: nothing to do."""
-
-    def after_step(self, latents: Float[Tensor, "b m h w"], generator: torch.Generator) -> None:
-        """See Quantizer: nothing to do."""
 
 
 def split(moments: Float[Tensor, "b m h w"]) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, "b d h w"]]:

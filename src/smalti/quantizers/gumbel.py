@@ -1,6 +1,7 @@
 """Gumbel quantizer: the codes are drawn while it learns, by probabilities that the latents give."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from smalti.config import Count, Positive, Weight, settings
 from smalti.errors import UserError
-from smalti.quantizers.protocol import Quantized
+from smalti.quantizers.protocol import CommonSettings, Quantized, Quantizer
 
 Temperature = Annotated[float, Gt(0.0)]
 
@@ -40,7 +41,7 @@ class TemperatureSettings:
 
 
 @settings
-class GumbelSettings:
+class GumbelSettings(CommonSettings):
     """The codebook, how codes are drawn in training, and what keeps them from becoming a few."""
 
     kind: Literal["gumbel"] = "gumbel"
@@ -49,15 +50,17 @@ class GumbelSettings:
     straight_through: bool = True  # the decoder gets one entry; else in training a mixture of all
     temperature: TemperatureSettings = TemperatureSettings()
 
+    def weights(self, code_dim: int) -> Mapping[str, int]:
+        """See CommonSettings."""
+        return {"codebook_size": self.codebook_size * code_dim}
 
-class GumbelQuantizer(nn.Module):
+
+class GumbelQuantizer(Quantizer):
     """Latents give each entry a score; the softmax of scores is a code's probability (arXiv:1611.01144).
 
     In training codes are drawn, in use the likeliest is taken. (The 2021 code drew in use too; see `draw`.)
     The loss is kl * the mean over cells of sum p log(p v).
     """
-
-    moments = 1
 
     def __init__(self, settings: GumbelSettings, *, dim: int) -> None:
         super().__init__()
@@ -65,16 +68,14 @@ class GumbelQuantizer(nn.Module):
         self.proj = nn.Conv2d(dim, self.codebook_size, 1)
         self.codebook = nn.Embedding(self.codebook_size, dim)  # normal numbers, as torch draws them
 
-    def forward(
-        self,
-        latents: Float[Tensor, "b d h w"],
-        step: int = 0,
-        among: Int64[Tensor, " u"] | None = None,
-    ) -> Quantized:
-        """Quantize, in fp32; in training mode with noise from torch's default generator.
+    def forward(self, latents: Float[Tensor, "b d h w"], step: int = 0) -> Quantized:
+        """Quantize, in fp32; in training mode with noise from torch's default generator."""
+        return self.choose(latents, step, None)
 
-        among: the only entries that can be chosen; None: all.
-        """
+    def choose(
+        self, latents: Float[Tensor, "b d h w"], step: int, among: Int64[Tensor, " u"] | None
+    ) -> Quantized:
+        """Quantize as `forward`. among: the only entries that can be chosen; None: all."""
         noise = None
         if self.training:
             shape = (len(latents), self.codebook_size if among is None else len(among), *latents.shape[2:])
@@ -101,12 +102,6 @@ class GumbelQuantizer(nn.Module):
     def lookup(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
         """Entries of codes, in fp32."""
         return F.embedding(codes, self.codebook.weight.float()).movedim(-1, 1)
-
-    def start(self, latents: Float[Tensor, "b d h w"], generator: torch.Generator) -> None:
-        """See Quantizer: nothing to do."""
-
-    def after_step(self, latents: Float[Tensor, "b d h w"], generator: torch.Generator) -> None:
-        """See Quantizer: nothing to do."""
 
     def _choose(
         self,

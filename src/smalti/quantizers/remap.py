@@ -1,34 +1,31 @@
 """A quantizer of which some entries only count: codes are positions in a list of used ones."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import Discriminator, Tag
-from torch import Tensor, nn
+from torch import Tensor
 
 from smalti.config import Count, Positive, settings
 from smalti.errors import UserError
 from smalti.quantizers.ema import EmaQuantizer, EmaSettings
 from smalti.quantizers.gumbel import GumbelQuantizer, GumbelSettings
-from smalti.quantizers.protocol import Quantized, Quantizer, kind_of
+from smalti.quantizers.protocol import CommonSettings, Quantized, Quantizer
 from smalti.quantizers.vq import VectorQuantizer, VectorQuantizerSettings
+from smalti.schema import Shelf
 
-INNER: dict[str, type[VectorQuantizer | GumbelQuantizer | EmaQuantizer]] = {
-    "vq": VectorQuantizer,
-    "gumbel": GumbelQuantizer,
-    "ema": EmaQuantizer,
+INNER: dict[str, tuple[type[Any], type[Any]]] = {  # those that published models renumber
+    "vq": (VectorQuantizerSettings, VectorQuantizer),
+    "gumbel": (GumbelSettings, GumbelQuantizer),
+    "ema": (EmaSettings, EmaQuantizer),
 }
-InnerSettings = Annotated[
-    Annotated[VectorQuantizerSettings, Tag("vq")]
-    | Annotated[GumbelSettings, Tag("gumbel")]
-    | Annotated[EmaSettings, Tag("ema")],
-    Discriminator(kind_of),
-]
+InnerSettings = Annotated[VectorQuantizerSettings | GumbelSettings | EmaSettings, Shelf(INNER, default="vq")]
 
 
 @settings
-class RemappedSettings:
+class RemappedSettings(CommonSettings):
     """The quantizer inside, how many of its entries are used, and what the others become."""
 
     kind: Literal["remapped"] = "remapped"
@@ -48,14 +45,21 @@ class RemappedSettings:
             expected = f"quantizer.unknown below {self.used} (used), random or extra"
             raise UserError(expected, str(self.unknown), "quantizer.unknown=random")
 
+    def weights(self, code_dim: int) -> Mapping[str, int]:
+        """See CommonSettings."""
+        return {f"inner.{key}": count for key, count in self.inner.weights(code_dim).items()}
 
-class RemappedQuantizer(nn.Module):
+    def begun(self) -> "RemappedSettings":
+        """See CommonSettings."""
+        return replace(self, inner=self.inner.begun())
+
+
+class RemappedQuantizer(Quantizer):
     """Renumbers the codes of the quantizer inside, whose latents and loss stay what they are.
 
     A Gumbel quantizer chooses among the used entries alone; the others find the nearest of all entries.
     """
 
-    moments = 1
     inner: Quantizer
     used: Tensor  # u, the inner codes by position; whoever knows which they are fills it
 
@@ -63,15 +67,12 @@ class RemappedQuantizer(nn.Module):
         super().__init__()
         self.settings = settings
         self.codebook_size = settings.used + (settings.unknown == "extra")
-        self.inner = INNER[settings.inner.kind](settings.inner, dim=dim)  # type: ignore[arg-type]  # by kind
+        self.inner = INNER[settings.inner.kind][1](settings.inner, dim=dim)
         self.register_buffer("used", torch.arange(settings.used))
 
     def forward(self, latents: Float[Tensor, "b d h w"], step: int = 0) -> Quantized:
         """Quantize; codes are positions among the used entries."""
-        if isinstance(self.inner, GumbelQuantizer):
-            found = self.inner(latents, step, among=self.used)
-        else:
-            found = self.inner(latents, step)
+        found = self.inner.choose(latents, step, self.used)
         assert found.codes is not None, "every member inside has a codebook"
         return Quantized(
             latents=found.latents,

@@ -1,5 +1,7 @@
 """Nearest-entry vector quantizer: a learned codebook, Euclidean or cosine."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -9,11 +11,11 @@ from torch import Tensor, nn
 
 from smalti.config import Positive, Share, Weight, settings
 from smalti.quantizers.clusters import draw, kmeans, nearest
-from smalti.quantizers.protocol import Quantized
+from smalti.quantizers.protocol import CommonSettings, Quantized, Quantizer
 
 
 @settings
-class VectorQuantizerSettings:
+class VectorQuantizerSettings(CommonSettings):
     """The codebook and the two terms that teach it; for the 2021 weights see `legacy`."""
 
     kind: Literal["vq"] = "vq"
@@ -30,15 +32,22 @@ class VectorQuantizerSettings:
         """The settings of every model of the 2021 code, which weighs the terms the other way round."""
         return cls(codebook_size=codebook_size, commitment=1.0, codebook=0.25)
 
+    def weights(self, code_dim: int) -> Mapping[str, int]:
+        """See CommonSettings."""
+        return {"codebook_size": self.codebook_size * code_dim}
 
-class VectorQuantizer(nn.Module):
+    def begun(self) -> "VectorQuantizerSettings":
+        """See CommonSettings."""
+        return replace(self, kmeans_start=False)
+
+
+class VectorQuantizer(Quantizer):
     """Each latent becomes the entry at the smallest distance (arXiv:2012.09841, eq. 2).
 
     The loss is commitment * mean (sg[q] - z)^2 + codebook * mean (q - sg[z])^2 (eq. 4). With cosine,
     latents and entries are scaled to length 1 before all of it (arXiv:2110.04627, section 3.2).
     """
 
-    moments = 1
     usage: Tensor  # v; a latent's share counted so that 1.0 is even use; there only if codes are revived
 
     def __init__(self, settings: VectorQuantizerSettings, *, dim: int) -> None:
@@ -68,11 +77,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def start(self, latents: Float[Tensor, "b d h w"], generator: torch.Generator) -> None:
-        """Put the entries at k-means centres of these latents, if the settings say so.
-
-        With several processes each must be given the same latents (gathered from all) and a generator
-        of the same seed; so too for `after_step`.
-        """
+        """Put the entries at k-means centres of these latents, if the settings say so."""
         if self.settings.kmeans_start:
             self.codebook.weight.copy_(kmeans(self._rows(latents), self.codebook_size, generator))
 

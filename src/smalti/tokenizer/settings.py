@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag
@@ -9,6 +10,7 @@ from pydantic import Discriminator, Tag
 from smalti.config import Count, Few, Positive, Share, settings
 from smalti.errors import UserError
 from smalti.quantizers import QuantizerSettings
+from smalti.quantizers.protocol import CommonSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.reading.labels import LabelReading
 from smalti.reading.pixels import PixelReading
@@ -61,7 +63,7 @@ class NetworkSettings(Levels):
     attention: Literal["after_each", "all_after_each"] = "after_each"
     mid_attention: bool = True  # attention between the two blocks at the coarsest grid
     latent_channels: Positive = 256  # what the encoder gives and the decoder takes
-    code_dim: Positive = 256  # of an entry of the codebook
+    code_dim: Positive = 256  # of an entry of the codebook; where the quantizer settles it, that
     dropout: Share = 0.0  # in residual blocks
     resample_with_conv: bool = True  # else means of 2 x 2 down, plain repetition up
     groups: Positive = 32  # of each group norm; every width is a multiple of it
@@ -112,6 +114,20 @@ AnyNetworkSettings = Annotated[
 ]
 
 
+def fitted(
+    network: NetworkSettings | MaskgitSettings, quantizer: CommonSettings
+) -> NetworkSettings | MaskgitSettings:
+    """Return the networks with the quantizer's code_dim; UserError where another one is asked for."""
+    wanted = quantizer.code_dim or network.code_dim
+    if network.code_dim not in (wanted, NetworkSettings.code_dim):  # the default is none that was asked for
+        expected, got = (
+            f"network.code_dim={wanted}, as quantizer.kind={quantizer.kind} has it",
+            network.code_dim,
+        )
+        raise UserError(expected, str(got), f"leave network.code_dim out, or network.code_dim={wanted}")
+    return replace(network, code_dim=wanted)
+
+
 @settings
 class TokenizerSettings:
     """A tokenizer: its networks, its quantizer, and the range of pictures that its weights know."""
@@ -125,6 +141,7 @@ class TokenizerSettings:
     labels: LabelReading | None = None  # of segmentations: how their files are read, where not as they are
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "network", fitted(self.network, self.quantizer))
         if self.content == "segmentation" and self.image_range != "-1..1":
             expected = "image_range of pictures only (content=segmentation has none)"
             raise UserError(expected, self.image_range, 'leave image_range at "-1..1"')

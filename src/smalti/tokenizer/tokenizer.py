@@ -75,6 +75,11 @@ class Tokenizer(Pretrained):
         return self.quantizer.codebook_size
 
     @property
+    def has_codes(self) -> bool:
+        """Whether there is a codebook, so that `encode` and `decode` can be called."""
+        return self.settings.quantizer.has_codes
+
+    @property
     def channels(self) -> int:
         """Channels of the pictures that `encode` takes."""
         return self.settings.network.in_channels
@@ -157,7 +162,7 @@ class Tokenizer(Pretrained):
 
         images, is_checked: as in `encode`.
         """
-        if self.codebook_size:
+        if self.has_codes:
             return self.decode(self.encode(images, is_checked=is_checked))
         given = images if is_checked else self.pictures(images)
         with in_use(self):
@@ -201,7 +206,7 @@ class Tokenizer(Pretrained):
         return x
 
     def _need_codes(self) -> None:
-        if not self.codebook_size:
+        if not self.has_codes:
             got = f"one of kind {self.settings.quantizer.kind}, which has no codes"
             remedy = "use latents, quantize and decode_latents, or another tokenizer"
             raise UserError("a tokenizer with a codebook", got, remedy)

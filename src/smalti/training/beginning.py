@@ -87,9 +87,7 @@ def _tokenizer(begun: Beginning, mapping: Mapping[str, Any]) -> dict[str, Any]:
     if how.image_range != "-1..1":
         remedy = "this version trains no models for other ranges"
         raise UserError("a tokenizer for pictures in [-1, 1]", f"{begun.path} for {how.image_range}", remedy)
-    quantizer = config.dump(how.quantizer)
-    if "kmeans_start" in quantizer:  # its entries are there
-        quantizer["kmeans_start"] = False
+    quantizer = config.dump(how.quantizer.begun())  # its entries are there
     found = {"network": config.dump(how.network), "quantizer": quantizer, "quantize_from": 0}
     found |= {"content": "segmentation"} if how.content == "segmentation" else {}
     return found | ({"data": _labels(mapping.get("data", {}), how.labels)} if how.labels else {})

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from operator import attrgetter
 
 import torch
 
@@ -64,9 +65,8 @@ def _weights(training: Training, tokenizer: Tokenizer | None) -> Iterator[tuple[
     """
     if isinstance(training, TokenizerTraining):
         how, network = training.quantizer, training.network
-        inner, place = (how.inner, "quantizer.inner") if how.kind == "remapped" else (how, "quantizer")
-        if inner.kind != "gaussian":
-            yield f"{place}.codebook_size", inner.codebook_size, inner.codebook_size * network.code_dim
+        for key, count in how.weights(network.code_dim).items():
+            yield f"quantizer.{key}", attrgetter(key)(how), count
         widest = network.width * max(network.multipliers)
         yield "network.width", network.width, 9 * widest**2  # a convolution of the widest level
     if isinstance(training, PriorTraining):

@@ -21,6 +21,7 @@ from smalti.priors import PriorSettings
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import AnyNetworkSettings, NetworkSettings
+from smalti.tokenizer.settings import fitted
 
 Rate = Annotated[float, Gt(0.0)]
 Steps = Annotated[int, Gt(0), Lt(10**8)]  # checkpoints are named by 8 digits
@@ -98,8 +99,9 @@ class TokenizerTraining(Training):
         if self.critic_optimizer and not self.losses.adversarial:
             remedy = "critic_optimizer=null, or set losses.adversarial"
             raise UserError("no critic_optimizer without losses.adversarial", "one", remedy)
-        if self.quantize_from and self.quantizer.kind == "gaussian":
-            got = f"quantize_from={self.quantize_from} with quantizer.kind=gaussian"
+        object.__setattr__(self, "network", fitted(self.network, self.quantizer))
+        if self.quantize_from and not self.quantizer.has_codes:
+            got = f"quantize_from={self.quantize_from} with quantizer.kind={self.quantizer.kind}"
             raise UserError("quantize_from with a codebook", got, "quantize_from=0")
         _check_sides(self.crop_size, self.network.factor)
         _check_content(self)

@@ -163,7 +163,7 @@ class TokenizerTask:
         rows, codes = [], []
         for batch in batches:
             real = self.content.inputs(batch)
-            if self.tokenizer.codebook_size:
+            if self.tokenizer.has_codes:
                 codes.append(self.tokenizer.encode(real, is_checked=True))
                 rebuilt = self.tokenizer.decode(codes[-1])
             else:
@@ -196,7 +196,6 @@ class TokenizerTask:
         process to process (`index_add_`); BatchNorm's running statistics are those of process 0's pictures.
         """
         statistics = () if self.critic is None else self.critic.buffers()
-        assert isinstance(self.tokenizer.quantizer, nn.Module), "a quantizer that learns has weights"
         processes.share([*self.tokenizer.quantizer.state_dict().values(), *statistics])
 
     def _deceive(

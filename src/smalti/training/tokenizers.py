@@ -85,7 +85,7 @@ def _read(path: Path, key: str, device: torch.device) -> Tokenizer:
         remedy += f"{key}=runs/{key}"
         raise UserError(f"a trained {key.replace('_', ' ')} for the prior", mistake.got, remedy) from None
     tokenizer = model.tokenizer if isinstance(model, Generator) else model
-    if not tokenizer.codebook_size:
+    if not tokenizer.has_codes:
         got = f"{path}, which has no codebook"
         raise UserError(f"a {key} with codes for the prior", got, "train one with quantizer.kind=vq")
     return tokenizer

@@ -9,10 +9,10 @@ from torch import Tensor
 from smalti import config
 from smalti.errors import UserError
 from smalti.formats.compvis import claims
-from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.ema import EmaSettings
 from smalti.quantizers.gaussian import GaussianSettings
 from smalti.quantizers.gumbel import GumbelSettings, TemperatureSettings
+from smalti.quantizers.protocol import CommonSettings
 from smalti.quantizers.remap import RemappedSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 
@@ -33,9 +33,9 @@ _TARGETS = {"VQModel": "vq", "GumbelVQ": "gumbel", "EMAVQ": "ema", "AutoencoderK
 _TARGETS |= {"VQSegmentationModel": "vq", "VQNoDiscModel": "vq", "VQModelInterface": "vq"}
 
 
-def names(settings: QuantizerSettings) -> dict[str, str]:
-    """Our name of each tensor of a quantizer -> its name in the 2021 code."""
-    inner = settings.inner if isinstance(settings, RemappedSettings) else settings
+def names(settings: CommonSettings) -> dict[str, str]:
+    """Our name of each tensor of a quantizer -> its name in the 2021 code; UserError where that has none."""
+    inner = _held(settings)
     within = "inner." if isinstance(settings, RemappedSettings) else ""
     found = {f"{_HERE}{within}{ours}": f"{_THERE}{theirs}" for ours, theirs in _NAMES[inner.kind].items()}
     return found | ({f"{_HERE}used": f"{_THERE}used"} if within else {})
@@ -46,7 +46,7 @@ def modern(name: str) -> str:
     return _THERE + _EARLIER.get(name.removeprefix(_THERE), name.removeprefix(_THERE))
 
 
-def find(state: Mapping[str, Tensor], model: Mapping[str, Any], where: str) -> QuantizerSettings:
+def find(state: Mapping[str, Tensor], model: Mapping[str, Any], where: str) -> CommonSettings:
     """The settings of a state dict's quantizer, by its names and shapes; what these do not tell, by the yaml.
 
     model: the {target, params} of the tokenizer, empty where there is no yaml.
@@ -75,13 +75,17 @@ def find(state: Mapping[str, Tensor], model: Mapping[str, Any], where: str) -> Q
     return RemappedSettings(inner=inner, used=len(used))
 
 
-def target(settings: QuantizerSettings) -> str:
+def knows(settings: CommonSettings) -> bool:
+    """Whether the 2021 code has such quantizers at all."""
+    return settings.kind in _NAMES or isinstance(settings, RemappedSettings)
+
+
+def target(settings: CommonSettings) -> str:
     """The 2021 code's class for a tokenizer with this quantizer. UserError where there is none."""
-    if isinstance(settings, RemappedSettings):
-        if settings.unknown != "random":
-            got = f"unknown={settings.unknown}"
-            raise UserError("a remapped quantizer with unknown=random", got, "its yaml has no word for it")
-        settings = settings.inner
+    if isinstance(settings, RemappedSettings) and settings.unknown != "random":
+        got = f"unknown={settings.unknown}"
+        raise UserError("a remapped quantizer with unknown=random", got, "its yaml has no word for it")
+    settings = _held(settings)
     if isinstance(settings, VectorQuantizerSettings) and settings.cosine:
         raise UserError("a quantizer without cosine", "cosine=true", "its code knows no such codebook")
     classes = {"vq": "VQModel", "gumbel": "GumbelVQ", "ema": "EMAVQ", "gaussian": "AutoencoderKL"}
@@ -98,13 +102,13 @@ def shapes_codes(target: str) -> bool:
     return _TARGETS[target.rsplit(".", 1)[-1]] in ("vq", "ema")
 
 
-def params(settings: QuantizerSettings, code_dim: int) -> dict[str, Any]:
+def params(settings: CommonSettings, code_dim: int) -> dict[str, Any]:
     """What a yaml says of a quantizer."""
     found: dict[str, Any] = {"embed_dim": code_dim}
     if isinstance(settings, RemappedSettings):  # the table itself is in the weights
         found["remap"] = USED
         settings = settings.inner
-    if not isinstance(settings, GaussianSettings):
+    if isinstance(settings, VectorQuantizerSettings | GumbelSettings | EmaSettings):
         found["n_embed"] = settings.codebook_size
     if isinstance(settings, GumbelSettings):
         heat = settings.temperature
@@ -113,6 +117,15 @@ def params(settings: QuantizerSettings, code_dim: int) -> dict[str, Any]:
         schedule = {"target": "taming.lr_scheduler.LambdaWarmUpCosineScheduler", "params": words}
         found |= {"kl_weight": settings.kl, "temperature_scheduler_config": schedule}
     return found
+
+
+def _held(settings: CommonSettings) -> CommonSettings:
+    """The settings, or those inside; UserError where the 2021 code has no such quantizer."""
+    inner = settings.inner if isinstance(settings, RemappedSettings) else settings
+    if not knows(settings):
+        remedy = "keep the model folder: their code knows no such quantizer"
+        raise UserError(f"a quantizer of kind {', '.join(_NAMES)}", f"kind {inner.kind}", remedy)
+    return inner
 
 
 def _kind(state: Mapping[str, Tensor], where: str) -> str:

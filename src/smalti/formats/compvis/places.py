@@ -83,9 +83,15 @@ def find(book: Ledger, said: Mapping[str, Any], size: tuple[int, int]) -> str:
 
 
 def config(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    """The yaml's permuter_config, to be laid into the model's params; nothing for rows."""
+    """The yaml's permuter_config, to be laid into the model's params; nothing for rows.
+
+    UserError for an order that the 2021 code has not.
+    """
     if name == "row":
         return {}
+    if name not in PERMUTERS:
+        remedy = "keep the model folder: their code knows no such order"
+        raise UserError(f"an order that is one of {', '.join(PERMUTERS)}", name, remedy)
     target = f"taming.modules.transformer.permuter.{PERMUTERS[name]}"
     return {"permuter_config": {"target": target, "params": {"H": size[0], "W": size[1]}}}
 

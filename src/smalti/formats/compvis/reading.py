@@ -105,8 +105,8 @@ def _stage(
 def _tell(model: Tokenizer | Generator) -> str:
     tokens = model.tokenizer if isinstance(model, Generator) else model
     how, kind = tokens.settings, tokens.settings.quantizer.kind
-    what = "KL autoencoder" if kind == "gaussian" else f"VQGAN tokenizer ({kind})"
-    codes = "" if kind == "gaussian" else f", {tokens.codebook_size} codes"
+    what = f"VQGAN tokenizer ({kind})" if tokens.has_codes else "KL autoencoder"
+    codes = f", {tokens.codebook_size} codes" if tokens.has_codes else ""
     content = ", of segmentations" if how.content == "segmentation" else ""
     line = f"CompVis {what}, f{tokens.factor}{codes}, {tokens.channels} channels{content}"
     if isinstance(model, Generator):

@@ -1,0 +1,222 @@
+"""A member that somebody else wrote needs its class and a place in the shelf's dict, and nothing else."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from jaxtyping import Float, Int64
+from safetensors.torch import load_file, save_file
+from tiny import NETWORK, TOKENIZER_TRAINING, TRAINING
+from torch import Tensor, nn
+
+import smalti
+from smalti import config, library
+from smalti.config import Few, settings
+from smalti.data import READERS
+from smalti.data.folder import Folder, FolderSettings
+from smalti.errors import UserError
+from smalti.formats import FORMATS, WRITERS, exporting, importing
+from smalti.formats.protocol import Imported
+from smalti.losses import OBJECTIVES
+from smalti.losses.objectives import Objective
+from smalti.orders import ORDERS, row
+from smalti.quantizers import QUANTIZERS
+from smalti.quantizers.protocol import CommonSettings, Quantized, Quantizer
+from smalti.tokenizer import Tokenizer, TokenizerSettings
+from smalti.training.settings import TrainingSettings
+
+PRIOR = {"kind": "gpt", "layers": 1, "heads": 2, "width": 16}
+CRITIC = {"start": 1, "critic_start": 0, "patchgan": {"width": 8, "layers": 1}}
+
+
+@settings
+class SignSettings(CommonSettings):
+    """Bits of a code, one a channel."""
+
+    kind: Literal["sign"] = "sign"
+    bits: Few = 4
+
+    @property
+    def code_dim(self) -> int:
+        return self.bits
+
+
+class SignQuantizer(Quantizer):
+    """The sign of each channel, times a length that is learned."""
+
+    def __init__(self, settings: SignSettings, *, dim: int) -> None:
+        super().__init__()
+        self.settings, self.codebook_size = settings, 2**dim
+        self.length = nn.Parameter(torch.ones(dim, 1, 1))
+
+    def forward(self, latents: Float[Tensor, "b d h w"], step: int = 0) -> Quantized:
+        z = latents.float()
+        bits = (z > 0).movedim(1, -1)
+        codes = (bits << torch.arange(bits.shape[-1])).sum(-1)
+        entries = self.lookup(codes)
+        loss = (entries - z).square().mean()
+        return Quantized(latents=entries + (z - z.detach()), codes=codes, loss=loss)
+
+    def lookup(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
+        bits = codes[:, None] >> torch.arange(len(self.length))[:, None, None] & 1
+        return (2.0 * bits - 1) * self.length
+
+
+@pytest.fixture
+def sign(monkeypatch):
+    monkeypatch.setitem(QUANTIZERS, "sign", (SignSettings, SignQuantizer))
+
+
+def small(**more) -> dict:
+    """A recipe for a tokenizer of signs, with three bits a code."""
+    network = {key: value for key, value in TOKENIZER_TRAINING["network"].items() if key != "code_dim"}
+    return {
+        **TOKENIZER_TRAINING,
+        "steps": 3,
+        "network": network,
+        "quantizer": {"kind": "sign", "bits": 3},
+        **more,
+    }
+
+
+def trained(recipe: dict, folder: Path, photos: Path) -> Path:
+    folder.mkdir()
+    (folder / "recipe.yaml").write_text(config.yaml.safe_dump(recipe))
+    return smalti.train(folder / "recipe.yaml", data=photos, out=folder / "run")
+
+
+def test_a_quantizer(sign, photos, tmp_path):
+    """It trains, is saved, loaded, told, refused by formats; a prior learns on it and draws."""
+    folder = trained(small(), tmp_path / "tokenizer", photos)
+    tokenizer = smalti.load(folder)
+    assert (tokenizer.codebook_size, tokenizer.settings.network.code_dim) == (8, 3)
+    assert (tokenizer.quantizer.length != 1).any(), "it has not learned"
+    pictures = torch.rand(2, 3, 12, 20) * 2 - 1
+    codes = tokenizer.encode(pictures)
+    assert codes.shape == (2, 6, 10)
+    assert tokenizer.reconstruct(pictures).shape == pictures.shape
+    library.save(tokenizer, tmp_path / "again")
+    assert torch.equal(smalti.load(tmp_path / "again").encode(pictures), codes)
+    assert "8 codes, 3 channels" in library.describe(folder)
+    for name in WRITERS:
+        with pytest.raises(UserError, match=r"got (quantizer\.)?kind.sign; keep the model folder"):
+            exporting.convert(folder, tmp_path / "out", name)
+    recipe = {**TRAINING, "kind": "prior", "tokenizer": str(folder), "prior": PRIOR, "steps": 2}
+    model = smalti.load(trained(recipe, tmp_path / "prior", photos))
+    (drawn,) = model.sample(num=1, seed=0)
+    assert drawn.size == (16, 16)
+
+
+def test_what_is_wrong_with_its_settings_is_told_as_of_any(sign):
+    with pytest.raises(UserError, match=r"a valid quantizer\.bits, got 0; "):
+        config.parse({"quantizer": {"kind": "sign", "bits": 0}}, TokenizerSettings)
+    with pytest.raises(UserError, match=r"a key that quantizer has, got quantizer\.bit; .*quantizer\.bits"):
+        config.parse({"quantizer": {"kind": "sign", "bit": 3}}, TokenizerSettings)
+    with pytest.raises(
+        UserError, match=r"one of vq, .*, sign, got sine; did you mean quantizer\.kind=sign\?"
+    ):
+        config.parse({"quantizer": {"kind": "sine"}}, TokenizerSettings)
+
+
+def test_a_member_is_gone_with_its_place():
+    with pytest.raises(UserError, match=r"expected quantizer\.kind as one of vq, .*, got sign"):
+        config.parse({"quantizer": {"kind": "sign"}}, TokenizerSettings)
+
+
+@settings
+class MirroredSettings(FolderSettings):
+    """A folder of pictures that are seen in a mirror."""
+
+    kind: Literal["mirrored"] = "mirrored"
+
+
+class Mirrored(Folder):
+    """Every picture from right to left."""
+
+    def __getitem__(self, index: int):
+        sample = super().__getitem__(index)
+        return replace(sample, image=sample.image.flip(-1))
+
+
+def test_a_reader(monkeypatch, photos, tmp_path):
+    monkeypatch.setitem(READERS, "mirrored", (MirroredSettings, Mirrored))
+    recipe = {**TOKENIZER_TRAINING, "steps": 1, "data": {"kind": "mirrored", "val_share": 0.2}}
+    folder = trained(recipe, tmp_path / "tokenizer", photos)
+    assert config.load_yaml(folder / "settings.yaml")["data"]["kind"] == "mirrored"
+    known = smalti.load(folder)
+    plain = trained({**recipe, "data": {**recipe["data"], "kind": "folder"}}, tmp_path / "plain", photos)
+    assert not torch.equal(known.decoder.conv_in.weight, smalti.load(plain).decoder.conv_in.weight)
+
+
+def test_an_objective(monkeypatch, photos, tmp_path):
+    """That of least squares (arXiv:1611.04076)."""
+    least = Objective(
+        critic=lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
+        generator=lambda fake: (fake - 1).square().mean() / 2,
+    )
+    monkeypatch.setitem(OBJECTIVES, "least_squares", least)
+    losses = {"perceptual": {"kind": "none"}, "adversarial": {**CRITIC, "objective": "least_squares"}}
+    recipe = {**TOKENIZER_TRAINING, "steps": 2, "losses": losses}
+    folder = trained(recipe, tmp_path / "tokenizer", photos)
+    assert config.load_yaml(folder / "settings.yaml")["losses"]["adversarial"]["objective"] == "least_squares"
+    found = config.parse(config.load_yaml(folder / "settings.yaml"), TrainingSettings)
+    assert found.losses.adversarial.objective == "least_squares"
+
+
+def test_an_order(monkeypatch, photos, tmp_path):
+    """Of columns: a prior learns and draws in it; the format that has no such class says so."""
+    monkeypatch.setitem(ORDERS, "column", lambda h, w: row(h, w).view(h, w).T.flatten())
+    folder = trained({**TOKENIZER_TRAINING, "steps": 1}, tmp_path / "tokenizer", photos)
+    recipe = {**TRAINING, "kind": "prior", "tokenizer": str(folder), "prior": PRIOR, "order": "column"}
+    folder = trained({**recipe, "size": [16, 24], "steps": 1}, tmp_path / "prior", photos)
+    model = smalti.load(folder)
+    assert model.order[:9].tolist() == [0, 12, 24, 36, 48, 60, 72, 84, 1]
+    (drawn,) = model.sample(num=1, seed=0)
+    assert drawn.size == (24, 16)
+    with pytest.raises(
+        UserError, match=r"an order that is one of row, .*, got column; keep the model folder"
+    ):
+        exporting.convert(folder, tmp_path / "out", "compvis")
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A format: all tensors in one file, their names joined by a sign of its own."""
+
+    sign: str = "/"
+
+    def recognises(self, source) -> bool:
+        return all(self.sign in name for name in source.tensors)
+
+    def describe(self, source) -> str:
+        return f"a flat model of {len(source.tensors)} tensors"
+
+    def read(self, source, wanted) -> Imported:
+        model = Tokenizer(
+            config.parse({"network": NETWORK, "quantizer": {"codebook_size": 8}}, TokenizerSettings)
+        )
+        model.load_state_dict({name.replace(self.sign, "."): one for name, one in source.tensors.items()})
+        return Imported(model=model)
+
+    def write(self, model, out, critic) -> None:
+        save_file(
+            {name.replace(".", self.sign): one for name, one in model.state_dict().items()},
+            out / "all.safetensors",
+        )
+
+
+def test_a_format(monkeypatch, tmp_path):
+    flat = Flat()
+    monkeypatch.setitem(FORMATS, "flat", flat)
+    monkeypatch.setitem(WRITERS, "flat", flat.write)
+    model = Tokenizer(
+        config.parse({"network": NETWORK, "quantizer": {"codebook_size": 8}}, TokenizerSettings)
+    )
+    library.save(model, tmp_path / "model")
+    file = exporting.convert(tmp_path / "model", tmp_path / "there", "flat") / "all.safetensors"
+    assert "encoder/conv_in/weight" in load_file(file)
+    assert "a flat model of" in importing.describe(file)
+    importing.convert(file, tmp_path / "back")
+    assert smalti.load(tmp_path / "back").fingerprint == smalti.load(tmp_path / "model").fingerprint
