@@ -19,10 +19,8 @@ from baselines import gpt_2021
 from memory import megabytes
 from torch import Tensor
 
-from smalti.drawing import window
-from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, choose
-from smalti.drawing.guidance import Scorer
+from smalti.drawing.plan import begin
 from smalti.generator import Generator
 
 TOP_K = 100
@@ -100,20 +98,19 @@ def check(model: Generator, network: gpt_2021.GPT, grid: tuple[int, int]) -> Non
 
 def check_stride(model: Generator, grid: tuple[int, int]) -> None:
     """A canvas of a window that moves in steps is that of the plain rule; AssertionError else."""
-    zeros = torch.zeros(1, *grid, dtype=torch.int64, device=model.order.device)
-    canvas = Canvas(
-        codes=zeros,
-        known=torch.zeros(grid, dtype=torch.bool),
-        seeds=zeros[:, 0, 0],
-        window=model.settings.grid,
-        order=model.order,
-        choice=Choice(top_k=TOP_K),
-        stride=STRIDE,
-    )
-    scorer = Scorer(model.prior, models.prompt(model, grid), limit=models.CODES)
-    with torch.no_grad():
-        expected = window.draw(scorer, canvas)
-    assert laid(model, grid, stride=STRIDE).equal(expected), f"other codes with stride={STRIDE}"
+    codes = torch.zeros(1, *grid, dtype=torch.int64, device=model.order.device)
+    seed, prompt, sides = codes[:, 0, 0].clone(), models.prompt(model, grid), model.settings.grid
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            top = begin(row, grid[0], sides[0], stride=STRIDE)
+            left = begin(column, grid[1], sides[1], stride=STRIDE)
+            seen = codes[:, top : top + sides[0], left : left + sides[1]].flatten(1)
+            place = (row - top) * sides[1] + column - left
+            with torch.no_grad():
+                scores = model.prior.prefill(seen[:, :place], prompt.window(top, left, *sides))
+            cell = torch.full_like(seed, row * grid[1] + column)
+            codes[:, row, column] = choose(scores[:, : models.CODES], seed, cell, Choice(top_k=TOP_K))
+    assert laid(model, grid, stride=STRIDE).equal(codes), f"other codes with stride={STRIDE}"
 
 
 def check_forced(model: Generator, grid: tuple[int, int]) -> None:
@@ -122,7 +119,7 @@ def check_forced(model: Generator, grid: tuple[int, int]) -> None:
     tokens = (
         models.prompt(model, grid)
         .window(0, 0, *grid)
-        .view(1, *(grid if model.prior.prefix_length > 1 else (1, 1)))
+        .view(1, *(grid if model.prior.scope.prefix_length > 1 else (1, 1)))
     )
     with torch.no_grad():
         scores = model.prior.score(codes, tokens)

@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from smalti.drawing.window import Cell, locate
 from torch import Tensor
 
 from smalti import images, library
 from smalti.demo import photographs
+from smalti.drawing.plan import begin
 from smalti.generator import Generator
 
 DRAWN = ("brick", "palace", "stars")
@@ -63,18 +63,19 @@ def held_out(generator: Generator) -> list[tuple[str, Tensor]]:
 def nats(generator: Generator, label: str, codes: Tensor, stride: int) -> Tensor:
     """-ln p of every code (b h w), given the known cells of its window; a pass a window."""
     (height, width), grid = generator.settings.grid, (codes.shape[1], codes.shape[2])
-    windows: dict[tuple[int, int], list[Cell]] = defaultdict(list)
+    moves = {"shift": generator.condition.shift, "stride": stride}
+    windows: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for row in range(grid[0]):
         for column in range(grid[1]):
-            cell = locate(row, column, grid, (height, width), generator.condition.shift, stride)
-            windows[cell.top, cell.left].append(cell)
+            corner = begin(row, grid[0], height, **moves), begin(column, grid[1], width, **moves)
+            windows[corner].append((row, column))
     found = torch.empty(codes.shape)
     for (top, left), cells in windows.items():
         seen = codes[:, top : top + height, left : left + width]
         shares = generator.logits(seen, label=label).log_softmax(-1)  # b n v
         each = shares.gather(-1, seen.flatten(1)[..., None])[..., 0]
-        for cell in cells:
-            found[:, cell.row, cell.column] = -each[:, cell.place]
+        for row, column in cells:
+            found[:, row, column] = -each[:, (row - top) * width + column - left]
     return found
 
 

@@ -5,8 +5,11 @@ import torch
 from smalti.conditions.label import LabelSettings
 from smalti.generator import Generator, GeneratorSettings
 from smalti.priors import PRIORS
+from smalti.priors.causal import Causal
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+
+CAUSAL = [kind for kind, (_, member) in PRIORS.items() if issubclass(member, Causal)]  # raster order
 
 NETWORK = {
     "width": 8,

@@ -93,8 +93,8 @@ class Generator(Pretrained):
     def logits(self, codes: Int64[Tensor, "b h w"] | Any, **condition: Any) -> Float[Tensor, "b n v"]:
         """Scores of the codes of training crops, n = h w places in the prior's own order (teacher forcing).
 
-        Row i scores code i given the codes before it in that order and the condition. v may be more than the
-        codebook holds, for models whose prefix and codes share one table.
+        Row i scores code i given the condition and the codes before it in that order, or none where it has
+        none. v may be more than the codebook holds, for models whose prefix and codes share one table.
         """
         laid = read_codes(self.tokenizer, codes)
         prompt = self._prompt(condition, num=len(laid), grid=self.settings.grid)
@@ -111,8 +111,7 @@ class Generator(Pretrained):
         """
         found = self.nats(images_or_codes, **condition)
         if found is None:
-            kind = self.settings.prior.kind
-            raise UserError("a prior that knows a likelihood", kind, "ask another model")
+            raise UserError("a prior with a likelihood", self.settings.prior.kind, "ask another model")
         return found.total / found.tokens
 
     def nats(self, images_or_codes: Any, **condition: Any) -> Nats | None:
@@ -166,13 +165,12 @@ class Generator(Pretrained):
         micro_batch: images drawn together; all batches get this size, the last one filled up. So image i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
-        parallel: up to so many cells are drawn in a pass, for canvases of the training crop (others lay many
-        at once anyway); the same images up to rounding, also with micro_batch. 1 is off. It pays for
-        images drawn singly (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained
-        prior on a CPU. With 8 images together nothing was won: a pass goes as far as the slowest of them.
+        parallel: up to so many cells of a picture are drawn in a pass, wherever its window stands still; the
+        same pictures up to rounding, also with micro_batch. 1 is off. It pays most for pictures drawn singly
+        (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained prior on a CPU.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are laid: how many there are in all, and how many more are laid.
-        condition: label=, map=, boxes= ..., what the model was trained with; and the prior's own options.
+        condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}
         return Samples.joined(self._batches(None, {**asked, **condition}, streamed=False))

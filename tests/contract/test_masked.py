@@ -20,6 +20,7 @@ from smalti.drawing.choice import Choice, choose
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
 from smalti.errors import UserError
+from smalti.formats.exporting import convert
 from smalti.images import FACTS
 from smalti.priors.masked import (
     HIDDEN,
@@ -280,7 +281,7 @@ def test_any_mask_is_kept_and_images_are_independent(grid, order):
     prior = build()
     known = torch.rand(grid, generator=torch.Generator().manual_seed(8)) < 0.4
     for where in (torch.zeros_like(known), known, ~known, torch.ones_like(known)):
-        asked = {"grid": grid, "known": where, "order": order, "steps": 5}
+        asked = {"grid": grid, "known": where, "order": order, "steps": 3}
         both = drawn(prior, canvas(seeds=(4, 9), **asked), scale=2.0)
         assert both[:, where].equal(canvas(seeds=(4, 9), **asked).codes[:, where])
         assert where.all() or not both[0].equal(both[1])
@@ -365,8 +366,8 @@ def test_it_trains_loads_and_draws(photos, tmp_path, monkeypatch):
         **TRAINING,
         "kind": "prior",
         "size": 8,
-        "steps": 30,
-        "optimizer": {"lr": 1.0e-2},
+        "steps": 16,
+        "optimizer": {"lr": 2.0e-2},
         "tokenizer": str(tmp_path / "tokenizer"),
         "prior": {"kind": "masked", "layers": 1, "heads": 2, "width": 16},
         "condition": {"kind": "label", "dropout": 0.3},
@@ -384,6 +385,28 @@ def test_it_trains_loads_and_draws(photos, tmp_path, monkeypatch):
     codes = model.sample(num=3, label=[0, 1, 1], micro_batch=2, steps=4).codes
     alone = model.sample(label=1, seed=2, micro_batch=2, steps=4).codes
     assert codes[2].equal(alone[0])
+
+
+@torch.no_grad()
+def test_half_precision(model):
+    prior, (codes, prefix, chance) = build(), tokens()
+    logits = prior(codes, prefix, chance < 0.5)
+    close = {"rtol": 0.1, "atol": 0.1 * logits.std().item()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(prior(codes, prefix, chance < 0.5).float(), logits, **close)
+    narrow = prior.to(torch.bfloat16)
+    assert narrow(codes, prefix, chance < 0.5).dtype is torch.bfloat16
+    assert drawn(narrow, canvas(grid=(3, 6), steps=3), scale=2.0).shape == (2, 3, 6)
+
+
+def test_other_formats_refuse_it(model, tmp_path):
+    library.save(model, tmp_path / "model")
+    for name, words in (
+        ("compvis", "a prior of kind gpt.*got masked"),
+        ("diffusers", "has no class for this"),
+    ):
+        with pytest.raises(UserError, match=words):
+            convert(tmp_path / "model", tmp_path / name, name)
 
 
 def test_it_is_one_file_one_line_and_its_recipes():

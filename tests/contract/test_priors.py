@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import CAUSAL
 
 from smalti import config
 from smalti.drawing import cache as cache_of_priors
@@ -19,7 +20,7 @@ from smalti.training.settings import OptimizerSettings
 
 SMALL = {"layers": 2, "heads": 2, "width": 16}
 VARIANTS = {
-    **{kind: (kind, 3, {}) for kind in PRIORS if kind != "neighbourhood"},
+    **{kind: (kind, 3, {}) for kind in CAUSAL},
     "gpt, own tables": ("gpt", 3, {"shared_table": False}),
     "gpt, prefix unmasked": ("gpt", 3, {"unmasked": 3, "vocabulary": 12, "positions": 40}),
     "modern, shift": ("modern", 1, {"conditioning": "shift"}),
@@ -31,6 +32,7 @@ DROPOUTS = {
     "gpt": ["embedding_dropout", "residual_dropout", "attention_dropout"],
     "modern": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "llamagen": ["token_dropout", "residual_dropout", "ffn_dropout"],
+    "masked": ["token_dropout", "residual_dropout", "ffn_dropout"],
     "neighbourhood": ["token_dropout", "residual_dropout", "ffn_dropout"],
 }
 
@@ -70,6 +72,12 @@ def case(request):
     return build(kind, scope(prefix_length), **changes), *tokens(prefix_length)
 
 
+@pytest.fixture(params=[case for case in VARIANTS.values() if case[0] != "neighbourhood"], ids=str)
+def causal(request):
+    kind, prefix_length, changes = request.param
+    return build(kind, scope(prefix_length), **changes), *tokens(prefix_length)
+
+
 @torch.no_grad()
 def test_a_code_is_scored_by_those_before_it(case):
     prior, codes, prefix = case
@@ -98,46 +106,24 @@ def test_every_token_of_the_prefix_counts_in_its_place(case):
 
 @torch.no_grad()
 @pytest.mark.parametrize("given", [0, 1, 5])
-def test_drawing_sees_the_scores_of_one_pass(case, given):
-    prior, codes, prefix = case
+def test_drawing_sees_the_scores_of_one_pass(causal, given):
+    prior, codes, prefix = causal
     scores, cache = prior(codes, prefix), prior.new_cache(len(codes))
-    rows = [prior.next(codes[:, :given], prefix, cache)]
-    rows += [prior.step(codes[:, place], cache) for place in range(given, NUM - 1)]
+    rows = [prior.prefill(codes[:, :given], prefix, cache)]
+    rows += [prior.extend(codes[:, place : place + 1], cache)[:, 0] for place in range(given, NUM - 1)]
     torch.testing.assert_close(torch.stack(rows, 1), scores[:, given:], rtol=1e-5, atol=1e-5)
     for place in range(given, NUM):
-        alone = prior.next(codes[:, :place], prefix)
+        alone = prior.prefill(codes[:, :place], prefix)
         torch.testing.assert_close(alone, scores[:, place], rtol=1e-5, atol=1e-5)
-    for places in torch.tensor([[NUM - 1, 0, 4], [given, NUM // 2, 1]]):
-        own = prior.at(codes, prefix, places)
-        torch.testing.assert_close(own, scores[torch.arange(3), places], rtol=1e-5, atol=1e-5)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("given", [0, 1, 5])
-@pytest.mark.parametrize("count", [1, 2, 6])
-def test_many_codes_at_once_are_fed_as_one_by_one(case, given, count):
-    """After any number of codes; what is fed afterwards sees them too."""
-    prior, codes, prefix = case
-    scores, caches = prior(codes, prefix), (prior.new_cache(len(codes)), prior.new_cache(len(codes)))
-    for cache in caches:
-        prior.next(codes[:, :given], prefix, cache)
-    found = prior.extend(codes[:, given : given + count], caches[0])
-    assert caches[0].length == caches[1].length + count
-    single = [prior.step(codes[:, place], caches[1]) for place in range(given, given + count)]
-    torch.testing.assert_close(found, torch.stack(single, 1), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found, scores[:, given + 1 : given + count + 1], rtol=1e-5, atol=1e-5)
-    end = given + count
-    rest = prior.extend(codes[:, end : NUM - 1], caches[0]) if end < NUM - 1 else found[:, :0]
-    torch.testing.assert_close(rest, scores[:, end + 1 :], rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("given", "counts"), [(0, (11,)), (0, (1, 3, 7)), (1, (2, 2, 1, 5)), (5, (4, 2))])
-def test_many_codes_are_fed_in_one_pass(case, given, counts):
+def test_many_codes_are_fed_in_one_pass(causal, given, counts):
     """As one after the other; what the cache forgets when its length is set back may be fed anew."""
-    prior, codes, prefix = case
+    prior, codes, prefix = causal
     scores, cache, begin = prior(codes, prefix), prior.new_cache(len(codes)), given
-    prior.next(codes[:, :given], prefix, cache)
+    prior.prefill(codes[:, :given], prefix, cache)
     for count in counts:
         filled, part = cache.length, codes[:, begin : begin + count]
         prior.extend((part + 1) % CODES, cache)
@@ -147,46 +133,51 @@ def test_many_codes_are_fed_in_one_pass(case, given, counts):
         rows = scores[:, begin + 1 : begin + 1 + count]
         torch.testing.assert_close(found, rows, rtol=1e-5, atol=1e-5)
         cache.length = filled
-        one_by_one = [prior.step(code, cache) for code in part.unbind(1)]
-        torch.testing.assert_close(torch.stack(one_by_one, 1), found, rtol=1e-5, atol=1e-5)
+        last = prior.extend(part, cache, last=True)
+        torch.testing.assert_close(last, found[:, -1:], rtol=1e-5, atol=1e-5)
         begin += count
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("given", "count"), [(0, NUM - 1), (0, 1), (3, 4), (NUM - 2, 1)])
-def test_what_the_cache_holds_goes_before(case, given, count):
-    """Prefix and some codes, then one or more: the scores after the last, or at a place of each row's own."""
-    prior, codes, prefix = case
-    scores = prior(codes, prefix)
-    filled = prior.new_cache(len(codes))
-    prior.next(codes[:, :given], prefix, filled)
-    some = filled.part(1, 3)
-    found = prior.next(codes[1:3, given : given + count], None, some)
-    torch.testing.assert_close(found, scores[1:3, given + count], rtol=1e-5, atol=1e-5)
-    assert some.length == filled.length + count
-    for places in torch.tensor([[1, count, 1 + count // 2], [count, 1, 1]]):
-        own = prior.at(codes[:, given : given + count + 1], None, places, filled.part(0, 3))
-        torch.testing.assert_close(own, scores[torch.arange(3), given + places], rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("starts", [(0, 3, 7), (5, 1, 2), (4, 4, 4)])
+def test_rows_go_on_where_each_of_them_is(causal, starts):
+    """Four codes a row, after as many as the row has; what lies beyond is not seen."""
+    prior, codes, prefix = causal
+    scores, cache = prior(codes, prefix), prior.new_cache(len(codes))
+    prior.prefill(codes[:, :0], prefix, cache)
+    cache.clear()
+    before = cache.length
+    prior.extend((codes[:, :10] + 1) % CODES, cache)  # wrong ones, beyond a row's start
+    for row, start in enumerate(starts):
+        one = prior.new_cache(1)
+        prior.prefill(codes[row : row + 1, :start], prefix[row : row + 1], one)
+        for held, part in zip((*cache.keys, *cache.values), (*one.keys, *one.values), strict=True):
+            held[row, :, : before + start] = part[0, :, : before + start]
+    cache.starts, cache.length = before + torch.tensor(starts), before + max(starts) + 4
+    fed = torch.stack([codes[row, start : start + 4] for row, start in enumerate(starts)])
+    found = prior.extend(fed, cache)
+    assert cache.length == before + max(starts) + 4
+    for row, start in enumerate(starts):
+        expected = scores[row, start + 1 : start + 5]
+        torch.testing.assert_close(found[row, : len(expected)], expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_a_cache_holds_one_window(case):
-    prior, codes, prefix = case
+def test_a_cache_holds_one_window(causal):
+    prior, codes, prefix = causal
     cache = prior.new_cache(len(codes))
-    prior.next(codes[:, : NUM - 1], prefix, cache)
+    prior.prefill(codes[:, : NUM - 1], prefix, cache)
     assert cache.length == cache.keys[0].shape[2]
     with pytest.raises(AssertionError):
-        prior.step(codes[:, 0], cache)
-    with pytest.raises(AssertionError, match="a prefix, or"):
-        prior.next(codes[:, :1], None)
-    with pytest.raises(AssertionError, match="a prefix, or"):
+        prior.extend(codes[:, :1], cache)
+    with pytest.raises(AssertionError, match="a prefix"):
         prior.extend(codes[:, :1], prior.new_cache(len(codes)))
     with pytest.raises(AssertionError, match="a code or more"):
-        prior.next(codes[:, :0], None, cache)
+        prior.extend(codes[:, :0], cache)
     with pytest.raises((AssertionError, RuntimeError)):
         prior.extend(codes[:, :2], cache)
     with pytest.raises(AssertionError, match="filled"):
-        prior.next(codes, prefix, cache)
+        prior.prefill(codes, prefix, cache)
 
 
 @torch.no_grad()
@@ -235,9 +226,9 @@ def test_dropout_only_in_training(kind, dropout):
 
 @torch.no_grad()
 @pytest.mark.parametrize("held", [torch.float32, torch.bfloat16])
-def test_half_precision(case, held, monkeypatch):
+def test_half_precision(causal, held, monkeypatch):
     monkeypatch.setattr(cache_of_priors, "of_cache", lambda dtype, device: held)
-    prior, codes, prefix = case
+    prior, codes, prefix = causal
     scores = prior(codes, prefix)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(
@@ -246,8 +237,8 @@ def test_half_precision(case, held, monkeypatch):
     narrow = prior.to(torch.bfloat16)
     cache = narrow.new_cache(len(codes))
     assert cache.keys[0].dtype is held
-    narrow.next(codes[:, :2], prefix, cache)
-    assert narrow.step(codes[:, 2], cache).dtype is torch.bfloat16
+    narrow.prefill(codes[:, :2], prefix, cache)
+    assert narrow.extend(codes[:, 2:3], cache).dtype is torch.bfloat16
 
 
 def test_weights_are_its_parameters_each_once(case):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from reference import Drawing, cell_by_cell, draw, drawing, locate
+from tiny import CAUSAL
 
 from smalti.drawing import loop, windows
 from smalti.drawing.batches import split
@@ -223,9 +224,7 @@ def real_prior(kind: str):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "kind", [kind for kind in PRIORS if kind != "neighbourhood"]
-)  # has a file of its own
+@pytest.mark.parametrize("kind", CAUSAL)  # has a file of its own
 @pytest.mark.parametrize("scale", [1.0, 1.7])
 def test_priors_of_the_shelf(kind, scale):
     prior = real_prior(kind)

@@ -10,14 +10,13 @@ import torch
 from reference import cell_by_cell, draw, drawing, locate
 from test_conditions import EXAMPLES, tokenizer
 from test_samplers import HashPrior, blank, real_prior, scorer_of
-from tiny import generator
+from tiny import CAUSAL, generator
 
 from smalti.conditions import CONDITIONS
 from smalti.drawing import plan
 from smalti.drawing.choice import Choice
 from smalti.errors import UserError
 from smalti.images import FACTS
-from smalti.priors import PRIORS
 
 CASES = [((4, 4), 2), ((5, 4), 2), ((4, 7), 2), ((7, 8), 1), ((6, 6), 2), ((6, 6), 3), ((7, 8), 3)]
 MORE = [(0, 1), (1, 0), (0, 9), (9, 0), (1, 2), (3, 4), (6, 7), (7, 5)]
@@ -126,7 +125,7 @@ def test_completion(stride, kept):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", [kind for kind in PRIORS if kind != "neighbourhood"])
+@pytest.mark.parametrize("kind", CAUSAL)
 @pytest.mark.parametrize("scale", [1.0, 1.7])
 def test_priors_of_the_shelf(kind, scale):
     prior = real_prior(kind)

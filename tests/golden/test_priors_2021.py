@@ -34,12 +34,12 @@ def gpt(state, scope, **changes):
 def greedy(prior, codes, prefix, length, cached):
     """Codes and what follows them, up to length: with a cache, or with everything fed anew each time."""
     cache = prior.new_cache(len(prefix)) if cached else None
-    scores = prior.next(codes, prefix, cache)
+    scores = prior.prefill(codes, prefix, cache)
     while True:
         codes = torch.cat((codes, scores.argmax(-1, keepdim=True)), 1)
         if codes.shape[1] == length:
             return codes
-        scores = prior.step(codes[:, -1], cache) if cached else prior.next(codes, prefix)
+        scores = prior.extend(codes[:, -1:], cache)[:, 0] if cached else prior.prefill(codes, prefix)
 
 
 @pytest.fixture(params=[0, 8], ids="unmasked{}".format)
@@ -70,8 +70,8 @@ def test_transformer_loss(golden):
 def test_transformer_with_a_cache(transformer):
     case, key, prior = transformer
     tokens, cache = case.tensors["idx"], prior.new_cache(2)
-    rows = [prior.next(tokens[:, 10:10], tokens[:, :10], cache)]
-    rows += [prior.step(code, cache) for code in tokens[:, 10:].T]
+    rows = [prior.prefill(tokens[:, 10:10], tokens[:, :10], cache)]
+    rows += [prior.extend(code[:, None], cache)[:, 0] for code in tokens[:, 10:].T]
     case.close(torch.stack(rows, 1), f"{key}cached_logits", rows=SCORED)
 
 

@@ -139,5 +139,4 @@ def test_many_places_a_pass_draw_the_same_pictures(ways, smalti_command):
             drawn[count] = [images.open_rgb(path) for path in sorted(Path(place).glob("*.png"))]
         assert len(drawn[6]) == 3
         assert all(map(torch.equal, drawn[6], drawn[1]))
-    status, _, err = smalti_command(*ways["sample"], "--parallel", 2, "--size", "8x12")
-    assert (status, "one window" in err, Path("out").exists()) == (2, True, False)
+    assert smalti_command(*ways["sample"], "--parallel", 2, "--size", "8x12")[0] == 0, "larger canvases too"

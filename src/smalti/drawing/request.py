@@ -60,7 +60,7 @@ class Request:
     guidance_scale: float  # s in u + s (c - u)
     stride: int  # cells by which a window moves
     micro_batch: int | None  # every batch has this size; None: up to the generator
-    parallel: int  # places drawn in a pass through a canvas of one window; 1: one by one
+    parallel: int  # cells drawn in a pass through a window, by guesses; 1: one by one
     progress: bool | Callable[[int, int], object]  # True: a bar; told of all cells, of cells more
 
     def __post_init__(self) -> None:

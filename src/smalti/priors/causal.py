@@ -61,9 +61,9 @@ class Causal(Forced):
         self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
         """Return the logits of the code after the given ones (n may be 0); fills an empty cache if given."""
+        assert cache is None or cache.length == 0, "the cache is filled: it holds a prefix"
         fed = self._embed(codes, prefix)
         if cache is not None:
-            assert cache.length == 0, "the cache is filled: it holds a prefix"
             cache.shift = fed.shift
         return self.head(self._run(fed, cache, last=True)[:, 0])
 
