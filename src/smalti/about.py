@@ -51,7 +51,7 @@ def card(model: Tokenizer | Generator, made: Mapping[str, Any], name: str) -> st
     return "\n".join(
         [
             "---\nlibrary_name: smalti\nlicense: unknown\n---",
-            f"# {name}\n\n{what}. A model folder of smalti, without code of its own.\n",
+            f"# {made.get('run', name)}\n\n{what}. A model folder of smalti, without code of its own.\n",
             *(f"- {line}" for line in told),
             f"\n## Use\n\n```python\n{_example(model, name)}```\n",
             f"## Data\n\n{_block(made['data']) if made.get('data') else 'not stated'}\n",

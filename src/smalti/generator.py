@@ -164,7 +164,7 @@ class Generator(Pretrained):
         micro_batch: images drawn together; all batches get this size, the last one filled up. So image i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
-        parallel: up to so many cells of a image are drawn in a pass, wherever its window stands still; the
+        parallel: up to so many cells of an image are drawn in a pass, wherever its window stands still; the
         same images up to rounding, also with micro_batch. 1 is off. It pays most for images drawn singly
         (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained prior on a CPU.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells

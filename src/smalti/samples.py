@@ -113,9 +113,11 @@ class Samples:
         height, width = (side * self._tokenizer.factor for side in self.codes.shape[1:])
         return f"<{len(self)} samples of {height} x {width} pixels: .images, .codes, .metadata>"
 
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows: all images side by side."""
-        data = io.BytesIO()
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows: all images side by side; None where Pillow has no such images."""
+        how, data = self._tokenizer.settings.pixels, io.BytesIO()
+        if how is not None and how.channels not in (1, 3):
+            return None
         grid(self.images, min(len(self), 8)).save(data, "PNG")
         return data.getvalue()
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -435,7 +436,7 @@ def test_sheets_of_a_prior_are_told_what_their_batch_says(monkeypatch):
 
     def sample(**given):
         seen.append(given)
-        return torch.zeros(8, 3, 16, 16)
+        return SimpleNamespace(tensors=torch.zeros(8, 3, 16, 16))
 
     monkeypatch.setattr(task.generator, "sample", sample)
     task.samples(LABELLED)
