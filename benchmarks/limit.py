@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 
 TOKENS = models.SIDE**2
@@ -54,7 +54,7 @@ def decoding(given: Options, far: int) -> Iterator[dict[str, Any]]:
             yield from ({**size, **row} for row in found)
 
 
-def shares(model: Generator, far: int, turns: int) -> list[dict[str, Any]]:
+def shares(model: Pipeline, far: int, turns: int) -> list[dict[str, Any]]:
     """A row for each way of measuring the bandwidth, all in turns with one sample."""
     weights, like = weights_of(model), model.prior.head.weight.detach()
     ways = {"ours": partial(model.sample, label=3, top_k=100)}
@@ -80,7 +80,7 @@ def shares(model: Generator, far: int, turns: int) -> list[dict[str, Any]]:
     return rows
 
 
-def weights_of(model: Generator) -> int:
+def weights_of(model: Pipeline) -> int:
     """Bytes of weights that a token needs: all but the tables, of which it needs a row."""
     inside = [
         *model.prior.blocks.parameters(),
@@ -90,7 +90,7 @@ def weights_of(model: Generator) -> int:
     return sum(one.numel() * one.element_size() for one in inside)
 
 
-def cache_of(model: Generator) -> int:
+def cache_of(model: Pipeline) -> int:
     """Bytes of keys and values read for all tokens of a sample: token t reads t of both, in every layer."""
     a_token = model.prior.new_cache(1).nbytes // TOKENS  # the last code is never fed, a class is
     return a_token * TOKENS * (TOKENS + 1) // 2

@@ -11,7 +11,7 @@ from smalti.conditions import ConditionSettings
 from smalti.conditions.context import Context
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors import PriorSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.priors.neighbourhood import NeighbourhoodSettings
@@ -29,7 +29,7 @@ CONDITIONS: dict[str, ConditionSettings] = {
 
 def generator(
     *, layers: int, width: int, heads: int = 8, side: int = SIDE, condition: str = "class"
-) -> Generator:
+) -> Pipeline:
     """A prior of kind gpt over side x side cells; its tokenizer is as small as can be."""
     model = _generator(GPTSettings(layers=layers, heads=heads, width=width), side, condition)
     with torch.no_grad():  # scores that differ by more than rounding does, positions that count
@@ -40,7 +40,7 @@ def generator(
 
 def neighbourhood(
     *, layers: int, width: int, heads: int = 8, radius: int = 7, lag: int = 2, condition: str = "class"
-) -> Generator:
+) -> Pipeline:
     """The same with a prior of relative positions, whose cells see so many cells each way."""
     settings = NeighbourhoodSettings(layers=layers, heads=heads, width=width, radius=radius, lag=lag)
     model = _generator(settings, SIDE, condition)
@@ -49,18 +49,18 @@ def neighbourhood(
     return model
 
 
-def _generator(prior: PriorSettings, side: int, condition: str) -> Generator:
+def _generator(prior: PriorSettings, side: int, condition: str) -> Pipeline:
     torch.manual_seed(0)
     network = NetworkSettings(
         width=8, blocks=1, attention_levels=(), mid_attention=False, latent_channels=8, code_dim=4,
         groups=4, multipliers=(1, 1),
     )  # fmt: skip
     codebook = VectorQuantizerSettings(codebook_size=CODES)
-    settings = GeneratorSettings(prior=prior, condition=CONDITIONS[condition], grid=(side, side))
-    return Generator(settings, Tokenizer(TokenizerSettings(network=network, quantizer=codebook))).eval()
+    settings = PipelineSettings(prior=prior, condition=CONDITIONS[condition], grid=(side, side))
+    return Pipeline(settings, Tokenizer(TokenizerSettings(network=network, quantizer=codebook))).eval()
 
 
-def told(model: Generator, grid: tuple[int, int]) -> dict[str, Any]:
+def told(model: Pipeline, grid: tuple[int, int]) -> dict[str, Any]:
     """A condition for a canvas of so many cells: a class, or a map of its size."""
     if model.condition.argument == "label":
         return {"label": 3}
@@ -68,19 +68,19 @@ def told(model: Generator, grid: tuple[int, int]) -> dict[str, Any]:
     return {"map": (noise * 2 - 1).to(model.order.device)}
 
 
-def prompt(model: Generator, grid: tuple[int, int]) -> Context:
+def prompt(model: Pipeline, grid: tuple[int, int]) -> Context:
     """That condition, encoded."""
     (value,) = told(model, grid).values()
     return model.condition.context(value, num=1, grid=grid, device=model.order.device)
 
 
-def prefixes(model: Generator, grid: tuple[int, int]) -> Callable[[int, int], Tensor]:
+def prefixes(model: Pipeline, grid: tuple[int, int]) -> Callable[[int, int], Tensor]:
     """Its tokens (1 m) for the window at (top, left)."""
     whole = prompt(model, grid)
     return lambda top, left: whole.window(top, left, SIDE, SIDE)
 
 
-def baseline(model: Generator) -> gpt_2021.GPT:
+def baseline(model: Pipeline) -> gpt_2021.GPT:
     """The same network as the 2021 code has it."""
     prior = model.settings.prior
     assert isinstance(prior, GPTSettings)

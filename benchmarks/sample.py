@@ -18,7 +18,7 @@ from torch import Tensor
 
 from smalti.drawing.choice import Choice, choose
 from smalti.errors import optional
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 
 TOP_K = 100
 BATCHES = (1, 8, 64)
@@ -48,7 +48,7 @@ def all_rows(given: common.Options, size: dict[str, int]) -> Iterator[dict[str, 
         yield from precisions(size, BATCHES[2], given.device)
 
 
-def measure(model: Generator, batch: int, dtype: torch.dtype, turns: int) -> list[dict[str, Any]]:
+def measure(model: Pipeline, batch: int, dtype: torch.dtype, turns: int) -> list[dict[str, Any]]:
     """One row for each other side. With bf16 the sides of others stay in fp32: what did we gain."""
     labels = torch.arange(batch, device=model.order.device) % 8
     theirs = {
@@ -74,7 +74,7 @@ def precisions(size: dict[str, int], batch: int, device: torch.device) -> list[d
     return rows_of(half, labels, {"our fp32": drawn_by(plain, labels)}, turns=5)
 
 
-def rows_of(model: Generator, labels: Tensor, theirs: dict[str, Way], turns: int) -> list[dict[str, Any]]:
+def rows_of(model: Pipeline, labels: Tensor, theirs: dict[str, Way], turns: int) -> list[dict[str, Any]]:
     """Race ours against all others; a row each."""
     memory: dict[str, int | None] = {}
     found = common.race({"ours": drawn_by(model, labels), **theirs}, turns, memory=memory)
@@ -91,12 +91,12 @@ def rows_of(model: Generator, labels: Tensor, theirs: dict[str, Way], turns: int
     return rows
 
 
-def sizes(model: Generator) -> dict[str, int]:
+def sizes(model: Pipeline) -> dict[str, int]:
     """What makes a model of the same size."""
     return {"layers": model.settings.prior.layers, "width": model.settings.prior.width}
 
 
-def check(model: Generator, labels: Tensor) -> None:
+def check(model: Pipeline, labels: Tensor) -> None:
     """Same weights, same codes; AssertionError else."""
     greedy = model.sample(num=len(labels), label=labels, top_k=1, micro_batch=len(labels)).codes
     greedy = greedy.flatten(1)
@@ -114,25 +114,25 @@ def check(model: Generator, labels: Tensor) -> None:
         assert gpt_2021.recomputed(network, prompt, 256, gpt_2021.greedy).equal(greedy), "no cache"
 
 
-def drawn_by(model: Generator, labels: Tensor) -> Way:
+def drawn_by(model: Pipeline, labels: Tensor) -> Way:
     """Our own."""
     options = {"num": len(labels), "label": labels, "micro_batch": len(labels)}
     return lambda: model.sample(top_k=TOP_K, **options).codes
 
 
-def growing(model: Generator, labels: Tensor) -> Way:
+def growing(model: Pipeline, labels: Tensor) -> Way:
     """The cached sampler of 2021."""
     network, draw = models.baseline(model), gpt_2021.multinomial(top_k=TOP_K)
     return lambda: gpt_2021.growing_cache(network, labels[:, None], 256, draw)
 
 
-def uncached(model: Generator, labels: Tensor) -> Way:
+def uncached(model: Pipeline, labels: Tensor) -> Way:
     """The sampler of 2021 without a cache."""
     network, draw = models.baseline(model), gpt_2021.multinomial(top_k=TOP_K)
     return lambda: gpt_2021.recomputed(network, labels[:, None], 256, draw)
 
 
-def static_cache(model: Generator, labels: Tensor, *, greedy: bool = False) -> Way:
+def static_cache(model: Pipeline, labels: Tensor, *, greedy: bool = False) -> Way:
     """GPT-2 of transformers with the same weights and a static cache."""
     hf = optional("transformers", extra="bench")
     prior = model.settings.prior
@@ -154,7 +154,7 @@ def static_cache(model: Generator, labels: Tensor, *, greedy: bool = False) -> W
     return lambda: network.generate(prompt, **said, **how)[:, 1:]
 
 
-def x_transformers(model: Generator, labels: Tensor) -> Way:
+def x_transformers(model: Pipeline, labels: Tensor) -> Way:
     """A decoder of x-transformers of the same size, with its cache; its weights are its own."""
     package = optional("x_transformers", extra="bench")
     prior = model.settings.prior

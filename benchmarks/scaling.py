@@ -19,7 +19,7 @@ from common import Options, Work
 from memory import megabytes
 
 from smalti.drawing.choice import Choice, choose
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.priors.layers import Linear
 from smalti.quantizers.clusters import nearest
 
@@ -73,7 +73,7 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def canvas(model: Generator, side: int, batch: int = 1) -> object:
+def canvas(model: Pipeline, side: int, batch: int = 1) -> object:
     """Codes of square canvases."""
     size = (side * models.FACTOR, side * models.FACTOR)
     said = {"label": 3, "num": batch, "micro_batch": batch}

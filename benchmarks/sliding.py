@@ -22,7 +22,7 @@ from torch import Tensor
 
 from smalti.drawing.choice import Choice, choose
 from smalti.drawing.plan import begin
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 
 TOP_K = 100
 GRIDS = ((32, 32), (64, 64), (32, 96))
@@ -66,7 +66,7 @@ def all_rows(given: common.Options, size: dict[str, int]) -> Iterator[dict[str, 
 
 
 def measure(
-    model: Generator, network: gpt_2021.GPT, grid: tuple[int, int], cells: int, stride: int, canvases: int
+    model: Pipeline, network: gpt_2021.GPT, grid: tuple[int, int], cells: int, stride: int, canvases: int
 ) -> dict[str, Any]:
     """A row: whole canvases by us, against `cells` cells of one by the algorithm of 2021, scaled."""
     prefix, draw = models.prefixes(model, grid), gpt_2021.multinomial(top_k=TOP_K)
@@ -90,7 +90,7 @@ def measure(
     }  # fmt: skip
 
 
-def check(model: Generator, network: gpt_2021.GPT, grid: tuple[int, int]) -> None:
+def check(model: Pipeline, network: gpt_2021.GPT, grid: tuple[int, int]) -> None:
     """Equal codes on a whole canvas, greedy and with equal noise; AssertionError else."""
     seeds = torch.zeros(1, dtype=torch.int64, device=model.order.device)
 
@@ -102,7 +102,7 @@ def check(model: Generator, network: gpt_2021.GPT, grid: tuple[int, int]) -> Non
         assert laid(model, grid, top_k).equal(theirs), f"other codes with top_k={top_k}"
 
 
-def check_stride(model: Generator, grid: tuple[int, int]) -> None:
+def check_stride(model: Pipeline, grid: tuple[int, int]) -> None:
     """A canvas of a window that moves in steps is that of the plain rule; AssertionError else."""
     codes = torch.zeros(1, *grid, dtype=torch.int64, device=model.order.device)
     seed, prompt, sides = codes[:, 0, 0].clone(), models.prompt(model, grid), model.settings.grid
@@ -119,7 +119,7 @@ def check_stride(model: Generator, grid: tuple[int, int]) -> None:
     assert laid(model, grid, stride=STRIDE).equal(codes), f"other codes with stride={STRIDE}"
 
 
-def check_forced(model: Generator, grid: tuple[int, int]) -> None:
+def check_forced(model: Pipeline, grid: tuple[int, int]) -> None:
     """A greedy canvas is the argmax of teacher forcing; AssertionError else."""
     codes = laid(model, grid, top_k=1)
     tokens = (
@@ -133,7 +133,7 @@ def check_forced(model: Generator, grid: tuple[int, int]) -> None:
 
 
 def laid(
-    model: Generator, grid: tuple[int, int], top_k: int = TOP_K, stride: int = 1, canvases: int = 1
+    model: Pipeline, grid: tuple[int, int], top_k: int = TOP_K, stride: int = 1, canvases: int = 1
 ) -> Tensor:
     """Our codes of canvases, drawn together."""
     how = {"size": (grid[0] * models.FACTOR, grid[1] * models.FACTOR), "top_k": top_k, "stride": stride}

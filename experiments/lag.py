@@ -17,7 +17,7 @@ from torch import Tensor
 from smalti import images, library
 from smalti.data.transforms import CropSettings
 from smalti.demo import photographs
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 from smalti.training.precompute import encode
 from smalti.training.train import train
@@ -45,7 +45,7 @@ def scored(out: Path, tokenizer: Path, lag: int, seed: int) -> Tensor:
     return nats(prior(tokenizer, out, lag, seed), out / "photos" / "val")
 
 
-def prior(tokenizer: Path, out: Path, lag: int, seed: int) -> Generator:
+def prior(tokenizer: Path, out: Path, lag: int, seed: int) -> Pipeline:
     """Trained as the demo's prior is, in size as well."""
     size = {"kind": "neighbourhood", "layers": 4, "heads": 4, "width": 192, "radius": RADIUS, "lag": lag}
     changes = {"tokenizer": str(tokenizer), "size": CROP, "prior": size, "steps": STEPS, "seed": seed}
@@ -53,11 +53,11 @@ def prior(tokenizer: Path, out: Path, lag: int, seed: int) -> Generator:
         "demo_prior", data=out / "tokens", out=out / f"lag{lag}-{seed}", sample_every=STEPS, **changes
     )
     found = library.load(run)
-    assert isinstance(found, Generator), "a prior's recipe gives a generator"
+    assert isinstance(found, Pipeline), "a prior's recipe gives a generator"
     return found
 
 
-def nats(model: Generator, folder: Path) -> Tensor:
+def nats(model: Pipeline, folder: Path) -> Tensor:
     """-ln p a token of every held-out crop, under its class."""
     found = []
     for each in sorted(folder.iterdir()):

@@ -16,7 +16,7 @@ import common
 import torch
 
 import smalti
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 
 TEMPERATURES, TOP_KS, MANY, BATCHES = (0.5, 0.8, 1.0), (10, 100, None), (2, 4, 8, 16), (1, 8)
 GREEDY = {"temperature": 1.0, "top_k": 1}  # knows no temperature
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
     model = smalti.load(given.model, device=given.device)
-    assert isinstance(model, Generator), "a model that draws"
+    assert isinstance(model, Pipeline), "a model that draws"
     choices = [{"temperature": t, "top_k": k} for t in TEMPERATURES for k in TOP_KS]
     rows = [
         row
@@ -46,7 +46,7 @@ def main() -> None:
     common.report("parallel", rows, given.out, device=torch.device(given.device), **facts)
 
 
-def measure(model: Generator, batch: int, turns: int, choice: dict[str, Any]) -> list[dict[str, Any]]:
+def measure(model: Pipeline, batch: int, turns: int, choice: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each K."""
     draws = {many: drawing(model, batch, parallel=many, **choice) for many in (1, *MANY)}
     found, passes = {}, {}
@@ -66,7 +66,7 @@ def measure(model: Generator, batch: int, turns: int, choice: dict[str, Any]) ->
     return rows
 
 
-def drawing(model: Generator, batch: int, **how: Any) -> Draw:
+def drawing(model: Pipeline, batch: int, **how: Any) -> Draw:
     """Codes of all pictures, `batch` at a time, all classes in turn."""
     classes = getattr(model.settings.condition, "classes", None)
 
@@ -80,7 +80,7 @@ def drawing(model: Generator, batch: int, **how: Any) -> Draw:
     return draw
 
 
-def counted(model: Generator, draw: Draw) -> tuple[list[torch.Tensor], int]:
+def counted(model: Pipeline, draw: Draw) -> tuple[list[torch.Tensor], int]:
     """What is drawn, and the passes through the prior that it took."""
     count = 0
 

@@ -20,14 +20,14 @@ from torch import Tensor
 from smalti import images, library
 from smalti.demo import photographs
 from smalti.drawing.plan import begin
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 
 DRAWN = ("brick", "palace", "stars")
 
 
 def main(model: Path, out: Path) -> None:
     generator = library.load(model)
-    assert isinstance(generator, Generator), "a prior, with its tokenizer"
+    assert isinstance(generator, Pipeline), "a prior, with its tokenizer"
     strides = range(1, min(generator.settings.grid) // 2 + 1)
     pictures = list(held_out(generator))
     losses = {
@@ -47,7 +47,7 @@ def main(model: Path, out: Path) -> None:
     images.save_png(out / "canvases.png", sheet, {"rows": ["stride 1", f"stride {strides[-1]}"]})
 
 
-def held_out(generator: Generator) -> list[tuple[str, Tensor]]:
+def held_out(generator: Pipeline) -> list[tuple[str, Tensor]]:
     """Classes and codes b h w of their photographs' held-out parts, cut from top to bottom."""
     factor, (height, least) = generator.tokenizer.factor, generator.crop_size
     found = []
@@ -60,7 +60,7 @@ def held_out(generator: Generator) -> list[tuple[str, Tensor]]:
     return found
 
 
-def nats(generator: Generator, label: str, codes: Tensor, stride: int) -> Tensor:
+def nats(generator: Pipeline, label: str, codes: Tensor, stride: int) -> Tensor:
     """-ln p of every code (b h w), given the known cells of its window; a pass a window."""
     (height, width), grid = generator.settings.grid, (codes.shape[1], codes.shape[2])
     moves = {"shift": generator.condition.shift, "stride": stride}
@@ -79,7 +79,7 @@ def nats(generator: Generator, label: str, codes: Tensor, stride: int) -> Tensor
     return found
 
 
-def figures(generator: Generator, first: list[Tensor], now: list[Tensor]) -> dict[str, float]:
+def figures(generator: Pipeline, first: list[Tensor], now: list[Tensor]) -> dict[str, float]:
     """Means over cells, and the change against stride 1 with its standard error over pictures."""
     down, right = (side // 2 for side in generator.settings.grid)
     middle = [part[:, down:, right:].mean().item() for pictures in now for part in pictures.split(1)]

@@ -3,7 +3,7 @@
 import torch
 
 from smalti.conditions.label import LabelSettings
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors import PRIORS
 from smalti.priors.causal import Causal
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -53,14 +53,14 @@ def once(*words) -> tuple:
     )
 
 
-def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4), quantizer=CODEBOOK) -> Generator:
+def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4), quantizer=CODEBOOK) -> Pipeline:
     """Factor 2, 12 codes, 8 x 8 pixels a crop; weights strong enough for every input to count."""
     torch.manual_seed(0)
     dim = quantizer.code_dim or NETWORK["code_dim"]
     network = NetworkSettings(**{**NETWORK, "multipliers": (1, 1), "code_dim": dim})
     tokenizer = Tokenizer(TokenizerSettings(network=network, quantizer=quantizer))
     prior = PRIORS[kind][0](layers=1, heads=2, width=16)
-    model = Generator(GeneratorSettings(prior=prior, condition=condition, order=order, grid=grid), tokenizer)
+    model = Pipeline(PipelineSettings(prior=prior, condition=condition, order=order, grid=grid), tokenizer)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

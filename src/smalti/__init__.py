@@ -4,6 +4,7 @@ model = smalti.load("runs/photos-prior")
 images = model.sample(num=4, label="brick", seed=0)
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from smalti.errors import UserError
-    from smalti.generator import Generator
     from smalti.library import load, save
     from smalti.pictures import grid, save_all
+    from smalti.pipeline import Pipeline
     from smalti.tokenizer import Tokenizer
     from smalti.training.train import train
 
 _HOME = {  # public name -> module: imported when asked for: `import smalti` is light (PEP 562)
-    "Generator": "smalti.generator",
+    "Pipeline": "smalti.pipeline",
     "Tokenizer": "smalti.tokenizer",
     "UserError": "smalti.errors",
     "grid": "smalti.pictures",
@@ -28,10 +29,16 @@ _HOME = {  # public name -> module: imported when asked for: `import smalti` is 
     "train": "smalti.training.train",
 }
 
-__all__ = ["Generator", "Tokenizer", "UserError", "grid", "load", "save", "save_all", "train"]
+__all__ = ["Pipeline", "Tokenizer", "UserError", "grid", "load", "save", "save_all", "train"]
+
+
+_OLD = {"Generator": "Pipeline"}  # names of before the first release
 
 
 def __getattr__(name: str) -> Any:
+    if name in _OLD:
+        warnings.warn(f"smalti.{name} is called smalti.{_OLD[name]}", FutureWarning, stacklevel=2)
+        name = _OLD[name]
     if name not in _HOME:
         raise AttributeError(f"module 'smalti' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

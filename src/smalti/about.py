@@ -8,7 +8,7 @@ import yaml
 from torch import nn
 
 from smalti import config
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 
 _SHOWN = 20  # classes whose names are written out
@@ -20,11 +20,11 @@ _GIVEN = {  # how a condition is given, by its keyword; what is not here can be 
 }
 
 
-def lines(model: Tokenizer | Generator, made: Mapping[str, Any]) -> list[str]:
+def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
     """Give a line for each thing worth knowing. made: the provenance that its folder tells."""
-    tokenizer = model.tokenizer if isinstance(model, Generator) else model
+    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
     found = [f"tokenizer: {_told(tokenizer)}"]
-    if isinstance(model, Generator):
+    if isinstance(model, Pipeline):
         height, width = model.crop_size
         kind, condition = model.settings.prior.kind, model.settings.condition
         assert isinstance(model.prior, nn.Module), "a prior has weights"
@@ -37,13 +37,13 @@ def lines(model: Tokenizer | Generator, made: Mapping[str, Any]) -> list[str]:
     return [*found, *(f"{name}: {value}" for name, value in made.items())]
 
 
-def card(model: Tokenizer | Generator, made: Mapping[str, Any], name: str) -> str:
+def card(model: Tokenizer | Pipeline, made: Mapping[str, Any], name: str) -> str:
     """Give a model card in Markdown: what the model is, how it is used, settings, data, figures, licence.
 
     made: as in `lines`; its "metrics" are a table of their own. name: that of the folder.
     """
     metrics = dict(made.get("metrics", {}))
-    what = "Draws images" if isinstance(model, Generator) else "Turns images into codes and back"
+    what = "Draws images" if isinstance(model, Pipeline) else "Turns images into codes and back"
     told = lines(model, {key: value for key, value in made.items() if key not in ("metrics", "data")})
     figures = "not measured" if not metrics else "| number | value |\n|---|---|"
     rows = [f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
@@ -70,8 +70,8 @@ def _block(values: Mapping[str, Any]) -> str:
     return f"```yaml\n{yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)}```"
 
 
-def _example(model: Tokenizer | Generator, name: str) -> str:
-    if not isinstance(model, Generator):
+def _example(model: Tokenizer | Pipeline, name: str) -> str:
+    if not isinstance(model, Pipeline):
         code = f"tok = smalti.Tokenizer.from_pretrained({name!r})  # the path of this folder\n"
         if not model.has_codes:
             return f'import smalti\n\n{code}smalti.save_all(tok.reconstruct("photo.png"), "rebuilt")\n'
@@ -79,7 +79,7 @@ def _example(model: Tokenizer | Generator, name: str) -> str:
         return f'import smalti\n\n{code}smalti.save_all(tok.decode(codes), "rebuilt")\n'
     given = _GIVEN.get(model.condition.argument or "", "").format(*model.classes[:1])
     told = ", ".join(filter(None, ["num=4", given, "seed=0"]))
-    code = f"pipe = smalti.Generator.from_pretrained({name!r})  # the path of this folder\n"
+    code = f"pipe = smalti.Pipeline.from_pretrained({name!r})  # the path of this folder\n"
     return f'import smalti\n\n{code}out = pipe.sample({told})\nsmalti.grid(out).save("samples.png")\n'
 
 

@@ -28,7 +28,7 @@ from smalti import about, config, leftovers, precision
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
 from smalti.files import as_path, save_tensors
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
@@ -43,14 +43,14 @@ _MARKS = (  # in other programs' folders that have no config.json
 )  # fmt: skip
 _YOUNGER = {"pixels", "labels"}  # settings that the first model folders lack
 
-Part = Tokenizer | Generator | Condition  # what a folder with a config.json holds
+Part = Tokenizer | Pipeline | Condition  # what a folder with a config.json holds
 
 
 def load(
     path: str | Path | Any,
     device: str | torch.device | Any = "cpu",
     dtype: torch.dtype | str | Any = torch.float32,
-) -> Tokenizer | Generator:
+) -> Tokenizer | Pipeline:
     """A model from its model folder, or from a run folder (its newest good model), ready to use.
 
     dtype: what networks are kept in and compute in, also by name: "fp32", "bf16", "fp16"; codebooks stay in
@@ -72,14 +72,14 @@ def check_kind(path: Path, kind: str) -> None:
     folder = find(path)
     if read_config(folder)["kind"] != kind:
         kinds = {"tokenizer": "a tokenizer", "generator": "a model with a prior"}
-        other = {"tokenizer": "smalti.Generator.from_pretrained(path).tokenizer"}
+        other = {"tokenizer": "smalti.Pipeline.from_pretrained(path).tokenizer"}
         remedy = other.get(kind, "smalti.Tokenizer.from_pretrained(path), or train a prior on it")
         got = f"{next(name for key, name in kinds.items() if key != kind)}, {folder}"
         raise UserError(kinds[kind], got, remedy)
 
 
 def save(
-    model: Tokenizer | Generator | Any,
+    model: Tokenizer | Pipeline | Any,
     folder: str | Path | Any,
     provenance: Mapping[str, Any] | Any = None,
     critic: Mapping[str, Tensor] | None = None,
@@ -92,8 +92,8 @@ def save(
     Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost, and where
     something else than a model folder stands.
     """
-    if not isinstance(model, Tokenizer | Generator):
-        raise UserError("a Tokenizer or a Generator to save", shown(model), "smalti.save(model, folder)")
+    if not isinstance(model, Tokenizer | Pipeline):
+        raise UserError("a Tokenizer or a Pipeline to save", shown(model), "smalti.save(model, folder)")
     kept = {part.dtype for part in (model, *_parts(model).values())}
     if kept != {torch.float32}:
         got = f"one kept in {' and '.join(sorted(map(precision.name, kept)))}"
@@ -253,33 +253,31 @@ def _measured(log: Path, steps: Any) -> dict[str, Any]:
     return {"metrics": {name: found[-1][name] for name in found[-1] if name != "kind"}} if found else {}
 
 
-def _keep_in(
-    model: Tokenizer | Generator, dtype: torch.dtype | Literal["auto"], device: torch.device
-) -> None:
+def _keep_in(model: Tokenizer | Pipeline, dtype: torch.dtype | Literal["auto"], device: torch.device) -> None:
     if dtype != "auto":
         model.to(dtype)
         return
     for part in [model] if isinstance(model, Tokenizer) else _parts(model).values():
         part.to(precision.quickest(device))
-    if isinstance(model, Generator):
+    if isinstance(model, Pipeline):
         prior = _network(model)
         weights = sum(parameter.numel() for parameter in prior.parameters())
         prior.to(precision.quickest_for_prior(device, weights))
 
 
-def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer | Generator:
+def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer | Pipeline:
     """Return the model of a folder. fill: is given each network and the folder of its weights."""
     facts = read_config(folder)
-    model: Tokenizer | Generator
+    model: Tokenizer | Pipeline
     if facts["kind"] == "tokenizer":
         model = Tokenizer(config.parse(facts["settings"], TokenizerSettings))
     else:
-        settings, own = config.parse(facts["settings"], GeneratorSettings), folder / CONDITION
+        settings, own = config.parse(facts["settings"], PipelineSettings), folder / CONDITION
         tokenizer = _build(folder / TOKENIZER, fill)
         assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
         said = read_config(own, ("tokenizer", "condition")) if own.is_dir() else {}
         part = _build(own, fill) if said.get("kind") == "tokenizer" else None
-        model = Generator(settings, tokenizer, part)
+        model = Pipeline(settings, tokenizer, part)
         if model.condition.own is model.condition:
             fill(model.condition, own)
             model.condition.fingerprint = said["fingerprint"]
@@ -307,7 +305,7 @@ def _check_headers(network: nn.Module, folder: Path) -> None:
 def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
     state = _network(model).state_dict()
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    kind = "generator" if isinstance(model, Generator) else "condition"
+    kind = "generator" if isinstance(model, Pipeline) else "condition"
     facts = {
         "format": FORMAT,
         "kind": "tokenizer" if isinstance(model, Tokenizer) else kind,
@@ -332,14 +330,14 @@ def _check_device(device: Any) -> None:
 
 def _network(model: Part) -> nn.Module:
     """What model.safetensors holds: of a generator the prior, else the model."""
-    network = model.prior if isinstance(model, Generator) else model
+    network = model.prior if isinstance(model, Pipeline) else model
     assert isinstance(network, nn.Module), "a prior has weights"
     return network
 
 
 def _parts(model: Part) -> dict[str, Tokenizer | Condition]:
     """What a model is made of besides, by folders."""
-    if not isinstance(model, Generator):
+    if not isinstance(model, Pipeline):
         return {}
     found = {TOKENIZER: model.tokenizer, CONDITION: model.condition.own}
     return {name: part for name, part in found.items() if part is not None}

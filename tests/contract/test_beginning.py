@@ -8,8 +8,8 @@ import smalti
 from smalti import library
 from smalti.conditions.label import LabelSettings
 from smalti.errors import UserError
-from smalti.generator import Generator, GeneratorSettings
 from smalti.losses.patchgan import PatchGAN, PatchGANSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
@@ -34,10 +34,10 @@ def tokenizer(tmp_path):
 @pytest.fixture
 def prior(tokenizer, tmp_path):
     condition = LabelSettings(classes=2, names=("lying", "standing"))
-    settings = GeneratorSettings(
+    settings = PipelineSettings(
         prior=GPTSettings(layers=1, heads=1, width=8), condition=condition, order="spiral_in", grid=(4, 4)
     )
-    library.save(Generator(settings, smalti.load(tokenizer)), tmp_path / "prior")
+    library.save(Pipeline(settings, smalti.load(tokenizer)), tmp_path / "prior")
     return tmp_path / "prior"
 
 

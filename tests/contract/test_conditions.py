@@ -17,8 +17,8 @@ from smalti.conditions.none import NoCondition, NoConditionSettings
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
-from smalti.generator import Generator, GeneratorSettings
 from smalti.images import to_pil, to_uint8
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
@@ -164,10 +164,10 @@ def test_it_is_saved_and_loaded(case, tmp_path):
     """With what it has of its own, which lies in a folder of its own."""
     condition, value = case
     own = condition.own
-    settings = GeneratorSettings(
+    settings = PipelineSettings(
         prior=GPTSettings(layers=1, heads=2, width=16), condition=condition.settings, grid=(2, 3)
     )
-    model = Generator(settings, tokenizer(), own)
+    model = Pipeline(settings, tokenizer(), own)
     library.save(model, tmp_path / "model")
     assert (tmp_path / "model" / "condition").is_dir() == (own is not None)
     loaded, codes = library.load(tmp_path / "model"), torch.arange(12).view(2, 2, 3) % 8

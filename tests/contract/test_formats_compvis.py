@@ -19,9 +19,9 @@ from smalti.formats import importing
 from smalti.formats.compvis import member as compvis
 from smalti.formats.protocol import Wanted
 from smalti.formats.source import open_source
-from smalti.generator import Generator, GeneratorSettings
 from smalti.losses.patchgan import PatchGAN, PatchGANSettings
 from smalti.orders import ORDERS
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.ema import EmaSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -37,11 +37,11 @@ def tokenizer(seed: int = 0, quantizer=VQ, **more) -> Tokenizer:
     return Tokenizer(TokenizerSettings(network=network, quantizer=quantizer)).eval()
 
 
-def generator(condition=None, order: str = "row", maps: Tokenizer | None = None, **prior) -> Generator:
+def generator(condition=None, order: str = "row", maps: Tokenizer | None = None, **prior) -> Pipeline:
     condition = condition or LabelSettings(classes=3)
     prior = GPTSettings(layers=1, heads=2, width=8, **{"positions": 4, "vocabulary": 8, **prior})
-    settings = GeneratorSettings(prior=prior, condition=condition, order=order, grid=(2, 2))
-    return Generator(settings, tokenizer(), maps).eval()
+    settings = PipelineSettings(prior=prior, condition=condition, order=order, grid=(2, 2))
+    return Pipeline(settings, tokenizer(), maps).eval()
 
 
 def critic() -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.errors import UserError
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.ema import EmaSettings
 from smalti.quantizers.gaussian import GaussianSettings
@@ -75,10 +75,10 @@ def tokenizer(quantizer=VQ, channels: int = 3, seed: int = 0, **more) -> Tokeniz
     return made
 
 
-def generator(condition, tokens=None, maps=None) -> Generator:
+def generator(condition, tokens=None, maps=None) -> Pipeline:
     prior = GPTSettings(layers=1, heads=2, width=8, unmasked=1)  # sizes of tables left to the model
-    how = GeneratorSettings(prior=prior, condition=condition, grid=GRID)
-    return Generator(how, tokens or tokenizer(), maps).eval()
+    how = PipelineSettings(prior=prior, condition=condition, grid=GRID)
+    return Pipeline(how, tokens or tokenizer(), maps).eval()
 
 
 def run(*words):

@@ -312,7 +312,7 @@ def test_validation_is_of_all_pictures_each_as_heavy_as_another():
         for parameter in prior.networks["prior"].parameters():
             parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     told = [Batch(codes=torch.zeros(3, 8, 8, dtype=torch.int64)), Batch(codes=torch.full((1, 8, 8), 7))]
-    each = [prior.generator.nats_per_token(one.codes) for one in told]
+    each = [prior.pipeline.nats_per_token(one.codes) for one in told]
     assert prior.validate(told)["nats_per_token"] == pytest.approx((3 * each[0] + each[1]) / 4, abs=1e-5)
 
 
@@ -408,7 +408,7 @@ def test_each_picture_is_told_its_own(kind):
         own = Tokenizer(TokenizerSettings(network=network, quantizer=quantizer, content="segmentation"))
     training = prior_task(condition=condition).training if own is None else None
     training = training or replace(prior_task().training, condition=condition)
-    task = PriorTask.build(training, prior_task().generator.tokenizer, CPU, own)
+    task = PriorTask.build(training, prior_task().pipeline.tokenizer, CPU, own)
     pictures = torch.zeros(3, 3, 16, 16)  # whose sides say how far coordinates reach
     whole = Batch(codes=torch.zeros(3, 8, 8, dtype=torch.int64), images=pictures, **told)
     (values,) = told.values()
@@ -420,7 +420,7 @@ def test_each_picture_is_told_its_own(kind):
             one = values[number : number + 1]
             one = one.tolist() if kind == "label" else one
             one = shares(*one) if kind == "coordinates" else one
-            prompt = task.generator.condition.context(one, num=1, grid=(8, 8), device=CPU)
+            prompt = task.pipeline.condition.context(one, num=1, grid=(8, 8), device=CPU)
             assert row.equal(prompt.window(0, 0, 8, 8)[0])
     assert len(shown(task, whole)[1].unique(dim=0)) == 3
 
@@ -438,7 +438,7 @@ def test_sheets_of_a_prior_are_told_what_their_batch_says(monkeypatch):
         seen.append(given)
         return SimpleNamespace(tensors=torch.zeros(8, 3, 16, 16))
 
-    monkeypatch.setattr(task.generator, "sample", sample)
+    monkeypatch.setattr(task.pipeline, "sample", sample)
     task.samples(LABELLED)
     (given,) = seen
     assert given["label"].value.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
@@ -449,7 +449,7 @@ def test_networks_learn_with_dropout_and_tokenizers_are_in_use():
     """Modes, and first weights that belong to the seed."""
     task, prior = TokenizerTask.build(tokenizer_training(), CPU), prior_task()
     assert all(network.training for network in (*task.networks.values(), *prior.networks.values()))
-    assert not any(module.training for module in prior.generator.tokenizer.modules())
+    assert not any(module.training for module in prior.pipeline.tokenizer.modules())
     task.start(batch())
     assert all(module.training for module in task.tokenizer.modules())
     for build in (lambda seed: TokenizerTask.build(tokenizer_training(seed=seed), CPU), seeded_prior):
@@ -460,7 +460,7 @@ def test_networks_learn_with_dropout_and_tokenizers_are_in_use():
 
 
 def seeded_prior(seed: int) -> PriorTask:
-    return PriorTask.build(prior_task(seed=seed).training, prior_task().generator.tokenizer, CPU)
+    return PriorTask.build(prior_task(seed=seed).training, prior_task().pipeline.tokenizer, CPU)
 
 
 def test_a_codebook_starts_and_revives_by_seed_and_step():

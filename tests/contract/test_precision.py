@@ -11,7 +11,7 @@ from smalti import images, library, precision
 from smalti.conditions.map import MapSettings
 from smalti.drawing.guidance import Guided
 from smalti.errors import UserError
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
@@ -41,8 +41,8 @@ def of_maps(tmp_path):
         )
         for channels, content in ((3, "picture"), (4, "segmentation"))
     )
-    settings = GeneratorSettings(prior=GPTSettings(**SMALL), condition=MapSettings(), grid=(4, 4))
-    smalti.save(Generator(settings, pictures, maps), tmp_path / "of_maps")
+    settings = PipelineSettings(prior=GPTSettings(**SMALL), condition=MapSettings(), grid=(4, 4))
+    smalti.save(Pipeline(settings, pictures, maps), tmp_path / "of_maps")
     return tmp_path / "of_maps"
 
 
@@ -52,7 +52,7 @@ def in_bf16(monkeypatch):
     monkeypatch.setattr(precision, "computes_bf16", lambda device: True)
 
 
-def kept(model: Generator) -> tuple[torch.dtype, ...]:
+def kept(model: Pipeline) -> tuple[torch.dtype, ...]:
     return model.dtype, model.tokenizer.dtype, model.tokenizer.quantizer.codebook.weight.dtype
 
 

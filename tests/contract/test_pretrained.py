@@ -53,17 +53,17 @@ def pictures(num: int) -> torch.Tensor:
 
 
 def test_each_class_loads_its_own(model, saved):
-    again = smalti.Generator.from_pretrained(saved)
+    again = smalti.Pipeline.from_pretrained(saved)
     assert again.sample(label=0).codes.equal(model.sample(label=0).codes)
     tokenizer = smalti.Tokenizer.from_pretrained(str(saved / "tokenizer"), dtype="bf16")
     assert tokenizer.dtype == torch.bfloat16
     with pytest.raises(UserError, match=r"a tokenizer, got a model with a prior, .*photos; .*\.tokenizer"):
         smalti.Tokenizer.from_pretrained(saved)
     with pytest.raises(UserError, match="a model with a prior, got a tokenizer, "):
-        smalti.Generator.from_pretrained(saved / "tokenizer")
+        smalti.Pipeline.from_pretrained(saved / "tokenizer")
     for wrong in (None, 5, "nowhere", [], saved / "config.json"):
         with pytest.raises(UserError):
-            smalti.Generator.from_pretrained(wrong)
+            smalti.Pipeline.from_pretrained(wrong)
 
 
 def test_what_is_known_of_the_making_stays(saved, tmp_path):

@@ -21,7 +21,7 @@ from smalti.data.loader import Loader, in_order
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
@@ -206,11 +206,11 @@ def test_scenes_are_told_with_their_crop(coco):
 
 def test_a_condition_costs_no_place_in_the_fingerprint(tmp_path):
     """A generator with another tokenizer of maps is another model; saved and loaded it is the same."""
-    settings = GeneratorSettings(
+    settings = PipelineSettings(
         prior=GPTSettings(layers=1, heads=2, width=16), condition=MapSettings(), grid=(4, 4)
     )
     torch.manual_seed(1)
-    model = Generator(settings, tokenizer(), tokenizer(1))
+    model = Pipeline(settings, tokenizer(), tokenizer(1))
     before = library.fingerprint(model)
     library.save(model, tmp_path / "model")
     loaded = library.load(tmp_path / "model")
@@ -233,7 +233,7 @@ def test_guidance_on_a_larger_canvas(kind):
     values["points"] = [(1, 0.25, 0.5)]
     prior = GPTSettings(layers=1, heads=2, width=16)
     torch.manual_seed(1)
-    model = Generator(GeneratorSettings(prior=prior, condition=how[kind], grid=(4, 4)), tokenizer())
+    model = Pipeline(PipelineSettings(prior=prior, condition=how[kind], grid=(4, 4)), tokenizer())
     with torch.no_grad():  # at first all scores are nearly alike
         for parameter in model.prior.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
@@ -290,7 +290,7 @@ def test_a_prior_is_told_the_classes_of_what_it_is_shown(paired, flip):
     shown = (images.to_uint8(batch.images[:, 0]) / 50).round().long()
     torch.manual_seed(0)
     maps = tokenizer(5, content="segmentation")
-    settings = GeneratorSettings(
+    settings = PipelineSettings(
         prior=GPTSettings(layers=1, heads=2, width=16), condition=MapSettings(), grid=(8, 10)
     )
     training = config.parse(
@@ -306,7 +306,7 @@ def test_a_prior_is_told_the_classes_of_what_it_is_shown(paired, flip):
         },
         PriorTraining,
     )
-    task = PriorTask(training, Generator(settings, tokenizer(), maps))
+    task = PriorTask(training, Pipeline(settings, tokenizer(), maps))
     seen = []
     task.objective = lambda codes, prefix, rng, pkeep: seen.append(prefix) or torch.zeros(())
     task.losses(batch, step=0)

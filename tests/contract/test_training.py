@@ -12,12 +12,12 @@ from torch import nn
 from smalti.data.folder import FolderSettings
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
-from smalti.generator import Generator
 from smalti.losses import adversarial
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.patchgan import PatchGANSettings
 from smalti.losses.perceptual import PerceptualSettings
 from smalti.losses.terms import LossSettings
+from smalti.pipeline import Pipeline
 from smalti.priors.modern import ModernSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
@@ -397,15 +397,15 @@ def test_what_a_prior_is_shown_is_corrupted_by_seed_and_step():
 def test_a_prior_trains_on_pictures_as_on_their_codes_and_leaves_the_tokenizer_alone():
     task = prior_task()
     pictures = batch(3)
-    codes = task.generator.tokenizer.encode(pictures.images)
+    codes = task.pipeline.tokenizer.encode(pictures.images)
     from_pictures = task.losses(pictures, 0)
     assert torch.equal(from_pictures.codes, codes)
     torch.testing.assert_close(
         from_pictures.minimise["prior"], task.losses(Batch(codes=codes), 0).minimise["prior"]
     )
     from_pictures.minimise["prior"].backward()
-    assert not gradients(task.generator.tokenizer)
-    assert isinstance(task.model(), Generator)
+    assert not gradients(task.pipeline.tokenizer)
+    assert isinstance(task.model(), Pipeline)
     assert task.validate([pictures])["nats_per_token"] == pytest.approx(
         from_pictures.minimise["prior"].item(), abs=1e-5
     )

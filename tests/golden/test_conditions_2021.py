@@ -17,8 +17,8 @@ from smalti.data.protocol import Batch
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice
 from smalti.formats.compvis.transformer import ours
-from smalti.generator import Generator
 from smalti.orders import inverse
+from smalti.pipeline import Pipeline
 
 CPU = torch.device("cpu")
 GREEDY = {"top_k": 1}
@@ -34,7 +34,7 @@ CONDITIONS = {
 OTHER_ORDERS = {"transformer_shared_stage"}  # than row by row
 
 
-def generator_of(case, condition, *, side: int = 8, state=None) -> Generator:
+def generator_of(case, condition, *, side: int = 8, state=None) -> Pipeline:
     """The case's model, told otherwise or for another window; state: a transformer of one layer for it."""
     found = case.imported().model
     if found.settings.condition == condition and state is None:
@@ -43,7 +43,7 @@ def generator_of(case, condition, *, side: int = 8, state=None) -> Generator:
     if state is not None:
         sizes = {"layers": 1, "positions": state["pos_emb"].shape[1]}
         how = replace(how, prior=replace(how.prior, **sizes))
-    model = Generator(how, found.tokenizer, found.condition.own)
+    model = Pipeline(how, found.tokenizer, found.condition.own)
     model.prior.load_state_dict(found.prior.state_dict() if state is None else ours(state))
     return model
 
@@ -77,7 +77,7 @@ def model(request, golden):
     return generator_of(case, CONDITIONS[request.param]), case, {name: case.tensors["cond"]}, ""
 
 
-def in_rows(generator: Generator, codes: torch.Tensor) -> torch.Tensor:
+def in_rows(generator: Pipeline, codes: torch.Tensor) -> torch.Tensor:
     """Codes in the prior's order -> (b h w)."""
     return codes[:, inverse(generator.order)].view(-1, 8, 8)
 
@@ -162,7 +162,7 @@ def test_coordinates_follow_from_size_and_part(golden):
     assert whole.window(0, 0, 8, 8).equal(case.tensors["c_indices"][:1])
 
 
-def canvas_of(generator: Generator, codes: torch.Tensor) -> Canvas:
+def canvas_of(generator: Pipeline, codes: torch.Tensor) -> Canvas:
     grid = tuple(codes.shape[1:])
     return Canvas(
         codes=torch.zeros_like(codes),
@@ -175,7 +175,7 @@ def canvas_of(generator: Generator, codes: torch.Tensor) -> Canvas:
     )
 
 
-def published_size(case) -> Generator:
+def published_size(case) -> Pipeline:
     """The transformer whose weights a recipe gives: windows of 16 x 16 cells."""
     shapes = {f"ln_f.{end}": (64,) for end in ("weight", "bias")}
     shapes |= {"tok_emb.weight": (64, 64), "pos_emb": (1, 512, 64), "head.weight": (64, 64)}

@@ -12,7 +12,7 @@ from smalti.formats import exporting, importing, unpickle
 from smalti.formats.compvis import member as compvis
 from smalti.formats.protocol import Wanted
 from smalti.formats.source import open_source
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 
 TOKENIZERS = [
     "vqgan",
@@ -111,7 +111,7 @@ def test_without_yaml(golden, name, tmp_path):
     path = tmp_path / "alone.ckpt"
     path.symlink_to(case.folder / "checkpoints" / "last.ckpt")
     expected = case.imported().model
-    if not isinstance(expected, Generator):
+    if not isinstance(expected, Pipeline):
         found = compvis.read(open_source(path), Wanted()).model
         assert found.settings.network == expected.settings.network
         assert found.settings.content == expected.settings.content

@@ -13,7 +13,7 @@ from golden.own.make import DRAWS, PRIORS, numbers, untrained
 from safetensors import safe_open
 
 from smalti import config
-from smalti.generator import GeneratorSettings
+from smalti.pipeline import PipelineSettings
 
 OWN = Path(__file__).parent / "own" / "priors_tiny.safetensors"
 
@@ -25,7 +25,7 @@ def test_own_numbers_stay(kind):
         names = [name for name in file.keys() if name.startswith(f"{kind}/")]  # noqa: SIM118, no mapping
         stored = {name.removeprefix(f"{kind}/"): file.get_tensor(name) for name in names}
     assert json.loads(facts["draws"]) == DRAWS
-    settings = config.parse(json.loads(facts["settings"])[kind], GeneratorSettings)
+    settings = config.parse(json.loads(facts["settings"])[kind], PipelineSettings)
     model = untrained(settings, int(facts["codebook_size"]))
     weights = {name: tensor.float() for name, tensor in stored.items() if name.startswith("weights.")}
     model.prior.load_state_dict(

@@ -9,8 +9,8 @@ from reference import cell_by_cell, draw, drawing, locate
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, keep
 from smalti.formats.compvis.places import PERMUTERS
-from smalti.generator import Generator
 from smalti.orders import order
+from smalti.pipeline import Pipeline
 
 GREEDY = Choice(top_k=1)
 MODELS = ["transformer_class", "transformer_unconditional"]
@@ -18,9 +18,9 @@ CANVASES = {"class_3": "transformer_class", "unconditional": "transformer_uncond
 ORDERS_2021 = {PERMUTERS[name]: name for name in ("subsample", "spiral_out", "alternate")}
 
 
-def generator_of(case, laid: str = "row") -> Generator:
+def generator_of(case, laid: str = "row") -> Pipeline:
     found = case.imported().model
-    model = Generator(replace(found.settings, order=laid), found.tokenizer)
+    model = Pipeline(replace(found.settings, order=laid), found.tokenizer)
     model.prior.load_state_dict(found.prior.state_dict())
     return model  # in training mode, with dropout: what is drawn must not depend on it
 

@@ -18,7 +18,7 @@ FLOORS = [
     {"losses", "priors"},
     {"tokenizer", "data"},
     {"samples"},
-    {"generator"},
+    {"pipeline"},
     {"about"},
     {"library"},
     {"metrics", "formats"},

@@ -29,7 +29,7 @@ def test_help_is_light():
 
 def test_public_names():
     assert smalti.__all__ == [
-        "Generator",
+        "Pipeline",
         "Tokenizer",
         "UserError",
         "grid",

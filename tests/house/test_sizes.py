@@ -12,7 +12,7 @@ BLOCKS = (ast.For, ast.While, ast.If, ast.Try)  # a `with` names a resource and 
 
 # "file.py:function" -> the reason why it may be larger
 MANY_ARGUMENTS = {
-    "generator.py:sample": "the public signature: one keyword a choice of the user",
+    "pipeline.py:sample": "the public signature: one keyword a choice of the user",
 }
 
 

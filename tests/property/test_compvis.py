@@ -20,7 +20,7 @@ from smalti.formats.compvis import codebook
 from smalti.formats.compvis import member as compvis
 from smalti.formats.protocol import Wanted
 from smalti.formats.source import open_source
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.ema import EmaSettings
 from smalti.quantizers.gaussian import GaussianSettings
@@ -160,8 +160,8 @@ def test_models_with_a_prior(condition, data):
         positions=draw(st.integers(60, 70)),
         unmasked=0 if condition.kind in ("none", "label") else draw(st.sampled_from([0, 2])),
     )
-    how = GeneratorSettings(prior=prior, condition=condition, order=order, grid=grid)
-    model = awake(Generator(how, tokens, maps), 3)
+    how = PipelineSettings(prior=prior, condition=condition, order=order, grid=grid)
+    model = awake(Pipeline(how, tokens, maps), 3)
     found = there_and_back(model)
     assert found.settings == how
     assert found.tokenizer.settings == tokens.settings

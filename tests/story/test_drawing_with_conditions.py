@@ -13,7 +13,7 @@ from smalti import images
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsSettings
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.reading.labels import open_labels
@@ -29,8 +29,8 @@ def tokenizer(channels: int, **more) -> Tokenizer:
 def save(condition, *maps: Tokenizer) -> None:
     torch.manual_seed(0)
     prior = GPTSettings(layers=1, heads=2, width=16)
-    settings = GeneratorSettings(prior=prior, condition=condition, grid=(4, 4))
-    smalti.save(Generator(settings, tokenizer(3), *maps), "model")
+    settings = PipelineSettings(prior=prior, condition=condition, grid=(4, 4))
+    smalti.save(Pipeline(settings, tokenizer(3), *maps), "model")
 
 
 def facts(path) -> dict:
@@ -163,8 +163,8 @@ def test_class_maps_are_scaled_by_the_nearest(classes, smalti_command, command):
 def test_other_maps_are_scaled_smoothly(home, smalti_command):
     torch.manual_seed(0)
     prior = GPTSettings(layers=1, heads=2, width=16)
-    settings = GeneratorSettings(prior=prior, condition=MapSettings(), grid=(4, 4))
-    model = Generator(settings, tokenizer(3), tokenizer(1))
+    settings = PipelineSettings(prior=prior, condition=MapSettings(), grid=(4, 4))
+    model = Pipeline(settings, tokenizer(3), tokenizer(1))
     with torch.no_grad():  # so that the prior listens
         for parameter in model.prior.parameters():
             parameter.add_(torch.randn_like(parameter))

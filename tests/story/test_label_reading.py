@@ -13,7 +13,7 @@ import smalti
 from smalti import images, library
 from smalti.conditions.map import MapSettings
 from smalti.data.maps import Maps, MapsSettings
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.reading.labels import LabelReading
@@ -58,13 +58,13 @@ def tokenizer(channels: int, **more) -> Tokenizer:
     return Tokenizer(TokenizerSettings(network=network, quantizer=quantizer, **more))
 
 
-def told(**more) -> Generator:
+def told(**more) -> Pipeline:
     """A prior that is told label maps, with weights that make it listen."""
     torch.manual_seed(1)
     prior = GPTSettings(layers=1, heads=2, width=16)
-    settings = GeneratorSettings(prior=prior, condition=MapSettings(), grid=(HEIGHT // 2, WIDTH // 2))
+    settings = PipelineSettings(prior=prior, condition=MapSettings(), grid=(HEIGHT // 2, WIDTH // 2))
     maps = tokenizer(CLASSES, content="segmentation", **more)
-    model = Generator(settings, tokenizer(3), maps)
+    model = Pipeline(settings, tokenizer(3), maps)
     with torch.no_grad():
         for parameter in model.prior.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -237,8 +237,8 @@ def test_optimised_and_clear_maps_draw_the_same(home, smalti_command):
 
     torch.manual_seed(1)
     prior = GPTSettings(layers=1, heads=2, width=16)
-    settings = GeneratorSettings(prior=prior, condition=MapSettings(), grid=(8, 12))
-    smalti.save(Generator(settings, tokenizer(3), tokenizer(1)), "clear")
+    settings = PipelineSettings(prior=prior, condition=MapSettings(), grid=(8, 12))
+    smalti.save(Pipeline(settings, tokenizer(3), tokenizer(1)), "clear")
     art = np.zeros((HEIGHT, WIDTH, 4), dtype=np.uint8)
     art[3:9, 5:20, 3] = 255
     rgba = Image.fromarray(art)

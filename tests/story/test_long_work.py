@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tiny import generator
 
 import smalti
-from smalti import generator as generator_module
 from smalti import images, library
+from smalti import pipeline as pipeline_module
 from smalti.data import shards
 from smalti.tokenizer import Tokenizer
 
@@ -55,7 +55,7 @@ def test_pictures_are_written_as_they_are_drawn(home, model, photos, smalti_comm
     assert [images.read_facts(path)["seed"] for path in told.split()] == list(range(3, 10))
 
     with monkeypatch.context() as patched:
-        interrupt(patched, generator_module, "draw", 3, ctrl_c)
+        interrupt(patched, pipeline_module, "draw", 3, ctrl_c)
         status, told, err = smalti_command(verb, model, *given, "part", *options, "--num", 7, "--seed", 3)
     assert status == 130
     assert told.split() == [f"part/{index:05}.png" for index in range(4)]

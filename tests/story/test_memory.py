@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tiny import TOKENIZER_TRAINING, generator
 
 import smalti
-from smalti import generator as generator_module
 from smalti import images, library, memory
+from smalti import pipeline as pipeline_module
 from smalti.tokenizer import Tokenizer
 from smalti.training import limits, log, precompute
 from smalti.training import train as starting
@@ -163,7 +163,7 @@ def test_encoding_keeps_its_rows_and_goes_on(home, model, photos, smalti_command
         assert load_file(f"part/{name}")["codes"].int().equal(load_file(f"whole/{name}")["codes"].int())
 
 
-@pytest.mark.parametrize(("owner", "name"), [(generator_module, "draw"), (Tokenizer, "decode")])
+@pytest.mark.parametrize(("owner", "name"), [(pipeline_module, "draw"), (Tokenizer, "decode")])
 def test_drawing_keeps_its_pictures_and_says_what_fits(home, model, smalti_command, monkeypatch, owner, name):
     words = ("sample", model, "out", "--label", "moon", "--size", "8x12", "--num", 7, "--micro-batch", 3)
     real, calls = getattr(owner, name), []
@@ -238,7 +238,7 @@ def test_absurd_values_are_answered_at_once(home, model, photos, smalti_command,
     def begin(*_):
         raise AssertionError("begun before the values were looked at")
 
-    for owner, name in ((starting, "_task"), (precompute._Rest, "batches"), (generator_module, "draw")):
+    for owner, name in ((starting, "_task"), (precompute._Rest, "batches"), (pipeline_module, "draw")):
         monkeypatch.setattr(owner, name, begin)
     command, *more = words.split()
     Path("recipe.yaml").write_text(yaml.safe_dump(RECIPE))

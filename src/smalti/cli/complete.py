@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, computing, drawing, load_generator, new_folder, sampling, write
+from smalti.cli.options import Size, computing, drawing, load_pipeline, new_folder, sampling, write
 
 
 @click.command()
@@ -40,16 +40,16 @@ def complete(
     from smalti.reading.pixels import open_turned
 
     new_folder(out)
-    generator = load_generator(model, device, precision)
-    options["size"] = options["size"] or generator.crop_size
-    pixels, turn = open_turned(image, generator.tokenizer.settings.pixels)
+    pipeline = load_pipeline(model, device, precision)
+    options["size"] = options["size"] or pipeline.crop_size
+    pixels, turn = open_turned(image, pipeline.tokenizer.settings.pixels)
     beside = (pixels.shape[1], pixels.shape[2]), turn
-    given = drawing(generator, options, beside)
+    given = drawing(pipeline, options, beside)
     size, middle = given.pop("size"), CropSettings().for_validation()
     picture = images.to_float(crop(pixels, size, middle, torch.Generator()))
     if mask is not None:
         found, near = masks.read(mask), CropSettings(filter="nearest-exact").for_validation()
         where = place((found.shape[0], found.shape[1]), size, near, torch.Generator())
         given["mask"] = where.map(found[None].float())[0] > 0
-    batches = generator.iter_batches(image=picture, **given)
+    batches = pipeline.iter_batches(image=picture, **given)
     write(batches, out, num=options["num"], seed=options["seed"])

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smalti.exif import Turn
-    from smalti.generator import Generator
     from smalti.images import Filter
+    from smalti.pipeline import Pipeline
     from smalti.samples import Samples
     from smalti.tokenizer import Tokenizer
 
@@ -78,9 +78,9 @@ def computing(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def drawing(
-    generator: "Generator", options: dict[str, Any], beside: "tuple[tuple[int, int], Turn] | None" = None
+    pipeline: "Pipeline", options: dict[str, Any], beside: "tuple[tuple[int, int], Turn] | None" = None
 ) -> dict[str, Any]:
-    """The options of `sampling` as arguments of Generator.iter_batches, whose images `write` takes.
+    """The options of `sampling` as arguments of Pipeline.iter_batches, whose images `write` takes.
 
     beside: size and turn of the picture that a map describes; see `_fit`.
     """
@@ -88,12 +88,12 @@ def drawing(
     from smalti.reading import writing
 
     given = {name: value for name, value in options.items() if value is not None}
-    condition, size = generator.condition, options["size"]
+    condition, size = pipeline.condition, options["size"]
     if condition.argument in given:
         fit = partial(_fit, size=size, beside=beside)
         given[condition.argument] = condition.from_option(given[condition.argument], fit)
-    hint = faster(generator, size, options["stride"])
-    writing.is_needed(generator.tokenizer.settings.pixels)  # says before hours of work what it needs
+    hint = faster(pipeline, size, options["stride"])
+    writing.is_needed(pipeline.tokenizer.settings.pixels)  # says before hours of work what it needs
     return {**given, "progress": Pace(hint)}
 
 
@@ -131,16 +131,16 @@ def starting() -> Iterator[None]:
         gc.enable()
 
 
-def load_generator(model: Path, device: str, precision: str) -> "Generator":
+def load_pipeline(model: Path, device: str, precision: str) -> "Pipeline":
     """A model that can draw; UserError with what to do for a tokenizer alone."""
     import smalti  # not above: `smalti --help` must not wait for torch
 
     with starting():
-        generator = smalti.load(model, device, precision)
-    if not isinstance(generator, smalti.Generator):
+        pipeline = smalti.load(model, device, precision)
+    if not isinstance(pipeline, smalti.Pipeline):
         remedy = f"train a prior on it: smalti train prior_300 tokenizer={model} --data ..."
         raise UserError("a model with a prior", f"the tokenizer {model}", remedy)
-    return generator
+    return pipeline
 
 
 def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
@@ -149,7 +149,7 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
     with starting():
         found = smalti.load(model, device, precision)
-    return found.tokenizer if isinstance(found, smalti.Generator) else found
+    return found.tokenizer if isinstance(found, smalti.Pipeline) else found
 
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:

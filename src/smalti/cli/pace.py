@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from smalti.generator import Generator
+    from smalti.pipeline import Pipeline
 
 LONG = 60.0  # seconds: work that takes longer says so
 FIRST = 2.0  # seconds after which the pace tells
@@ -47,9 +47,9 @@ class Pace:
         tqdm.write(f"{total} cells to draw take about {hours} at this pace{self._hint}", file=sys.stderr)
 
 
-def faster(generator: "Generator", size: tuple[int, int], stride: int) -> str:
+def faster(pipeline: "Pipeline", size: tuple[int, int], stride: int) -> str:
     """The end of a sentence: the --stride by which a canvas of a size in pixels is quicker, if by any."""
-    most = generator.prior.longest_stride
-    if size == generator.crop_size or stride >= most:
+    most = pipeline.prior.longest_stride
+    if size == pipeline.crop_size or stride >= most:
         return ""
     return f"; with --stride {most} the window moves in larger steps, which is faster"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, computing, drawing, load_generator, new_folder, sampling, write
+from smalti.cli.options import Size, computing, drawing, load_pipeline, new_folder, sampling, write
 
 
 @click.command()
@@ -27,7 +27,7 @@ def sample(model: Path, out: Path, device: str, precision: str, **options: Any) 
     Example: smalti sample runs/photos-prior pictures --num 4 --label brick --size 64x512
     """
     new_folder(out)
-    generator = load_generator(model, device, precision)
-    options["size"] = options["size"] or generator.crop_size
-    batches = generator.iter_batches(**drawing(generator, options))
+    pipeline = load_pipeline(model, device, precision)
+    options["size"] = options["size"] or pipeline.crop_size
+    batches = pipeline.iter_batches(**drawing(pipeline, options))
     write(batches, out, num=options["num"], seed=options["seed"])

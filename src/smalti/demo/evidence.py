@@ -14,13 +14,13 @@ from torch import Tensor
 from smalti import images
 from smalti.demo.photographs import PHOTOGRAPHS
 from smalti.errors import optional
-from smalti.generator import Generator
 from smalti.losses.hed import HED
 from smalti.metrics.codes import Usage, unigram_nats
 from smalti.metrics.distances import Frechet
 from smalti.metrics.lite0 import Lite0
 from smalti.metrics.protocol import Measured, Metric
 from smalti.metrics.reconstruction import Perceptual, Psnr, Ssim
+from smalti.pipeline import Pipeline
 
 CLASSES = tuple(PHOTOGRAPHS)
 EACH = 30  # pictures of every class, real or drawn
@@ -38,7 +38,7 @@ class Crops:
 class Evidence:
     """Opens, rebuilds, draws and measures, each once."""
 
-    def __init__(self, model: Generator, photos: Path) -> None:
+    def __init__(self, model: Pipeline, photos: Path) -> None:
         self.model = model
         self.crop = model.settings.grid[0] * model.tokenizer.factor  # pixels
         self.real = self._open(photos / "train")

@@ -9,7 +9,7 @@ from smalti.demo import photographs
 from smalti.demo.evidence import Evidence
 from smalti.demo.page import Page
 from smalti.errors import UserError
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 from smalti.training.precompute import encode
 from smalti.training.train import train
@@ -34,5 +34,5 @@ def run(out: Path) -> Path:
     encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=CROPS, crop=crop)
     train("demo_prior", data=out / "tokens", out=out / "prior", tokenizer=str(out / "tokenizer"))
     model = library.load(out / "prior")
-    assert isinstance(model, Generator), "a prior's run folder holds a generator"
+    assert isinstance(model, Pipeline), "a prior's run folder holds a generator"
     return Page(Evidence(model, out / "photos"), out).write(time.monotonic() - began)

@@ -81,7 +81,7 @@ class Request:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Request":
-        """What a person asks, by the names of Generator.sample; UserError for what is no number."""
+        """What a person asks, by the names of Pipeline.sample; UserError for what is no number."""
         numbers = {name: whole(name, given[name]) for name in _WHOLE}
         numbers |= {name: real(name, given[name]) for name in _REAL}
         choice = Choice(**{name: numbers.pop(name) for name in ("temperature", "top_k", "top_p", "min_p")})

@@ -22,7 +22,7 @@ from smalti.formats.naming import Naming
 from smalti.formats.own import SECTION, Own, own_tensors
 from smalti.formats.protocol import Imported, Wanted
 from smalti.formats.source import Source, read_safetensors
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.quantizers.gaussian import GaussianSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
@@ -101,7 +101,7 @@ def read(source: Source, wanted: Wanted) -> Imported:
     return Imported(model=model, facts=facts, dropped=book.finish())
 
 
-def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor]) -> None:
+def write(model: Tokenizer | Pipeline, out: Path, critic: Mapping[str, Tensor]) -> None:
     """A folder that diffusers loads, into the folder `out`. It has no place for a critic.
 
     UserError for a model whose output diffusers' classes could not give.

@@ -14,7 +14,7 @@ from smalti.formats.protocol import Format, Imported, Wanted
 from smalti.formats.source import Source, open_source
 from smalti.formats.states import LAYOUT, arrays, listing
 from smalti.formats.unpickle import by_torch
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
 
@@ -53,7 +53,7 @@ def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted 
     return found
 
 
-def of_segmentations(model: Tokenizer | Generator) -> list[Tokenizer]:
+def of_segmentations(model: Tokenizer | Pipeline) -> list[Tokenizer]:
     """The tokenizers in a model that take label maps."""
     parts = [model] if isinstance(model, Tokenizer) else [model.tokenizer, model.condition.own]
     found = [part for part in parts if isinstance(part, Tokenizer)]

@@ -19,7 +19,7 @@ from smalti.formats.protocol import Imported, Wanted
 from smalti.formats.source import Source
 from smalti.formats.states import clean
 from smalti.formats.states import find as find_state
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.llamagen import LlamaGenSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -130,7 +130,7 @@ def _tokenizer_settings(state: Mapping[str, Tensor], where: str) -> TokenizerSet
     )
 
 
-def _prior(book: Ledger, tensors: Mapping[str, Tensor], wanted: Wanted) -> Generator:
+def _prior(book: Ledger, tensors: Mapping[str, Tensor], wanted: Wanted) -> Pipeline:
     if TEXT in tensors:
         remedy = "its class-conditional priors (c2i) can be read"
         raise UserError(
@@ -139,8 +139,8 @@ def _prior(book: Ledger, tensors: Mapping[str, Tensor], wanted: Wanted) -> Gener
     tokenizer, settings = _tokenizer(tensors, wanted), _prior_settings(tensors, wanted)
     table = tensors.get("freqs_cis")
     book.drop("freqs_cis", "the table of rotary positions, which ours computes")
-    model = Generator(
-        GeneratorSettings(
+    model = Pipeline(
+        PipelineSettings(
             prior=settings,
             condition=LabelSettings(classes=len(tensors[CLASSES]) - 1, dropout=_DROPOUT),
             grid=_grid(wanted, tokenizer, table),

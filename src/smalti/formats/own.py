@@ -8,7 +8,7 @@ from torch import Tensor
 
 from smalti import config
 from smalti.errors import UserError
-from smalti.generator import GeneratorSettings
+from smalti.pipeline import PipelineSettings
 from smalti.quantizers.remap import RemappedSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
@@ -33,11 +33,11 @@ class Own:
         _check(_plain(kept), _plain(found), where)
         return kept
 
-    def generator(self, found: GeneratorSettings, where: str) -> GeneratorSettings:
+    def generator(self, found: PipelineSettings, where: str) -> PipelineSettings:
         """As `tokenizer`."""
         if not self.settings:
             return found
-        kept: GeneratorSettings = config.parse(self.settings, GeneratorSettings, where=SECTION)
+        kept: PipelineSettings = config.parse(self.settings, PipelineSettings, where=SECTION)
         _check(_plain_prior(kept), _plain_prior(found), where)
         return kept
 
@@ -67,7 +67,7 @@ def _plain(how: TokenizerSettings) -> Any:
     return sizes, inner.kind, getattr(inner, "codebook_size", 0), used, how.image_range
 
 
-def _plain_prior(how: GeneratorSettings) -> Any:
+def _plain_prior(how: PipelineSettings) -> Any:
     prior, unmasked = how.prior, getattr(how.prior, "unmasked", 0)
     sizes = [getattr(prior, name, None) for name in _SIZES]
     # one unmasked token alone is none

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from torch import Tensor
 
 from smalti.formats.source import Source
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.settings import ImageRange
@@ -32,7 +32,7 @@ class Wanted:
 class Imported:
     """A model of ours, and what the file held besides."""
 
-    model: Tokenizer | Generator
+    model: Tokenizer | Pipeline
     facts: Mapping[str, Any] = field(default_factory=dict)  # plain values for the folder's provenance
     dropped: tuple[str, ...] = ()  # what was left out on purpose, a line each
     critic: Mapping[str, Tensor] = field(default_factory=dict)  # the discriminator, under PatchGAN's names
@@ -59,6 +59,6 @@ class Format(Protocol):
 class Writer(Protocol):
     """Writes a model as files of one kind, into a folder that is new."""
 
-    def __call__(self, model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor]) -> None:
+    def __call__(self, model: Tokenizer | Pipeline, out: Path, critic: Mapping[str, Tensor]) -> None:
         """UserError for a model that the format cannot hold. critic: the discriminator, or empty."""
         ...

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from smalti import config, library
 from smalti.errors import UserError
-from smalti.generator import Generator
 from smalti.losses.patchgan import PatchGANSettings
+from smalti.pipeline import Pipeline
 from smalti.reading.labels import LabelReading
 from smalti.tokenizer import Tokenizer
 from smalti.training.prior_task import PriorTask
@@ -29,7 +29,7 @@ class Beginning:
 
     path: Path  # as the user named it
     folder: Path  # the model folder
-    model: Tokenizer | Generator
+    model: Tokenizer | Pipeline
     critic: Mapping[str, Tensor]  # empty where there is none
 
     @classmethod
@@ -41,12 +41,12 @@ class Beginning:
     @property
     def tokenizer(self) -> Tokenizer:
         """The model, or what it draws with."""
-        return self.model.tokenizer if isinstance(self.model, Generator) else self.model
+        return self.model.tokenizer if isinstance(self.model, Pipeline) else self.model
 
     @property
     def parts(self) -> dict[Path, Tokenizer]:
         """The tokenizers of a prior, by their folders."""
-        if not isinstance(self.model, Generator):
+        if not isinstance(self.model, Pipeline):
             return {}
         found = {library.TOKENIZER: self.tokenizer, library.CONDITION: self.model.condition.own}
         return {self.folder / name: part for name, part in found.items() if isinstance(part, Tokenizer)}
@@ -74,10 +74,10 @@ def fill(task: TokenizerTask | PriorTask, begun: Beginning) -> None:
     """Give a task the weights of the model, and of the critic beside it."""
     if isinstance(task, PriorTask):
         model = begun.model
-        assert isinstance(model, Generator), "settle has looked"
-        task.generator.prior.load_state_dict(model.prior.state_dict())
+        assert isinstance(model, Pipeline), "settle has looked"
+        task.pipeline.prior.load_state_dict(model.prior.state_dict())
         if model.condition.own is model.condition:  # else its part is there already
-            task.generator.condition.load_state_dict(model.condition.state_dict())
+            task.pipeline.condition.load_state_dict(model.condition.state_dict())
         return
     task.tokenizer.load_state_dict(begun.tokenizer.state_dict())
     if task.critic is not None and begun.critic:
@@ -109,7 +109,7 @@ def _labels(data: Mapping[str, Any], kept: LabelReading) -> dict[str, Any]:
 
 def _prior(begun: Beginning) -> dict[str, Any]:
     model = begun.model
-    if not isinstance(model, Generator):
+    if not isinstance(model, Pipeline):
         remedy = f"tokenizer={begun.path} trains a new prior on it"
         raise UserError("a model with a prior", f"the tokenizer {begun.path}", remedy)
     how = model.settings

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from smalti import images, strategy
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
-from smalti.generator import Generator, GeneratorSettings
 from smalti.metrics.codes import Nats
 from smalti.metrics.protocol import Measured
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.protocol import Prior
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
@@ -48,8 +48,8 @@ class PriorTask:
     averaged = PRIOR
     computed: Sequence[str] = ("images", "codes")
 
-    def __init__(self, training: PriorTraining, model: Generator) -> None:
-        self.training, self.generator = training, model
+    def __init__(self, training: PriorTraining, model: Pipeline) -> None:
+        self.training, self.pipeline = training, model
         self.networks: Mapping[str, nn.Module] = {PRIOR: model.prior.train()}
         self.objective: nn.Module = Objective(model.prior)
         for frozen in (model.tokenizer, model.condition):
@@ -65,13 +65,13 @@ class PriorTask:
         device: torch.device,
         part: nn.Module | None = None,
     ) -> "PriorTask":
-        """With a new prior, whose first weights follow from the seed. part: see Generator."""
+        """With a new prior, whose first weights follow from the seed. part: see Pipeline."""
         height, width = (side // tokenizer.factor for side in training.crop_size)
-        settings = GeneratorSettings(
+        settings = PipelineSettings(
             prior=training.prior, condition=training.condition, order=training.order, grid=(height, width)
         )
         with seeded(torch.device("cpu"), training.seed):
-            model = Generator(settings, tokenizer, part)
+            model = Pipeline(settings, tokenizer, part)
         return cls(training, model.to(device))
 
     def start(self, batch: Batch) -> None:
@@ -90,8 +90,8 @@ class PriorTask:
         """See Task. Only codes are scored, not the prefix; they are clean, also where those shown are not."""
         codes = self._codes(batch)
         draws = generator(self.training.seed, 4, step, strategy.current().rank, part)
-        targets = self.generator.sequence(codes)
-        grid, condition = self.generator.settings.grid, self.generator.condition
+        targets = self.pipeline.sequence(codes)
+        grid, condition = self.pipeline.settings.grid, self.pipeline.condition
         with torch.autocast(codes.device.type, enabled=False):  # as for the pictures' codes
             known = condition.from_batch(batch)
             context = condition.encode(known, num=len(codes), grid=grid, device=codes.device)
@@ -112,7 +112,7 @@ class PriorTask:
         The latter is the entropy of the last 1,048,576 codes of this process.
         """
         return {
-            "ln_codebook_size": math.log(self.generator.tokenizer.codebook_size),
+            "ln_codebook_size": math.log(self.pipeline.tokenizer.codebook_size),
             "unigram_nats": math.log(self.recent.perplexity()),
             "codebook_usage": self.recent.usage(),
         }
@@ -122,30 +122,30 @@ class PriorTask:
         metric = Nats()
         for batch in batches:
             codes = self._codes(batch)
-            found = self.generator.nats(codes, **self._condition(batch))
+            found = self.pipeline.nats(codes, **self._condition(batch))
             metric.update(Measured(codes=codes, nats=found))
         return metric.compute()
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """New pictures for the conditions of a batch, always of the same seeds."""
         told = self._condition(batch, SHOWN)
-        drawn = self.generator.sample(num=min(SHOWN, batch.size), seed=0, **told).tensors
+        drawn = self.pipeline.sample(num=min(SHOWN, batch.size), seed=0, **told).tensors
         return images.grid(images.to_uint8(images.visible(drawn)), columns=SHOWN // 2)
 
-    def model(self) -> Generator:
+    def model(self) -> Pipeline:
         """See Task."""
-        return self.generator
+        return self.pipeline
 
     def _codes(self, batch: Batch) -> Int64[Tensor, "b h w"]:
         if batch.codes is not None:
             return batch.codes
         assert batch.images is not None, "a batch has pictures or codes"
         with torch.autocast(batch.images.device.type, enabled=False):  # the codes that sampling will decode
-            return self.generator.tokenizer.encode(batch.images, is_checked=True)
+            return self.pipeline.tokenizer.encode(batch.images, is_checked=True)
 
     def _condition(self, batch: Batch, most: int | None = None) -> dict[str, Known]:
-        """The condition of a batch, of its first samples, as methods of a Generator take it."""
-        condition = self.generator.condition
+        """The condition of a batch, of its first samples, as methods of a Pipeline take it."""
+        condition = self.pipeline.condition
         return (
             {}
             if condition.argument is None

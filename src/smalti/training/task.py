@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from smalti.data.protocol import Batch
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
 
@@ -71,6 +71,6 @@ class Task(Protocol):
         """One sheet that shows what the model can do."""
         ...
 
-    def model(self) -> Tokenizer | Generator:
+    def model(self) -> Tokenizer | Pipeline:
         """What a user loads."""
         ...

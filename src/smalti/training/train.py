@@ -100,7 +100,7 @@ def train(
         with strategy.current().joined(device):
             task = _task(training, found, device)
             if isinstance(task, PriorTask):
-                task.generator.condition.agree(training.data, readers.values())
+                task.pipeline.condition.agree(training.data, readers.values())
             if start.begun is not None:
                 beginning.fill(task, start.begun)
             loop, feed = Loop(task, training, _rates(training), folder, device), _feed(training, readers)

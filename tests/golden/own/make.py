@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from smalti import config
 from smalti.conditions.label import LabelSettings
 from smalti.formats.compvis import codebook
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.priors.modern import ModernSettings
 from smalti.quantizers import QUANTIZERS as MEMBERS
@@ -141,16 +141,16 @@ DRAWS = {  # sizes are in cells: a pixel is a cell here
 }
 
 
-def untrained(settings: GeneratorSettings, codebook_size: int) -> Generator:
+def untrained(settings: PipelineSettings, codebook_size: int) -> Pipeline:
     """A generator whose tokenizer gives and takes codes, one a pixel, that nobody looks at."""
     network = NetworkSettings(
         width=4, multipliers=(1,), blocks=1, attention_levels=(), latent_channels=4, code_dim=4, groups=2
     )
     quantizer = VectorQuantizerSettings(codebook_size=codebook_size)
-    return Generator(settings, Tokenizer(TokenizerSettings(network=network, quantizer=quantizer)))
+    return Pipeline(settings, Tokenizer(TokenizerSettings(network=network, quantizer=quantizer)))
 
 
-def numbers(model: Generator, codes: torch.Tensor) -> dict[str, torch.Tensor]:
+def numbers(model: Pipeline, codes: torch.Tensor) -> dict[str, torch.Tensor]:
     """What is pinned of a prior: scores of given codes, and what every way of drawing lays with a cache."""
     labels = [2, 0]
     found = {
@@ -173,7 +173,7 @@ def priors_tiny() -> None:
     tensors, settings, codebook_size = {}, {}, 11
     for kind, (prior, order, grid) in PRIORS.items():
         condition = LabelSettings(classes=3, dropout=0.1)
-        settings[kind] = GeneratorSettings(prior=prior, condition=condition, order=order, grid=grid)
+        settings[kind] = PipelineSettings(prior=prior, condition=condition, order=order, grid=grid)
         model = untrained(settings[kind], codebook_size).eval()
         generator = torch.Generator().manual_seed(1)
         redraw(model.prior, generator)

@@ -1,4 +1,4 @@
-"""Net2NetTransformer: both stages, permuter and transformer to a Generator, and back."""
+"""Net2NetTransformer: both stages, permuter and transformer to a Pipeline, and back."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from smalti.errors import UserError
 from smalti.formats.compvis import claims, codebook, conditions, places, tokenizer, transformer
 from smalti.formats.ledger import Ledger, fill
 from smalti.formats.own import SECTION, Own, own_tensors
-from smalti.generator import Generator, GeneratorSettings
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPT, GPTSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
@@ -19,7 +19,7 @@ Kept = Callable[[str], Own]  # of a part, by the beginning of its tensors' names
 FIRST, CONDITION, PRIOR = "first_stage_model.", "cond_stage_model.", "transformer."
 
 
-def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept) -> Generator:
+def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept) -> Pipeline:
     """The model. config: the whole yaml, empty where there is none. heads: what the user says of them.
     kept: what of each part the yaml has no word for.
 
@@ -46,15 +46,15 @@ def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept)
     own = claims.section(config, SECTION).get("grid")
     grid = (own[0], own[1]) if own else _grid(book, said, (first, second), condition, table[1])
     laid = places.find(book, said, grid)
-    found = GeneratorSettings(prior=prior, condition=condition, order=laid, grid=grid)
-    made = Generator(kept("").generator(found, book.where), first, second)
+    found = PipelineSettings(prior=prior, condition=condition, order=laid, grid=grid)
+    made = Pipeline(kept("").generator(found, book.where), first, second)
     assert isinstance(made.prior, nn.Module), "a prior has weights"
     weights = transformer.ours(state)
     fill(made.prior, weights, lambda name: PRIOR + transformer.name(name), book.where)
     return made.eval()
 
 
-def theirs(model: Generator) -> dict[str, Tensor]:
+def theirs(model: Pipeline) -> dict[str, Tensor]:
     """All tensors of a model of ours under the names of 2021."""
     prior = model.prior
     if not isinstance(prior, GPT):
@@ -70,7 +70,7 @@ def theirs(model: Generator) -> dict[str, Tensor]:
     return found | {PRIOR + name: tensor for name, tensor in transformer.theirs(state, unmasked).items()}
 
 
-def alone(model: Tokenizer | Generator) -> dict[str, Tensor]:
+def alone(model: Tokenizer | Pipeline) -> dict[str, Tensor]:
     """What theirs has no place for, by our names behind the beginnings of their parts' names."""
     if isinstance(model, Tokenizer):
         return own_tensors(model)
@@ -81,7 +81,7 @@ def alone(model: Tokenizer | Generator) -> dict[str, Tensor]:
     }
 
 
-def config(model: Generator) -> dict[str, Any]:
+def config(model: Pipeline) -> dict[str, Any]:
     """The yaml of a model of ours. UserError for one that the 2021 code cannot hold."""
     how, factor = model.settings, model.tokenizer.factor
     assert isinstance(model.prior, GPT), "theirs has looked"
@@ -108,13 +108,13 @@ def config(model: Generator) -> dict[str, Any]:
     }
 
 
-def _all_settings(model: Generator) -> dict[str, Any]:
+def _all_settings(model: Pipeline) -> dict[str, Any]:
     """Of the model and of its tokenizers, by the beginnings of their tensors' names."""
     found = {"": model.settings} | {name: part.settings for name, part in _tokenizers(model).items()}
     return {"settings": {name: settings.dump(how) for name, how in found.items()}}
 
 
-def _tokenizers(model: Generator) -> dict[str, Tokenizer]:
+def _tokenizers(model: Pipeline) -> dict[str, Tokenizer]:
     """That of the pictures and, where they have one of their own, that of the maps."""
     found = {FIRST: model.tokenizer, CONDITION: model.condition.own}
     return {name: part for name, part in found.items() if isinstance(part, Tokenizer)}
@@ -166,13 +166,13 @@ def _grid(
     return places.grid(book, said, resolution, tokenizers[0].factor, most)
 
 
-def _maps(model: Generator) -> Tokenizer | None:
+def _maps(model: Pipeline) -> Tokenizer | None:
     """The tokenizer of the condition's maps, if it has any."""
     found = getattr(model.condition, "tokenizer", None)
     return found if isinstance(found, Tokenizer) else None
 
 
-def _stage(model: Generator, side: int) -> conditions.Stage:
+def _stage(model: Pipeline, side: int) -> conditions.Stage:
     """The yaml's cond_stage_config, and what else it says of the condition."""
     condition, maps = model.settings.condition, _maps(model)
     if maps is None:

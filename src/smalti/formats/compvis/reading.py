@@ -11,7 +11,7 @@ from smalti.formats.ledger import Ledger
 from smalti.formats.own import SECTION, Own
 from smalti.formats.protocol import Imported, Part, Wanted
 from smalti.formats.source import Source
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 
 _PARTS = {"first_stage": prior.FIRST, "cond_stage": prior.CONDITION}
@@ -42,7 +42,7 @@ def read(source: Source, wanted: Wanted) -> Imported:
     """The model or the part that is wanted. UserError where file and yaml disagree or something lacks."""
     book, config = _open(source)
     if _is_prior(source.tensors) and wanted.part == "all":
-        model: Tokenizer | Generator = prior.read(book, config, wanted.num_heads, _kept(source))
+        model: Tokenizer | Pipeline = prior.read(book, config, wanted.num_heads, _kept(source))
         critic: Mapping[str, Tensor] = {}
         book.drop("loss.", "parts of the loss")
     else:
@@ -102,14 +102,14 @@ def _stage(
     return found
 
 
-def _tell(model: Tokenizer | Generator) -> str:
-    tokens = model.tokenizer if isinstance(model, Generator) else model
+def _tell(model: Tokenizer | Pipeline) -> str:
+    tokens = model.tokenizer if isinstance(model, Pipeline) else model
     how, kind = tokens.settings, tokens.settings.quantizer.kind
     what = f"VQGAN tokenizer ({kind})" if tokens.has_codes else "KL autoencoder"
     codes = f", {tokens.codebook_size} codes" if tokens.has_codes else ""
     content = ", of segmentations" if how.content == "segmentation" else ""
     line = f"CompVis {what}, f{tokens.factor}{codes}, {tokens.channels} channels{content}"
-    if isinstance(model, Generator):
+    if isinstance(model, Pipeline):
         prior, grid = model.settings.prior, " x ".join(map(str, model.settings.grid))
         sizes = f"{prior.layers} layers of {prior.width}"
         told = f"condition {model.settings.condition.kind}, order {model.settings.order}"
@@ -121,10 +121,10 @@ def _without(parts: list[str]) -> str:
     return f"; without {', '.join(parts)}" if parts else ""
 
 
-def _facts(model: Tokenizer | Generator, config: Mapping[str, Any], source: Source) -> dict[str, Any]:
+def _facts(model: Tokenizer | Pipeline, config: Mapping[str, Any], source: Source) -> dict[str, Any]:
     said = claims.params(claims.model_config(config))
     facts: dict[str, Any] = {"settings_from": source.settings.name if source.settings else "shapes alone"}
-    if isinstance(model, Generator):
+    if isinstance(model, Pipeline):
         return facts | {"pkeep": float(said.get("pkeep", 1.0))}
     resolution = claims.section(said, "ddconfig").get("resolution")
     return facts | ({"size": [int(resolution)] * 2} if resolution else {})

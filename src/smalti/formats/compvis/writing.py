@@ -12,18 +12,18 @@ from torch import Tensor
 from smalti import config as settings
 from smalti.formats.compvis import codebook, prior, tokenizer
 from smalti.formats.own import SECTION
-from smalti.generator import Generator
+from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 
 RESOLUTION = 256  # of training crops, where nobody said it; names the levels that have attention
 
 
-def write(model: Tokenizer | Generator, out: Path, critic: Mapping[str, Tensor]) -> None:
+def write(model: Tokenizer | Pipeline, out: Path, critic: Mapping[str, Tensor]) -> None:
     """configs/smalti-project.yaml and checkpoints/last.ckpt, below out; UserError before any is written.
 
     critic: the discriminator's tensors, or empty.
     """
-    if isinstance(model, Generator):
+    if isinstance(model, Pipeline):
         state, config = prior.theirs(model), prior.config(model)
     else:
         config = {

@@ -39,7 +39,7 @@ BATCH = 16  # pictures together unless micro_batch says otherwise: bounds the me
 
 
 @settings
-class GeneratorSettings:
+class PipelineSettings:
     """What a prior was trained for; all of it but `prior` is fixed by its data."""
 
     prior: PriorSettings
@@ -48,7 +48,7 @@ class GeneratorSettings:
     grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
 
 
-class Generator(Pretrained):
+class Pipeline(Pretrained):
     """Draws pictures, completes them, and says how likely they are.
 
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
@@ -64,7 +64,7 @@ class Generator(Pretrained):
     kind = "generator"  # as folders have called it from the first
 
     def __init__(
-        self, settings: GeneratorSettings, tokenizer: Tokenizer, part: nn.Module | None = None
+        self, settings: PipelineSettings, tokenizer: Tokenizer, part: nn.Module | None = None
     ) -> None:
         """part: of the condition, where it has one that was trained before: the tokenizer of its maps."""
         super().__init__()
@@ -378,6 +378,6 @@ def _are_codes(given: Any) -> bool:
 
 _DEFAULTS = {  # of the options that are written once, in the signature of `sample`
     name: option.default
-    for name, option in inspect.signature(Generator.sample).parameters.items()
+    for name, option in inspect.signature(Pipeline.sample).parameters.items()
     if name in OPTIONS
 }

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from tiny import generator
 
 from smalti import config, images
-from smalti import generator as generator_module
+from smalti import pipeline as pipeline_module
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.errors import UserError
-from smalti.generator import BATCH, GeneratorSettings
+from smalti.pipeline import BATCH, PipelineSettings
 from smalti.priors import PRIORS, causal, gpt
 
 
@@ -45,8 +45,8 @@ def test_forms_of_output(model):
 @pytest.mark.parametrize("size", [(8, 8), (10, 12)], ids=str)
 def test_a_stream_gives_each_picture_as_soon_as_its_batch_is_drawn(model, size, monkeypatch):
     drawn = []
-    real = generator_module.draw
-    monkeypatch.setattr(generator_module, "draw", lambda *both: drawn.append(1) or real(*both))
+    real = pipeline_module.draw
+    monkeypatch.setattr(pipeline_module, "draw", lambda *both: drawn.append(1) or real(*both))
     options = {"num": 5, "size": size, "seed": 5, "label": [0, 1, 2, 0, 1], "micro_batch": 2}
     whole = model.sample(**options)
     drawn.clear()
@@ -280,7 +280,7 @@ def test_progress(model, capsys):
 
 def test_settings_survive_a_file():
     settings = generator("modern", order="z_curve").settings
-    assert config.parse(json.loads(json.dumps(config.dump(settings))), GeneratorSettings) == settings
+    assert config.parse(json.loads(json.dumps(config.dump(settings))), PipelineSettings) == settings
 
 
 def test_weights_are_those_of_tokenizer_and_prior():
@@ -372,5 +372,5 @@ def test_few_frames_lie_between_a_call_and_attention(monkeypatch):
 
     monkeypatch.setattr(gpt, "attend", spied)
     model.sample(label=1, output="codes")
-    ours = [file for file in seen if Path(file).is_relative_to(Path(generator_module.__file__).parent)]
+    ours = [file for file in seen if Path(file).is_relative_to(Path(pipeline_module.__file__).parent)]
     assert (len(ours), len(set(ours))) == (9, 5)
