@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from smalti.conditions.label import LabelSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.errors import UserError
 from smalti.generator import BATCH, GeneratorSettings
-from smalti.priors import PRIORS
+from smalti.priors import PRIORS, causal, gpt
 
 
 @pytest.fixture(scope="module", params=PRIORS)
@@ -354,3 +356,20 @@ def test_mistakes_in_scoring(model):
         model.nats_per_token(torch.zeros(1, 3, 9, 8), label=0)
     with pytest.raises(UserError, match="give label="):
         model.nats_per_token(torch.zeros(1, 4, 4, dtype=torch.int64))
+
+
+def test_few_frames_lie_between_a_call_and_attention(monkeypatch):
+    """A reader goes through nine functions in five files, the shape checkers of the tests left out."""
+    model, seen, real = generator(), [], gpt.attend
+
+    def spied(*given, **more):
+        frame, seen[:] = sys._getframe(1), [causal.__file__]
+        while frame:
+            seen.append(frame.f_code.co_filename)
+            frame = frame.f_back
+        return real(*given, **more)
+
+    monkeypatch.setattr(gpt, "attend", spied)
+    model.sample(label=1, output="codes")
+    ours = [file for file in seen if Path(file).is_relative_to(Path(generator_module.__file__).parent)]
+    assert (len(ours), len(set(ours))) == (9, 5)

@@ -52,9 +52,9 @@ class Cache:
 
     def visible(self, count: int) -> Bool[Tensor, "b 1 n t"] | None:
         """Return what the next tokens see of the places up to their end; None: all before, in every row."""
-        places = self.next(count)
-        if isinstance(places, slice):
+        if self.starts is None:
             return None
+        places = self.starts[:, None] + torch.arange(count, device=self.starts.device)
         held = torch.arange(self.length, device=places.device)
         return (held <= places[:, :, None])[:, None]
 

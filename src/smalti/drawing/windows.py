@@ -44,6 +44,7 @@ class Windows(Decoder):
         self.steps = iter(plan(canvas))
         self.caches: dict[tuple[Corner, ...], Cache] = {}  # that wait for the next run of their windows
         self.step: Step | None = None
+        self.cache: Cache | None = None  # of this run
         self.at = self.fed = 0  # of the run's places, the one that is predicted; codes that the cache holds
         self.drawn: Tensor | None = None  # the last codes of this run, not fed yet
 
@@ -68,12 +69,20 @@ class Windows(Decoder):
         assert self.step is not None, "next comes first"
         place = self.step.run.places[self.at]
         if self.drawn is not None and self.fed == place - 1:
-            codes = self.drawn.mT.reshape(-1, 1)
+            codes = self.drawn if self.drawn.shape[1] == 1 else self.drawn.mT.reshape(-1, 1)
         else:
             codes = self._codes(tokens, self.fed, place)
-        logits = self._score(codes, self.step)
-        self.fed = place
-        return logits.view(len(self.step.corners), len(tokens), -1).transpose(0, 1)
+        codes = self.guided.doubled(codes)
+        if self.cache is None:  # and it stays so where there is but one code to generate
+            if len(self.step.run.places) > 1 or not self.step.is_last:
+                self.cache = self.prior.new_cache(len(codes))
+            prefix = self.guided.prefix(self.step.corners, self.canvas.window)
+            logits = self.guided(self.prior.prefill(codes, prefix, self.cache)[:, None])
+        else:
+            logits = self.guided(self.prior.extend(codes, self.cache, last=True))
+        self.fed, windows = place, len(self.step.corners)
+        # of one window rows are canvases already: few calls, as they are what a small prior's step costs
+        return logits if windows == 1 else logits.view(windows, len(tokens), -1).transpose(0, 1)
 
     def accept(
         self, prediction: Float[Tensor, "b p v"], drawn: Int64[Tensor, "b p"], positions: Int64[Tensor, "b p"]
@@ -84,8 +93,7 @@ class Windows(Decoder):
 
     def _enter(self, step: Step) -> None:
         """Begin a run: with the cache that its windows left, or with none."""
-        (rows, columns), width = self.canvas.window, self.canvas.grid[1]
-        assert rows * columns == len(self.canvas.order)
+        columns, width = self.canvas.window[1], self.canvas.grid[1]
         inside, device = self.canvas.order, self.canvas.order.device
         first = torch.tensor([top * width + left for top, left in step.corners], device=device)
         self.numbers = first[:, None] + (inside // columns * width + inside % columns)  # of cells, by place
@@ -102,13 +110,3 @@ class Windows(Decoder):
     def _codes(self, tokens: Tensor, begin: int, end: int) -> Int64[Tensor, "r n"]:
         """Return the codes at these places of each window, on all canvases."""
         return tokens[:, self.numbers[:, begin:end]].transpose(0, 1).flatten(0, 1)
-
-    def _score(self, codes: Tensor, step: Step) -> Tensor:
-        """Return the logits of the code after these, which come after what the windows' cache holds."""
-        codes = self.guided.doubled(codes)
-        if self.cache is not None:
-            return self.guided(self.prior.extend(codes, self.cache, last=True)[:, 0])
-        if len(step.run.places) > 1 or not step.is_last:
-            self.cache = self.prior.new_cache(len(codes))
-        prefix = self.guided.prefix(step.corners, self.canvas.window)
-        return self.guided(self.prior.prefill(codes, prefix, self.cache))

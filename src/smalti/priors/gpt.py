@@ -112,7 +112,7 @@ class Block(nn.Module):
         queries, keys, values = heads.permute(2, 0, 3, 1, 4).unbind()
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        if last:
+        if last and x.shape[1] > 1:
             x, queries, visible = x[:, -1:], queries[:, :, -1:], None
         dropout = self.attention_dropout if self.training else 0.0
         x = x + self.dropout(self.out(attend(queries, keys, values, visible=visible, dropout=dropout)))

@@ -108,7 +108,7 @@ class Block(GatedBlock):
         values = heads[:, :, 2].transpose(1, 2)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        if last:
+        if last and x.shape[1] > 1:
             x, queries, visible = x[:, -1:], queries[:, :, -1:], None
         x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         return x + self.feed_forward(self.norm2(x))

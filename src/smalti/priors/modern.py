@@ -138,7 +138,7 @@ class Block(GatedBlock):
         queries, keys, values = self._heads(_tune(self.norm1(x), tuning and tuning[:2]), turn)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
-        if last:
+        if last and x.shape[1] > 1:
             x, queries, visible = x[:, -1:], queries[:, :, -1:], None
         mixed = self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
         x = x + (mixed if tuning is None else tuning[2] * mixed)
