@@ -16,7 +16,7 @@ test-slow: .venv/.dev  ## the tests that take longer
 	$(BIN)/pytest -m slow
 
 # what the others use, and what writes docs/performance.md
-SHARED := $(addprefix benchmarks/,common.py equal.py memory.py models.py figures.py performance.py)
+SHARED := $(addprefix benchmarks/,common.py memory.py models.py figures.py performance.py)
 BENCHMARKS := $(filter-out $(SHARED),$(wildcard benchmarks/*.py))
 
 bench: .venv/.bench  ## every benchmark in its short form; JSON in runs/benchmarks

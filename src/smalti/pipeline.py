@@ -172,7 +172,7 @@ class Pipeline(Pretrained):
         condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}
-        return Samples.joined(self._batches(None, {**asked, **condition}, streamed=False))
+        return Samples.joined(list(self._batches(None, {**asked, **condition}, streamed=False)))
 
     def complete(
         self,
@@ -191,7 +191,7 @@ class Pipeline(Pretrained):
         "centre", with a share as in "left:0.25"; see `masks.side`. None: the upper half.
         options: those of `sample`, but for size; and the condition.
         """
-        return Samples.joined(self._batches((image, mask, keep), options, streamed=False))
+        return Samples.joined(list(self._batches((image, mask, keep), options, streamed=False)))
 
     def iter_samples(self, num: int | Any = None, **options: Any) -> Iterator[Image.Image]:
         """Draw as `sample` does, and give each image as soon as its batch is drawn, for work of hours.

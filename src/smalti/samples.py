@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -45,12 +45,11 @@ class Samples:
         self._tokenizer, self._batch, self._padded = tokenizer, batch, padded
 
     @classmethod
-    def joined(cls, parts: Iterable["Samples"]) -> "Samples":
+    def joined(cls, parts: Sequence["Samples"]) -> "Samples":
         """Make one of several batches of one drawing, at least one."""
-        all_parts = list(parts)
-        first = all_parts[0]
-        codes = torch.cat([part.codes for part in all_parts])
-        metadata = [one for part in all_parts for one in part.metadata]
+        first = parts[0]
+        codes = torch.cat([part.codes for part in parts])
+        metadata = [one for part in parts for one in part.metadata]
         return cls(first._tokenizer, codes, metadata, batch=first._batch, padded=first._padded)
 
     @cached_property

@@ -371,6 +371,6 @@ def test_few_frames_lie_between_a_call_and_attention(monkeypatch):
         return real(*given, **more)
 
     monkeypatch.setattr(gpt, "attend", spied)
-    model.sample(label=1, output="codes")
+    model.sample(label=1)
     ours = [file for file in seen if Path(file).is_relative_to(Path(pipeline_module.__file__).parent)]
     assert (len(ours), len(set(ours))) == (9, 5)
