@@ -41,7 +41,8 @@ class Size(click.ParamType[tuple[int, int]]):
 
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every command that draws, also of single conditions and priors."""
-    from smalti.conditions import CONDITIONS
+    with starting():
+        from smalti.conditions import CONDITIONS
 
     told = [
         click.option(
