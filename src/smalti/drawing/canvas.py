@@ -39,7 +39,8 @@ class Canvas:
 
         round: the noise is another in each, for cells that are drawn again.
         """
+        if positions.shape[1] == 1 and not round:  # few calls: they are what a small prior's step costs
+            return choose(logits[:, 0], self.seeds, positions[:, 0], self.choice)[:, None]
         seeds = self.seeds[:, None].expand(positions.shape).flatten()
-        return choose(
-            logits.flatten(0, 1), seeds, (positions + round * self.known.numel()).flatten(), self.choice
-        ).view(positions.shape)
+        cells = (positions + round * self.known.numel()).flatten()
+        return choose(logits.flatten(0, 1), seeds, cells, self.choice).view(positions.shape)
