@@ -1,7 +1,7 @@
 """Whether two builds draw the same codes and have the same losses: one build writes them, another compares.
 
-    PYTHONPATH=OTHER/src python experiments/equal.py /tmp/codes.pt     # writes what is not there yet
-    PYTHONPATH=src       python experiments/equal.py /tmp/codes.pt     # says what differs
+    PYTHONPATH=OTHER/src python experiments/equal.py codes.pt     # writes what is not there yet
+    PYTHONPATH=src       python experiments/equal.py codes.pt     # says what differs
 
 Priors of every kind with random weights: canvases, strides, orders, guidance, completion, many cells a pass.
 """

@@ -12,12 +12,6 @@ from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 
 _SHOWN = 20  # classes whose names are written out
-_GIVEN = {  # how a condition is given, by its keyword; what is not here can be left out or is not known
-    "label": "label={!r}",
-    "map": 'map="map.png"',
-    "boxes": "boxes=[({!r}, 0.1, 0.2, 0.6, 0.9)]",
-    "points": "points=[({!r}, 0.5, 0.5)]",
-}
 
 
 def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
@@ -27,7 +21,6 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
     if isinstance(model, Pipeline):
         height, width = model.crop_size
         kind, condition = model.settings.prior.kind, model.settings.condition
-        assert isinstance(model.prior, nn.Module), "a prior has weights"
         found.append(f"prior: {kind}, {_millions(model.prior)} M parameters, crop {height} x {width} pixels")
         names = getattr(condition, "names", ())
         more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
@@ -77,7 +70,7 @@ def _example(model: Tokenizer | Pipeline, name: str) -> str:
             return f'import smalti\n\n{code}smalti.save_all(tok.reconstruct("photo.png"), "rebuilt")\n'
         code += f'codes = tok.encode("photo.png")  # sides that are multiples of {model.factor}\n'
         return f'import smalti\n\n{code}smalti.save_all(tok.decode(codes), "rebuilt")\n'
-    given = _GIVEN.get(model.condition.argument or "", "").format(*model.classes[:1])
+    given = model.condition.example.format(*model.classes[:1])
     told = ", ".join(filter(None, ["num=4", given, "seed=0"]))
     code = f"pipe = smalti.Pipeline.from_pretrained({name!r})  # the path of this folder\n"
     return f'import smalti\n\n{code}out = pipe.sample({told})\nsmalti.grid(out).save("samples.png")\n'

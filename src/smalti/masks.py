@@ -119,7 +119,5 @@ def recorded(known: Bool[Tensor, "h w"], num: int) -> dict[str, Any]:
     rows = int(known.all(1).cumprod(0).sum())
     if not known[rows:].any():
         return {"rows_kept": rows}
-    return {
-        "rows_kept": rows,
-        "mask": [(~known).int().tolist()] * num,
-    }  # of lists one is taken for each image
+    mask = (~known).int().tolist()
+    return {"rows_kept": rows, "mask": [mask] * num}  # of lists one is taken for each image

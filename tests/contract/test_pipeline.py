@@ -320,7 +320,7 @@ def test_mistakes_with_other_models():
     with pytest.raises(UserError, match="for guidance"):
         alone.sample(guidance_scale=2.0)
     never_dropped = generator(condition=LabelSettings(classes=3))
-    with pytest.raises(UserError, match="guidance at 1"):
+    with pytest.raises(UserError, match="guidance_scale at 1"):
         never_dropped.sample(label=0, guidance_scale=2.0)
     with pytest.raises(UserError, match="the order spiral_out has no moving window, got 8 x 10"):
         generator(order="spiral_out").sample(label=0, size=(8, 10))

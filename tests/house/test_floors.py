@@ -66,6 +66,18 @@ def test_public_names_are_imported_by_commands_and_the_demo_only():
         assert not bare or room_of(path) in {"cli", "demo"}, f"{path} imports the package's top"
 
 
+def test_one_room_alone_imports_upwards_by_name():
+    """A module imported by its name escapes the arrows above: models ask the library for their folders."""
+    calls = [
+        (path.name, ast.unparse(node.args[0]))
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module")
+    ]
+    ours = [(file, name) for file, name in calls if name.startswith(("'smalti", "f'smalti"))]
+    assert ours == [("main.py", "f'smalti.cli.{name}'"), ("pretrained.py", "'smalti.library'")]
+
+
 def test_modules_do_not_import_in_rings():
     graph = {}
     for path in SOURCE.rglob("*.py"):

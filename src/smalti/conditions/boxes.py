@@ -24,6 +24,7 @@ class BoxesCondition(SceneCondition):
     option: ClassVar[Option | None] = Option(
         "JSON file: a list of [class, x0, y0, x1, y1], from 0 to 1.", True
     )
+    example = "boxes=[({!r}, 0.1, 0.2, 0.6, 0.9)]"
     form = "(class, x0, y0, x1, y1)"
     per_object = 3
 

@@ -24,7 +24,7 @@ class Hiding:
     def null(self, *, num: int, length: int, device: torch.device) -> SameContext:
         """Return the context of "nothing is said"; UserError if training never showed it."""
         if not self.share:
-            remedy = "leave guidance at 1, or train with condition.dropout=0.1"
+            remedy = "leave guidance_scale at 1, or train with condition.dropout=0.1"
             raise UserError(f"a model that was trained without {self.what} at times", "dropout 0", remedy)
         return SameContext(prefix=torch.full((num, length), self.token, device=device))
 

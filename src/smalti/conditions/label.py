@@ -32,6 +32,7 @@ class LabelCondition(ByClass):
 
     argument: ClassVar[str | None] = "label"
     option: ClassVar[Option | None] = Option("Class name, or its number where no class is called so.")
+    example = "label={!r}"
 
     def __init__(
         self, settings: LabelSettings, tokenizer: Codec | None = None, part: nn.Module | None = None

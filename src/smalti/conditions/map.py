@@ -42,6 +42,7 @@ class MapCondition(Condition):
 
     argument: ClassVar[str | None] = "map"
     option: ClassVar[Option | None] = Option("Picture file of a map, for a model that is told one.", True)
+    example = 'map="map.png"'
 
     def __init__(
         self, settings: MapSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
@@ -139,7 +140,7 @@ class MapCondition(Condition):
                     remedy = f"leave data.{name} out, or use a tokenizer that was trained with it"
                     raise UserError(expected, str(said).lower(), remedy)
             reader.labels = kept
-        reader.most = self.tokenizer.channels
+        reader.bound(self.tokenizer.channels)
 
     def from_option(self, given: Any, fit: Callable[[Tensor, str], Tensor | None]) -> Any:
         """Return the map scaled to the canvas; one that fits stays a path, which the pictures then name."""

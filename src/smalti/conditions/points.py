@@ -26,6 +26,7 @@ class PointsCondition(SceneCondition):
 
     argument: ClassVar[str | None] = "points"
     option: ClassVar[Option | None] = Option("JSON file: a list of [class, x, y], from 0 to 1.", True)
+    example = "points=[({!r}, 0.5, 0.5)]"
     form = "(class, x, y)"
     per_object = 2
 

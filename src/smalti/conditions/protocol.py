@@ -75,6 +75,8 @@ class Condition(nn.Module, ABC):
 
     argument: ClassVar[str | None] = None  # keyword by which a caller gives it (label, ...); None: takes none
     option: ClassVar[Option | None] = None  # by which a command takes it; None: commands do not
+    # how a caller writes it, {!r} being a class; empty where it can be left out, or there is no short way
+    example: ClassVar[str] = ""
     vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1
     shift: ClassVar[int] = 0  # windows that move begin (side - shift) // 2 cells before the drawn one: 0 or 1
     fingerprint: str = ""  # for the library, as a tokenizer's
@@ -126,7 +128,7 @@ class Condition(nn.Module, ABC):
         if self.hiding is None:
             got = self.argument or "one without a condition"
             expected = "a model with a condition that can be left out, for guidance"
-            raise UserError(expected, got, "leave guidance at 1")
+            raise UserError(expected, got, "leave guidance_scale at 1")
         return self.hiding.null(num=num, length=self.length(grid), device=device)
 
     def drop(self, context: Context, num: int, rng: torch.Generator) -> Context:
@@ -176,7 +178,3 @@ class Condition(nn.Module, ABC):
         """What its floating point numbers are kept in."""
         found = (tensor.dtype for tensor in self.state_dict().values() if tensor.is_floating_point())
         return next(found, torch.float32)
-
-    def keep_in(self, dtype: torch.dtype) -> None:
-        """Keep its floating point numbers in a type, for use."""
-        self.to(dtype)

@@ -72,6 +72,10 @@ class Pairs(Reader):
         maps = settings.val_maps if split == "val" and settings.val_maps else settings.maps
         self.maps = _partners(self.files, maps)
 
+    def bound(self, classes: int) -> None:
+        """See Reader."""
+        self.most = classes
+
     def __len__(self) -> int:
         return len(self.files)
 

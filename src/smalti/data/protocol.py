@@ -112,6 +112,10 @@ class Reader(Protocol):
         """
         return
 
+    def bound(self, classes: int) -> None:
+        """Let class numbers of maps be below this one; without effect where there are none."""
+        return
+
     def check(self, tokenizer: str) -> None:
         """Raise UserError where codes are of another tokenizer than that of this fingerprint, or are none."""
         return

@@ -8,6 +8,7 @@ stride because they are told to.
 """
 
 from collections import defaultdict
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -45,11 +46,31 @@ def begin(at: int, size: int, side: int, *, shift: int = 0, stride: int = 1) -> 
     return min(max((at - (side - shift) // 2) // stride * stride, 0), size - side)
 
 
-def plan(canvas: Canvas) -> list[Step]:
-    """Return all runs, each after what it sees."""
+def plan(canvas: Canvas) -> tuple[Step, ...]:
+    """Return all runs, each after what it sees.
+
+    The last few are remembered: batches of one drawing, and drawings of training crops, have equal ones.
+    """
+    known, order = canvas.known.numpy().tobytes(), tuple(canvas.order.tolist())
+    return _plan(_Layout(known, canvas.grid, canvas.window, order, canvas.shift, canvas.stride))
+
+
+class _Layout(NamedTuple):
+    """All that a plan hangs on; see Canvas."""
+
+    known: bytes
+    grid: tuple[int, int]
+    window: tuple[int, int]
+    order: tuple[int, ...]
+    shift: int
+    stride: int
+
+
+@lru_cache(maxsize=8)
+def _plan(canvas: _Layout) -> tuple[Step, ...]:
     sides = zip(canvas.grid, canvas.window, strict=True)
     assert all(size >= side for size, side in sides), f"{canvas.grid} is smaller than {canvas.window}"
-    in_rows = torch.equal(canvas.order.cpu(), torch.arange(len(canvas.order)))
+    in_rows = canvas.order == tuple(range(len(canvas.order)))
     assert in_rows or canvas.grid == canvas.window, "a moving window needs codes in row-major order"
     runs = _timed(canvas, by_rows=False) or _timed(canvas, by_rows=True)
     assert runs is not None, "rows see what lies above and to their left"
@@ -63,7 +84,7 @@ def plan(canvas: Canvas) -> list[Step]:
             for run in of_window:
                 steps.append(Step(together, run, fed, run is of_window[-1]))
                 fed = run.places[-1]
-    return sorted(steps, key=lambda step: step.run.time)
+    return tuple(sorted(steps, key=lambda step: step.run.time))
 
 
 def together(canvas: Canvas) -> int:
@@ -71,21 +92,22 @@ def together(canvas: Canvas) -> int:
     return max((len(step.corners) for step in plan(canvas)), default=1)
 
 
-def _timed(canvas: Canvas, *, by_rows: bool) -> dict[Corner, list[Run]] | None:
+def _timed(canvas: _Layout, *, by_rows: bool) -> dict[Corner, list[Run]] | None:
     """Return the runs of each window; None where two of them would wait for one another."""
     rows, columns = canvas.window
     tops, lefts = (
         [begin(at, size, side, shift=canvas.shift, stride=canvas.stride) for at in range(size)]
         for size, side in zip(canvas.grid, canvas.window, strict=True)
     )
-    order = canvas.order.cpu()
+    order = torch.tensor(canvas.order)
+    known = torch.frombuffer(bytearray(canvas.known), dtype=torch.bool).view(canvas.grid)
     place_of = order.argsort().view(rows, columns).tolist()
     cells: dict[tuple[int, ...], list[tuple[int, int, int]]] = defaultdict(list)
-    for row, column in (~canvas.known).nonzero().tolist():
+    for row, column in (~known).nonzero().tolist():
         top, left = tops[row], lefts[column]
         run = (top, left, row) if by_rows else (top, left)
         cells[run].append((place_of[row - top][column - left], row, column))
-    times = torch.where(canvas.known, 0, -1)
+    times = torch.where(known, 0, -1)
     runs: dict[Corner, list[Run]] = defaultdict(list)
     for (top, left, *_), found in cells.items():
         found.sort()

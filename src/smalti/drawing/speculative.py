@@ -31,9 +31,7 @@ class Speculative(Windows):
         columns = canvas.window[1]
         places = canvas.order.argsort()
         above = places[(canvas.order - columns).clamp(min=0)].where(canvas.order >= columns, len(places))
-        self.above = (
-            above.tolist()
-        )  # the place at which the cell above is drawn; that of none in the first row
+        self.above = above.tolist()  # the place at which the cell above is drawn; of the first row: no place
 
     def next(self) -> Int64[Tensor, "b p"] | None:
         """See Decoder."""
@@ -101,9 +99,8 @@ class Speculative(Windows):
         numbers = torch.arange(count, device=rows.device)
         before = self.seen.gather(1, self.asked)
         rows = rows.where(numbers >= ahead, before)
-        right = 1 + (rows == before)[:, :-1].long().cumprod(1).sum(
-            1
-        )  # up to the first wrong guess, that one too
+        # up to the first wrong guess, that one too
+        right = 1 + (rows == before)[:, :-1].long().cumprod(1).sum(1)
         self.seen.scatter_(1, self.asked, rows)
         self.done = [first + more for first, more in zip(self.firsts, right.tolist(), strict=True)]  # waits
         self.guessed = [first + count for first in self.firsts]

@@ -25,9 +25,8 @@ class LossTerm(nn.Module, ABC):
     """
 
     network: str = AUTOENCODER  # the one that lessens it
-    of_logits: bool = (
-        False  # whether it is computed from logits: the discriminator runs while such a term counts
-    )
+    # whether it is computed from logits: the discriminator runs while such a term counts
+    of_logits: bool = False
 
     @abstractmethod
     def weight(self, step: int) -> float | None:

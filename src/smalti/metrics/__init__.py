@@ -1,6 +1,6 @@
 """Numbers about models and pictures, by name."""
 
-from smalti.metrics.codes import Nats, Usage
+from smalti.metrics.codes import NatsPerToken, Usage
 from smalti.metrics.distances import Frechet
 from smalti.metrics.protocol import Metric
 from smalti.metrics.reconstruction import L1, Accuracy, CrossEntropy, Perceptual, Psnr, Ssim
@@ -15,7 +15,7 @@ METRICS: dict[str, type[Metric]] = {
     "perceptual": Perceptual,
     "frechet": Frechet,
     "usage": Usage,
-    "nats": Nats,
+    "nats": NatsPerToken,
 }
 
 __all__ = ["METRICS"]

@@ -35,7 +35,7 @@ class Usage(Metric):
         return {"codebook_usage": usage(codes, size), "codebook_perplexity": perplexity(codes, size)}
 
 
-class Nats(Metric):
+class NatsPerToken(Metric):
     """How likely a prior finds codes: the mean over all of them."""
 
     name = "nats per token"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from smalti.errors import UserError
 from smalti.priors.layers import Dropout, Linear
+from smalti.priors.rotary import rotate
 
 
 @runtime_checkable  # for the shape checker of the tests
@@ -54,6 +55,20 @@ class GatedBlock(nn.Module):
         self.down = Linear(hidden, width, bias=False)
         self.residual_dropout = Dropout(sizes.residual_dropout)
         self.ffn_dropout = Dropout(sizes.ffn_dropout)
+
+    def queries_keys_values(
+        self, x: Float[Tensor, "b t e"], turn: tuple[Tensor, Tensor], gains: Tensor | None
+    ) -> tuple[Float[Tensor, "b k t f"], Float[Tensor, "b k t f"], Float[Tensor, "b k t f"]]:
+        """Return the heads of places that are normalised; queries and keys are turned by where they lie.
+
+        gains: of queries and keys (2 1 f), which are normalised first; None: they are not.
+        """
+        heads = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k f
+        asking, values = heads[:, :, :2], heads[:, :, 2]
+        if gains is not None:
+            asking = F.rms_norm(asking, asking.shape[-1:], eps=1e-5) * gains
+        queries, keys = rotate(asking, *turn).to(values.dtype).transpose(1, 3).unbind(2)
+        return queries, keys, values.transpose(1, 2)
 
     def feed_forward(self, x: Float[Tensor, "b t e"]) -> Float[Tensor, "b t e"]:
         """What the network adds, from places that are normalised."""

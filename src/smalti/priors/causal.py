@@ -88,11 +88,9 @@ class Causal(Forced):
 
     def check(self, asked: Request, grid: tuple[int, int], factor: int) -> None:
         """See Prior."""
+        self.check_size(grid, factor)
         crop, most = self.scope.grid, self.longest_stride
         window, got = ("{} x {}".format(*(side * factor for side in sides)) for sides in (crop, grid))
-        if grid[0] < crop[0] or grid[1] < crop[1]:
-            expected = f"a size from {window} pixels up, this model's training crop"
-            raise UserError(expected, got, "draw larger and cut the picture, or train on smaller crops")
         if self.scope.order != "row" and grid != crop:
             expected = f"{window} pixels: the order {self.scope.order} has no moving window"
             raise UserError(expected, got, "leave the size out, or use a model with order=row")

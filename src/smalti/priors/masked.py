@@ -21,7 +21,7 @@ from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.corrupt import corrupt
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Nats, Prior, Scope
-from smalti.priors.rotary import rotate, turns_of
+from smalti.priors.rotary import turns_of
 
 SPEEDS = 100.0  # rotary base: no two cells of a crop lie further apart than a few dozen cells
 MASKS = 16  # numbers of hidden cells at which the bound on the likelihood is measured
@@ -178,12 +178,7 @@ class Masked(Prior):
 
     def check(self, asked: Request, grid: tuple[int, int], factor: int) -> None:
         """See Prior."""
-        if any(side < own for side, own in zip(grid, self.scope.grid, strict=True)):
-            size, crop = (
-                "{} x {}".format(*(side * factor for side in each)) for each in (grid, self.scope.grid)
-            )
-            expected = f"a size from {crop} pixels up, this model's training crop"
-            raise UserError(expected, size, "draw larger and cut the image, or train on smaller crops")
+        self.check_size(grid, factor)
         if asked.stride > 1:
             why = "windows of a prior of kind masked move by half a window"
             raise UserError(f"stride=1: {why}", str(asked.stride), "leave stride out, or give fewer steps")
@@ -201,10 +196,7 @@ class Block(GatedBlock):
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         """Return places b t e after both."""
-        heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
-        asking, values = heads[:, :, :2], heads[:, :, 2].transpose(1, 2)
-        asking = F.rms_norm(asking, asking.shape[-1:], eps=1e-5) * self.gains
-        queries, keys = rotate(asking, *turn).to(values.dtype).transpose(1, 3).unbind(2)
+        queries, keys, values = self.queries_keys_values(self.norm1(x), turn, self.gains)
         mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
         x = x + self.residual_dropout(self.out(mixed))
         return x + self.feed_forward(self.norm2(x))

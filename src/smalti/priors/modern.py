@@ -14,7 +14,7 @@ from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.causal import Causal, Fed, attend
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
-from smalti.priors.rotary import rotate, turns
+from smalti.priors.rotary import turns
 
 Tuning = tuple[Tensor, ...] | None  # b 1 e each: shift, scale, gate of attention, then of the network
 
@@ -135,7 +135,8 @@ class Block(GatedBlock):
         last: bool,
     ) -> Tensor:
         """Return places b t e as this layer sees them, or the last of them alone."""
-        queries, keys, values = self._heads(_tune(self.norm1(x), tuning and tuning[:2]), turn)
+        tuned = _tune(self.norm1(x), tuning and tuning[:2])
+        queries, keys, values = self.queries_keys_values(tuned, turn, self.gains)
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
         if last and x.shape[1] > 1:
@@ -144,14 +145,6 @@ class Block(GatedBlock):
         x = x + (mixed if tuning is None else tuning[2] * mixed)
         added = self.feed_forward(_tune(self.norm2(x), tuning and tuning[3:5]))
         return x + (added if tuning is None else tuning[5] * added)
-
-    def _heads(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        heads = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
-        asking, values = heads[:, :, :2], heads[:, :, 2]
-        if self.gains is not None:
-            asking = F.rms_norm(asking, asking.shape[-1:], eps=1e-5) * self.gains
-        queries, keys = rotate(asking, *turn).to(values.dtype).transpose(1, 3).unbind(2)
-        return queries, keys, values.transpose(1, 2)
 
 
 def _tune(x: Tensor, tuning: Tuning) -> Tensor:

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.causal import attend
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Forced, Scope
-from smalti.priors.rotary import rotate, turns_of
+from smalti.priors.rotary import turns_of
 
 RADIUS = 7  # of a prior that says none: 15 x 8 cells, what the 2021 window shows of a large canvas
 SPEEDS = 100.0  # rotary base: no two cells that see one another lie further apart than a few dozen cells
@@ -175,10 +174,7 @@ class Block(GatedBlock):
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mix: Mix) -> Tensor:
         """Cells b c e in and out."""
-        heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b c 3 k e
-        asking, values = heads[:, :, :2], heads[:, :, 2].transpose(1, 2)
-        asking = F.rms_norm(asking, asking.shape[-1:], eps=1e-5) * self.gains
-        queries, keys = rotate(asking, *turn).to(values.dtype).transpose(1, 3).unbind(2)
+        queries, keys, values = self.queries_keys_values(self.norm1(x), turn, self.gains)
         x = x + self.residual_dropout(self.out(mix(self.layer, queries, keys, values)))
         return x + self.feed_forward(self.norm2(x))
 
@@ -209,7 +205,7 @@ def _cells(height: int, width: int, device: torch.device) -> Int64[Tensor, "n 2"
 
 def _grid(scope: Scope) -> tuple[int, int]:
     """Height and width of the training crop; UserError for cells that do not lie row by row."""
-    height, width = (1 + max(cell[axis] for cell in scope.cells) for axis in (0, 1))
+    height, width = scope.grid
     if scope.cells != tuple((row, column) for row in range(height) for column in range(width)):
         raise UserError("order=row for a prior of kind neighbourhood", "another order", "set order=row")
     return height, width

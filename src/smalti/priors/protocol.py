@@ -18,6 +18,7 @@ from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import Decoder
 from smalti.drawing.request import Request
+from smalti.errors import UserError
 from smalti.priors.corrupt import corrupt
 
 
@@ -100,6 +101,14 @@ class Prior(nn.Module, ABC):
 
         factor: pixels a cell side, for the words.
         """
+
+    def check_size(self, grid: tuple[int, int], factor: int) -> None:
+        """Raise UserError for a canvas smaller than a training crop, for members that draw through one."""
+        own = self.scope.grid
+        if grid[0] < own[0] or grid[1] < own[1]:
+            size, crop = ("{} x {}".format(*(side * factor for side in sides)) for sides in (grid, own))
+            expected = f"a size from {crop} pixels up, this model's training crop"
+            raise UserError(expected, size, "draw larger and cut the picture, or train on smaller crops")
 
     @property
     def longest_stride(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from smalti import images, strategy
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
-from smalti.metrics.codes import Nats
+from smalti.metrics.codes import NatsPerToken
 from smalti.metrics.protocol import Measured
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.protocol import Prior
@@ -119,7 +119,7 @@ class PriorTask:
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Return nats a token of held-out codes, or what the prior knows of them."""
-        metric = Nats()
+        metric = NatsPerToken()
         for batch in batches:
             codes = self._codes(batch)
             found = self.pipeline.nats(codes, **self._condition(batch))
@@ -146,8 +146,6 @@ class PriorTask:
     def _condition(self, batch: Batch, most: int | None = None) -> dict[str, Known]:
         """The condition of a batch, of its first samples, as methods of a Pipeline take it."""
         condition = self.pipeline.condition
-        return (
-            {}
-            if condition.argument is None
-            else {condition.argument: Known(condition.from_batch(batch)[:most])}
-        )
+        if condition.argument is None:
+            return {}
+        return {condition.argument: Known(condition.from_batch(batch)[:most])}

@@ -15,7 +15,6 @@ from smalti import config, memory, precision, strategy
 from smalti.conditions import CONDITIONS
 from smalti.data import READERS
 from smalti.data.loader import Loader, in_order
-from smalti.data.pairs import Pairs
 from smalti.data.protocol import Reader
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
@@ -257,9 +256,9 @@ def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.de
     """Those that a prior learns on, by the recipe's keys; what data and model say of each other must fit."""
     readers = start.readers
     if not isinstance(training, PriorTraining):
-        for reader in readers.values():
-            if isinstance(reader, Pairs) and training.content == "segmentation":
-                reader.most = training.network.in_channels
+        if training.content == "segmentation":
+            for reader in readers.values():
+                reader.bound(training.network.in_channels)
         return {}
     for reader in readers.values():
         reader.number_as(getattr(training.condition, "names", ()))
