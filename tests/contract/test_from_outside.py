@@ -16,12 +16,18 @@ from smalti import config, library
 from smalti.config import Few, settings
 from smalti.data import READERS
 from smalti.data.folder import Folder, FolderSettings
+from smalti.drawing.canvas import Canvas
+from smalti.drawing.guidance import Guided
+from smalti.drawing.loop import Decoder
+from smalti.drawing.request import Request
 from smalti.errors import UserError
 from smalti.formats import FORMATS, WRITERS, exporting, importing
 from smalti.formats.protocol import Imported
 from smalti.losses import OBJECTIVES
 from smalti.losses.objectives import Objective
 from smalti.orders import ORDERS, row
+from smalti.priors import PRIORS
+from smalti.priors.protocol import Forced, Scope
 from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.protocol import CommonSettings, Quantized, Quantizer
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -107,6 +113,71 @@ def test_a_quantizer(sign, photos, tmp_path):
     model = smalti.load(trained(recipe, tmp_path / "prior", photos))
     (drawn,) = model.sample(num=1, seed=0)
     assert drawn.size == (16, 16)
+
+
+@settings
+class BagSettings:
+    """How far apart the first logits lie."""
+
+    kind: Literal["bag"] = "bag"
+    spread: float = 1.0
+
+
+class Bag(Forced):
+    """Every code is as likely anywhere: all unknown cells are drawn in one pass."""
+
+    def __init__(self, settings: BagSettings, scope: Scope) -> None:
+        super().__init__(scope)
+        self.settings, self.codebook_size = settings, scope.codebook_size
+        self.logits = nn.Parameter(torch.linspace(0, settings.spread, scope.codebook_size))
+
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+        return self.logits.expand(*codes.shape, -1)
+
+    def decoder(self, guided: Guided, canvas: Canvas) -> Decoder:
+        return AtOnce(self, canvas)
+
+    def rows(self, canvas: Canvas) -> int:
+        return 1
+
+    def check(self, asked: Request, grid: tuple[int, int], factor: int) -> None:
+        self.check_size(grid, factor)
+
+
+class AtOnce(Decoder):
+    def __init__(self, prior: Bag, canvas: Canvas) -> None:
+        unknown = (~canvas.known).flatten().nonzero().T  # 1 p
+        self.prior, self.passes = prior, iter([unknown.expand(len(canvas.codes), -1)])
+
+    def next(self) -> Int64[Tensor, "b p"] | None:
+        return next(self.passes, None)
+
+    def predict(
+        self, tokens: Int64[Tensor, "b n"], positions: Int64[Tensor, "b p"]
+    ) -> Float[Tensor, "b p v"]:
+        return self.prior.logits.expand(*positions.shape, -1)
+
+
+def test_a_prior(monkeypatch, photos, tmp_path):
+    """It trains, is saved, loaded, draws any canvas, completes, knows its likelihood; formats refuse it."""
+    monkeypatch.setitem(PRIORS, "bag", (BagSettings, Bag))
+    folder = trained({**TOKENIZER_TRAINING, "steps": 1}, tmp_path / "tokenizer", photos)
+    recipe = {**TRAINING, "kind": "prior", "tokenizer": str(folder), "prior": {"kind": "bag", "spread": 2.0}}
+    run = trained({**recipe, "steps": 2}, tmp_path / "prior", photos)
+    model = smalti.load(run)
+    assert not model.prior.logits.equal(torch.linspace(0, 2, 32)), "it has not learned"
+    wide = model.sample(num=3, seed=4, size=(16, 24))
+    assert wide.codes.shape == (3, 8, 12)
+    assert model.sample(seed=5, size=(16, 24)).codes[0].equal(wide.codes[1])
+    kept = model.complete(wide[0], keep="left:0.5").codes
+    assert kept[:, :, :6].equal(model.tokenizer.encode(wide[0])[:, :, :6])
+    shares = model.prior.logits.log_softmax(0)
+    expected = -shares[wide.codes[:, :8, :8]].mean().item()
+    assert model.nats_per_token(wide.codes[:, :8, :8]) == pytest.approx(expected, abs=1e-5)
+    for name in WRITERS:
+        with pytest.raises(UserError) as told:
+            exporting.convert(run, tmp_path / "out", name)
+        assert len(str(told.value).splitlines()) == 1
 
 
 def test_what_is_wrong_with_its_settings_is_told_as_of_any(sign):

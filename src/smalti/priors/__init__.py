@@ -2,18 +2,12 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
-
 from smalti.priors.gpt import GPT, GPTSettings
 from smalti.priors.llamagen import LlamaGen, LlamaGenSettings
 from smalti.priors.masked import Masked, MaskedSettings
 from smalti.priors.modern import Modern, ModernSettings
 from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
-
-PriorSettings = Annotated[
-    GPTSettings | ModernSettings | LlamaGenSettings | MaskedSettings | NeighbourhoodSettings,
-    Field(discriminator="kind"),
-]
+from smalti.schema import Shelf
 
 PRIORS: dict[str, tuple[type[Any], type[Any]]] = {
     "gpt": (GPTSettings, GPT),
@@ -22,5 +16,7 @@ PRIORS: dict[str, tuple[type[Any], type[Any]]] = {
     "masked": (MaskedSettings, Masked),
     "neighbourhood": (NeighbourhoodSettings, Neighbourhood),
 }
+
+PriorSettings = Annotated[Any, Shelf(PRIORS)]
 
 __all__ = ["PRIORS", "PriorSettings"]

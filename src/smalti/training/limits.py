@@ -70,7 +70,9 @@ def _weights(training: Training, tokenizer: Tokenizer | None) -> Iterator[tuple[
         yield "network.width", network.width, 9 * widest**2  # a convolution of the widest level
     if isinstance(training, PriorTraining):
         assert tokenizer is not None, "a prior learns on one"
-        width, layers = training.prior.width, training.prior.layers
+        width, layers = (
+            getattr(training.prior, name, 0) for name in ("width", "layers")
+        )  # not all have them
         attention, scores = 4 * layers * width**2, tokenizer.codebook_size * width
         yield "prior.width", width, attention + scores
 
