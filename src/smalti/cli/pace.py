@@ -48,7 +48,10 @@ class Pace:
 
 
 def faster(pipeline: "Pipeline", size: tuple[int, int], stride: int) -> str:
-    """The end of a sentence: the --stride by which a canvas of a size in pixels is quicker, if by any."""
+    """Return the end of a sentence.
+
+    The --stride by which a canvas of a size in pixels is quicker, if by any.
+    """
     most = pipeline.prior.longest_stride
     if size == pipeline.crop_size or stride >= most:
         return ""
