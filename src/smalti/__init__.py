@@ -1,4 +1,4 @@
-"""smalti: learn a codebook of visual parts from images, model how they are laid, draw new images.
+"""smalti: learn a codebook of visual parts from images, model how they are arranged, draw new images.
 
 model = smalti.load("runs/photos-prior")
 images = model.sample(num=4, label="brick", seed=0)

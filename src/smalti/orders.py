@@ -1,4 +1,4 @@
-"""In which order the cells of a grid are laid: a permutation of their row-major numbers."""
+"""In which order the cells of a grid are generated: a permutation of their row-major numbers."""
 
 from collections.abc import Callable, Iterable
 from math import isqrt

@@ -44,7 +44,7 @@ class PipelineSettings:
 
     prior: PriorSettings
     condition: ConditionSettings
-    order: str = "row"  # in which cells are laid, a name in ORDERS
+    order: str = "row"  # in which cells are generated, a name in ORDERS
     grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
 
 
@@ -95,10 +95,10 @@ class Pipeline(Pretrained):
         Row i scores code i given the condition and the codes before it in that order, or none where it has
         none. v may be more than the codebook holds, for models whose prefix and codes share one table.
         """
-        laid = read_codes(self.tokenizer, codes)
-        context = self._context(condition, num=len(laid), grid=self.settings.grid)
+        given = read_codes(self.tokenizer, codes)
+        context = self._context(condition, num=len(given), grid=self.settings.grid)
         with in_use(self):
-            return self.prior(*self._sequence(laid, context))
+            return self.prior(*self._sequence(given, context))
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
         """Return the mean of -ln p(code | condition, codes before it), over images or over their codes.
@@ -168,7 +168,7 @@ class Pipeline(Pretrained):
         same images up to rounding, also with micro_batch. 1 is off. It pays most for images drawn singly
         (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained prior on a CPU.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
-        are laid: how many there are in all, and how many more are laid.
+        are drawn: how many there are in all, and how many more are drawn.
         condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}

@@ -77,7 +77,7 @@ def _refuse_again(command: click.Command, args: list[str]) -> None:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(smalti.__version__, prog_name="smalti")
 def group() -> None:
-    """Learn a codebook of visual parts from images, model how they are laid, draw new images.
+    """Learn a codebook of visual parts from images, model how they are arranged, draw new images.
 
     Example: smalti demo
     """

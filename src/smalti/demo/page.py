@@ -51,7 +51,7 @@ class Page:
         names = ("brick", "stars", "tissue")
         drawn = self.evidence.model.sample(num=3, size=CANVAS, label=names, seed=7, **DRAW).tensors
         for name, canvas in zip(names, drawn, strict=True):
-            caption = f"{name}, {CANVAS[1]} x {CANVAS[0]} pixels, laid by the sliding window"
+            caption = f"{name}, {CANVAS[1]} x {CANVAS[0]} pixels, drawn by the sliding window"
             self._image(f"canvas-{name}", canvas[None], caption, columns=1)
 
     def _completions(self) -> None:

@@ -1,4 +1,4 @@
-"""Which code is laid: temperature, filters, and the draw itself."""
+"""Which code is drawn: temperature, filters, and the draw itself."""
 
 import math
 

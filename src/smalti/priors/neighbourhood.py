@@ -39,14 +39,14 @@ class NeighbourhoodSettings:
     heads: Positive = 8
     width: Positive = 512  # a multiple of 4 * heads
     radius: Positive | None = None  # cells seen each way, below half a crop; None: 7, or as many as it allows
-    lag: Positive | None = None  # columns that a row is laid behind the one above, from 2; None: radius + 1
+    lag: Positive | None = None  # columns that a row runs behind the one above, from 2; None: radius + 1
     token_dropout: Share = 0.0  # of what a cell is fed
     residual_dropout: Share = 0.0  # of what attention adds
     ffn_dropout: Share = 0.0  # of what the feed-forward network adds
 
 
 class Neighbourhood(Forced):
-    """p(next code) by a transformer over the cells near a cell, laid row by row.
+    """p(next code) by a transformer over the cells near a cell, generated row by row.
 
     In every layer cell (i, j) attends to itself, to columns j - radius .. j - 1 of its row and, d rows above
     for d up to radius, to columns j - radius .. j + min(radius, d * lag - 1), as far as the canvas has them;
@@ -82,7 +82,7 @@ class Neighbourhood(Forced):
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
         """Teacher forcing on training crops: row i logits code i given the prefix and the codes before it."""
-        return self.score(self._laid(codes), self._tokens(prefix))
+        return self.score(self._on_grid(codes), self._tokens(prefix))
 
     def score(self, codes: Int64[Tensor, "b h w"], tokens: Int64[Tensor, "b y x"]) -> Float[Tensor, "b n v"]:
         """Teacher forcing on canvases of any size, n = h w; memory grows with n * n.
@@ -135,9 +135,9 @@ class Neighbourhood(Forced):
             raise UserError(expected, str(asked.parallel), "leave parallel out")
 
     def _tokens(self, prefix: Int64[Tensor, "b m"]) -> Int64[Tensor, "b y x"]:
-        return self._laid(prefix) if self.has_cell_context else prefix[:, :, None]
+        return self._on_grid(prefix) if self.has_cell_context else prefix[:, :, None]
 
-    def _laid(self, sequence: Int64[Tensor, "b n"]) -> Int64[Tensor, "b h w"]:
+    def _on_grid(self, sequence: Int64[Tensor, "b n"]) -> Int64[Tensor, "b h w"]:
         return sequence.reshape(len(sequence), *self.grid)
 
     def _visible(self, asking: Tensor, seen: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ class PriorTraining(Training):
     prior: PriorSettings
     condition: ConditionSettings = NoConditionSettings()
     condition_tokenizer: Path | None = None  # of the maps, for condition.kind=map without condition.shared
-    order: str = "row"  # in which cells are laid, a name in ORDERS
+    order: str = "row"  # in which cells are generated, a name in ORDERS
     pkeep: Share = 1.0  # each code the prior is shown is kept with this probability, else drawn at random
 
 
