@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def as_path(given: Any, name: str) -> Path:
-    """A path given as text or as an object; UserError for anything else, and for no text at all."""
+    """Return a path given as text or as an object; UserError for anything else, and for no text at all."""
     if isinstance(given, os.PathLike | str) and str(given) and isinstance(os.fspath(given), str):
         return Path(given)
     expected = f"a path for {name}, as text or pathlib.Path"

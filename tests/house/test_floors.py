@@ -12,7 +12,7 @@ FLOORS = [
     {"errors", "exif", "hints", "schema"},
     {"mistakes", "opening"},
     {"config", "files", "images", "leftovers", "memory", "precision", "strategy"},
-    {"reading", "pictures", "masks", "pretrained"},
+    {"reading", "images", "masks", "pretrained"},
     {"quantizers", "conditions", "orders"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
     {"losses", "priors"},

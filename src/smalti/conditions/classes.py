@@ -21,7 +21,7 @@ class Classes:
     names: tuple[str, ...] = ()
 
     def number(self, label: Any) -> int:
-        """The number of a class given by name or number; a word that is no name may be a whole number.
+        """Return the number of a class given by name or number; a word that is no name may be a whole number.
 
         A name that is there wins: 2 and "2" are the class called 2, or the one called 02, where there is one,
         else class number 2. UserError for what is neither, and for a number out of range.
@@ -41,7 +41,7 @@ class Classes:
         return number
 
     def named(self, label: Any) -> int | None:
-        """The number of the class that is called so, by a word or a whole number; None: none is."""
+        """Return the number of the class that is called so, by a word or a whole number; None: none is."""
         if isinstance(label, str):
             found = self._by_name.get(label)
             return self._by_value.get(int(label)) if found is None and _is_whole(label) else found
@@ -62,7 +62,7 @@ class Classes:
         return {value: number for value, number in whole if counts[value] == 1}
 
     def known(self) -> str:
-        """What may be given, in words."""
+        """Return what may be given, in words."""
         numbers = f"a number from 0 to {self.count - 1}"
         if not self.names:
             return numbers
@@ -81,7 +81,7 @@ class ByClass(Condition):
         if not classes:
             remedy = "put each class into a sub-folder of its own, or give 'condition={kind: none}'"
             raise UserError(
-                f"pictures with classes for condition.kind={cls.argument}", f"none in {root}", remedy
+                f"images with classes for condition.kind={cls.argument}", f"none in {root}", remedy
             )
         return {**mapping, "classes": len(classes), "names": list(classes)}
 

@@ -24,7 +24,7 @@ def gumbel(
 
 
 def _mix(bits: Tensor) -> Tensor:
-    """A bijection of 64 bits in which every input bit turns over half of the output bits."""
+    """Return a bijection of 64 bits in which every input bit turns over half of the output bits."""
     for places, factor in ((30, FIRST), (27, SECOND)):
         bits = (bits ^ (bits >> places & 2 ** (64 - places) - 1)) * factor  # torch's >> copies the sign
     return bits ^ (bits >> 31 & 2**33 - 1)

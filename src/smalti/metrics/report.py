@@ -1,4 +1,4 @@
-"""One page that a browser opens without a network: text, tables, pictures and curves, all inside the file."""
+"""One page that a browser opens without a network: text, tables, images and curves, all inside the file."""
 
 import base64
 import html
@@ -42,8 +42,8 @@ class Report:
         head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
         self._parts.append(f"<table><tr>{head}</tr>{lines}</table>")
 
-    def picture(self, image: Image.Image, caption: str, zoom: int = 1) -> None:
-        """A picture, inside the page; zoom enlarges each pixel to a square of that side."""
+    def image(self, image: Image.Image, caption: str, zoom: int = 1) -> None:
+        """An image, inside the page; zoom enlarges each pixel to a square of that side."""
         buffer = io.BytesIO()
         image.save(buffer, format="PNG")
         data = base64.b64encode(buffer.getvalue()).decode()

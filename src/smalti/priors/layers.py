@@ -35,7 +35,7 @@ class Linear(nn.Linear):
         return self.finish(F.linear(x, self.weight, self.bias))
 
     def finish(self, found: Tensor) -> Tensor:
-        """What follows the product, where that did not do it."""
+        """Return what follows the product, where that did not do it."""
         return F.gelu(found) if self.then_gelu else found
 
 
@@ -88,7 +88,7 @@ _DRAWN: ContextVar[_Drawn | None] = ContextVar("drawn", default=None)  # of a th
 
 
 def _layers(prior: object) -> frozenset[nn.Module]:
-    """Those whose products oneDNN computes here."""
+    """Return the types whose products oneDNN computes here."""
     mkldnn = torch.backends.mkldnn
     is_x86 = platform.machine() in ("x86_64", "AMD64")
     if not (isinstance(prior, nn.Module) and is_x86 and mkldnn.is_available() and mkldnn.enabled):  # type: ignore[no-untyped-call]

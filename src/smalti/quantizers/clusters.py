@@ -45,7 +45,7 @@ def _nearest(rows: Tensor, entries: Tensor, halves: Tensor, scores: Tensor, toge
 def kmeans(
     rows: Float[Tensor, "n d"], num: int, generator: torch.Generator, iterations: int = 10
 ) -> Float[Tensor, "{num} d"]:
-    """Num centres of the rows by Lloyd's iterations from rows drawn at random.
+    """Return num centres of the rows by Lloyd's iterations from rows drawn at random.
 
     A centre that no row is nearest to stays where it is.
     """
@@ -60,7 +60,7 @@ def kmeans(
 
 @torch.no_grad()
 def draw(rows: Float[Tensor, "n d"], num: int, generator: torch.Generator) -> Float[Tensor, "{num} d"]:
-    """Num rows drawn at random: none twice while there are enough, later ones with a little noise."""
+    """Return num rows drawn at random: none twice while there are enough, later ones with a little noise."""
     rounds = -(-num // len(rows))
     device = generator.device  # may be the CPU's for rows on a GPU: the same draws on every machine
     orders = [torch.randperm(len(rows), generator=generator, device=device) for _ in range(rounds)]

@@ -34,11 +34,11 @@ class RecentCodes:
         self._seen = end
 
     def codes(self) -> Int64[Tensor, " n"]:
-        """The codes held, in no particular order."""
+        """Return the codes held, in no particular order."""
         return self._ring[: self._seen]
 
     def state(self) -> tuple[Int64[Tensor, " n"], int]:
-        """What `restore` goes on from: the codes held, and how many have gone by."""
+        """Return what `restore` goes on from: the codes held, and how many have gone by."""
         return self.codes(), self._seen
 
     def restore(self, codes: Integer[Tensor, " n"], seen: int) -> None:

@@ -46,7 +46,7 @@ PLACES = {
 def settings(
     folder: RunFolder, recipe: str | Path | None, data: str | Path | None, asked: Mapping[str, Any]
 ) -> tuple[Any, set[str]]:
-    """The settings of a run that goes on, and the keys of PLACES that are others than they were.
+    """Return the settings of a run that goes on, and the keys of PLACES that are others than they were.
 
     recipe: None: the run's. data: see `train`. asked: settings of the command, keys with dots for nested
     ones. UserError for another recipe than the run's, for changes of other keys than CHANGEABLE and PLACES,
@@ -124,7 +124,7 @@ def _another(began: str, recipe: str | Path, folder: RunFolder) -> UserError:
 
 
 def _place(data: str | Path | None, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What --data says in settings."""
+    """Return what --data says in settings."""
     if data is None:
         return {}
     kind = before["data"].get("kind", "folder")
@@ -160,7 +160,7 @@ def _settle(wanted: dict[str, Any], before: Mapping[str, Any], noted: Origin) ->
 
 
 def _leaves(mapping: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys with dots and values of nested mappings; an empty mapping is a value."""
+    """Return keys with dots and values of nested mappings; an empty mapping is a value."""
     for key, value in mapping.items():
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, f"{above}{key}.")

@@ -27,7 +27,7 @@ class Known:
 
 
 def find(training: PriorTraining, reader: Reader, device: torch.device, known: Known) -> dict[str, Tokenizer]:
-    """The tokenizer whose codes are learned and, where the recipe names one, that of the condition.
+    """Return the tokenizer whose codes are learned and, where the recipe names one, that of the condition.
 
     By the recipe's keys. UserError where one is missing or another one than the run began with, or where the
     first does not fit the crop or the shards.
@@ -44,7 +44,10 @@ def fingerprints(found: Mapping[str, Tokenizer]) -> dict[str, str]:
 
 
 def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenizer:
-    """The one at a path; or the run's copy, where there is none or another one at the path it began with."""
+    """Return the one at a path.
+
+    Or the run's copy, where there is none or another one at the path it began with.
+    """
     if path in known.read:
         return known.read[path].to(device)
     copy = None if known.copies is None else known.copies / KEYS[key]
@@ -72,7 +75,7 @@ def _read(path: Path, key: str, device: torch.device) -> Tokenizer:
     try:
         model = library.load(path, device)
     except UserError as mistake:
-        remedy = f"train one first: smalti train tokenizer_300 --data PICTURES --out runs/{key}, then give "
+        remedy = f"train one first: smalti train tokenizer_300 --data IMAGES --out runs/{key}, then give "
         remedy += f"{key}=runs/{key}"
         raise UserError(f"a trained {key.replace('_', ' ')} for the prior", mistake.got, remedy) from None
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model

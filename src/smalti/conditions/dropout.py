@@ -9,11 +9,11 @@ from smalti.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hiding:
+class ConditionDropout:
     """How often training hides a condition, and the token that then fills the prefix."""
 
     what: str  # is hidden, in words
-    share: float  # of the pictures
+    share: float  # of the images
     token: int  # the first number that the condition itself does not use
 
     @property
