@@ -7,8 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from smalti.config import settings
-from smalti.drawing import noise
 from smalti.errors import UserError
+from smalti.tokens import noise
 
 
 @settings
