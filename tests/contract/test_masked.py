@@ -41,7 +41,13 @@ CELLS = tuple((place // COLUMNS, place % COLUMNS) for place in range(NUM))
 
 def build(prefix_length=1, cells=CELLS, **changes) -> Masked:
     torch.manual_seed(0)
-    scope = scope_of(codebook_size=CODES, prefix_vocabulary=5, prefix_length=prefix_length, cells=cells)
+    scope = scope_of(
+        codebook_size=CODES,
+        prefix_vocabulary=5,
+        prefix_length=prefix_length,
+        prefix_is_by_cell=prefix_length == len(cells),
+        cells=cells,
+    )
     prior = Masked(MaskedSettings(layers=2, heads=2, width=16, **changes), scope).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
@@ -423,3 +429,11 @@ def test_it_is_one_file_one_line_and_its_recipes():
         "recipes/prior_masked_300.yaml",
         "recipes/prior_masked_30k.yaml",
     }
+
+
+def test_as_many_tokens_as_cells_need_not_be_one_a_cell():
+    """A condition says whether it tells of cells: of things there may be as many by chance."""
+    scope = scope_of(codebook_size=CODES, prefix_vocabulary=5, prefix_length=NUM, cells=CELLS)
+    prior = Masked(MaskedSettings(layers=1, heads=2, width=16), scope)
+    assert len(prior.positions) == 2 * NUM
+    assert len(build(NUM).positions) == NUM

@@ -31,6 +31,7 @@ def build(*, by_cell: bool = False, layers: int = 2, lag: int | None = 2, **more
         codebook_size=CODES,
         prefix_vocabulary=TOKENS,
         prefix_length=56 if by_cell else 1,
+        prefix_is_by_cell=by_cell,
         cells=tuple(itertools.product(*map(range, CROP))),
     )
     prior = Neighbourhood(

@@ -6,10 +6,11 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
+from smalti.conditions.context import Prefix
 from smalti.config import Few, Positive, Share, settings
 from smalti.drawing.cache import Cache
 from smalti.priors.block import GatedBlock, check_width, start
-from smalti.priors.causal import Causal, Fed, attend
+from smalti.priors.causal import Causal, Fed, attend, embedded, of_last, table_of, visible
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_where_held
@@ -38,6 +39,7 @@ class LlamaGen(Causal):
     lengths.
     """
 
+    takes_padded = True
     cosines: Tensor  # t 2 1 e
     sines: Tensor
 
@@ -46,7 +48,7 @@ class LlamaGen(Causal):
         check_width(settings)
         self.settings, self.codebook_size = settings, scope.codebook_size
         width = settings.width
-        self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
+        self.prefix_table = table_of(scope, width)
         self.table = nn.Embedding(scope.codebook_size, width)
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
@@ -69,19 +71,20 @@ class LlamaGen(Causal):
         places = len(self.cosines)
         return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table)
 
-    def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
-        return Fed(self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1)))
+    def _embed(self, codes: Tensor, prefix: Prefix) -> Fed:
+        return Fed(self.dropout(torch.cat((embedded(self.prefix_table, prefix), self.table(codes)), 1)))
 
     def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
         return Fed(self.dropout(self.table(codes)))
 
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
         x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
-        places, visible = (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
+        places = slice(count) if cache is None else cache.next(count)
+        seen = visible(fed) if cache is None else cache.visible(count)
         turn = self.cosines[places], self.sines[places]
         assert turn[0].shape[-4] == count, f"{len(self.cosines)} places, asked for {places}"
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, visible, cache, last=last and layer == top)
+            x = block(x, turn, seen, cache, last=last and layer == top)
         if cache is not None:
             cache.advance(count)
         return self.norm(x)
@@ -97,7 +100,7 @@ class Block(GatedBlock):
         self,
         x: Tensor,
         turn: tuple[Tensor, Tensor],
-        visible: Tensor | None,
+        seen: Tensor | None,
         cache: Cache | None,
         *,
         last: bool,
@@ -109,8 +112,8 @@ class Block(GatedBlock):
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
         if last and x.shape[1] > 1:
-            x, queries, visible = x[:, -1:], queries[:, :, -1:], None
-        x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
+            x, queries, seen = x[:, -1:], queries[:, :, -1:], of_last(seen)
+        x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=seen)))
         return x + self.feed_forward(self.norm2(x))
 
 

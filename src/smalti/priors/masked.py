@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from smalti.conditions.context import Prefix
 from smalti.config import Few, Positive, Share, Weight, settings
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
@@ -98,7 +99,7 @@ class Masked(Prior):
         self.settings, self.codebook_size = settings, scope.codebook_size
         self.distribution = Categorical(smoothing=settings.label_smoothing)
         width, count = settings.width, len(scope.cells)
-        self.is_told_by_cell = scope.prefix_length == count > 1
+        self.is_told_by_cell = scope.prefix_is_by_cell and count > 1
         self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
         self.table = nn.Embedding(scope.codebook_size + 1, width)  # the last: a hidden cell
         before = 0 if self.is_told_by_cell else scope.prefix_length
@@ -118,7 +119,7 @@ class Masked(Prior):
     def forward(
         self,
         codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"],
+        prefix: Prefix,
         known: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b n v"]:
         """Return the logits of every cell of a training crop, given those that are known; None: none is.
@@ -137,7 +138,7 @@ class Masked(Prior):
     def loss(
         self,
         codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"],
+        prefix: Prefix,
         rng: torch.Generator,
         *,
         pkeep: float = 1.0,
@@ -149,7 +150,7 @@ class Masked(Prior):
             shown = corrupt(codes, pkeep=pkeep, codebook_size=self.codebook_size, generator=rng)
         return self.distribution.loss(self(shown, prefix, known)[~known], codes[~known])
 
-    def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats:
+    def nats(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Nats:
         """Return an estimate of a bound: of -ln p of the codes where cells come singly, in random order.
 
         The bound is n times the mean cross-entropy of k hidden cells, averaged over k = 1 .. n and over which
@@ -268,7 +269,7 @@ class Filling(Decoder):
         self.known = self.known.scatter(1, positions, True if kept is None else kept)
         return kept
 
-    def _cover(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _cover(self) -> list[tuple[Prefix, Tensor, Tensor]]:
         """Return windows: their prefix; their cells' numbers on the canvas; by number the place inside.
 
         The place is -1 for cells that are not theirs to predict; windows that have none are left out.
