@@ -16,9 +16,9 @@ from baselines import gpt_2021
 from memory import megabytes
 from torch import Tensor
 
-from smalti.drawing.choice import Choice, choose
 from smalti.errors import optional
 from smalti.pipeline import Pipeline
+from smalti.tokens.choice import Choice, choose
 
 TOP_K = 100
 BATCHES = (1, 8, 64)

@@ -18,10 +18,10 @@ import torch
 from common import Options, Work
 from memory import megabytes
 
-from smalti.drawing.choice import Choice, choose
 from smalti.pipeline import Pipeline
 from smalti.priors.layers import Linear
 from smalti.quantizers.clusters import nearest
+from smalti.tokens.choice import Choice, choose
 
 DIM, WIDTH, ROWS = 256, 512, 1024  # of entries; of the head; searched at once
 CODES = (1024, 4096, 16384, 65536, 262144)

@@ -20,9 +20,9 @@ from baselines import gpt_2021
 from memory import megabytes
 from torch import Tensor
 
-from smalti.drawing.choice import Choice, choose
 from smalti.drawing.plan import begin
 from smalti.pipeline import Pipeline
+from smalti.tokens.choice import Choice, choose
 
 TOP_K = 100
 GRIDS = ((32, 32), (64, 64), (32, 96))

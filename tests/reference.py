@@ -6,9 +6,10 @@ import torch
 
 from smalti.drawing import loop
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.choice import choose
 from smalti.drawing.guidance import Guided
 from smalti.drawing.plan import begin
+from smalti.heads.categorical import Categorical
+from smalti.tokens.choice import choose
 
 
 class Drawing(NamedTuple):
@@ -24,7 +25,7 @@ def drawing(prior, prompt, **more) -> Drawing:
 
 def draw(scored: Drawing, canvas: Canvas) -> torch.Tensor:
     """As the house does it."""
-    return loop.draw(scored.prior.decoder(scored.guided, canvas), canvas)
+    return loop.draw(scored.prior.decoder(scored.guided, canvas), canvas, Categorical())
 
 
 class Cell(NamedTuple):

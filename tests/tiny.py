@@ -6,8 +6,10 @@ from smalti.conditions.label import LabelSettings
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors import PRIORS
 from smalti.priors.causal import Causal
+from smalti.priors.protocol import Scope
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.tokens.layout import Layout
 
 CAUSAL = [kind for kind, (_, member) in PRIORS.items() if issubclass(member, Causal)]  # raster order
 
@@ -40,6 +42,12 @@ TOKENIZER_TRAINING = {
 
 CODEBOOK = VectorQuantizerSettings(codebook_size=12)
 LABELS = LabelSettings(classes=3, names=("brick", "grass", "moon"), dropout=0.1)
+
+
+def scope_of(*, codebook_size: int, cells, **more) -> Scope:
+    """One code a cell of the smallest grid that holds these cells."""
+    grid = tuple(1 + max(cell[axis] for cell in cells) for axis in (0, 1))
+    return Scope(layout=Layout(grids=(grid,), vocabulary=codebook_size), cells=cells, **more)
 
 
 def once(*words) -> tuple:

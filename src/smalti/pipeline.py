@@ -73,7 +73,7 @@ class Pipeline(Pretrained):
         self.condition: Condition = member(settings.condition, tokenizer, part)
         self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
         scope = Scope(
-            codebook_size=tokenizer.codebook_size,
+            layout=tokenizer.layout(settings.grid),
             prefix_vocabulary=self.condition.vocabulary,
             prefix_length=self.condition.length(settings.grid),
             cells=tuple(divmod(cell, settings.grid[1]) for cell in self.order.tolist()),
@@ -367,7 +367,7 @@ class Pipeline(Pretrained):
                 with needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
                     with in_use(self), torch.inference_mode(), drawing(self.prior):
-                        codes = draw(self.prior.decoder(guided, canvas), canvas)
+                        codes = draw(self.prior.decoder(guided, canvas), canvas, self.prior.distribution)
                     guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients
                 yield codes[: request.num - number * size]

@@ -1,6 +1,9 @@
 """A member that somebody else wrote needs its class and a place in the shelf's dict, and nothing else."""
 
+import itertools
+import json
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +19,8 @@ from smalti import config, library
 from smalti.config import Few, settings
 from smalti.data import READERS
 from smalti.data.folder import Folder, FolderSettings
+from smalti.data.loader import Loader
+from smalti.data.transforms import CropSettings
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import Decoder
@@ -211,6 +216,13 @@ class Mirrored(Folder):
         return replace(sample, image=sample.image.flip(-1))
 
 
+@settings
+class EndlessSettings(FolderSettings):
+    """A folder of images that comes as a stream."""
+
+    kind: Literal["endless"] = "endless"
+
+
 def test_a_reader(monkeypatch, photos, tmp_path):
     monkeypatch.setitem(READERS, "mirrored", (MirroredSettings, Mirrored))
     recipe = {**TOKENIZER_TRAINING, "steps": 1, "data": {"kind": "mirrored", "val_share": 0.2}}
@@ -219,6 +231,61 @@ def test_a_reader(monkeypatch, photos, tmp_path):
     known = smalti.load(folder)
     plain = trained({**recipe, "data": {**recipe["data"], "kind": "folder"}}, tmp_path / "plain", photos)
     assert not torch.equal(known.decoder.conv_in.weight, smalti.load(plain).decoder.conv_in.weight)
+
+
+class Endless(Mirrored):
+    """The same as a stream that is read from the front: its third image is damaged."""
+
+    def __getitem__(self, index: int):
+        raise AssertionError("a stream has no numbers")
+
+    def samples(self, seed: int, start: int):
+        for number in itertools.count(start):
+            index = (seed + 3 * number) % len(self)
+            wrong = UserError("an image", f"number {index}", "make it anew")
+            yield wrong if index == 2 else super().__getitem__(index)
+
+
+def test_a_stream(monkeypatch, photos, tmp_path, capfd):
+    """A tokenizer is trained from it; a run that was left goes on as if it had not been."""
+    monkeypatch.setitem(READERS, "endless", (EndlessSettings, Endless))
+    data = {"kind": "endless", "val_share": 0.2}
+    recipe = {**TOKENIZER_TRAINING, "data": data, "checkpoint_every": 2, "validate_every": 2}
+    whole = trained({**recipe, "steps": 4}, tmp_path / "whole", photos)
+    left = trained({**recipe, "steps": 2}, tmp_path / "left", photos)
+    smalti.train(out=left, resume=True, steps=4)
+    one, other = (load_file(run / "model" / "model.safetensors") for run in (whole, left))
+    assert one.keys() == other.keys()
+    assert all(one[name].equal(other[name]) for name in one)
+    assert "skipped: expected an image, got number 2" in capfd.readouterr().err
+    lines = [
+        [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in (whole, left)
+    ]
+    losses = [[line["loss/autoencoder"] for line in found if line["kind"] == "train"] for found in lines]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 4
+
+
+def test_processes_share_a_stream(photos):
+    """Each takes its part of every batch; in place of what cannot be used another one of its part stands."""
+    reader = Endless(EndlessSettings(root=photos, val_share=0.2), "train")
+    how = {"size": (16, 16), "crop": CropSettings(resize="none"), "batch": 4, "seed": 5}
+    told: list[UserError] = []
+    first, second = (
+        islice(Loader(reader, **how, share=(rank, 2), skipped=told.append).batches(1), 3) for rank in (0, 1)
+    )
+    parts = [torch.cat([one.images, two.images]) for one, two in zip(first, second, strict=True)]
+    skipped = [number for number in range(4, 16) if (5 + 3 * number) % len(reader) == 2]
+    assert len(told) == len(skipped) >= 1
+    whole = islice(Loader(reader, **how, skipped=told.append).batches(1), 3)
+    for number, (part, batch) in enumerate(zip(parts, whole, strict=True), 1):
+        same = (part == batch.images).flatten(1).all(1)
+        assert all(same[at] for at in range(4) if 4 * number + at not in skipped)
+        assert len(part.flatten(1).unique(dim=0)) == 4 - sum(
+            4 * number <= at < 4 * number + 4 for at in skipped
+        )
+    with pytest.raises(UserError, match="an image, got number 2"):
+        list(islice(Loader(reader, **how).batches(1), 3))
 
 
 def test_an_objective(monkeypatch, photos, tmp_path):

@@ -9,14 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from tiny import TRAINING, generator
+from tiny import TRAINING, generator, scope_of
 
 import smalti
 from smalti import library
 from smalti.conditions.context import GridContext, SameContext
-from smalti.drawing import noise
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.choice import Choice, choose
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
 from smalti.errors import UserError
@@ -32,7 +30,8 @@ from smalti.priors.masked import (
     halton,
     portions,
 )
-from smalti.priors.protocol import Scope
+from smalti.tokens import noise
+from smalti.tokens.choice import Choice, choose
 from smalti.training import log
 
 ROWS, COLUMNS, CODES = 3, 4, 7
@@ -42,7 +41,7 @@ CELLS = tuple((place // COLUMNS, place % COLUMNS) for place in range(NUM))
 
 def build(prefix_length=1, cells=CELLS, **changes) -> Masked:
     torch.manual_seed(0)
-    scope = Scope(codebook_size=CODES, prefix_vocabulary=5, prefix_length=prefix_length, cells=cells)
+    scope = scope_of(codebook_size=CODES, prefix_vocabulary=5, prefix_length=prefix_length, cells=cells)
     prior = Masked(MaskedSettings(layers=2, heads=2, width=16, **changes), scope).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
@@ -77,7 +76,7 @@ def drawn(prior, canvas, scale=1.0):
     batch = len(canvas.codes)
     prompt, null = (SameContext(prefix=torch.full((batch, 1), token)) for token in (2, 4))
     guided = Guided(prompt, null=null, scale=scale, limit=CODES)
-    return draw(prior.decoder(guided, canvas), canvas)
+    return draw(prior.decoder(guided, canvas), canvas, prior.distribution)
 
 
 class Fixed(Masked):
@@ -310,7 +309,7 @@ def test_windows_are_told_what_their_cells_are_told():
     told = torch.arange(18).view(1, 3, 6) % 5
     asked = canvas(grid=grid, seeds=(4,), steps=1, choice=Choice(top_k=1))
     guided = Guided(GridContext(tokens=told), limit=CODES)
-    found = draw(prior.decoder(guided, asked), asked)[0]
+    found = draw(prior.decoder(guided, asked), asked, prior.distribution)[0]
     codes = torch.zeros(1, NUM, dtype=torch.int64)
     for begin, columns in ((0, slice(0, 3)), (2, slice(3, 6))):
         own = prior(codes, told[:, :, begin : begin + 4].flatten(1)).argmax(2).view(3, 4)

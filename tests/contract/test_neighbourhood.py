@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from reference import Drawing, draw, drawing
-from tiny import generator
+from tiny import generator, scope_of
 
 import smalti
 from smalti import config
@@ -16,11 +16,10 @@ from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.map import MapSettings
 from smalti.drawing import fronts
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.choice import Choice, choose
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
-from smalti.priors.protocol import Scope
+from smalti.tokens.choice import Choice, choose
 
 CROP, CODES, TOKENS = (7, 8), 11, 5
 GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 13), (12, 9)]
@@ -28,7 +27,7 @@ GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 13), (12, 9)]
 
 def build(*, by_cell: bool = False, layers: int = 2, lag: int | None = 2, **more) -> Neighbourhood:
     torch.manual_seed(0)
-    scope = Scope(
+    scope = scope_of(
         codebook_size=CODES,
         prefix_vocabulary=TOKENS,
         prefix_length=56 if by_cell else 1,
@@ -338,7 +337,7 @@ def test_settings_that_cannot_be(changes, words):
     with pytest.raises(UserError, match=words):
         Neighbourhood(
             NeighbourhoodSettings(width=16, **settings),
-            Scope(codebook_size=CODES, prefix_vocabulary=TOKENS, **scope),
+            scope_of(codebook_size=CODES, prefix_vocabulary=TOKENS, **scope),
         )
 
 
@@ -347,7 +346,7 @@ def test_what_nobody_gives():
     assert build().radius == 3
     assert build(lag=None).lag == 4
     cells = tuple(itertools.product(range(16), range(32)))
-    scope = Scope(codebook_size=CODES, prefix_vocabulary=TOKENS, prefix_length=1, cells=cells)
+    scope = scope_of(codebook_size=CODES, prefix_vocabulary=TOKENS, prefix_length=1, cells=cells)
     assert Neighbourhood(NeighbourhoodSettings(layers=1, heads=1, width=4), scope).radius == 7
 
 

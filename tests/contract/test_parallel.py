@@ -14,11 +14,11 @@ from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
-from smalti.drawing.choice import Choice
 from smalti.drawing.speculative import Speculative
 from smalti.errors import UserError
 from smalti.orders import ORDERS
 from smalti.priors import PRIORS
+from smalti.tokens.choice import Choice
 
 MANY = (2, 3, 5, 8, 16, 50)
 CHOICES = (

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import CAUSAL
+from tiny import CAUSAL, scope_of
 
 from smalti import config
 from smalti.drawing import cache as cache_of_priors
@@ -13,7 +13,6 @@ from smalti.drawing.fronts import Local
 from smalti.errors import UserError
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.corrupt import corrupt
-from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns
 from smalti.training import optimization
 from smalti.training.settings import OptimizerSettings
@@ -47,7 +46,7 @@ NUM, CODES, CLASSES = len(CELLS), 7, 10  # codes an image, codes of the codebook
 
 
 def scope(prefix_length=1, cells=CELLS):
-    return Scope(codebook_size=CODES, prefix_vocabulary=CLASSES, prefix_length=prefix_length, cells=cells)
+    return scope_of(codebook_size=CODES, prefix_vocabulary=CLASSES, prefix_length=prefix_length, cells=cells)
 
 
 def build(kind, scope, **changes):

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from reference import Drawing, cell_by_cell, draw, drawing, locate
-from tiny import CAUSAL
+from tiny import CAUSAL, scope_of
 
 from smalti.drawing import loop, windows
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.choice import Choice, choose
 from smalti.drawing.plan import plan, together
 from smalti.drawing.speculative import Speculative
 from smalti.drawing.windows import Windows
+from smalti.heads.categorical import Categorical
 from smalti.orders import order
 from smalti.priors import PRIORS
-from smalti.priors.protocol import Scope
+from smalti.tokens.choice import Choice, choose
 
 WINDOWS = [(4, 4), (3, 5), (2, 2), (5, 4), (1, 3)]
 PRIME = 1_000_003
@@ -215,7 +215,7 @@ def real_prior(kind: str):
     torch.manual_seed(0)
     settings, member = PRIORS[kind]
     cells = tuple(itertools.product(range(4), range(4)))
-    scope = Scope(codebook_size=17, prefix_vocabulary=600, prefix_length=5, cells=cells)
+    scope = scope_of(codebook_size=17, prefix_vocabulary=600, prefix_length=5, cells=cells)
     prior = member(settings(layers=2, heads=2, width=16), scope).eval()
     with torch.no_grad():
         for parameter in prior.parameters():
@@ -361,7 +361,7 @@ def test_caches_that_wait_are_few_and_dropped(monkeypatch):
     monkeypatch.setattr(
         decoder, "next", lambda: most.append(sum(len(corners) for corners in decoder.caches)) or real()
     )
-    assert loop.draw(decoder, canvas).equal(cell_by_cell(scorer_of(HashPrior(), 2), canvas))
+    assert loop.draw(decoder, canvas, Categorical()).equal(cell_by_cell(scorer_of(HashPrior(), 2), canvas))
     assert max(most) == 3
     assert not decoder.caches
 

@@ -14,9 +14,9 @@ from tiny import CAUSAL, generator
 
 from smalti.conditions import CONDITIONS
 from smalti.drawing import plan
-from smalti.drawing.choice import Choice
 from smalti.errors import UserError
 from smalti.imaging import METADATA
+from smalti.tokens.choice import Choice
 
 CASES = [((4, 4), 2), ((5, 4), 2), ((4, 7), 2), ((7, 8), 1), ((6, 6), 2), ((6, 6), 3), ((7, 8), 3)]
 MORE = [(0, 1), (1, 0), (0, 9), (9, 0), (1, 2), (3, 4), (6, 7), (7, 5)]

@@ -15,10 +15,10 @@ from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsCondition, PointsSettings
 from smalti.data.protocol import Batch
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.choice import Choice
 from smalti.formats.compvis.transformer import ours
 from smalti.orders import inverse
 from smalti.pipeline import Pipeline
+from smalti.tokens.choice import Choice
 
 CPU = torch.device("cpu")
 GREEDY = {"top_k": 1}

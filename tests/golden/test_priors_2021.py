@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import scope_of
 
 from smalti.errors import UserError
 from smalti.formats.compvis.places import PERMUTERS
@@ -10,7 +11,6 @@ from smalti.formats.compvis.transformer import ours
 from smalti.orders import ORDERS, inverse, order
 from smalti.priors.corrupt import corrupt
 from smalti.priors.gpt import GPT, GPTSettings
-from smalti.priors.protocol import Scope
 from smalti.training.optimization import build
 from smalti.training.settings import OptimizerSettings
 
@@ -20,7 +20,7 @@ NAMES_2021 = {theirs: ours for ours, theirs in PERMUTERS.items() if ours != "row
 
 def scope(codes, prefix, side):
     cells = tuple((place // side, place % side) for place in range(codes))
-    return Scope(codebook_size=1, prefix_vocabulary=1, prefix_length=prefix, cells=cells)
+    return scope_of(codebook_size=1, prefix_vocabulary=1, prefix_length=prefix, cells=cells)
 
 
 def gpt(state, scope, **changes):

@@ -7,10 +7,10 @@ import torch
 from reference import cell_by_cell, draw, drawing, locate
 
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.choice import Choice, keep
 from smalti.formats.compvis.places import PERMUTERS
 from smalti.orders import order
 from smalti.pipeline import Pipeline
+from smalti.tokens.choice import Choice, keep
 
 GREEDY = Choice(top_k=1)
 MODELS = ["transformer_class", "transformer_unconditional"]

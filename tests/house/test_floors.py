@@ -13,7 +13,8 @@ FLOORS = [
     {"mistakes", "opening"},
     {"config", "files", "imaging", "leftovers", "memory", "precision", "strategy"},
     {"reading", "user_images", "masks", "pretrained"},
-    {"quantizers", "conditions", "orders"},
+    {"tokens", "orders"},
+    {"quantizers", "conditions", "heads"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
     {"losses", "priors"},
     {"tokenizer", "data"},

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from smalti import config
-from smalti.drawing.choice import Choice, choose, keep
 from smalti.errors import UserError
+from smalti.tokens.choice import Choice, choose, keep
 
 QUICK = hypothesis_settings(max_examples=100, deadline=None, derandomize=True)
 SLACK = 1e-5  # fp32 sums of shares, against Python's

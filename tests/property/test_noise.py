@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from smalti.drawing.noise import gumbel
+from smalti.tokens.noise import gumbel
 
 STRIDE, MASK = 0x9E3779B97F4A7C15, 2**64 - 1
 PINNED = [

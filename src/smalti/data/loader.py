@@ -3,12 +3,14 @@
 Sample p of the run (p = 0, 1, ...) is number p % N of pass p // N over the dataset of N samples; a pass is a
 permutation that belongs to (seed, pass), a sample's crop and flip belong to (seed, pass, index). So does the
 sample that stands in for one that cannot be used, among those that can: no other place of the run changes.
+Of a stream sample p is what its reader gives as number p; another sample of the same share stands in.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
+from itertools import count, cycle, islice
 from typing import TypeVar
 
 import torch
@@ -66,6 +68,9 @@ class Loader:
         Raises the UserError of a sample that cannot be used when its turn comes, from workers too; with
         `skipped` only where none of the samples tried in its place can be used either.
         """
+        stream = self._crops.reader.samples(self._seed, start * self._batch)
+        if stream is not None:
+            yield from self._streamed(stream, start)  # endless: nothing below is reached
         for places, samples in zip(self._places(start), self._samples(start), strict=True):
             yield collate([self._usable(*pair) for pair in zip(places, samples, strict=True)])
 
@@ -82,6 +87,24 @@ class Loader:
             collate_fn=list,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _streamed(self, stream: Iterator[Sample | UserError], start: int) -> Iterator[Batch]:
+        """Give this process's share of each batch of a stream, whose first sample is that of batch start."""
+        own = range(self._rank * self._share, (self._rank + 1) * self._share)
+        for number in count(start):
+            batch = enumerate(islice(stream, self._batch))
+            begin = number * self._batch
+            found = [self._crops.cropped(one, (0, begin + at)) for at, one in batch if at in own]
+            assert len(found) == self._share, "a stream has no end"
+            yield collate(found if self._skipped is None else self._filled(found, self._skipped))
+
+    def _filled(self, found: list[Sample | UserError], skipped: Skipped) -> list[Sample | UserError]:
+        """Return samples of a stream, in which those that can be used stand in for those that cannot."""
+        usable = cycle([one for one in found if not isinstance(one, UserError)])
+        for mistake in found:
+            if isinstance(mistake, UserError):
+                skipped(mistake)
+        return [next(usable, one) if isinstance(one, UserError) else one for one in found]
 
     def _usable(self, place: Place, sample: Sample | UserError) -> Sample | UserError:
         """Return the sample, or if it is skipped the first usable one in a permutation of its place."""
@@ -117,11 +140,16 @@ class Crops(Dataset[Sample | UserError]):
 
     def __getitem__(self, place: Place) -> Sample | UserError:
         """The sample of an index, with the chance of its pass."""
-        turn, index = place
         try:
-            sample = self.reader[index]
+            return self.cropped(self.reader[place[1]], place)
         except UserError as mistake:
             return mistake
+
+    def cropped(self, sample: Sample | UserError, place: Place) -> Sample | UserError:
+        """Return a sample cropped, with the chance of its pass; what is wrong with it as it is."""
+        if isinstance(sample, UserError):
+            return sample
+        turn, index = place
         whole = sample.image if sample.image is not None else sample.segmentation
         if whole is None:
             return sample
@@ -144,14 +172,17 @@ def in_order(
 ) -> Iterator[Batch]:
     """Return every sample once, in the reader's order and without chance; the last batch may be short.
 
-    most: at most so many samples, evenly over the reader, so that all classes are among them. skipped: is
-    told of a sample that cannot be used, which is left out; None: that is a UserError.
+    most: at most so many samples, evenly over the reader, so that all classes are among them; of a stream the
+    first ones. skipped: is told of a sample that cannot be used, which is left out; None: that is a UserError.
     """
     crops = Crops(reader, size, crop.for_validation(), seed=0)
     indices = range(len(reader))
-    waiting: list[Sample | UserError] = []
-    for index in indices if most is None else evenly(indices, most):
-        sample = crops[0, index]
+    stream, waiting = reader.samples(0, 0), list[Sample | UserError]()
+    if stream is None:
+        found = (crops[0, index] for index in (indices if most is None else evenly(indices, most)))
+    else:
+        found = (crops.cropped(one, (0, at)) for at, one in zip(indices[:most], stream, strict=False))
+    for sample in found:
         if isinstance(sample, UserError) and skipped is not None:
             skipped(sample)
             continue

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from smalti.conditions.box_tokens import Scene
 from smalti.conditions.coordinates import Part
 from smalti.data.pixels import PixelSettings
 from smalti.data.splits import Splits
+from smalti.errors import UserError
 from smalti.opening import Header
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
@@ -78,7 +79,8 @@ class Summary:
 class Reader(Protocol):
     """A member of the shelf, built as `X(settings, split)` with split "train" or "val".
 
-    It opens files and nothing else: cropping and scaling to [-1, 1] are the transform's work.
+    It opens files and nothing else: cropping and scaling to [-1, 1] are the transform's work. Samples come by
+    number, or as a stream, see `samples`; its length is that of a pass over them.
     """
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
@@ -87,8 +89,18 @@ class Reader(Protocol):
     @abstractmethod
     def __len__(self) -> int: ...
 
-    @abstractmethod
-    def __getitem__(self, index: int) -> Sample: ...
+    def __getitem__(self, index: int) -> Sample:
+        """Return a sample by its number; UserError for one that cannot be read. Not asked of a stream."""
+        raise NotImplementedError(f"{type(self).__name__} is a stream: see samples")
+
+    def samples(self, seed: int, start: int) -> Iterator[Sample | UserError] | None:
+        """Return the samples of a run from number `start` on; None: they are asked for by their numbers.
+
+        For data that are read one after the other, as archives are. Without end. Sample n of a run belongs to
+        (seed, n), so that a run goes on where it was left; one that cannot be read is its UserError. Every
+        process reads all of them, and `workers` have no part in it.
+        """
+        return None
 
     @abstractmethod
     def summary(self) -> Summary:

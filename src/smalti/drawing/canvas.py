@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from smalti.drawing.choice import Choice, choose
+from smalti.tokens.choice import Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +31,3 @@ class Canvas:
     def grid(self) -> tuple[int, int]:
         """(h, w)."""
         return self.codes.shape[1], self.codes.shape[2]
-
-    def draw(
-        self, logits: Float[Tensor, "b p v"], positions: Int64[Tensor, "b p"], round: int = 0
-    ) -> Int64[Tensor, "b p"]:
-        """Draw a code for each position (a cell's row-major number) of every canvas; return them.
-
-        round: the noise is another in each, for cells that are drawn again.
-        """
-        if positions.shape[1] == 1 and not round:  # few calls: they are what a small prior's step costs
-            return choose(logits[:, 0], self.seeds, positions[:, 0], self.choice)[:, None]
-        seeds = self.seeds[:, None].expand(positions.shape).flatten()
-        cells = (positions + round * self.known.numel()).flatten()
-        return choose(logits.flatten(0, 1), seeds, cells, self.choice).view(positions.shape)

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from smalti.drawing.canvas import Canvas
+from smalti.heads.protocol import Head
 
 
 class Decoder(ABC):
@@ -34,13 +35,17 @@ class Decoder(ABC):
         return None
 
 
-def draw(decoder: Decoder, canvas: Canvas) -> Int64[Tensor, "b h w"]:
-    """Generate the unknown cells of canvases by a decoder made for them; return all their codes."""
+def draw(decoder: Decoder, canvas: Canvas, head: Head) -> Int64[Tensor, "b h w"]:
+    """Generate the unknown cells of canvases by a decoder made for them; return all their codes.
+
+    head: draws codes by what the decoder predicts.
+    """
     tokens = canvas.codes.flatten(1).clone()
     canvas.progress(int(canvas.known.sum()) * len(tokens))
     while (positions := decoder.next()) is not None:
         prediction = decoder.predict(tokens, positions)
-        drawn = canvas.draw(prediction, positions, decoder.round)
+        noise = positions + decoder.round * canvas.known.numel() if decoder.round else positions
+        drawn = head.draw(prediction, canvas.seeds, noise, canvas.choice)
         kept = decoder.accept(prediction, drawn, positions)
         if kept is not None:
             drawn = drawn.where(kept, tokens.gather(1, positions))

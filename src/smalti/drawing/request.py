@@ -11,8 +11,8 @@ from typing import Any
 
 from smalti import memory
 from smalti.config import parse, read_size, settings
-from smalti.drawing.choice import Choice
 from smalti.errors import UserError, shown
+from smalti.tokens.choice import Choice
 
 MOST = 1_000_000  # images of one request: what each needs is kept in memory
 _WHOLE = {"num": 1, "seed": 0, "top_k": 1, "stride": 1, "micro_batch": 16, "parallel": 1}  # with an example

@@ -11,17 +11,18 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from smalti.config import Few, Positive, Share, Weight, settings
-from smalti.drawing import noise
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import Decoder
 from smalti.drawing.request import Request
 from smalti.errors import UserError
+from smalti.heads.categorical import Categorical
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.corrupt import corrupt
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.priors.rotary import turns_of
+from smalti.tokens import noise
 
 SPEEDS = 100.0  # rotary base: no two cells of a crop lie further apart than a few dozen cells
 MASKS = 16  # numbers of hidden cells at which the bound on the likelihood is measured
@@ -84,6 +85,7 @@ class Masked(Prior):
     """
 
     options = MaskedDrawing
+    distribution: Categorical
     cosines: Tensor  # t 2 1 e
     sines: Tensor
 
@@ -94,6 +96,7 @@ class Masked(Prior):
             remedy = "set order=row: which cells come first is chosen when images are drawn"
             raise UserError("order=row for a prior of kind masked", scope.order, remedy)
         self.settings, self.codebook_size = settings, scope.codebook_size
+        self.distribution = Categorical(smoothing=settings.label_smoothing)
         width, count = settings.width, len(scope.cells)
         self.has_cell_context = scope.prefix_length == count > 1
         self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
@@ -144,8 +147,7 @@ class Masked(Prior):
         shown = codes
         if pkeep < 1:
             shown = corrupt(codes, pkeep=pkeep, codebook_size=self.codebook_size, generator=rng)
-        logits = self(shown, prefix, known).float()[~known]
-        return F.cross_entropy(logits, codes[~known], label_smoothing=self.settings.label_smoothing)
+        return self.distribution.loss(self(shown, prefix, known)[~known], codes[~known])
 
     def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats:
         """Return an estimate of a bound: of -ln p of the codes where cells come singly, in random order.
@@ -163,8 +165,7 @@ class Masked(Prior):
             hidden = 1 + (2 * index + 1) * n // (2 * masks)
             drawn = noise.gumbel(seeds, torch.full_like(seeds, index), numbers.expand(batch, -1))
             known = drawn.argsort(1).argsort(1) >= hidden
-            logits = self(codes, prefix, known).float()[~known]
-            found = F.cross_entropy(logits, codes[~known], reduction="sum").item()
+            found = self.distribution.nats(self(codes, prefix, known)[~known], codes[~known]).item()
             total += found * n / (hidden * masks)
         return Nats(total, codes.numel(), is_bound=True)
 
@@ -257,7 +258,7 @@ class Filling(Decoder):
         """See Decoder: the share of this pass, by log p of what was drawn plus noise that falls."""
         count, kept = self.portions[self.round], None
         if count < drawn.shape[1]:
-            sure = -F.cross_entropy(prediction.float().mT, drawn, reduction="none")
+            sure = self.prior.distribution.log_p(prediction, drawn)
             fallen = self.how.confidence_noise * (1 - (self.round + 1) / len(self.portions))
             seeds = self.canvas.seeds[:, None].expand(drawn.shape).flatten()
             cells = (positions + self.round * self.known.shape[1]).flatten()

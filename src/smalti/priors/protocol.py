@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -19,14 +18,17 @@ from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import Decoder
 from smalti.drawing.request import Request
 from smalti.errors import UserError
+from smalti.heads.categorical import Categorical
+from smalti.heads.protocol import Head
 from smalti.priors.corrupt import corrupt
+from smalti.tokens.layout import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """What a prior's neighbours determine about it: tokenizer, condition, crop size and order."""
 
-    codebook_size: int  # of the tokenizer
+    layout: Layout  # of the tokenizer's tokens of a crop
     prefix_vocabulary: int  # of the condition
     prefix_length: int  # m, at least 1
     cells: tuple[tuple[int, int], ...]  # (row, column) of place 0 .. n-1 in the order of generating
@@ -34,9 +36,18 @@ class Scope:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Return height and width of a training crop in cells."""
-        height, width = (1 + max(cell[axis] for cell in self.cells) for axis in (0, 1))
-        return height, width
+        """Return height and width of a training crop in cells; UserError as `codebook_size`."""
+        assert self.codebook_size, "a code a cell"
+        return self.layout.grids[0]
+
+    @property
+    def codebook_size(self) -> int:
+        """Return how many codes there are; UserError unless there is one code a cell, of a single grid."""
+        layout = self.layout
+        if len(layout.grids) > 1 or layout.depth > 1 or layout.vocabulary is None:
+            remedy = "use another tokenizer, or a prior for such tokens"
+            raise UserError("a tokenizer of one code a cell for this prior", layout.told(), remedy)
+        return layout.vocabulary
 
 
 @settings
@@ -59,6 +70,7 @@ class Prior(nn.Module, ABC):
     # settings of what a user may say of drawing beside `Request`, by keyword; Canvas.how is one. Types are
     # Annotated with a help text, for commands
     options: ClassVar[type[Any]] = NoOptions
+    distribution: Head = Categorical()  # what a prediction says of a token: its loss, its likelihood, a draw
 
     def __init__(self, scope: Scope) -> None:
         super().__init__()
@@ -132,10 +144,8 @@ class Forced(Prior):
         if pkeep < 1:
             size = self.scope.codebook_size
             shown = corrupt(codes, pkeep=pkeep, codebook_size=size, generator=rng)
-        logits = self(shown, prefix).float()
-        return F.cross_entropy(logits.flatten(0, 1), codes.flatten())
+        return self.distribution.loss(self(shown, prefix), codes)
 
     def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats:
         """Return -ln p of the codes."""
-        total = F.cross_entropy(self(codes, prefix).float().mT, codes, reduction="sum")
-        return Nats(total.item(), codes.numel())
+        return Nats(self.distribution.nats(self(codes, prefix), codes).item(), codes.numel())

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from smalti.tokens.layout import Layout
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
@@ -68,6 +70,10 @@ class Quantizer(nn.Module, ABC):
     @abstractmethod
     def lookup(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
         """Return the entries of codes, in fp32: what `decode` gives the decoder."""
+
+    def layout(self, grid: tuple[int, int]) -> Layout:
+        """Return which tokens stand for an image of grid (h, w) cells; of most members one code a cell."""
+        return Layout(grids=(grid,), vocabulary=self.codebook_size or None)
 
     def choose(self, latents: Float[Tensor, "b d h w"], step: int, among: Int64[Tensor, " u"]) -> Quantized:
         """Quantize by these entries alone, where a member can; one that cannot takes all."""

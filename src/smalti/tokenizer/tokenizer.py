@@ -19,6 +19,7 @@ from smalti.tokenizer.maskgit import MaskgitDecoder, MaskgitEncoder
 from smalti.tokenizer.settings import TokenizerSettings
 from smalti.tokenizer.tiling import by_tiles
 from smalti.tokenizer.use import in_use, laid_out
+from smalti.tokens.layout import Layout
 
 # encoder, decoder, and the 1x1 convolutions between them and the codebook, where there are any
 NETWORKS: dict[str, tuple[type[Any], type[Any], type[Any]]] = {
@@ -73,6 +74,10 @@ class Tokenizer(Pretrained):
     def codebook_size(self) -> int:
         """Return entries of the codebook: codes are 0 .. codebook_size - 1. Without a codebook 0."""
         return self.quantizer.codebook_size
+
+    def layout(self, grid: tuple[int, int]) -> Layout:
+        """Return which tokens stand for an image of grid (h, w) cells."""
+        return self.quantizer.layout(grid)
 
     @property
     def has_codes(self) -> bool:

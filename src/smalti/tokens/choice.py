@@ -7,8 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from smalti.config import settings
-from smalti.drawing import noise
 from smalti.errors import UserError
+from smalti.tokens import noise
 
 
 @settings
@@ -71,7 +71,7 @@ def keep(logits: Float[Tensor, "b v"], how: Choice) -> tuple[Float[Tensor, "b k"
 
 
 def _best(logits: Tensor, how: Choice) -> tuple[Tensor, Tensor]:
-    """Return scores with their codes.
+    """Return logits with their codes.
 
     The k best, from the best on; all in order if no filter needs the ranks.
     """

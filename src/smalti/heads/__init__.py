@@ -1,0 +1,1 @@
+"""What a prior's prediction says of tokens."""
