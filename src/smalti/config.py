@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from importlib import resources
@@ -130,8 +131,10 @@ def parse(mapping: Mapping[str, Any], into: Any, where: str = "") -> Any:
     """
     from pydantic import ValidationError
 
-    classes = schema.chosen(schema.alternatives(into), mapping)
+    classes = schema.chosen(schema.alternatives(into, mapping), mapping)
     mistakes.refuse_truth(mapping, classes, f"{where}." if where else "")
+    with suppress(ValidationError):  # what is wrong is told by all members that there are
+        return _built(into, schema.on_shelves(), schema.named(mapping)).validate_python(dict(mapping))
     try:
         return _adapter(into).validate_python(dict(mapping))
     except ValidationError as problem:
@@ -146,14 +149,15 @@ def dump(values: Any) -> dict[str, Any]:
 
 
 def _adapter(into: Any) -> Any:
-    return _built(into, schema.on_shelves())
+    return _built(into, schema.on_shelves(), frozenset())
 
 
 @cache
-def _built(into: Any, shelves: tuple[Any, ...]) -> Any:
+def _built(into: Any, shelves: tuple[Any, ...], kinds: frozenset[str]) -> Any:
     from pydantic import TypeAdapter  # 0.1 s: only while settings are read
 
-    return TypeAdapter(into)
+    with schema.among(kinds):
+        return TypeAdapter(into)
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # ten times as fast

@@ -29,6 +29,7 @@ from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
 from smalti.files import as_path, save_tensors
 from smalti.pipeline import Pipeline, PipelineSettings
+from smalti.pretrained import Unfilled
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
@@ -279,14 +280,17 @@ def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer |
     metadata = read_config(folder)
     model: Tokenizer | Pipeline
     if metadata["kind"] == "tokenizer":
-        model = Tokenizer(config.parse(metadata["settings"], TokenizerSettings))
+        how = config.parse(metadata["settings"], TokenizerSettings)
+        with Unfilled():
+            model = Tokenizer(how)
     else:
         settings, own = config.parse(metadata["settings"], PipelineSettings), folder / CONDITION
         tokenizer = _build(folder / TOKENIZER, fill)
         assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
         said = read_config(own, ("tokenizer", "condition")) if own.is_dir() else {}
         part = _build(own, fill) if said.get("kind") == "tokenizer" else None
-        model = Pipeline(settings, tokenizer, part)
+        with Unfilled():
+            model = Pipeline(settings, tokenizer, part)
         if model.condition.own is model.condition:
             fill(model.condition, own)
             model.condition.fingerprint = said["fingerprint"]

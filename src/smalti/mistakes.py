@@ -64,7 +64,7 @@ def refuse_truth(mapping: Mapping[Any, Any], kinds: Sequence[Any], above: str = 
     kinds: the settings classes that the mapping may be for. above: put before its keys.
     """
     for key, value in mapping.items():
-        wanted = [kind for hint in schema.below(kinds, key) for kind in schema.alternatives(hint)]
+        wanted = [kind for hint in schema.below(kinds, key) for kind in schema.alternatives(hint, value)]
         if isinstance(value, Mapping):
             refuse_truth(value, schema.chosen(wanted, value), f"{above}{key}.")
         elif isinstance(value, bool) and wanted and all(kind in (int, float, NoneType) for kind in wanted):

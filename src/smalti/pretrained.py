@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from smalti.files import as_path
 
@@ -41,6 +42,22 @@ class Pretrained(nn.Module):
         """
         _library().save(self, folder)
         return Path(folder)
+
+
+class Unfilled(TorchFunctionMode):
+    """Within, on this thread, first weights are not drawn: those of a file take their place.
+
+    Of a prior of 100 million weights that is a second; torch's own numbers of chance stay where they are.
+    """
+
+    drawing = frozenset({nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """See torch: what stands for func. Its functions that draw ask modes, and return what they fill."""
+        given = kwargs or {}
+        if func in self.drawing:
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
 
 
 def _library() -> Any:

@@ -1,10 +1,71 @@
 """The keys that settings classes have, and the types of what stands under them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib import import_module
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+
+class Option(NamedTuple):
+    """What commands offer for a member, as --KIND."""
+
+    help: str
+    is_file: bool = False  # a path is given, else a word
+
+
+class Line(NamedTuple):
+    """A member's line on its shelf: where it is, which says it without importing it."""
+
+    file: str  # in the shelf's room
+    settings: str
+    member: str
+    offers: Any = None  # to commands: an Option, or settings whose keys are options; None: nothing
+
+
+class Members(MutableMapping[str, tuple[type[Any], type[Any]]]):
+    """Settings and class of a shelf's members by kind, each imported when it is first asked for.
+
+    So a command can list its options before torch is there, which takes a second to import.
+    """
+
+    def __init__(self, room: str, lines: Mapping[str, Line]) -> None:
+        """room: the package that holds the files."""
+        self._room = room
+        self.held: dict[str, Line | tuple[type[Any], type[Any]]] = dict(lines)
+        # by kind, without importing a member; members from outside may be put in too
+        self.offers = {kind: line.offers for kind, line in lines.items() if line.offers is not None}
+
+    def __getitem__(self, kind: str) -> tuple[type[Any], type[Any]]:
+        held = self.held[kind]
+        if not isinstance(held, Line):
+            return held
+        module = import_module(f"{self._room}.{held.file}")
+        return getattr(module, held.settings), getattr(module, held.member)
+
+    def __setitem__(self, kind: str, member: tuple[type[Any], type[Any]]) -> None:
+        self.held[kind] = member
+
+    def __delitem__(self, kind: str) -> None:
+        del self.held[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.held)
+
+    def __len__(self) -> int:
+        return len(self.held)
 
 
 class Named:
@@ -42,15 +103,41 @@ class Shelf(Named):
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """Tell pydantic that it is a union, told apart by kind."""
-        from pydantic import Discriminator, Tag
+        from pydantic_core import core_schema
 
-        tagged = tuple(Annotated[member, Tag(kind)] for kind, (member, _) in self.members.items())
-        return handler.generate_schema(Annotated[Union[tagged], Discriminator(self.kind)])  # noqa: UP007
+        kinds = [kind for kind in self.members if kind in _AMONG.get()] or list(self.members)
+        choices = {kind: handler.generate_schema(self.members[kind][0]) for kind in kinds}
+        return core_schema.tagged_union_schema(choices, self.kind)
+
+
+_AMONG: ContextVar[frozenset[str]] = ContextVar("among", default=frozenset())
+
+
+@contextmanager
+def among(kinds: frozenset[str]) -> Iterator[None]:
+    """Within, pydantic is told of a shelf's members of these kinds alone; of all where it has none of them.
+
+    So settings are read without importing members that they do not name.
+    """
+    before = _AMONG.set(kinds)
+    try:
+        yield
+    finally:
+        _AMONG.reset(before)
+
+
+def named(mapping: Any) -> frozenset[str]:
+    """Return every kind that a mapping names, at any depth."""
+    if not isinstance(mapping, Mapping):
+        return frozenset()
+    own = {mapping["kind"]} if isinstance(mapping.get("kind"), str) else set()
+    return frozenset(own).union(*map(named, mapping.values()))
 
 
 def on_shelves() -> tuple[Any, ...]:
-    """Return all members of all shelves: another value whenever one is added."""
-    return tuple(tuple(shelf.members.items()) for shelf in Named.known)
+    """Return all members of all shelves, or their lines: another value whenever one is added."""
+    held = (getattr(shelf.members, "held", shelf.members) for shelf in Named.known)
+    return tuple(tuple(members.items()) for members in held)
 
 
 def keys(into: Any, held: Any = None) -> list[str]:
@@ -92,10 +179,16 @@ def element(kind: Any, index: int) -> list[Any]:
     return list(members[:1] if members[1:] in ((), (...,)) else members[index : index + 1])
 
 
-def alternatives(hint: Any) -> list[Any]:
-    """Give the members of a union, or of a shelf; a type alone is one."""
+def alternatives(hint: Any, held: Any = None) -> list[Any]:
+    """Give the members of a union, or of a shelf; a type alone is one.
+
+    held: what is to become one; of a shelf then the member alone that it names.
+    """
     for mark in getattr(hint, "__metadata__", ()):
         if isinstance(mark, Shelf):
+            kind = held.get("kind") if isinstance(held, Mapping) else None
+            if isinstance(kind, str) and kind in mark.members:
+                return [mark.members[kind][0]]
             return [member for member, _ in mark.members.values()]
     hint = hint.__origin__ if hasattr(hint, "__metadata__") else hint
     if get_origin(hint) not in (Union, UnionType):

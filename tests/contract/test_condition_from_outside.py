@@ -17,10 +17,11 @@ from smalti.cli.options import drawing, sampling
 from smalti.conditions import CONDITIONS
 from smalti.conditions.context import SameContext
 from smalti.conditions.dropout import ConditionDropout
-from smalti.conditions.protocol import Codec, Condition, Option
+from smalti.conditions.protocol import Codec, Condition
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 from smalti.formats import exporting
+from smalti.schema import Option
 
 
 @settings
@@ -36,7 +37,6 @@ class Tone(Condition):
     """Takes how bright the image is, from 0 to 1: one token, the nearest of its own table."""
 
     argument: ClassVar[str | None] = "tone"
-    option: ClassVar[Option | None] = Option("Brightness, from 0 to 1.")
 
     def __init__(
         self, settings: ToneSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
@@ -74,6 +74,7 @@ class Tone(Condition):
 def recipe(monkeypatch, photos, tmp_path):
     """What a run of a prior is given, on a tokenizer of one step."""
     monkeypatch.setitem(CONDITIONS, "tone", (ToneSettings, Tone))
+    monkeypatch.setitem(CONDITIONS.offers, "tone", Option("Brightness, from 0 to 1."))
     (tmp_path / "tokenizer.yaml").write_text(yaml.safe_dump({**TOKENIZER_TRAINING, "steps": 1}))
     smalti.train(tmp_path / "tokenizer.yaml", photos, tmp_path / "tokenizer")
     prior = {"kind": "gpt", "layers": 1, "heads": 2, "width": 16}

@@ -180,15 +180,17 @@ def test_it_is_saved_and_loaded(case, tmp_path):
 def test_what_the_command_is_given_is_what_a_user_gives(case, tmp_path):
     condition, value = case
     names = {param.name for param in sample.params}
-    if condition.option is None:
+    kind = condition.settings.kind
+    if kind not in CONDITIONS.offers:
         assert condition.argument not in names
         return
+    assert condition.argument == kind
     given = value
     if condition.argument == "map":
         given = str(tmp_path / "map.png")
         to_pil(to_uint8(value)[None])[0].save(given)
         value = condition.open(given)
-    elif condition.option.is_file:
+    elif CONDITIONS.offers[kind].is_file:
         given = str(tmp_path / "things.json")
         (tmp_path / "things.json").write_text(json.dumps(value))
     parsed = sample.make_context("sample", ["model", "out", f"--{condition.argument}", given]).params

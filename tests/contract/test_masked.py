@@ -20,16 +20,8 @@ from smalti.drawing.loop import draw
 from smalti.errors import UserError
 from smalti.formats.exporting import convert
 from smalti.imaging import METADATA
-from smalti.priors.masked import (
-    HIDDEN,
-    RISING,
-    Masked,
-    MaskedDrawing,
-    MaskedSettings,
-    draw_known,
-    halton,
-    portions,
-)
+from smalti.priors.masked import Masked, MaskedSettings, draw_known, halton
+from smalti.priors.passes import HIDDEN, RISING, Passes, portions
 from smalti.tokens import noise
 from smalti.tokens.choice import Choice, choose
 from smalti.training import log
@@ -67,7 +59,7 @@ def canvas(grid=(ROWS, COLUMNS), seeds=(1, 2), known=None, choice=None, **how) -
         window=(ROWS, COLUMNS),
         order=torch.arange(NUM),
         choice=choice or Choice(),
-        how=MaskedDrawing(**how),
+        how=Passes(**how),
     )
 
 

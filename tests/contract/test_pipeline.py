@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from tiny import generator
 
-from smalti import config, imaging
+from smalti import config, imaging, library
 from smalti import pipeline as pipeline_module
+from smalti.cli.main import main
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.errors import UserError
@@ -359,18 +360,36 @@ def test_mistakes_in_scoring(model):
         model.nats_per_token(torch.zeros(1, 4, 4, dtype=torch.int64))
 
 
-def test_few_frames_lie_between_a_call_and_attention(monkeypatch):
-    """A reader goes through nine functions in five files, the shape checkers of the tests left out."""
-    model, seen, real = generator(), [], gpt.attend
+@pytest.fixture
+def frames(monkeypatch):
+    """The files of our functions between a caller and attention, the shape checkers of the tests left out."""
+    seen, real = [], gpt.attend
 
     def spied(*given, **more):
         frame, seen[:] = sys._getframe(1), [causal.__file__]
         while frame:
-            seen.append(frame.f_code.co_filename)
+            if Path(frame.f_code.co_filename).is_relative_to(Path(pipeline_module.__file__).parent):
+                seen.append(frame.f_code.co_filename)
             frame = frame.f_back
         return real(*given, **more)
 
     monkeypatch.setattr(gpt, "attend", spied)
-    model.sample(label=1)
-    ours = [file for file in seen if Path(file).is_relative_to(Path(pipeline_module.__file__).parent)]
-    assert (len(ours), len(set(ours))) == (9, 5)
+    return seen
+
+
+def test_few_frames_lie_between_a_call_and_attention(frames):
+    """A reader goes through nine functions in five files."""
+    generator().sample(label=1)
+    assert (len(frames), len(set(frames))) == (9, 5)
+
+
+def test_few_frames_lie_between_a_command_and_attention(frames, monkeypatch, tmp_path):
+    """The entry, the command and what writes its images are all that comes before; click is not ours."""
+    library.save(generator(), tmp_path / "model")
+    words = ["sample", str(tmp_path / "model"), str(tmp_path / "out"), "--label", "1"]
+    monkeypatch.setattr(sys, "argv", ["smalti", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    assert len(list((tmp_path / "out").glob("*.png"))) == 1
+    assert (len(frames), len(set(frames))) == (11, 8)

@@ -22,6 +22,7 @@ from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.conditions.points import PointsSettings
 from smalti.errors import UserError
+from smalti.pretrained import Unfilled
 from smalti.quantizers.gaussian import GaussianSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
@@ -50,6 +51,19 @@ def saved(model, tmp_path_factory):
 
 def images(num: int) -> torch.Tensor:
     return torch.rand(num, 3, 8, 12, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+
+def test_a_model_is_loaded_without_drawing_weights_first(model, saved):
+    """They are those of the file to the last bit; torch's numbers of chance stay where they are."""
+    before = torch.get_rng_state()
+    again = smalti.load(saved)
+    assert torch.get_rng_state().equal(before)
+    both = again.state_dict(), model.state_dict()
+    assert all(both[0][name].equal(both[1][name]) for name in both[1])
+    with Unfilled():
+        assert torch.nn.init.normal_(torch.full((3,), 2.0)).tolist() == [2.0] * 3
+        assert torch.nn.init.ones_(torch.zeros(2)).tolist() == [1.0] * 2, "what is not drawn is filled"
+    assert torch.nn.init.normal_(torch.full((3,), 2.0)).tolist() != [2.0] * 3
 
 
 def test_each_class_loads_its_own(model, saved):

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from smalti.conditions import CONDITIONS
+from smalti.priors import PRIORS
+from smalti.priors.protocol import NoOptions
+
 SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 SHELVES = {"quantizers": "QUANTIZERS", "conditions": "CONDITIONS", "priors": "PRIORS", "data": "READERS"}
 
@@ -35,3 +39,12 @@ def test_members_are_filed_under_the_kind_of_their_settings(shelf):
     for kind, (settings, member) in members.items():
         assert settings.__dataclass_fields__["kind"].default == kind
         assert settings.__module__ == member.__module__
+
+
+def test_commands_are_offered_what_members_take():
+    """Lines say it so that nothing need be imported; who draws asks the member."""
+    for kind, (_, member) in PRIORS.items():
+        assert PRIORS.offers.get(kind, NoOptions) is member.options
+    assert CONDITIONS.offers
+    for kind in CONDITIONS.offers:
+        assert CONDITIONS[kind][1].argument == kind

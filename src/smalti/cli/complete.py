@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, computing, drawing, load_pipeline, new_folder, sampling, write
+from smalti.cli.options import (
+    Size,
+    computing,
+    drawing,
+    load_pipeline,
+    new_folder,
+    sampling,
+    starting,
+    write,
+)
 
 
 @click.command()
@@ -33,11 +42,12 @@ def complete(
 
     Example: smalti complete runs/photos-prior photo.jpg completed --keep left --num 3
     """
-    import torch
+    with starting():
+        import torch
 
-    from smalti import imaging, masks
-    from smalti.data.transforms import CropSettings, crop, place
-    from smalti.reading.pixels import open_turned
+        from smalti import imaging, masks
+        from smalti.data.transforms import CropSettings, crop, place
+        from smalti.reading.pixels import open_turned
 
     new_folder(out)
     pipeline = load_pipeline(model, device, precision)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from smalti.cli.options import new_folder
+from smalti.cli.options import new_folder, starting
 
 
 @click.command()
@@ -18,7 +18,8 @@ def export(model: Path, out: Path, name: str) -> None:
 
     Example: smalti export runs/tokenizer for-diffusers --format diffusers
     """
-    from smalti.formats import exporting
+    with starting():
+        from smalti.formats import exporting
 
     new_folder(out)
     click.echo(exporting.convert(model, out, name))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, new_folder
+from smalti.cli.options import Size, new_folder, starting
 
 
 @click.command("import")
@@ -47,8 +47,9 @@ def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | No
 
     Example: smalti import logs/2021-04-23T18-19-01_ffhq_transformer models/ffhq
     """
-    from smalti.formats import importing
-    from smalti.formats.protocol import Wanted
+    with starting():
+        from smalti.formats import importing
+        from smalti.formats.protocol import Wanted
 
     new_folder(out)
     first = importing.load_tokenizer(tokenizer) if tokenizer else None

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import click
 
 from smalti import config, leftovers, schema
+from smalti.conditions import CONDITIONS
 from smalti.errors import UserError
+from smalti.priors import PRIORS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,15 +43,9 @@ class Size(click.ParamType[tuple[int, int]]):
 
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every command that draws, also of single conditions and priors."""
-    with starting():
-        from smalti.conditions import CONDITIONS
-
     told = [
-        click.option(
-            f"--{member.argument}", type=Path if member.option.is_file else str, help=member.option.help
-        )
-        for _, member in CONDITIONS.values()
-        if member.option is not None
+        click.option(f"--{kind}", type=Path if option.is_file else str, help=option.help)
+        for kind, option in CONDITIONS.offers.items()
     ]
     for option in reversed([_NUM, *told, *_SAMPLING, *_of_priors()]):
         command = option(command)
@@ -58,11 +54,9 @@ def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _of_priors() -> list[Callable[..., Any]]:
     """Return what single priors take beside the options of all; the value is None where none is given."""
-    from smalti.priors import PRIORS
-
     found = {}
-    for prior, (_, member) in PRIORS.items():
-        for name, hint in get_type_hints(member.options, include_extras=True).items():
+    for prior, options in PRIORS.offers.items():
+        for name, hint in get_type_hints(options, include_extras=True).items():
             help = next(text for text in hint.__metadata__ if isinstance(text, str))
             kind = next(one for one in schema.alternatives(hint) if one is not NoneType)
             found[name] = click.option(
@@ -124,11 +118,16 @@ def _fit(
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Within, nothing looks for rubbish: imports make none, and looking takes a sixth of a short command."""
+    """Within, nothing looks for rubbish: imports make none, and looking takes a sixth of a short command.
+
+    What is there after the first time, torch above all, stays to the end: it is never looked through.
+    """
     gc.disable()
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # once: later there may be rubbish among what is frozen
+            gc.freeze()
         gc.enable()
 
 

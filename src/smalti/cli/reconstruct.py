@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from smalti.cli.options import computing, load_tokenizer, new_folder
+from smalti.cli.options import computing, load_tokenizer, new_folder, starting
 
 
 @click.command()
@@ -26,17 +26,18 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
 
     Example: smalti reconstruct runs/tokenizer photo.jpg reconstructed
     """
-    from tqdm import tqdm
+    with starting():
+        from tqdm import tqdm
 
-    from smalti import imaging, library, memory
-    from smalti.conditions.map_files import open_for
-    from smalti.metrics import METRICS
-    from smalti.metrics.protocol import Measured
-    from smalti.precision import recorded
-    from smalti.reading import writing
-    from smalti.reading.labels import mixture
-    from smalti.reading.pixels import PixelReading
-    from smalti.training.contents import content
+        from smalti import imaging, library, memory
+        from smalti.conditions.map_files import open_for
+        from smalti.metrics import METRICS
+        from smalti.metrics.protocol import Measured
+        from smalti.precision import recorded
+        from smalti.reading import writing
+        from smalti.reading.labels import mixture
+        from smalti.reading.pixels import PixelReading
+        from smalti.training.contents import content
 
     new_folder(out)
     paths = imaging.find_images(image_or_dir)

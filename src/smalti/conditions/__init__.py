@@ -2,22 +2,39 @@
 
 from typing import Annotated, Any
 
-from smalti.conditions.boxes import BoxesCondition, BoxesSettings
-from smalti.conditions.coordinates import CoordinatesCondition, CoordinatesSettings
-from smalti.conditions.label import LabelCondition, LabelSettings
-from smalti.conditions.map import MapCondition, MapSettings
-from smalti.conditions.none import NoCondition, NoConditionSettings
-from smalti.conditions.points import PointsCondition, PointsSettings
-from smalti.schema import Shelf
+from smalti.schema import Line, Members, Option, Shelf
 
-CONDITIONS: dict[str, tuple[type[Any], type[Any]]] = {
-    "none": (NoConditionSettings, NoCondition),
-    "label": (LabelSettings, LabelCondition),
-    "map": (MapSettings, MapCondition),
-    "coordinates": (CoordinatesSettings, CoordinatesCondition),
-    "boxes": (BoxesSettings, BoxesCondition),
-    "points": (PointsSettings, PointsCondition),
-}
+CONDITIONS = Members(
+    __name__,
+    {
+        "none": Line("none", "NoConditionSettings", "NoCondition"),
+        "label": Line(
+            "label",
+            "LabelSettings",
+            "LabelCondition",
+            Option("Class name, or its number where no class is called so."),
+        ),
+        "map": Line(
+            "map",
+            "MapSettings",
+            "MapCondition",
+            Option("Image file of a map, for a model that is told one.", is_file=True),
+        ),
+        "coordinates": Line("coordinates", "CoordinatesSettings", "CoordinatesCondition"),
+        "boxes": Line(
+            "boxes",
+            "BoxesSettings",
+            "BoxesCondition",
+            Option("JSON file: a list of [class, x0, y0, x1, y1], from 0 to 1.", is_file=True),
+        ),
+        "points": Line(
+            "points",
+            "PointsSettings",
+            "PointsCondition",
+            Option("JSON file: a list of [class, x, y], from 0 to 1.", is_file=True),
+        ),
+    },
+)
 
 ConditionSettings = Annotated[Any, Shelf(CONDITIONS)]
 

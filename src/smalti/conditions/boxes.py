@@ -5,7 +5,6 @@ from numbers import Real
 from typing import Any, ClassVar, Literal
 
 from smalti.conditions.box_tokens import Box, Object
-from smalti.conditions.protocol import Option
 from smalti.conditions.scene import SceneCondition, SceneSettings
 from smalti.config import settings
 
@@ -21,9 +20,6 @@ class BoxesCondition(SceneCondition):
     """Takes (class, x0, y0, x1, y1) a thing, in [0, 1] of the image (2021 code's objects_bbox)."""
 
     argument: ClassVar[str | None] = "boxes"
-    option: ClassVar[Option | None] = Option(
-        "JSON file: a list of [class, x0, y0, x1, y1], from 0 to 1.", True
-    )
     example = "boxes=[({!r}, 0.1, 0.2, 0.6, 0.9)]"
     form = "(class, x0, y0, x1, y1)"
     per_object = 3

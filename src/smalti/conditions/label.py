@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from smalti.conditions.classes import ByClass, Classes, check_names, plain
 from smalti.conditions.context import SameContext
 from smalti.conditions.dropout import ConditionDropout
-from smalti.conditions.protocol import Codec, Option
+from smalti.conditions.protocol import Codec
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 
@@ -31,7 +31,6 @@ class LabelCondition(ByClass):
     """Takes a class by name or number. With dropout one more token says that no label is given."""
 
     argument: ClassVar[str | None] = "label"
-    option: ClassVar[Option | None] = Option("Class name, or its number where no class is called so.")
     example = "label={!r}"
 
     def __init__(

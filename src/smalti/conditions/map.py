@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smalti.conditions.context import Context, GridContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.map_files import one_hot, open_for
-from smalti.conditions.protocol import Codec, Condition, Option
+from smalti.conditions.protocol import Codec, Condition
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 
@@ -41,7 +41,6 @@ class MapCondition(Condition):
     """
 
     argument: ClassVar[str | None] = "map"
-    option: ClassVar[Option | None] = Option("Image file of a map, for a model that is told one.", True)
     example = 'map="map.png"'
 
     def __init__(

@@ -5,7 +5,6 @@ from numbers import Real
 from typing import Any, ClassVar, Literal
 
 from smalti.conditions.box_tokens import Box, Object
-from smalti.conditions.protocol import Option
 from smalti.conditions.scene import SceneCondition, SceneSettings
 from smalti.config import settings
 
@@ -25,7 +24,6 @@ class PointsCondition(SceneCondition):
     """
 
     argument: ClassVar[str | None] = "points"
-    option: ClassVar[Option | None] = Option("JSON file: a list of [class, x, y], from 0 to 1.", True)
     example = "points=[({!r}, 0.5, 0.5)]"
     form = "(class, x, y)"
     per_object = 2

@@ -52,14 +52,6 @@ class Codec(Protocol):
 
 
 @dataclass(frozen=True)
-class Option:
-    """What the command line offers for a condition, as --ARGUMENT."""
-
-    help: str
-    is_file: bool = False  # a path is given, else a word
-
-
-@dataclass(frozen=True)
 class Known:
     """What `from_batch` gave, in the place of a user's value: checked already."""
 
@@ -73,8 +65,9 @@ class Condition(nn.Module, ABC):
     the context of that. Parts that are modules are saved with the model, see `own`.
     """
 
-    argument: ClassVar[str | None] = None  # keyword by which a caller gives it (label, ...); None: takes none
-    option: ClassVar[Option | None] = None  # by which a command takes it; None: commands do not
+    # keyword by which a caller gives it (label, ...); None: takes none; its kind where its line on the shelf
+    # has an Option, by which commands take it
+    argument: ClassVar[str | None] = None
     # how a caller writes it, {!r} being a class; empty where it can be left out, or there is no short way
     example: ClassVar[str] = ""
     vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1
@@ -154,7 +147,7 @@ class Condition(nn.Module, ABC):
         """Let readers and this condition agree on what values in files mean; UserError where they cannot."""
 
     def from_option(self, given: Any, fit: Callable[[Tensor, str], Tensor | None]) -> Any:
-        """Return a value as `from_user` takes it, of what the command line was given for `option`.
+        """Return a value as `from_user` takes it, of what the command line was given.
 
         fit: of a map (1 c H W) and a filter's name gives it as large as the canvas, None where it is already.
         """

@@ -2,20 +2,19 @@
 
 from typing import Annotated, Any
 
-from smalti.priors.gpt import GPT, GPTSettings
-from smalti.priors.llamagen import LlamaGen, LlamaGenSettings
-from smalti.priors.masked import Masked, MaskedSettings
-from smalti.priors.modern import Modern, ModernSettings
-from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
-from smalti.schema import Shelf
+from smalti.priors.passes import Passes
+from smalti.schema import Line, Members, Shelf
 
-PRIORS: dict[str, tuple[type[Any], type[Any]]] = {
-    "gpt": (GPTSettings, GPT),
-    "modern": (ModernSettings, Modern),
-    "llamagen": (LlamaGenSettings, LlamaGen),
-    "masked": (MaskedSettings, Masked),
-    "neighbourhood": (NeighbourhoodSettings, Neighbourhood),
-}
+PRIORS = Members(
+    __name__,
+    {
+        "gpt": Line("gpt", "GPTSettings", "GPT"),
+        "modern": Line("modern", "ModernSettings", "Modern"),
+        "llamagen": Line("llamagen", "LlamaGenSettings", "LlamaGen"),
+        "masked": Line("masked", "MaskedSettings", "Masked", Passes),
+        "neighbourhood": Line("neighbourhood", "NeighbourhoodSettings", "Neighbourhood"),
+    },
+)
 
 PriorSettings = Annotated[Any, Shelf(PRIORS)]
 

@@ -1,16 +1,14 @@
 """A prior that sees all cells at once: it generates many hidden cells a pass, in a few passes (MaskGIT)."""
 
-import math
-from collections.abc import Callable
-from itertools import pairwise, product
-from typing import Annotated, Literal
+from itertools import product
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from smalti.config import Few, Positive, Share, Weight, settings
+from smalti.config import Few, Positive, Share, settings
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import Decoder
@@ -20,28 +18,13 @@ from smalti.heads.categorical import Categorical
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.corrupt import corrupt
 from smalti.priors.layers import Dropout, Linear
+from smalti.priors.passes import HIDDEN, RISING, Passes, Schedule, portions
 from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.priors.rotary import turns_of
 from smalti.tokens import noise
 
 SPEEDS = 100.0  # rotary base: no two cells of a crop lie further apart than a few dozen cells
 MASKS = 16  # numbers of hidden cells at which the bound on the likelihood is measured
-
-# share of cells that is hidden at progress 0 .. 1; in training progress is drawn evenly
-HIDDEN: dict[str, Callable[[float], float]] = {
-    "cosine": lambda progress: math.cos(math.pi / 2 * progress),  # arXiv:2202.04200, section 3.2
-    "arccos": lambda progress: math.acos(progress) * 2 / math.pi,  # arXiv:2503.17076
-    "square": lambda progress: 1 - progress**2,
-}
-# guidance at progress 0 .. 1 of drawing, as a share of what it adds
-RISING: dict[str, Callable[[float], float]] = {
-    "constant": lambda progress: 1.0,
-    "linear": lambda progress: progress,  # arXiv:2301.00704
-    "cosine": lambda progress: (1 - math.cos(math.pi * progress)) / 2,  # arXiv:2303.14389
-}
-
-
-Schedule = Literal["cosine", "arccos", "square"]  # the names in HIDDEN
 
 
 @settings
@@ -59,23 +42,6 @@ class MaskedSettings:
     label_smoothing: Share = 0.1  # of the target's probability, spread evenly over all codes
 
 
-@settings
-class MaskedDrawing:
-    """How a canvas is generated."""
-
-    steps: Annotated[Few, "Passes, of which each generates some cells."] = 12
-    order: Annotated[
-        Literal["confidence", "halton"], "Which cells come first: the surest, or evenly spread ones."
-    ] = "confidence"
-    confidence_noise: Annotated[Weight, "Of the order by confidence; falls to 0 at the last pass."] = 4.5
-    mask_schedule: Annotated[
-        Schedule | None, "How many cells a pass leaves; unless given as in training."
-    ] = None
-    guidance_schedule: Annotated[
-        Literal["constant", "linear", "cosine"], "How guidance rises from the first pass to the last."
-    ] = "constant"
-
-
 class Masked(Prior):
     """p(code | the known codes of a crop, condition) for every hidden cell, by a bidirectional transformer.
 
@@ -84,7 +50,7 @@ class Masked(Prior):
     to the cells, any other stands before them.
     """
 
-    options = MaskedDrawing
+    options = Passes
     distribution: Categorical
     cosines: Tensor  # t 2 1 e
     sines: Tensor
@@ -214,7 +180,7 @@ class Filling(Decoder):
 
     def __init__(self, prior: Masked, guided: Guided, canvas: Canvas) -> None:
         self.prior, self.guided, self.canvas, how = prior, guided, canvas, canvas.how
-        assert isinstance(how, MaskedDrawing), "options of this member"
+        assert isinstance(how, Passes), "options of this member"
         self.how = how
         device, unknown = canvas.codes.device, (~canvas.known).flatten()
         schedule = how.mask_schedule or prior.settings.mask_schedule
@@ -306,15 +272,6 @@ def draw_known(batch: int, n: int, schedule: str, rng: torch.Generator) -> Bool[
     hidden = torch.tensor([max(1, round(n * HIDDEN[schedule](each))) for each in progress], device=rng.device)
     ranks = torch.rand(batch, n, generator=rng, device=rng.device).argsort(1).argsort(1)
     return ranks >= hidden[:, None]
-
-
-def portions(unknown: int, steps: int, schedule: str) -> list[int]:
-    """Share unknown cells out among at most `steps` passes, by a schedule of HIDDEN; one or more each."""
-    steps, left = min(steps, unknown), [unknown]
-    for step in range(1, steps + 1):
-        hidden = int(unknown * HIDDEN[schedule](step / steps))
-        left.append(min(left[-1] - 1, max(steps - step, hidden)))
-    return [before - after for before, after in pairwise(left)]
 
 
 def halton(height: int, width: int) -> Int64[Tensor, " n"]:

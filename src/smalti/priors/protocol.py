@@ -68,7 +68,7 @@ class Prior(nn.Module, ABC):
 
     codebook_size: int  # v, codes that are scored: at least the codebook's
     # settings of what a user may say of drawing beside `Request`, by keyword; Canvas.how is one. Types are
-    # Annotated with a help text, for commands
+    # Annotated with a help text for commands, which the member's line on the shelf offers them to
     options: ClassVar[type[Any]] = NoOptions
     distribution: Head = Categorical()  # what a prediction says of a token: its loss, its likelihood, a draw
 
