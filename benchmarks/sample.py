@@ -19,6 +19,7 @@ from torch import Tensor
 from smalti.errors import optional
 from smalti.pipeline import Pipeline
 from smalti.tokens.choice import Choice, choose
+from smalti.tokens.noise import keys
 
 TOP_K = 100
 BATCHES = (1, 8, 64)
@@ -107,7 +108,7 @@ def check(model: Pipeline, labels: Tensor) -> None:
     seeds = torch.arange(len(labels), device=labels.device)
 
     def draw(scores: Tensor, number: int) -> Tensor:
-        return choose(scores, seeds, torch.full_like(seeds, number), Choice(top_k=TOP_K))
+        return choose(scores, keys(seeds, torch.tensor(number)), Choice(top_k=TOP_K))
 
     assert gpt_2021.growing_cache(network, prompt, 256, draw).equal(drawn.flatten(1)), "growing cache, noise"
     if len(labels) == 1:

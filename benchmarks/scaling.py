@@ -22,6 +22,7 @@ from smalti.pipeline import Pipeline
 from smalti.priors.layers import Linear
 from smalti.quantizers.clusters import nearest
 from smalti.tokens.choice import Choice, choose
+from smalti.tokens.noise import keys
 
 DIM, WIDTH, ROWS = 256, 512, 1024  # of entries; of the head; searched at once
 CODES = (1024, 4096, 16384, 65536, 262144)
@@ -93,7 +94,7 @@ def head(codes: int, device: torch.device) -> Work:
     layer = Linear(WIDTH, codes, bias=False).to(device).requires_grad_(False)
     x = torch.randn(1, WIDTH, generator=chance).to(device)
     seed, how = torch.zeros(1, dtype=torch.int64, device=device), Choice(top_k=100)
-    return lambda: [choose(layer(x), seed, seed, how) for _ in range(20)]
+    return lambda: [choose(layer(x), keys(seed, seed), how) for _ in range(20)]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from smalti.drawing.guidance import Guided
 from smalti.drawing.plan import begin
 from smalti.heads.categorical import Categorical
 from smalti.tokens.choice import choose
+from smalti.tokens.noise import keys
 
 
 class Drawing(NamedTuple):
@@ -64,7 +65,7 @@ def cell_by_cell(scored: Drawing, canvas: Canvas) -> torch.Tensor:
         seen = window.flatten(1)[:, canvas.order[: places[cell.place]]]
         prefix = scored.guided.prefix([(cell.top, cell.left)], canvas.window)
         logits = scored.guided(scored.prior.prefill(scored.guided.doubled(seen), prefix))
-        drawn = choose(logits, canvas.seeds, torch.full_like(canvas.seeds, number), canvas.choice)
+        drawn = choose(logits, keys(canvas.seeds, torch.tensor(number)), canvas.choice)
         codes[:, row, column] = drawn
         canvas.progress(len(codes))
     return codes

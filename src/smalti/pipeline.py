@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from smalti import masks, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
-from smalti.conditions.context import Context
+from smalti.conditions.context import Context, Prefix
 from smalti.conditions.protocol import Condition, Known
 from smalti.config import Positive, settings
 from smalti.drawing.batches import split
@@ -28,7 +28,7 @@ from smalti.errors import UserError
 from smalti.orders import order
 from smalti.pretrained import Pretrained
 from smalti.priors import PRIORS, PriorSettings
-from smalti.priors.layers import drawing
+from smalti.priors.layers import pack
 from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.samples import Samples
 from smalti.tokenizer import Tokenizer
@@ -76,6 +76,9 @@ class Pipeline(Pretrained):
             layout=tokenizer.layout(settings.grid),
             prefix_vocabulary=self.condition.vocabulary,
             prefix_length=self.condition.length(settings.grid),
+            prefix_features=self.condition.features,
+            prefix_is_padded=self.condition.is_padded,
+            prefix_is_by_cell=self.condition.is_by_cell(settings.grid),
             cells=tuple(divmod(cell, settings.grid[1]) for cell in self.order.tolist()),
             order=settings.order,
         )
@@ -266,7 +269,7 @@ class Pipeline(Pretrained):
             batch = request.micro_batch or len(codes)
             yield Samples(self.tokenizer, codes, made, batch=batch, padded=padded)
 
-    def _sequence(self, codes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+    def _sequence(self, codes: Tensor, context: Context) -> tuple[Tensor, Prefix]:
         """Return codes of training crops in the prior's order, and the prefix of their condition."""
         return self.sequence(codes.to(self.order.device)), context.window(0, 0, *self.settings.grid)
 
@@ -366,8 +369,9 @@ class Pipeline(Pretrained):
                 )
                 with needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
-                    with in_use(self), torch.inference_mode(), drawing(self.prior):
-                        codes = draw(self.prior.decoder(guided, canvas), canvas, self.prior.distribution)
+                    with in_use(self), torch.inference_mode():
+                        decoder = pack(self.prior).decoder(guided, canvas)
+                        codes = draw(decoder, canvas, self.prior.distribution)
                     guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients
                 yield codes[: request.num - number * size]

@@ -31,11 +31,13 @@ from smalti.formats.protocol import Imported
 from smalti.losses import OBJECTIVES
 from smalti.losses.objectives import Objective
 from smalti.orders import ORDERS, row
+from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors import PRIORS
 from smalti.priors.protocol import Forced, Scope
 from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.protocol import CommonSettings, Quantized, Quantizer
 from smalti.tokenizer import Tokenizer, TokenizerSettings
+from smalti.tokens.layout import Layout
 from smalti.training.settings import TrainingSettings
 
 PRIOR = {"kind": "gpt", "layers": 1, "heads": 2, "width": 16}
@@ -118,6 +120,41 @@ def test_a_quantizer(sign, photos, tmp_path):
     model = smalti.load(trained(recipe, tmp_path / "prior", photos))
     (drawn,) = model.sample(num=1, seed=0)
     assert drawn.size == (16, 16)
+
+
+class PairsQuantizer(SignQuantizer):
+    """The same bits as two codes a cell."""
+
+    def layout(self, grid: tuple[int, int]) -> Layout:
+        return Layout(grids=(grid,), vocabulary=4, depth=2)
+
+
+class ScalesQuantizer(SignQuantizer):
+    """The same bits on two grids."""
+
+    def layout(self, grid: tuple[int, int]) -> Layout:
+        return Layout(grids=((1, 1), grid), vocabulary=8)
+
+
+@pytest.mark.parametrize(
+    ("member", "count", "words"),
+    [
+        (PairsQuantizer, 24, r"24 tokens \(4 x 6\), 2 of 4 codes each"),
+        (ScalesQuantizer, 25, r"25 tokens \(1 x 1 \+ 4 x 6\), 1 of 8 codes each"),
+    ],
+)
+@pytest.mark.parametrize("kind", PRIORS)
+def test_tokens_that_a_prior_does_not_know(sign, monkeypatch, member, count, words, kind):
+    """A quantizer whose tokens are other than one code a cell is refused by every prior in one line."""
+    monkeypatch.setitem(QUANTIZERS, "sign", (SignSettings, member))
+    network = {key: value for key, value in NETWORK.items() if key != "code_dim"}
+    tokenizer = Tokenizer(
+        config.parse({"network": network, "quantizer": {"kind": "sign", "bits": 3}}, TokenizerSettings)
+    )
+    assert tokenizer.layout((4, 6)).count == count
+    how = {"prior": {"kind": kind}, "condition": {"kind": "none"}, "grid": [4, 6]}
+    with pytest.raises(UserError, match=f"one code a cell for this prior, got {words}; use another"):
+        Pipeline(config.parse(how, PipelineSettings), tokenizer)
 
 
 @settings

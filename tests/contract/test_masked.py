@@ -33,7 +33,13 @@ CELLS = tuple((place // COLUMNS, place % COLUMNS) for place in range(NUM))
 
 def build(prefix_length=1, cells=CELLS, **changes) -> Masked:
     torch.manual_seed(0)
-    scope = scope_of(codebook_size=CODES, prefix_vocabulary=5, prefix_length=prefix_length, cells=cells)
+    scope = scope_of(
+        codebook_size=CODES,
+        prefix_vocabulary=5,
+        prefix_length=prefix_length,
+        prefix_is_by_cell=prefix_length == len(cells),
+        cells=cells,
+    )
     prior = Masked(MaskedSettings(layers=2, heads=2, width=16, **changes), scope).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
@@ -224,8 +230,8 @@ def test_noise_on_the_order_falls_by_hand():
     cells, known = torch.arange(NUM), torch.zeros(NUM, dtype=torch.bool)
     for number, count in enumerate(portions(NUM, 4, "cosine")):
         assert prior.seen[number][0].equal(known)
-        seeds, beyond = torch.full((NUM,), 7), torch.full((NUM, 1), CODES)
-        chance = 3.0 * (1 - (number + 1) / 4) * noise.gumbel(seeds, cells + number * NUM, beyond)[:, 0]
+        keys, beyond = noise.keys(torch.tensor(7), cells + number * NUM), torch.full((NUM, 1), CODES)
+        chance = 3.0 * (1 - (number + 1) / 4) * noise.gumbel(keys, beyond)[:, 0]
         known[chance.masked_fill(known, -math.inf).topk(count).indices] = True
 
 
@@ -236,7 +242,8 @@ def test_codes_that_are_drawn_again_get_new_noise():
     ends = torch.tensor(portions(NUM, 3, "cosine")).cumsum(0)
     for place, cell in enumerate(halton(ROWS, COLUMNS)):
         number = int((ends <= place).sum())
-        expected = choose(torch.zeros(1, CODES), torch.tensor([7]), cell[None] + number * NUM, Choice())
+        key = noise.keys(torch.tensor([7]), cell + number * NUM)
+        expected = choose(torch.zeros(1, CODES), key, Choice())
         assert found[cell] == expected
 
 
@@ -415,3 +422,11 @@ def test_it_is_one_file_one_line_and_its_recipes():
         "recipes/prior_masked_300.yaml",
         "recipes/prior_masked_30k.yaml",
     }
+
+
+def test_as_many_tokens_as_cells_need_not_be_one_a_cell():
+    """A condition says whether it tells of cells: of things there may be as many by chance."""
+    scope = scope_of(codebook_size=CODES, prefix_vocabulary=5, prefix_length=NUM, cells=CELLS)
+    prior = Masked(MaskedSettings(layers=1, heads=2, width=16), scope)
+    assert len(prior.positions) == 2 * NUM
+    assert len(build(NUM).positions) == NUM

@@ -20,6 +20,7 @@ from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
 from smalti.tokens.choice import Choice, choose
+from smalti.tokens.noise import keys
 
 CROP, CODES, TOKENS = (7, 8), 11, 5
 GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 13), (12, 9)]
@@ -31,6 +32,7 @@ def build(*, by_cell: bool = False, layers: int = 2, lag: int | None = 2, **more
         codebook_size=CODES,
         prefix_vocabulary=TOKENS,
         prefix_length=56 if by_cell else 1,
+        prefix_is_by_cell=by_cell,
         cells=tuple(itertools.product(*map(range, CROP))),
     )
     prior = Neighbourhood(
@@ -91,9 +93,7 @@ def by_hand(prior, canvas: Canvas, scale: float) -> torch.Tensor:
         if scale != 1:
             without = prior.score(codes, null)[:, cell]
             scores = without + scale * (scores - without)
-        codes[:, row, column] = choose(
-            scores, canvas.seeds, torch.full_like(canvas.seeds, cell), canvas.choice
-        )
+        codes[:, row, column] = choose(scores, keys(canvas.seeds, torch.tensor(cell)), canvas.choice)
     return codes
 
 

@@ -46,7 +46,10 @@ NUM, CODES, CLASSES = len(CELLS), 7, 10  # codes an image, codes of the codebook
 
 
 def scope(prefix_length=1, cells=CELLS):
-    return scope_of(codebook_size=CODES, prefix_vocabulary=CLASSES, prefix_length=prefix_length, cells=cells)
+    """As many tokens as there are cells are one a cell."""
+    by_cell = prefix_length == len(cells)
+    more = {"prefix_length": prefix_length, "prefix_is_by_cell": by_cell}
+    return scope_of(codebook_size=CODES, prefix_vocabulary=CLASSES, cells=cells, **more)
 
 
 def build(kind, scope, **changes):

@@ -6,15 +6,49 @@ Axes: b canvases, m tokens before the codes.
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Bool, Int64
+import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Padded:
+    """Places before the codes, of which each row fills as many as it has use for: the others are not seen.
+
+    What fills them are tokens, or features that the prior projects.
+    """
+
+    values: Int64[Tensor, "b m"] | Float[Tensor, "b m f"]
+    mask: Bool[Tensor, "b m"]  # whether a place is filled
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def __getitem__(self, rows: Int64[Tensor, " r"]) -> "Padded":
+        return Padded(values=self.values[rows], mask=self.mask[rows])
+
+
+# what stands before the codes of a window: a token a place, or in rows of unequal lengths tokens or features
+Prefix = Int64[Tensor, "b m"] | Padded
+
+
+def joined(parts: list[Tensor | Padded]) -> Prefix:
+    """Return the rows of prefixes of one condition, each b m, as one of all their rows."""
+    if len(parts) == 1:
+        return parts[0]
+    padded = [part for part in parts if isinstance(part, Padded)]
+    if not padded:
+        return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    assert len(padded) == len(parts), "a condition's prefixes are padded, or none is"
+    values, mask = (torch.cat([getattr(part, name) for part in padded]) for name in ("values", "mask"))
+    return Padded(values=values, mask=mask)
 
 
 @runtime_checkable  # for the shape checker of the tests
 class Context(Protocol):
     """A condition encoded for b canvases."""
 
-    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
+    def window(self, top: int, left: int, height: int, width: int) -> Prefix:
         """Return the prefix for a window of the canvas, all four in cells."""
         ...
 
@@ -27,9 +61,9 @@ class Context(Protocol):
 class SameContext:
     """One prefix a canvas, for every window of it."""
 
-    prefix: Int64[Tensor, "b m"]
+    prefix: Prefix
 
-    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
+    def window(self, top: int, left: int, height: int, width: int) -> Prefix:
         """Return the prefix, whatever the window."""
         return self.prefix
 
@@ -59,11 +93,13 @@ class HiddenContext:
 
     context: Context
     gone: Bool[Tensor, "b 1"]
-    token: int  # fills the prefix of those
+    token: int  # fills the prefix of those, unless places can be empty
 
-    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
-        """Return the prefix, filled with the one token where the condition is hidden."""
+    def window(self, top: int, left: int, height: int, width: int) -> Prefix:
+        """Return the prefix, filled with the one token where the condition is hidden, or empty there."""
         prefix = self.context.window(top, left, height, width)
+        if isinstance(prefix, Padded):
+            return Padded(values=prefix.values, mask=prefix.mask & ~self.gone.to(prefix.mask.device))
         return prefix.masked_fill(self.gone.to(prefix.device), self.token)
 
     def take(self, rows: Int64[Tensor, " r"]) -> "HiddenContext":

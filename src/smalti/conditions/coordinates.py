@@ -49,6 +49,10 @@ class CoordinatesCondition(Condition):
         """Return a token a cell."""
         return grid[0] * grid[1]
 
+    def is_by_cell(self, grid: tuple[int, int]) -> bool:
+        """Return that it does."""
+        return True
+
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Float[Tensor, "b H W"]:
         """Return shares in [0, 1], one for each pixel of the canvas; b = 1 for all canvases, or num.
 

@@ -66,6 +66,11 @@ class MapCondition(Condition):
             return grid[0] * grid[1]
         return (self.size // self.tokenizer.factor) ** 2
 
+    def is_by_cell(self, grid: tuple[int, int]) -> bool:
+        """Return whether maps have the window's cells: of maps that are reduced few have."""
+        side = None if self.size is None else self.size // self.tokenizer.factor
+        return side is None or grid == (side, side)
+
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
         """Return maps as their tokenizer takes them; b = 1 for all canvases, or num.
 

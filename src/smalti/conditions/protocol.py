@@ -1,7 +1,7 @@
 """What every condition keeps: a user's wish, or what the data say, becomes what a prior is conditioned on.
 
-Contexts are tokens before the codes (a prefix); features beside them, with a mask of their own, will be
-further members of `Context` when there is a condition that has some. Axes: b canvases.
+A context is what stands before the codes (a prefix): tokens, or features, with a mask where rows have unequal
+lengths. Axes: b canvases.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from smalti.conditions.context import Context
+from smalti.conditions.context import Context, Padded, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.errors import UserError
 
@@ -70,7 +70,9 @@ class Condition(nn.Module, ABC):
     argument: ClassVar[str | None] = None
     # how a caller writes it, {!r} being a class; empty where it can be left out, or there is no short way
     example: ClassVar[str] = ""
-    vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1
+    vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1; of features 0
+    features: int | None = None  # numbers of each place of a prefix, which is then `Padded`; None: tokens
+    is_padded: bool = False  # rows fill unequally many places: prefixes are `Padded`
     shift: ClassVar[int] = 0  # windows that move begin (side - shift) // 2 cells before the drawn one: 0 or 1
     fingerprint: str = ""  # for the library, as a tokenizer's
     dropout: ConditionDropout | None = None  # how training drops it at times; None: it does not
@@ -87,7 +89,11 @@ class Condition(nn.Module, ABC):
 
     @abstractmethod
     def length(self, grid: tuple[int, int]) -> int:
-        """Return m, the tokens of a prefix, for a window of grid (h, w) cells; at least 1."""
+        """Return m, the places of a prefix, for a window of grid (h, w) cells; at least 1."""
+
+    def is_by_cell(self, grid: tuple[int, int]) -> bool:
+        """Return whether place i of the prefix tells of cell i of the window, row by row."""
+        return False
 
     @abstractmethod
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Any:
@@ -122,7 +128,13 @@ class Condition(nn.Module, ABC):
             got = self.argument or "one without a condition"
             expected = "a model with a condition that can be left out, for guidance"
             raise UserError(expected, got, "leave guidance_scale at 1")
-        return self.dropout.null(num=num, length=self.length(grid), device=device)
+        found = self.dropout.null(num=num, length=self.length(grid), device=device)
+        if not self.is_padded:
+            return found
+        shape = (num, self.length(grid)) + (() if self.features is None else (self.features,))
+        values = torch.zeros(shape, dtype=torch.int64 if self.features is None else None, device=device)
+        empty = torch.zeros(shape[:2], dtype=torch.bool, device=device)
+        return SameContext(prefix=Padded(values=values, mask=empty))
 
     def drop(self, context: Context, num: int, rng: torch.Generator) -> Context:
         """Return what training shows of the context of num crops: a share of them says nothing."""

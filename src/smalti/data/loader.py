@@ -172,8 +172,9 @@ def in_order(
 ) -> Iterator[Batch]:
     """Return every sample once, in the reader's order and without chance; the last batch may be short.
 
-    most: at most so many samples, evenly over the reader, so that all classes are among them; of a stream the
-    first ones. skipped: is told of a sample that cannot be used, which is left out; None: that is a UserError.
+    most: at most so many samples, evenly over the reader, so that all classes are among them; of a stream
+    the first ones. skipped: is told of a sample that cannot be used, which is left out; None: that is a
+    UserError.
     """
     crops = Crops(reader, size, crop.for_validation(), seed=0)
     indices = range(len(reader))

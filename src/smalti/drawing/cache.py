@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -21,6 +22,7 @@ class Cache:
     length: int = 0  # positions filled
     starts: Int64[Tensor, " b"] | None = None  # where each row goes on; None: all at `length`
     shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where the prior takes it so
+    mask: Bool[Tensor, "b m"] | None = None  # which of the first positions are filled; None: all
 
     @classmethod
     def empty(cls, batch: int, positions: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
@@ -53,10 +55,13 @@ class Cache:
     def visible(self, count: int) -> Bool[Tensor, "b 1 n t"] | None:
         """Return what the next tokens see of the positions up to their end; None: all before them."""
         if self.starts is None:
-            return None
+            return None if self.mask is None else causal(self.mask, count, self.length + count)
         positions = self.starts[:, None] + torch.arange(count, device=self.starts.device)
         held = torch.arange(self.length, device=positions.device)
-        return (held <= positions[:, :, None])[:, None]
+        seen = held <= positions[:, :, None]
+        if self.mask is not None:
+            seen = seen & _filled(self.mask, self.length)[:, None]
+        return seen[:, None]
 
     def clear(self) -> None:
         """Put zeros after the positions that are filled: what a mask hides must be a number."""
@@ -81,3 +86,17 @@ class Cache:
             held_keys.scatter_(2, where, keys.to(held_keys.dtype))
             held_values.scatter_(2, where, values.to(held_values.dtype))
         return held_keys[:, :, :end], held_values[:, :, :end]
+
+
+def causal(mask: Bool[Tensor, "b m"], count: int, held: int) -> Bool[Tensor, "b 1 n t"]:
+    """Return what the last `count` of `held` positions see: themselves, and those before that are filled.
+
+    mask: which of the first positions are; all later ones are.
+    """
+    positions = torch.arange(held, device=mask.device)
+    asking = positions[held - count :, None]
+    return ((positions < asking) & _filled(mask, held)[:, None] | (positions == asking))[:, None]
+
+
+def _filled(mask: Tensor, held: int) -> Bool[Tensor, "b t"]:
+    return F.pad(mask, (0, held - mask.shape[1]), value=True)

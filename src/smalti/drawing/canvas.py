@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from smalti.tokens import noise
 from smalti.tokens.choice import Choice
 
 
@@ -31,3 +34,14 @@ class Canvas:
     def grid(self) -> tuple[int, int]:
         """(h, w)."""
         return self.codes.shape[1], self.codes.shape[2]
+
+    def keys(self, positions: Int64[Tensor, "b p"], round: int = 0) -> Int64[Tensor, "b p"]:
+        """Return the keys of the noise at positions in a round."""
+        if round:
+            return noise.keys(self.seeds[:, None], positions + round * self.known.numel())
+        return self._first.gather(1, positions)
+
+    @cached_property
+    def _first(self) -> Int64[Tensor, "b n"]:
+        """Return keys of the first round: made once, as few calls are what a small prior's step costs."""
+        return noise.keys(self.seeds[:, None], torch.arange(self.known.numel(), device=self.seeds.device))

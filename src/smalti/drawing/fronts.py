@@ -90,12 +90,14 @@ class Fronts(Decoder):
         """Return the condition of the whole canvas: one token, or those of its cells, window by window."""
         (height, width), (rows, columns) = self.canvas.grid, self.canvas.window
         first = self.guided.prefix([(0, 0)], self.canvas.window)
+        assert isinstance(first, Tensor), "priors whose cells see only cells near them take tokens"
         if first.shape[1] == 1:
             return first[:, :, None]
         tokens = first.new_empty(len(first), height, width)
         for top in {min(top, height - rows) for top in range(0, height, rows)}:
             for left in {min(left, width - columns) for left in range(0, width, columns)}:
                 part = self.guided.prefix([(top, left)], self.canvas.window)
+                assert isinstance(part, Tensor), "as of the first window"
                 tokens[:, top : top + rows, left : left + columns] = part.view(-1, rows, columns)
         return tokens
 

@@ -6,10 +6,10 @@ It is LlamaGen's; papers that write c + w (c - u) mean s = 1 + w.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
-from smalti.conditions.context import Context
+from smalti.conditions.context import Context, Prefix, joined
 from smalti.precision import beyond_fp16
 
 
@@ -32,10 +32,9 @@ class Guided:
         self.contexts = [context] if scale == 1 or null is None else [context, null]
         self._in_range: Tensor | None = None  # whether all logits of fp16 were finite; on the device
 
-    def prefix(self, windows: Sequence[tuple[int, int]], size: tuple[int, int]) -> Int64[Tensor, "b2 m"]:
-        """Return the prefixes of windows of one size (h, w), by (top, left); canvases change fastest."""
-        parts = [context.window(*window, *size) for context in self.contexts for window in windows]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+    def prefix(self, windows: Sequence[tuple[int, int]], size: tuple[int, int]) -> Prefix:
+        """Return the b2 prefixes of windows of one size (h, w), by (top, left); canvases change fastest."""
+        return joined([context.window(*window, *size) for context in self.contexts for window in windows])
 
     def doubled(self, rows: Tensor) -> Tensor:
         """Return rows (codes, positions) once for each context."""

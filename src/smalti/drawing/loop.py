@@ -44,8 +44,7 @@ def draw(decoder: Decoder, canvas: Canvas, head: Head) -> Int64[Tensor, "b h w"]
     canvas.progress(int(canvas.known.sum()) * len(tokens))
     while (positions := decoder.next()) is not None:
         prediction = decoder.predict(tokens, positions)
-        noise = positions + decoder.round * canvas.known.numel() if decoder.round else positions
-        drawn = head.draw(prediction, canvas.seeds, noise, canvas.choice)
+        drawn = head.draw(prediction, canvas.keys(positions, decoder.round), canvas.choice)
         kept = decoder.accept(prediction, drawn, positions)
         if kept is not None:
             drawn = drawn.where(kept, tokens.gather(1, positions))

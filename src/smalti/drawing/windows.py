@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from smalti.conditions.context import Prefix
 from smalti.drawing.cache import Cache
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
@@ -24,7 +25,7 @@ class Scoring(Protocol):
         ...
 
     def prefill(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+        self, codes: Int64[Tensor, "b n"], prefix: Prefix, cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
         """Return the logits of the code after the given ones; fills the cache."""
         ...

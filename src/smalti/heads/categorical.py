@@ -29,14 +29,7 @@ class Categorical:
         return -F.cross_entropy(prediction.float().mT, tokens, reduction="none")
 
     def draw(
-        self,
-        prediction: Float[Tensor, "b p v"],
-        seeds: Int64[Tensor, " b"],
-        positions: Int64[Tensor, "b p"],
-        choice: Choice,
+        self, prediction: Float[Tensor, "b p v"], keys: Int64[Tensor, "b p"], choice: Choice
     ) -> Int64[Tensor, "b p"]:
         """Draw a code at each place, by temperature and filters; return them."""
-        if positions.shape[1] == 1:  # few calls: they are what a small prior's step costs
-            return choose(prediction[:, 0], seeds, positions[:, 0], choice)[:, None]
-        each = seeds[:, None].expand(positions.shape).flatten()
-        return choose(prediction.flatten(0, 1), each, positions.flatten(), choice).view(positions.shape)
+        return choose(prediction.flatten(0, 1), keys.flatten(), choice).view(keys.shape)

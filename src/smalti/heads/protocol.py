@@ -1,6 +1,6 @@
 """What every head keeps: from a prediction to a loss, a likelihood, tokens.
 
-Axes: ... any places; b images, p places of each.
+Axes: n any places; b images, p places of each; d numbers that are predicted.
 """
 
 from typing import Protocol, runtime_checkable
@@ -24,15 +24,11 @@ class Head(Protocol):
         ...
 
     def draw(
-        self,
-        prediction: Float[Tensor, "b p d"],
-        seeds: Int64[Tensor, " b"],
-        positions: Int64[Tensor, "b p"],
-        choice: Choice,
+        self, prediction: Float[Tensor, "b p d"], keys: Int64[Tensor, "b p"], choice: Choice
     ) -> Int64[Tensor, "b p"]:
         """Draw a token at each place; return them.
 
-        Chance is a hash: of the image's seed, of the place's position and of the token. Equal ones give equal
-        tokens, whatever is drawn beside them.
+        keys: of the image's seed and the place's position (`noise.keys`). Chance is a hash of them, so that
+        equal ones give equal tokens, whatever is drawn beside them.
         """
         ...

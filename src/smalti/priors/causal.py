@@ -1,14 +1,15 @@
 """What members share whose tokens stand in one sequence, the prefix first: how it is scored and generated."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from smalti.drawing.cache import Cache
+from smalti.conditions.context import Padded, Prefix
+from smalti.drawing.cache import Cache, causal
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import Decoder
@@ -17,7 +18,8 @@ from smalti.drawing.request import Request
 from smalti.drawing.speculative import Speculative
 from smalti.drawing.windows import Windows
 from smalti.errors import UserError
-from smalti.priors.protocol import Forced
+from smalti.priors.layers import Linear
+from smalti.priors.protocol import Forced, Scope
 
 
 class Fed(NamedTuple):
@@ -25,6 +27,7 @@ class Fed(NamedTuple):
 
     x: Float[Tensor, "b t e"]  # what goes into the first layer
     shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where a prior takes it so
+    mask: Bool[Tensor, "b m"] | None = None  # which positions of the prefix are filled; None: all
 
 
 class Causal(Forced):
@@ -41,7 +44,7 @@ class Causal(Forced):
         """Return an empty key/value cache for a prefix and the codes of one window."""
 
     @abstractmethod
-    def _embed(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Fed:
+    def _embed(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Fed:
         """Return the prefix's m positions, then those of the codes."""
 
     @abstractmethod
@@ -52,19 +55,19 @@ class Causal(Forced):
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
         """Run all blocks and the last norm; return all positions, or the last of each row alone (b 1 e)."""
 
-    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Float[Tensor, "b n v"]:
         """Return the logits of each code given the prefix and the codes before it (teacher forcing)."""
-        x = self._run(self._embed(codes[:, :-1], prefix))
-        return self.head(x[:, prefix.shape[1] - 1 :])
+        x = self._run(self._fed(codes[:, :-1], prefix))
+        return self.head(x[:, -codes.shape[1] :])
 
     def prefill(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], cache: Cache | None = None
+        self, codes: Int64[Tensor, "b n"], prefix: Prefix, cache: Cache | None = None
     ) -> Float[Tensor, "b v"]:
         """Return the logits of the code after the given ones (n may be 0); fills an empty cache if given."""
         assert cache is None or cache.length == 0, "the cache is filled: it holds a prefix"
-        fed = self._embed(codes, prefix)
+        fed = self._fed(codes, prefix)
         if cache is not None:
-            cache.shift = fed.shift
+            cache.shift, cache.mask = fed.shift, fed.mask
         return self.head(self._run(fed, cache, last=True)[:, 0])
 
     def extend(
@@ -77,6 +80,11 @@ class Causal(Forced):
         assert cache.length, "a cache that holds a prefix"
         assert codes.shape[1], "a code or more after what the cache holds"
         return self.head(self._run(self._embed_more(codes, cache), cache, last=last))
+
+    def _fed(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Fed:
+        """Return what goes in at the start of a sequence."""
+        fed = self._embed(codes, prefix)
+        return fed._replace(mask=prefix.mask) if isinstance(prefix, Padded) else fed
 
     def decoder(self, guided: Guided, canvas: Canvas) -> Decoder:
         """See Prior."""
@@ -102,6 +110,33 @@ class Causal(Forced):
     def longest_stride(self) -> int:
         """Return half the smaller side of the training crop, in cells."""
         return max(1, min(self.scope.grid) // 2)
+
+
+def table_of(scope: Scope, width: int) -> nn.Module:
+    """Return what embeds a prefix: a table of its tokens, or a projection of its features."""
+    if scope.prefix_features is None:
+        return nn.Embedding(scope.prefix_vocabulary, width)
+    return Linear(scope.prefix_features, width)
+
+
+def embedded(table: Any, prefix: Prefix) -> Float[Tensor, "b m e"]:
+    """Return a prefix as a table, or a projection, has it: zeros in positions that are not filled."""
+    if isinstance(prefix, Tensor):
+        return table(prefix)
+    values = prefix.values
+    values = values.to(table.weight.dtype) if values.is_floating_point() else values
+    return table(values).masked_fill(~prefix.mask[..., None], 0.0)
+
+
+def visible(fed: Fed) -> Bool[Tensor, "b 1 t t"] | None:
+    """Return what positions that are fed without a cache see; None: all before, in every row."""
+    count = fed.x.shape[1]
+    return None if fed.mask is None else causal(fed.mask, count, count)
+
+
+def of_last(visible: Tensor | None) -> Tensor | None:
+    """Return what the last place sees; None: all, as wherever rows do not differ."""
+    return None if visible is None or visible.dim() == 2 else visible[:, :, -1:]
 
 
 def attend(

@@ -3,13 +3,15 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smalti.conditions.context import Prefix
 from smalti.config import Count, Few, Positive, Share, settings
-from smalti.drawing.cache import Cache
+from smalti.drawing.cache import Cache, causal
 from smalti.errors import UserError
 from smalti.priors.block import start
-from smalti.priors.causal import Causal, Fed, attend
+from smalti.priors.causal import Causal, Fed, attend, embedded, of_last, table_of, visible
 from smalti.priors.layers import Dropout, LayerNorm, Linear
 from smalti.priors.protocol import Scope
 
@@ -34,6 +36,8 @@ class GPTSettings:
 class GPT(Causal):
     """p(next code) by a decoder-only transformer (arXiv:2012.09841, section 3.2; the 2021 code's GPT)."""
 
+    takes_padded = True
+
     def __init__(self, settings: GPTSettings, scope: Scope) -> None:
         super().__init__(scope)
         _check(settings, scope)
@@ -44,7 +48,8 @@ class GPT(Causal):
             needed = max(scope.codebook_size, scope.prefix_vocabulary)
             self.codebook_size = _at_least(needed, settings.vocabulary, "vocabulary")
         self.table = nn.Embedding(self.codebook_size, width)
-        self.prefix_table = None if settings.shared_table else nn.Embedding(scope.prefix_vocabulary, width)
+        is_shared = settings.shared_table and scope.prefix_features is None
+        self.prefix_table = None if is_shared else table_of(scope, width)
         self.positions = nn.Parameter(
             torch.zeros(_at_least(self.places, settings.positions, "positions"), width)
         )
@@ -59,9 +64,9 @@ class GPT(Causal):
         sizes, table = self.settings, self.positions
         return Cache.empty(batch, self.places, layers=sizes.layers, heads=sizes.heads, like=table)
 
-    def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
+    def _embed(self, codes: Tensor, prefix: Prefix) -> Fed:
         prefix_table = self.table if self.prefix_table is None else self.prefix_table
-        tokens = torch.cat((prefix_table(prefix), self.table(codes)), 1)
+        tokens = torch.cat((embedded(prefix_table, prefix), self.table(codes)), 1)
         return self._place(tokens, slice(tokens.shape[1]))
 
     def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
@@ -76,19 +81,22 @@ class GPT(Causal):
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
         x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
         first = cache is None or cache.length == 0  # the prefix is among what is fed
-        visible = None if cache is None or first else cache.visible(count)
+        seen = visible(fed) if cache is None else cache.visible(count)
         if self.settings.unmasked and first and count > 1:
-            visible = self._visible(count, x.device)
+            seen = self._visible(count, x.device, fed.mask)
         for layer, block in enumerate(self.blocks):
-            x = block(x, visible, cache, last=last and layer == top)
+            x = block(x, seen, cache, last=last and layer == top)
         if cache is not None:
             cache.advance(count)
         return self.norm(x)
 
-    def _visible(self, count: int, device: torch.device) -> Tensor:
-        visible = torch.ones(count, count, dtype=torch.bool, device=device).tril()
-        visible[: self.settings.unmasked, : self.settings.unmasked] = True
-        return visible
+    def _visible(self, count: int, device: torch.device, mask: Tensor | None) -> Tensor:
+        among = torch.zeros(count, count, dtype=torch.bool, device=device)
+        among[: self.settings.unmasked, : self.settings.unmasked] = True
+        if mask is None:
+            return among | torch.ones_like(among).tril()
+        filled = F.pad(mask, (0, count - mask.shape[1]))[:, None, None]
+        return causal(mask, count, count) | among & filled
 
 
 class Block(nn.Module):
@@ -106,16 +114,16 @@ class Block(nn.Module):
         self.down = Linear(4 * width, width)
         self.dropout = Dropout(settings.residual_dropout)
 
-    def forward(self, x: Tensor, visible: Tensor | None, cache: Cache | None, *, last: bool) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None, cache: Cache | None, *, last: bool) -> Tensor:
         """Return places b t e as this layer sees them, or the last of them alone."""
         heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
         queries, keys, values = heads.permute(2, 0, 3, 1, 4).unbind()
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
         if last and x.shape[1] > 1:
-            x, queries, visible = x[:, -1:], queries[:, :, -1:], None
+            x, queries, seen = x[:, -1:], queries[:, :, -1:], of_last(seen)
         dropout = self.attention_dropout if self.training else 0.0
-        x = x + self.dropout(self.out(attend(queries, keys, values, visible=visible, dropout=dropout)))
+        x = x + self.dropout(self.out(attend(queries, keys, values, visible=seen, dropout=dropout)))
         return x + self.dropout(self.down(self.up(self.norm2(x))))
 
 

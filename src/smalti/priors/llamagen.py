@@ -6,11 +6,12 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
+from smalti.conditions.context import Prefix
 from smalti.config import Few, Positive, Share, settings
 from smalti.drawing.cache import Cache
 from smalti.priors.block import GatedBlock, check_width, start
-from smalti.priors.causal import Causal, Fed, attend
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.causal import Causal, Fed, attend, embedded, of_last, table_of, visible
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_where_held
 
@@ -38,6 +39,7 @@ class LlamaGen(Causal):
     lengths.
     """
 
+    takes_padded = True
     cosines: Tensor  # t 2 1 e
     sines: Tensor
 
@@ -46,11 +48,11 @@ class LlamaGen(Causal):
         check_width(settings)
         self.settings, self.codebook_size = settings, scope.codebook_size
         width = settings.width
-        self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
+        self.prefix_table = table_of(scope, width)
         self.table = nn.Embedding(scope.codebook_size, width)
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
         cosines, sines = turns_where_held(
             scope.cells,
@@ -69,21 +71,20 @@ class LlamaGen(Causal):
         positions = len(self.cosines)
         return Cache.empty(batch, positions, layers=sizes.layers, heads=sizes.heads, like=table)
 
-    def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
-        return Fed(self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1)))
+    def _embed(self, codes: Tensor, prefix: Prefix) -> Fed:
+        return Fed(self.dropout(torch.cat((embedded(self.prefix_table, prefix), self.table(codes)), 1)))
 
     def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
         return Fed(self.dropout(self.table(codes)))
 
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
         x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
-        positions, visible = (
-            (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
-        )
+        positions = slice(count) if cache is None else cache.next(count)
+        seen = visible(fed) if cache is None else cache.visible(count)
         turn = self.cosines[positions], self.sines[positions]
         assert turn[0].shape[-4] == count, f"{len(self.cosines)} positions, asked for {positions}"
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, visible, cache, last=last and layer == top)
+            x = block(x, turn, seen, cache, last=last and layer == top)
         if cache is not None:
             cache.advance(count)
         return self.norm(x)
@@ -99,7 +100,7 @@ class Block(GatedBlock):
         self,
         x: Tensor,
         turn: tuple[Tensor, Tensor],
-        visible: Tensor | None,
+        seen: Tensor | None,
         cache: Cache | None,
         *,
         last: bool,
@@ -111,8 +112,8 @@ class Block(GatedBlock):
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
         if last and x.shape[1] > 1:
-            x, queries, visible = x[:, -1:], queries[:, :, -1:], None
-        x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
+            x, queries, seen = x[:, -1:], queries[:, :, -1:], of_last(seen)
+        x = x + self.residual_dropout(self.out(attend(queries, keys, values, visible=seen)))
         return x + self.feed_forward(self.norm2(x))
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from smalti.conditions.context import Prefix
 from smalti.config import Few, Positive, Share, settings
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
@@ -17,7 +18,7 @@ from smalti.errors import UserError
 from smalti.heads.categorical import Categorical
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.corrupt import corrupt
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.passes import HIDDEN, RISING, Passes, Schedule, portions
 from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.priors.rotary import turns_of
@@ -64,14 +65,14 @@ class Masked(Prior):
         self.settings, self.codebook_size = settings, scope.codebook_size
         self.distribution = Categorical(smoothing=settings.label_smoothing)
         width, count = settings.width, len(scope.cells)
-        self.has_cell_context = scope.prefix_length == count > 1
+        self.has_cell_context = scope.prefix_is_by_cell and count > 1
         self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
         self.table = nn.Embedding(scope.codebook_size + 1, width)  # the last: a hidden cell
         before = 0 if self.has_cell_context else scope.prefix_length
         self.positions = nn.Parameter(torch.empty(before + count, width))
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
         positions = torch.tensor(((0, 0),) * before + scope.cells)
         cosines, sines = turns_of(positions, width=width // settings.heads, base=SPEEDS)
@@ -84,7 +85,7 @@ class Masked(Prior):
     def forward(
         self,
         codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"],
+        prefix: Prefix,
         known: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b n v"]:
         """Return the logits of every cell of a training crop, given those that are known; None: none is.
@@ -103,7 +104,7 @@ class Masked(Prior):
     def loss(
         self,
         codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"],
+        prefix: Prefix,
         rng: torch.Generator,
         *,
         pkeep: float = 1.0,
@@ -115,7 +116,7 @@ class Masked(Prior):
             shown = corrupt(codes, pkeep=pkeep, codebook_size=self.codebook_size, generator=rng)
         return self.distribution.loss(self(shown, prefix, known)[~known], codes[~known])
 
-    def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats:
+    def nats(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Nats:
         """Return an estimate of a bound: of -ln p of the codes where cells come singly, in random order.
 
         The bound is n times the mean cross-entropy of k hidden cells, averaged over k = 1 .. n and over which
@@ -129,7 +130,7 @@ class Masked(Prior):
         total, masks = 0.0, min(MASKS, n)
         for index in range(masks):
             hidden = 1 + (2 * index + 1) * n // (2 * masks)
-            drawn = noise.gumbel(seeds, torch.full_like(seeds, index), numbers.expand(batch, -1))
+            drawn = noise.gumbel(noise.keys(seeds, torch.tensor(index)), numbers.expand(batch, -1))
             known = drawn.argsort(1).argsort(1) >= hidden
             found = self.distribution.nats(self(codes, prefix, known)[~known], codes[~known]).item()
             total += found * n / (hidden * masks)
@@ -226,15 +227,14 @@ class Filling(Decoder):
         if count < drawn.shape[1]:
             sure = self.prior.distribution.log_p(prediction, drawn)
             fallen = self.how.confidence_noise * (1 - (self.round + 1) / len(self.portions))
-            seeds = self.canvas.seeds[:, None].expand(drawn.shape).flatten()
-            cells = (positions + self.round * self.known.shape[1]).flatten()
-            beyond = torch.full_like(cells[:, None], self.prior.codebook_size)  # no code has this number
-            sure = sure + fallen * noise.gumbel(seeds, cells, beyond).view(drawn.shape)
+            keys = self.canvas.keys(positions, self.round).flatten()
+            beyond = torch.full_like(keys[:, None], self.prior.codebook_size)  # no code has this number
+            sure = sure + fallen * noise.gumbel(keys, beyond).view(drawn.shape)
             kept = torch.zeros_like(drawn, dtype=torch.bool).scatter(1, sure.topk(count).indices, True)
         self.known = self.known.scatter(1, positions, True if kept is None else kept)
         return kept
 
-    def _cover(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _cover(self) -> list[tuple[Prefix, Tensor, Tensor]]:
         """Return windows: their prefix; their cells' numbers on the canvas; by number the place inside.
 
         The place is -1 for cells that are not theirs to predict; windows that have none are left out.

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor, nn
 
+from smalti.conditions.context import Prefix
 from smalti.config import Few, Positive, Share, settings
 from smalti.drawing.cache import Cache
 from smalti.errors import UserError
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
-from smalti.priors.causal import Causal, Fed, attend
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.causal import Causal, Fed, attend, embedded, of_last, table_of, visible
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import turns
 
@@ -42,6 +43,7 @@ class Modern(Causal):
     it holds, so attention sees how far the two lie apart.
     """
 
+    takes_padded = True
     cosines: Tensor  # t 2 1 e
     sines: Tensor
 
@@ -50,13 +52,13 @@ class Modern(Causal):
         _check(settings, scope)
         self.settings, self.codebook_size = settings, scope.codebook_size
         width, layers = settings.width, settings.layers
-        self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
+        self.prefix_table = table_of(scope, width)
         self.table = nn.Embedding(scope.codebook_size, width)
         # added to the prefix's tokens; with "shift" it is itself the one token that stands before the codes
         self.prefix_positions = nn.Parameter(torch.empty(scope.prefix_length, width))
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
         self.shift = None
         if settings.conditioning == "shift":  # six vectors a layer, two for the last norm
@@ -77,12 +79,12 @@ class Modern(Causal):
         positions = len(self.cosines)
         return Cache.empty(batch, positions, layers=sizes.layers, heads=sizes.heads, like=table)
 
-    def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
+    def _embed(self, codes: Tensor, prefix: Prefix) -> Fed:
         first, shift = self.prefix_positions.expand(len(prefix), -1, -1), None  # b m e
         if self.shift is None:
-            first = first + self.prefix_table(prefix)
+            first = first + embedded(self.prefix_table, prefix)
         else:
-            shift = self.shift(F.silu(self.prefix_table(prefix[:, 0])))
+            shift = self.shift(F.silu(embedded(self.prefix_table, prefix)[:, 0]))
         return Fed(self.dropout(torch.cat((first, self.table(codes)), 1)), shift)
 
     def _embed_more(self, codes: Tensor, cache: Cache) -> Fed:
@@ -90,14 +92,13 @@ class Modern(Causal):
 
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
         x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
-        positions, visible = (
-            (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
-        )
+        positions = slice(count) if cache is None else cache.next(count)
+        seen = visible(fed) if cache is None else cache.visible(count)
         turn = self.cosines[positions], self.sines[positions]
         assert turn[0].shape[-4] == count, f"{len(self.cosines)} positions, asked for {positions}"
         tunings = self._tunings(fed.shift)
         for layer, block in enumerate(self.blocks):
-            x = block(x, turn, tunings[layer], visible, cache, last=last and layer == top)
+            x = block(x, turn, tunings[layer], seen, cache, last=last and layer == top)
         if cache is not None:
             cache.advance(count)
         return _tune(self.norm(x), tunings[-1])
@@ -131,7 +132,7 @@ class Block(GatedBlock):
         x: Tensor,
         turn: tuple[Tensor, Tensor],
         tuning: Tuning,
-        visible: Tensor | None,
+        seen: Tensor | None,
         cache: Cache | None,
         *,
         last: bool,
@@ -142,8 +143,8 @@ class Block(GatedBlock):
         if cache is not None:
             keys, values = cache.write(self.layer, keys, values)
         if last and x.shape[1] > 1:
-            x, queries, visible = x[:, -1:], queries[:, :, -1:], None
-        mixed = self.residual_dropout(self.out(attend(queries, keys, values, visible=visible)))
+            x, queries, seen = x[:, -1:], queries[:, :, -1:], of_last(seen)
+        mixed = self.residual_dropout(self.out(attend(queries, keys, values, visible=seen)))
         x = x + (mixed if tuning is None else tuning[2] * mixed)
         added = self.feed_forward(_tune(self.norm2(x), tuning and tuning[3:5]))
         return x + (added if tuning is None else tuning[5] * added)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from smalti.conditions.context import Prefix
 from smalti.config import Few, Positive, Share, settings
 from smalti.drawing.band import Band
 from smalti.drawing.canvas import Canvas
@@ -18,7 +19,7 @@ from smalti.drawing.request import Request
 from smalti.errors import UserError
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.causal import attend
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.protocol import Forced, Scope
 from smalti.priors.rotary import turns_of
 
@@ -75,12 +76,12 @@ class Neighbourhood(Forced):
         self.prefix_join = Linear(len(AROUND) * width, width, bias=False) if self.has_cell_context else None
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
         self.apply(start)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
 
-    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Float[Tensor, "b n v"]:
         """Teacher forcing on training crops: row i logits code i given the prefix and the codes before it."""
         return self.score(self._on_grid(codes), self._tokens(prefix))
 
@@ -134,7 +135,8 @@ class Neighbourhood(Forced):
             expected = "parallel=1, as this prior lays many cells at once anyway"
             raise UserError(expected, str(asked.parallel), "leave parallel out")
 
-    def _tokens(self, prefix: Int64[Tensor, "b m"]) -> Int64[Tensor, "b y x"]:
+    def _tokens(self, prefix: Prefix) -> Int64[Tensor, "b y x"]:
+        assert isinstance(prefix, Tensor), "other conditions are refused"
         return self._on_grid(prefix) if self.has_cell_context else prefix[:, :, None]
 
     def _on_grid(self, sequence: Int64[Tensor, "b n"]) -> Int64[Tensor, "b h w"]:
@@ -232,7 +234,7 @@ def _check(settings: NeighbourhoodSettings, scope: Scope, radius: int) -> None:
         expected = f"prior.lag of 2 to {radius + 1}, one more than the radius"
         remedy = f"set prior.lag={radius + 1} to see all within the radius, or 2 for the fewest passes"
         raise UserError(expected, str(settings.lag), remedy)
-    if scope.prefix_length not in (1, len(scope.cells)):
+    if scope.prefix_length > 1 and not scope.prefix_is_by_cell:
         expected = "a condition of one token, or of one a cell, for a prior of kind neighbourhood"
         got = f"one of {scope.prefix_length} tokens for {len(scope.cells)} cells"
         raise UserError(expected, got, "set prior.kind=modern, or use another condition")

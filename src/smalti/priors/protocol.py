@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from smalti.conditions.context import Prefix
 from smalti.config import settings
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
@@ -31,6 +32,9 @@ class Scope:
     layout: Layout  # of the tokenizer's tokens of a crop
     prefix_vocabulary: int  # of the condition
     prefix_length: int  # m, at least 1
+    prefix_features: int | None = None  # numbers of each place of a prefix; None: tokens
+    prefix_is_padded: bool = False  # rows fill unequally many positions
+    prefix_is_by_cell: bool = False  # place i tells of cell i of the window, row by row
     cells: tuple[tuple[int, int], ...]  # (row, column) of place 0 .. n-1 in the order of generating
     order: str = "row"  # its name
 
@@ -71,20 +75,26 @@ class Prior(nn.Module, ABC):
     # Annotated with a help text for commands, which the member's line on the shelf offers them to
     options: ClassVar[type[Any]] = NoOptions
     distribution: Head = Categorical()  # what a prediction says of a token: its loss, its likelihood, a draw
+    takes_padded: ClassVar[bool] = False  # whether prefixes of features, or of unequal lengths
 
     def __init__(self, scope: Scope) -> None:
+        """UserError for a condition that the member does not take."""
         super().__init__()
+        if not self.takes_padded and (scope.prefix_is_padded or scope.prefix_features is not None):
+            got = "one of features, or of unequal lengths"
+            remedy = "set prior.kind=modern, or use another condition"
+            raise UserError("a condition of equally many tokens for this prior", got, remedy)
         self.scope = scope
 
     @abstractmethod
-    def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
+    def forward(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Float[Tensor, "b n v"]:
         """Return logits of each code, from what the member sees of the codes for it."""
 
     @abstractmethod
     def loss(
         self,
         codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"],
+        prefix: Prefix,
         rng: torch.Generator,
         *,
         pkeep: float = 1.0,
@@ -96,7 +106,7 @@ class Prior(nn.Module, ABC):
         """
 
     @abstractmethod
-    def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats | None:
+    def nats(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Nats | None:
         """Return how likely codes are; None: the member cannot say."""
 
     @abstractmethod
@@ -134,7 +144,7 @@ class Forced(Prior):
     def loss(
         self,
         codes: Int64[Tensor, "b n"],
-        prefix: Int64[Tensor, "b m"],
+        prefix: Prefix,
         rng: torch.Generator,
         *,
         pkeep: float = 1.0,
@@ -146,6 +156,6 @@ class Forced(Prior):
             shown = corrupt(codes, pkeep=pkeep, codebook_size=size, generator=rng)
         return self.distribution.loss(self(shown, prefix), codes)
 
-    def nats(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Nats:
+    def nats(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Nats:
         """Return -ln p of the codes."""
         return Nats(self.distribution.nats(self(codes, prefix), codes).item(), codes.numel())

@@ -25,4 +25,4 @@ class Layout:
         """Return a few words for people."""
         grids = " + ".join(f"{height} x {width}" for height, width in self.grids)
         codes = f"{self.depth} of {self.vocabulary} codes each" if self.vocabulary else "without codes"
-        return f"{grids} tokens, {codes}"
+        return f"{self.count} tokens ({grids}), {codes}"

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from smalti import imaging, strategy
+from smalti.conditions.context import Prefix
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
 from smalti.metrics.codes import NatsPerToken
@@ -33,7 +34,7 @@ class Objective(nn.Module):
         self.prior = prior
 
     def forward(
-        self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"], rng: torch.Generator, *, pkeep: float
+        self, codes: Int64[Tensor, "b n"], prefix: Prefix, rng: torch.Generator, *, pkeep: float
     ) -> Float[Tensor, ""]:
         """See Prior.loss."""
         return self.prior.loss(codes, prefix, rng, pkeep=pkeep)
