@@ -12,10 +12,10 @@ FLOORS = [
     {"errors", "exif", "hints", "schema"},
     {"mistakes", "opening"},
     {"config", "files", "images", "leftovers", "memory", "precision", "strategy"},
-    {"reading", "images", "masks", "pretrained"},
+    {"reading", "images", "masks", "pretrained", "weights"},
     {"quantizers", "conditions", "orders"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
-    {"losses", "priors"},
+    {"features", "losses", "priors"},
     {"tokenizer", "data"},
     {"samples"},
     {"pipeline"},
