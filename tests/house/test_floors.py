@@ -12,11 +12,11 @@ FLOORS = [
     {"errors", "exif", "hints", "old_names", "schema"},
     {"mistakes", "opening"},
     {"config", "files", "imaging", "leftovers", "memory", "precision", "strategy"},
-    {"reading", "user_images", "masks", "pretrained"},
+    {"reading", "user_images", "masks", "pretrained", "weights"},
     {"tokens", "orders"},
     {"quantizers", "conditions", "heads"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
-    {"losses", "priors"},
+    {"features", "losses", "priors"},
     {"tokenizer", "data"},
     {"samples"},
     {"pipeline"},

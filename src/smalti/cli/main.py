@@ -21,6 +21,7 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "sample": "Draw images.",
     "complete": "Keep a part of an image and draw the rest anew.",
     "recipes": "List the recipes.",
+    "weights": "List the trained weights of others that losses and metrics use.",
     "info": "Say what a model folder, a run folder or another project's model is.",
     "import": "Turn another project's model into a model folder.",
     "export": "Write a model in another project's format.",

@@ -14,13 +14,14 @@ from torch import Tensor
 from smalti import imaging
 from smalti.demo.photographs import PHOTOGRAPHS
 from smalti.errors import optional
-from smalti.losses.hed import HED
+from smalti.features import SPACES
+from smalti.losses import DISTANCES
 from smalti.metrics.codes import Usage, unigram_nats
 from smalti.metrics.distances import Frechet
-from smalti.metrics.lite0 import Lite0
 from smalti.metrics.protocol import Measured, Metric
 from smalti.metrics.reconstruction import Perceptual, Psnr, Ssim
 from smalti.pipeline import Pipeline
+from smalti.weights.catalogue import WEIGHTS
 
 CLASSES = tuple(PHOTOGRAPHS)
 EACH = 30  # images of every class, real or drawn
@@ -44,7 +45,11 @@ class Evidence:
         self.real = self._open(photos / "train")
         self.held_out = self._open(photos / "val")
         self.rebuilt = model.tokenizer.reconstruct(self.held_out.images).clamp(-1, 1)
-        self._features, self._hed = cache(Lite0().features), HED.read()
+        spaces = [name for name in ("mobilenet_v2", "lite0") if WEIGHTS[name].at_hand] or ["lite0"]
+        distances = [name for name in ("lpips_vgg", "hed") if WEIGHTS[name].at_hand] or ["hed"]
+        self._spaces = {name: cache(SPACES[name].read().features) for name in spaces}
+        self._features = self._spaces[spaces[0]]  # in which crops are told apart
+        self._distances = [DISTANCES[name].read() for name in distances]
 
     @cached_property
     def samples(self) -> Crops:
@@ -60,12 +65,10 @@ class Evidence:
     def _reconstruction(self) -> list[tuple[str, float, str]]:
         real, rebuilt = self.held_out.images, self.rebuilt
         codes, size = self.model.tokenizer.encode(real), self.model.tokenizer.codebook_size
-        apart = _number(Perceptual(self._hed), real, real.roll(1, dims=0))
-        beside: dict[Metric, str] = {
-            Psnr(): "more is better",
-            Ssim(): "1 is equal",
-            Perceptual(self._hed): f"{apart:.2f} between different crops of a class",
-        }
+        beside: dict[Metric, str] = {Psnr(): "more is better", Ssim(): "1 is equal"}
+        for distance in self._distances:
+            apart = _number(Perceptual(distance), real, real.roll(1, dims=0))
+            beside[Perceptual(distance)] = f"{apart:.2f} between different crops of a class"
         use = Usage(size)
         use.update(Measured(codes=codes))
         used, perplexity = use.compute().values()
@@ -79,17 +82,16 @@ class Evidence:
         ]
 
     def _sets(self) -> list[tuple[str, float, str]]:
-        held_out, samples = self.held_out.images, self.samples.images
-
-        def distance(images: Tensor) -> float:
-            return _number(Frechet(self._features, "lite0-FD"), held_out, images)
-
-        real = f"{distance(self.real.images):.1f} for real training crops"
-        beside = f"{real}; {len(held_out)} images a side"
-        return [
-            (f"lite0-FD to held-out crops: {name}", distance(images), beside)
-            for name, images in (("their reconstructions", self.rebuilt), ("samples", samples))
-        ]
+        held_out, numbers = self.held_out.images, []
+        for name, features in self._spaces.items():
+            real, rebuilt, samples = (
+                _number(Frechet(features, f"{name}-FD"), held_out, some)
+                for some in (self.real.images, self.rebuilt, self.samples.images)
+            )
+            beside = f"{real:.1f} for real training crops; {len(held_out)} images a side"
+            for what, value in (("their reconstructions", rebuilt), ("samples", samples)):
+                numbers.append((f"{name}-FD to held-out crops: {what}", value, beside))
+        return numbers
 
     def _likelihood(self) -> list[tuple[str, float, str]]:
         tokenizer = self.model.tokenizer

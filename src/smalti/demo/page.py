@@ -77,9 +77,10 @@ class Page:
         rows = self.evidence.numbers()
         self.report.table(("what", "value", "beside"), rows)
         self.report.text(
-            "lite0-FD is the Frechet distance of pooled EfficientNet-Lite0 features. It is not FID; with so "
-            "few images it is large even between real ones. The HED distance is a distance on "
-            "a VGG16 trunk tuned to find edges. It is not LPIPS."
+            "mobilenet_v2-FD and lite0-FD are Frechet distances of pooled features of MobileNetV2 and "
+            "EfficientNet-Lite0. They are not FID; with so few images they are large even between real ones. "
+            "The HED distance is a distance on a VGG16 trunk tuned to find edges. It is not LPIPS, which "
+            "stands beside it where its weights are at hand (smalti weights)."
         )
         metadata = {what: value for what, value, _ in rows}
         (self.out / "numbers.json").write_text(json.dumps(metadata, indent=2) + "\n")

@@ -5,13 +5,15 @@ from typing import Any
 
 from smalti.losses.adversarial import adversarial_terms
 from smalti.losses.differences import L1, L2, CrossEntropy
+from smalti.losses.distance import Distance
 from smalti.losses.hed import HED
-from smalti.losses.lpips import LPIPS
+from smalti.losses.lpips import LPIPS, LPIPSAlex
 from smalti.losses.objectives import OBJECTIVES
 from smalti.losses.perceptual import Perceptual
 from smalti.losses.protocol import LossTerm
 
-PERCEPTUAL: dict[str, type[Any]] = {"lpips": LPIPS, "hed": HED}
+# perceptual ones, by the name that numbers carry
+DISTANCES: dict[str, type[Distance]] = {"lpips_vgg": LPIPS, "lpips_alex": LPIPSAlex, "hed": HED}
 
 # by the key of `LossSettings`: (what stands there, what is rebuilt) -> the terms, none where it asks for none
 TERMS: dict[str, Callable[[Any, str], Sequence[LossTerm]]] = {
@@ -22,4 +24,4 @@ TERMS: dict[str, Callable[[Any, str], Sequence[LossTerm]]] = {
     "adversarial": adversarial_terms,
 }
 
-__all__ = ["OBJECTIVES", "PERCEPTUAL", "TERMS"]
+__all__ = ["DISTANCES", "OBJECTIVES", "TERMS"]

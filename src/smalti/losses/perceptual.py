@@ -1,20 +1,19 @@
 """Which perceptual distance a training uses: what was asked for, or the best that is on this disk."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-import smalti.losses.hed as hed
-import smalti.losses.lpips as lpips
 from smalti.config import Positive, Weight, settings
 from smalti.errors import UserError
 from smalti.losses.hed import HED
 from smalti.losses.lpips import LPIPS
 from smalti.losses.protocol import Logits, LossTerm
+from smalti.weights.catalogue import WEIGHTS
 
 Kind = Literal["auto", "lpips", "hed", "none"]
 
@@ -23,11 +22,11 @@ Kind = Literal["auto", "lpips", "hed", "none"]
 class PerceptualSettings:
     """The perceptual part of a tokenizer's loss."""
 
-    kind: Kind = "auto"  # auto: LPIPS, else HED, else none
+    kind: Kind = "auto"  # auto: LPIPS-VGG, else HED, else none
     weight: Weight = 1.0  # times the distance, beside a mean absolute pixel error; 0: none
     images: Positive | None = None  # of a batch that the distance looks at, the first ones; None: all
-    vgg: Path | None = None  # torchvision's VGG16; None: in torch's cache
-    heads: Path | None = None  # LPIPS v0.1's vgg.pth; None: inside torchmetrics
+    vgg: Path | None = None  # torchvision's VGG16; None: found by name, see smalti weights
+    heads: Path | None = None  # LPIPS v0.1's vgg.pth; None: as vgg
 
     def __post_init__(self) -> None:
         if (self.vgg or self.heads) and self.kind not in {"auto", "lpips"}:
@@ -82,21 +81,20 @@ def choose(settings: PerceptualSettings) -> Kind:
     if settings.weight == 0:
         return "none"
     if settings.kind == "lpips" or settings.vgg or settings.heads:  # wanted: missing ones are an error
-        lpips.find_weights(settings.vgg, settings.heads)
+        LPIPS.files(settings.vgg, settings.heads)
         return "lpips"
     if settings.kind == "hed":
-        hed.find_weights()
+        WEIGHTS["hed"].find()
     if settings.kind != "auto":
         return settings.kind
     missing = []
-    candidates: tuple[tuple[Kind, Callable[[], object]], ...] = (
-        ("lpips", lpips.find_weights),
-        ("hed", hed.find_weights),
-    )
-    for kind, find_weights in candidates:
+    candidates: tuple[tuple[Kind, str], ...] = (("lpips", "lpips_vgg"), ("hed", "hed"))
+    for kind, name in candidates:
         try:
-            find_weights()
+            WEIGHTS[name].files()
         except UserError as problem:
+            if WEIGHTS[name].at_hand:  # but not as they were published
+                raise
             missing.append(str(problem))
         else:
             return kind

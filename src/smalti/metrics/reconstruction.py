@@ -65,7 +65,8 @@ class Perceptual(Mean):
 
     def __init__(self, distance: nn.Module, key: str = "perceptual") -> None:
         super().__init__()
-        self.distance, self.key, self.name = distance, key, f"{type(distance).__name__} distance"
+        title = getattr(distance, "title", type(distance).__name__)
+        self.distance, self.key, self.name = distance, key, f"{title} distance"
 
     @classmethod
     def of(cls, content: str, codebook_size: int, distances: Mapping[str, nn.Module]) -> list[Metric]:

