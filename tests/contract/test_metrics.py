@@ -4,6 +4,7 @@ import pytest
 import torch
 from test_training import CPU, batch, tokenizer_training
 
+from smalti.errors import UserError
 from smalti.metrics import METRICS
 from smalti.metrics.protocol import Mean, Measured
 from smalti.priors.protocol import Nats
@@ -19,16 +20,39 @@ def means(images):
     return images.mean((2, 3))
 
 
-GIVEN = {"perceptual": (Distance(),), "frechet": (means, "means-FD"), "usage": (8,)}
-# of the images and codes below; PSNR and SSIM are those of test_evaluation.py
+GIVEN = {
+    "perceptual": (Distance(),),
+    "frechet": (means, "means-FD"),
+    "kid": (means, "means-KID"),
+    "neighbours": (means, "means"),
+    "inception_score": (means, "means-IS"),
+    "usage": (8,),
+}
+# of the images and codes below, of these shapes where the metric asks for more images or pixels
+SHAPES = {
+    "ms_ssim": (4, 3, 176, 180),
+    "kid": (12, 3, 12, 20),
+    "neighbours": (12, 3, 12, 20),
+    "inception_score": (24, 3, 12, 20),
+}
+# PSNR and SSIM are those of test_evaluation.py, MS-SSIM that of test_ms_ssim.py, sets' those of test_sets.py
 NUMBERS = {
     "l1": {"l1": 0.69542},
     "psnr": {"psnr": 7.44479},
     "ssim": {"ssim": -0.02417},
+    "ms_ssim": {"ms_ssim": 0.03604},
     "bce": {"bce": 0.73800},
     "accuracy": {"accuracy": 0.32083},
     "perceptual": {"perceptual": 3.85165},
     "frechet": {"means-FD": 0.00654},
+    "kid": {"means-KID": -0.00014, "means-KID_error": 0.00077},
+    "neighbours": {
+        "means_precision": 1.0,
+        "means_recall": 0.83333,
+        "means_density": 1.05,
+        "means_coverage": 1.0,
+    },
+    "inception_score": {"means-IS": 1.00027, "means-IS_spread": 0.00015},
     "usage": {"codebook_usage": 0.625, "codebook_perplexity": 4.81462},
     "nats": {"nats_per_token": 1.75},
 }
@@ -38,27 +62,34 @@ def made(kind: str):
     return METRICS[kind](*GIVEN.get(kind, ()))
 
 
-def parts(*sizes: int) -> list[Measured]:
+def parts(shape: tuple[int, ...], *, in_two: bool) -> list[Measured]:
     chance = torch.Generator().manual_seed(0)
-    real, fake = (torch.rand(4, 3, 12, 20, generator=chance) * 2 - 1 for _ in range(2))
-    codes = torch.randint(0, 5, (4, 3, 5), generator=chance)
+    real, fake = (torch.rand(shape, generator=chance) * 2 - 1 for _ in range(2))
+    codes = torch.randint(0, 5, (len(real), 3, 5), generator=chance)
+    sizes = (1, len(real) - 1) if in_two else (len(real),)
     split = [tensor.split(sizes) for tensor in (real, fake * 1.1, codes)]
-    nats = [Nats(15.0, 15), Nats(90.0, 45)] if len(sizes) == 2 else [Nats(105.0, 60)]
+    nats = [Nats(15.0, 15), Nats(90.0, 45)] if in_two else [Nats(105.0, 60)]
     return [Measured(real=a, fake=b, codes=c, nats=n) for a, b, c, n in zip(*split, nats, strict=True)]
 
 
 @pytest.mark.parametrize("kind", METRICS)
 def test_parts_give_the_numbers_of_the_whole(kind):
     found = []
-    for sizes in ((4,), (1, 3)):
+    for in_two in (False, True):
         metric = made(kind)
-        for part in parts(*sizes):
+        for part in parts(SHAPES.get(kind, (4, 3, 12, 20)), in_two=in_two):
             metric.update(part)
         found.append(metric.compute())
     assert metric.name
     assert found[0] == pytest.approx(NUMBERS[kind], abs=1e-5)
     assert found[1] == pytest.approx(found[0], abs=1e-6)
     assert all(type(number) is float for number in found[0].values())
+
+
+@pytest.mark.parametrize("kind", ["frechet", "kid", "neighbours", "inception_score"])
+def test_of_no_images_sets_say_so(kind):
+    with pytest.raises(UserError, match="generated images, got no"):
+        made(kind).compute()
 
 
 def test_each_is_asked_for_where_it_can_be_computed():

@@ -1,5 +1,6 @@
 """Which codes a tokenizer uses, and how likely a prior finds them."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -52,6 +53,16 @@ class NatsPerToken(Metric):
     def compute(self) -> dict[str, float]:
         """See Metric; a bound has a name of its own, and there is none where the prior knows nothing."""
         return {self._key: self._total / self._tokens} if self._tokens else {}
+
+
+def bits_per_pixel(nats: float, pixels: int) -> float:
+    """Return what codes of this likelihood cost, in bits over the pixels of their images.
+
+    nats: of all codes; for a tokenizer alone tokens * ln(codebook_size), for a prior its nats per token times
+    tokens. pixels: height times width, summed over the images; the channels of a pixel count once. Unlike
+    nats per token it compares across tokenizers.
+    """
+    return nats / math.log(2) / pixels
 
 
 def unigram_nats(seen: Int64[Tensor, "a y x"], codes: Int64[Tensor, "b h w"], codebook_size: int) -> float:

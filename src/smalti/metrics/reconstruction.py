@@ -14,6 +14,8 @@ from smalti.metrics.protocol import Mean, Metric
 # SSIM's window, 11 x 11 with sigma 1.5, and its (K1 L)^2 and (K2 L)^2, as Wang et al. 2004 have them
 _RADIUS, _SIGMA = 5, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
+# of MS-SSIM's five scales, each half of the one before, as Wang, Simoncelli and Bovik 2003 have them
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 class _OfImages(Mean):
@@ -58,6 +60,16 @@ class Ssim(Mean):
     def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
         """See Mean."""
         return ssim(real, fake)
+
+
+class MsSsim(Mean):
+    """See `ms_ssim`. Slow, and of no training's validation."""
+
+    name, key = "MS-SSIM", "ms_ssim"
+
+    def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+        """See Mean."""
+        return ms_ssim(real, fake)
 
 
 class Perceptual(Mean):
@@ -116,20 +128,52 @@ def ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tens
     sigma 1.5, and only windows that lie wholly inside the image. Equal to scikit-image's with
     gaussian_weights=True, use_sample_covariance=False, data_range=255. Raises UserError below 11 pixels.
     """
-    if min(a.shape[2:]) <= 2 * _RADIUS:
+    _check_side(a, 2 * _RADIUS + 1, "SSIM's window")
+    # float64: in float32 E[x^2] - E[x]^2 of a bright flat image is wrong by more than its noise
+    mean_x, mean_y, spread, shared = _moments(_eight_bit(a), _eight_bit(b))
+    likeness = (2 * mean_x * mean_y + _C1) * (2 * shared + _C2)
+    likeness /= (mean_x**2 + mean_y**2 + _C1) * (spread + _C2)
+    return likeness.mean((1, 2, 3)).float()
+
+
+def ms_ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+    """Return the structural similarity over five scales of images in [-1, 1], over 8-bit values.
+
+    As published (Wang, Simoncelli, Bovik 2003, doi:10.1109/ACSSC.2003.1292216): of SSIM's windows inside the
+    image the mean of contrast and structure at each scale, at the coarsest that of luminance as well, each to
+    the power of its scale's weight, multiplied. A scale is the means of 2 x 2 pixels of the one before, an
+    odd last row or column left out; a negative mean counts as 0; the mean of the channels' own. Equal to
+    pytorch-msssim and piq where sides divide by 16; torchmetrics mirrors borders at the coarsest scale, and
+    mixes channels before multiplying. Raises UserError below 176 pixels.
+    """
+    _check_side(a, (2 * _RADIUS + 1) * 2 ** (len(_WEIGHTS) - 1), "MS-SSIM's window at its coarsest scale")
+    x, y = _eight_bit(a), _eight_bit(b)
+    product = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
+    for scale, weight in enumerate(_WEIGHTS):
+        if scale:
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        mean_x, mean_y, spread, shared = _moments(x, y)
+        likeness = (2 * shared + _C2) / (spread + _C2)
+        if scale == len(_WEIGHTS) - 1:
+            likeness *= (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+        product *= likeness.mean((2, 3)).clamp(min=0) ** weight
+    return product.mean(1).float()
+
+
+def _check_side(images: Tensor, least: int, why: str) -> None:
+    if min(images.shape[2:]) < least:
         raise UserError(
-            f"images of at least {2 * _RADIUS + 1} x {2 * _RADIUS + 1} pixels, SSIM's window",
-            f"{a.shape[2]} x {a.shape[3]}",
+            f"images of at least {least} x {least} pixels, {why}",
+            f"{images.shape[2]} x {images.shape[3]}",
             "take larger images, or psnr, which has no window",
         )
-    # float64: in float32 E[x^2] - E[x]^2 of a bright flat image is wrong by more than its noise
-    x, y = _eight_bit(a), _eight_bit(b)
+
+
+def _moments(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return of each window inside: both means, the sum of the variances, the covariance."""
     mean_x, mean_y = _windows(x), _windows(y)
     spread_x, spread_y = _windows(x * x) - mean_x**2, _windows(y * y) - mean_y**2
-    shared = _windows(x * y) - mean_x * mean_y
-    likeness = (2 * mean_x * mean_y + _C1) * (2 * shared + _C2)
-    likeness /= (mean_x**2 + mean_y**2 + _C1) * (spread_x + spread_y + _C2)
-    return likeness.mean((1, 2, 3)).float()
+    return mean_x, mean_y, spread_x + spread_y, _windows(x * y) - mean_x * mean_y
 
 
 def _windows(values: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c y x"]:
