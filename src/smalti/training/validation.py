@@ -145,7 +145,7 @@ class Features:
         for seen, found in self._held:
             if seen is images:
                 return found
-        features = self._space.features(as_saved(images).expand(-1, 3, -1, -1))
+        features = self._space.features(imaging.as_saved(images).expand(-1, 3, -1, -1))
         self._held = [*self._held[-1:], (images, features)]
         return features
 
@@ -159,13 +159,8 @@ class AsSaved(nn.Module):
 
     def forward(self, a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
         """Return the distance of each pair."""
-        found: Tensor = self.distance(as_saved(a), as_saved(b))
+        found: Tensor = self.distance(imaging.as_saved(a), imaging.as_saved(b))
         return found
-
-
-def as_saved(images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b shown H W"]:
-    """Return what a file of 8 bits holds of images in [-1, 1], in one channel or three."""
-    return imaging.to_float(imaging.to_uint8(imaging.visible(images)))
 
 
 def finite(numbers: Mapping[str, Any]) -> dict[str, float]:
