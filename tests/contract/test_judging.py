@@ -188,7 +188,7 @@ def test_likeness_is_to_the_nearest_image_of_the_asked_class(networks, real):
         "no such class"
     )
     assert judge.protocol["real"] == 12
-    exact = judge.score(judge._images[3:5], codes(2), Asked())
+    exact = judge.score(imaging.to_float(judge._images[3:5]), codes(2), Asked())
     assert exact.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
     assert networks.least == AlexNet.least <= 64
 

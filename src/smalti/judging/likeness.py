@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from tqdm import tqdm
 
+from smalti import imaging
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import in_order
 from smalti.data.splits import Splits
@@ -20,7 +22,8 @@ from smalti.metrics.neighbours import nearest
 from smalti.pipeline import Pipeline
 from smalti.weights.catalogue import WEIGHTS
 
-CANDIDATES = 4  # real images nearest by features, among which the perceptually nearest is looked for
+SEEN = 1024  # real images at most, evenly over the folder: each takes the time of a pass of a network
+CANDIDATES = 4  # of them nearest by features, among which the perceptually nearest is looked for
 _BATCH = 16
 
 
@@ -39,19 +42,22 @@ class Likeness(Judge):
         if min(size) < distance.least:
             expected = f"images of at least {distance.least} pixels a side for {distance.title}"
             raise UserError(expected, "{} x {}".format(*size), "a larger --size, or another judge")
-        if pipeline.tokenizer.settings.content == "segmentation":
-            raise UserError(
-                f"a model that draws images, for {distance.title}", "one of segmentations", "a MODEL"
-            )
+        how = pipeline.tokenizer.settings
+        if how.content == "segmentation" or (how.pixels is not None and how.pixels.range is not None):
+            got = "one of segmentations" if how.content == "segmentation" else "one with data.range"
+            raise UserError(f"a model of common images, for {distance.title}", got, "judge by a MODEL")
+        self._distance, self._space = distance.read().to(device), _first(SPACES).read().to(device)
         reader = Folder(FolderSettings(root=folder, val_share=0.0, splits=Splits()), "train")
-        found = list(in_order(reader, size=size, crop=CropSettings(), batch=_BATCH))
-        self._images = torch.cat([batch.images for batch in found if batch.images is not None])
-        labels = [batch.labels for batch in found if batch.labels is not None]
-        self._labels, self._names = torch.cat(labels) if labels else None, reader.classes
+        self._names, labels, images, features = reader.classes, [], [], []
+        real = in_order(reader, size=size, crop=CropSettings(), batch=_BATCH, most=SEEN)
+        for batch in tqdm(real, desc=f"images of {folder}", unit=" batches", disable=None):
+            assert batch.images is not None, "a folder is one of images"
+            images.append(imaging.to_uint8(imaging.visible(batch.images)))
+            features.append(self._space.features(imaging.to_float(images[-1]).expand(-1, 3, -1, -1)))
+            labels.append(torch.full((batch.size,), -1) if batch.labels is None else batch.labels)
+        self._images, self._labels, self._features = map(torch.cat, (images, labels, features))
         if len(self._images) <= CANDIDATES:
             raise UserError(f"more than {CANDIDATES} images in {folder}", str(len(self._images)), "give more")
-        self._distance, self._space = distance.read().to(device), _first(SPACES).read().to(device)
-        self._features = self._space.features(self._images)
 
     def score(
         self, images: Float[Tensor, "b c H W"], codes: Int64[Tensor, "b h w"], asked: Asked
@@ -62,9 +68,9 @@ class Likeness(Judge):
         found = nearest(self._space.features(shown), self._features[rows], CANDIDATES)
         scores = []
         for image, candidates in zip(shown, rows[found.indices.cpu()], strict=True):
-            real = self._images[candidates].to(image)
+            real = imaging.to_float(self._images[candidates]).to(image.device)
             with torch.no_grad():
-                scores.append(-self._distance(image.expand_as(real), real).amin())
+                scores.append(-self._distance(image[None].expand(CANDIDATES, -1, -1, -1), real).amin())
         return torch.stack(scores)
 
     @property
@@ -77,7 +83,7 @@ class Likeness(Judge):
         """Return the numbers of the images of the asked class, or of all."""
         everything = torch.arange(len(self._images))
         name = str(self._classes[asked.label]) if asked.label is not None else None
-        if self._labels is None or name not in self._names:
+        if name not in self._names:
             return everything
         own = everything[self._labels == self._names.index(name)]
         return own if len(own) > CANDIDATES else everything
