@@ -82,7 +82,7 @@ def chart(curves: Mapping[str, Sequence[tuple[float, float]]], title: str = "") 
 
     lines = []
     for index, (name, curve) in enumerate(curves.items()):
-        colour = f"hsl({index * 137 % 360} 60% 42%)"  # 137 degrees apart: never two alike side by side
+        colour = f"hsl({index * 137 % 360}, 60%, 42%)"  # 137 degrees apart: never two alike side by side
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in curve))
         lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{path}"/>')
         label = f'<text x="{WIDTH - _MARGIN}" y="{14 + 13 * index}" text-anchor="end"'
