@@ -7,6 +7,7 @@ from smalti.priors.llamagen import LlamaGen, LlamaGenSettings
 from smalti.priors.masked import Masked, MaskedSettings
 from smalti.priors.modern import Modern, ModernSettings
 from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
+from smalti.priors.pixelsnail import PixelSNAIL, PixelSNAILSettings
 from smalti.schema import Shelf
 
 PRIORS: dict[str, tuple[type[Any], type[Any]]] = {
@@ -15,6 +16,7 @@ PRIORS: dict[str, tuple[type[Any], type[Any]]] = {
     "llamagen": (LlamaGenSettings, LlamaGen),
     "masked": (MaskedSettings, Masked),
     "neighbourhood": (NeighbourhoodSettings, Neighbourhood),
+    "pixelsnail": (PixelSNAILSettings, PixelSNAIL),
 }
 
 PriorSettings = Annotated[Any, Shelf(PRIORS)]
