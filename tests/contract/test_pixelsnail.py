@@ -301,6 +301,22 @@ def test_it_trains_goes_on_loads_and_draws(photos, tmp_path):
     assert model.sample(label=1, seed=2, micro_batch=2, size=(8, 14)).codes[0].equal(codes[2])
 
 
+def test_own_numbers_stay():
+    model = generator("pixelsnail", grid=(4, 6))
+    drawn = model.sample(num=2, label=[1, 2], seed=3, guidance_scale=1.5).codes
+    assert drawn.flatten().tolist() == [
+        *(8, 9, 10, 8, 5, 5),
+        *(4, 0, 3, 11, 10, 4),
+        *(11, 0, 9, 11, 0, 1),
+        *(11, 1, 0, 1, 1, 11),
+        *(10, 11, 2, 2, 10, 11),
+        *(2, 7, 11, 11, 10, 10),
+        *(4, 11, 11, 2, 2, 2),
+        *(11, 10, 6, 11, 2, 11),
+    ]
+    assert model.nats_per_token(drawn, label=[1, 2]) == pytest.approx(1.8555609, abs=1e-5)
+
+
 def test_other_formats_refuse_it(tmp_path):
     library.save(generator("pixelsnail"), tmp_path / "model")
     for name, words in (("compvis", "a prior of kind gpt.*got pixelsnail"), ("diffusers", "has no class")):

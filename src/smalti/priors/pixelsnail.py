@@ -102,7 +102,7 @@ class PixelSNAIL(Causal):
         assert cache is None or isinstance(cache, MapCache), "a cache of this member"
         is_first = cache is None or cache.length == 0
         cells = Whole(self, fed.x, cache) if cache is None or is_first else Further(self, fed.x, cache)
-        u = cells.stem()
+        u = cells.stem().to(self.positions.dtype)  # fp32 under autocast, as all that is added
         for block in self.blocks:
             u = block(u, cells)
         if cache is not None:
@@ -115,8 +115,8 @@ class PixelSNAIL(Causal):
 class MapCache(Cache):
     """Keys and values of the attentions, and maps: what every convolution was fed in each cell so far.
 
-    A map is b s i: slots of cells row by row, with a row of zeros above them and a zero before each row, so
-    that what lies outside needs no mask. There are maps of the embedded codes (the stem's) and of what each
+    A map is b s i: slots of cells row by row, with a row of zeros above them and a zero before each row, also
+    found right of the row above, so that what lies outside needs no mask. There are maps of the embedded codes (the stem's) and of what each
     block's attention is fed (the block's) too, from which a cell's key and value come once its code is known.
 
     Not only the two rows that convolutions look at are kept, so that a cache may be set back as far as one
@@ -230,13 +230,15 @@ class Further(Cells):
         self.background, self.behind = prior.background[self.cells], prior.background[self.cells - 1]
         # maps are read and written as one table of all rows' slots
         first = torch.arange(batch, device=x.device)[:, None] * len(cache.maps[prior.stem][0])
-        self.slots, self.last = first + prior.slots[self.cells], first + prior.slots[self.cells - 1]
+        slots, last = first + prior.slots[self.cells], first + prior.slots[self.cells - 1]
+        self.slots, self.last = slots.flatten(), last.flatten()
+        self.above, self.around = slots[..., None] + prior.above, slots[..., None] + prior.around
 
     def stem(self) -> Tensor:
         """See Cells."""
         prior, told = self.prior, self.cache.told
         assert told is not None, "a cache that holds a prefix"
-        u = prior.stem(self._around(prior.stem, self.x, self.last, self.slots, prior.above))
+        u = prior.stem(self._look(prior.stem, self.x, self.last, self.above))
         if told.shape[1] == 1:
             return u + told
         if not prior.is_told_by_cell:
@@ -245,23 +247,23 @@ class Further(Cells):
 
     def convolve(self, layer: Linear, x: Tensor) -> Tensor:
         """See Cells."""
-        found: Tensor = layer(self._around(layer, x, self.slots, self.slots, self.prior.around))
+        found: Tensor = layer(self._look(layer, x, self.slots, self.around))
         return found
 
     def before(self, block: nn.Module, u: Tensor) -> Tensor:
         """See Cells."""
-        return self._around(block, u, self.slots, self.last, self.prior.around[-1:])
+        return self._look(block, u, self.slots, self.last.view(len(u), -1, 1))
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """See Cells."""
         keys, values = self.cache.write(layer, keys, values)
         return attend(queries, keys, values, visible=self.cache.visible(queries.shape[2]))
 
-    def _around(self, part: nn.Module, x: Tensor, written: Tensor, read: Tensor, offsets: Tensor) -> Tensor:
-        """Put what cells hold into slots of a map; return what lies at these offsets from others, b c oi."""
+    def _look(self, part: nn.Module, x: Tensor, written: Tensor, read: Tensor) -> Tensor:
+        """Put what cells hold into slots of a map; return what lies in those read (b c o), as b c oi."""
         table = self.cache.maps[part].flatten(0, 1)
-        table.index_copy_(0, written.flatten(), x.flatten(0, 1).to(table.dtype))
-        return F.embedding(read[..., None] + offsets, table).flatten(2)
+        table.index_copy_(0, written, x.flatten(0, 1).to(table.dtype))
+        return F.embedding(read, table).flatten(2)
 
 
 class Residual(nn.Module):
