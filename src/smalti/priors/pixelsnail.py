@@ -115,9 +115,10 @@ class PixelSNAIL(Causal):
 class MapCache(Cache):
     """Keys and values of the attentions, and maps: what every convolution was fed in each cell so far.
 
-    A map is b s i: slots of cells row by row, with a row of zeros above them and a zero before each row, also
-    found right of the row above, so that what lies outside needs no mask. There are maps of the embedded codes (the stem's) and of what each
-    block's attention is fed (the block's) too, from which a cell's key and value come once its code is known.
+    A map is b s i: slots of cells row by row, a row of zeros above them, and a zero before each row, which
+    also lies right of the row above; so what lies outside needs no mask. There are maps of the embedded
+    codes (the stem's) and of what each block's attention is fed (the block's) too, from which a cell's key
+    and value come once its code is known.
 
     Not only the two rows that convolutions look at are kept, so that a cache may be set back as far as one
     likes, which guesses and known cells among unknown ones need. Not kept is what no later cell reads:
