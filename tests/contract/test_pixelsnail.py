@@ -13,12 +13,10 @@ from tiny import TRAINING, generator
 import smalti
 from smalti import library
 from smalti.conditions.context import GridContext, SameContext
-from smalti.drawing.canvas import Canvas
-from smalti.drawing.choice import Choice
+from smalti.drawing.canvas import Canvas, Choice
 from smalti.errors import UserError
 from smalti.formats.exporting import convert
 from smalti.orders import order
-from smalti.priors.layers import Linear
 from smalti.priors.pixelsnail import Convolution, PixelSNAIL, PixelSNAILSettings
 from smalti.priors.protocol import Scope
 from smalti.training import log
@@ -42,7 +40,7 @@ def build(prefix_length=1, **changes) -> PixelSNAIL:
     prior = PixelSNAIL(PixelSNAILSettings(**SIZES | changes), scope(prefix_length)).eval()
     torch.nn.init.normal_(prior.head.weight, std=0.5)
     for name, parameter in prior.named_parameters():
-        if name.endswith("second.weight"):
+        if "second." in name and name.endswith("weight"):
             parameter.data *= 10
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.2)
@@ -72,8 +70,8 @@ def by_formulas(prior: PixelSNAIL, codes, prefix) -> torch.Tensor:
         return F.conv2d(x, layer.weight[:, :, None, None], layer.bias)
 
     def convolve(layer, x):
-        kernel = torch.stack(layer.weight.chunk(4, 1), 2).unflatten(2, (2, 2))
-        return F.conv2d(F.pad(x, (1, 0, 1, 0)), kernel, layer.bias)
+        kernel = torch.stack(layer.product.weight.chunk(4, 1), 2).unflatten(2, (2, 2))
+        return F.conv2d(F.pad(x, (1, 0, 1, 0)), kernel, layer.product.bias)
 
     def attend(block, queries, keys, values):
         found = torch.zeros(len(codes), values.shape[1], NUM)
@@ -198,20 +196,20 @@ def test_codes_are_those_of_full_passes(length, grid, kept):
 
 @pytest.fixture
 def fed(monkeypatch):
-    """Rows that go through a layer one by one, and cells that go through convolutions whole."""
+    """Cells that go through convolutions one by one, and those of grids."""
     counts = {"one by one": 0, "whole": 0}
-    real, convolved = Linear.forward, F.conv2d
+    one, whole = Convolution.forward, Convolution.over
 
-    def forward(self, x):
-        counts["one by one"] += x[..., 0].numel() * isinstance(self, Convolution)
-        return real(self, x)
+    def forward(self, seen):
+        counts["one by one"] += seen[..., 0].numel()
+        return one(self, seen)
 
-    def conv2d(x, *rest):
-        counts["whole"] += len(x) * (x.shape[2] - 1) * (x.shape[3] - 1)
-        return convolved(x, *rest)
+    def over(self, grid):
+        counts["whole"] += len(grid) * (grid.shape[2] - 1) * (grid.shape[3] - 1)
+        return whole(self, grid)
 
-    monkeypatch.setattr(Linear, "forward", forward)
-    monkeypatch.setattr("smalti.priors.pixelsnail.F.conv2d", conv2d)
+    monkeypatch.setattr(Convolution, "forward", forward)
+    monkeypatch.setattr(Convolution, "over", over)
     return counts
 
 

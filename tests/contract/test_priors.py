@@ -41,7 +41,7 @@ DROPOUTS = {
 
 LINEAR = {  # beside the head, where they are others than a transformer's
     "neighbourhood": ("qkv", "out", "up", "down", "join"),
-    "pixelsnail": ("stem", "first", "second", "join", "keys_values", "queries"),
+    "pixelsnail": ("stem", "product", "first", "second", "join", "keys_values", "queries"),
 }
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from smalti.priors.causal import Causal, Fed, attend
 from smalti.priors.layers import Dropout, Linear
 from smalti.priors.protocol import Scope
 
-Apply = Callable[[Linear, Tensor], Tensor]  # a layer, what cells hold (b c i) -> b c o
+Apply = Callable[[Any, Tensor], Tensor]  # a layer, what cells hold (b c i) -> b c o
 
 
 @settings
@@ -33,6 +33,24 @@ class PixelSNAILSettings:
     key_width: Positive = 16  # channels of a head's queries and keys
     activation: Literal["elu", "concat_elu"] = "elu"  # concat_elu: elu of x and of -x, twice the channels
     residual_dropout: Share = 0.0  # inside residual blocks
+
+
+class Convolution(nn.Module):
+    """Weights of a 2 x 2 convolution, as a product with four cells: upper left, upper, left, own."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.channels, self.product = channels, Linear(4 * channels, out_channels)
+
+    def forward(self, seen: Float[Tensor, "b c fouri"]) -> Float[Tensor, "b c o"]:
+        """Return what cells come to of the four that each of them sees."""
+        found: Tensor = self.product(seen)
+        return found
+
+    def over(self, grid: Float[Tensor, "b i y1 x1"]) -> Float[Tensor, "b o y x"]:
+        """Return the same of all cells of a grid that has a row above them and a column before."""
+        weight = self.product.weight
+        return F.conv2d(grid, weight.view(len(weight), 2, 2, -1).movedim(3, 1), self.product.bias)
 
 
 class PixelSNAIL(Causal):
@@ -86,7 +104,7 @@ class PixelSNAIL(Causal):
             for channels in (sizes.key_width, sizes.width // 2 // sizes.heads)
         )
         fed = {part: sizes.width for part in (self.stem, *self.blocks)}
-        fed |= {part: part.in_features // 4 for part in self.modules() if isinstance(part, Convolution)}
+        fed |= {part: part.channels for part in self.modules() if isinstance(part, Convolution)}
         slots = (height + 1) * (columns + 1)
         maps = {part: like.new_zeros(batch, slots, channels) for part, channels in fed.items()}
         return MapCache(keys=keys, values=values, maps=maps)
@@ -153,7 +171,7 @@ class Cells(ABC):
         """Return what the first block is fed."""
 
     @abstractmethod
-    def convolve(self, layer: Linear, x: Float[Tensor, "b c i"]) -> Float[Tensor, "b c o"]:
+    def convolve(self, layer: Convolution, x: Float[Tensor, "b c i"]) -> Float[Tensor, "b c o"]:
         """Return the 2 x 2 convolution that ends at each cell."""
 
     @abstractmethod
@@ -187,11 +205,9 @@ class Whole(Cells):
             return u + told
         return u + told[:, : self.count] if prior.is_told_by_cell else u
 
-    def convolve(self, layer: Linear, x: Tensor) -> Tensor:
+    def convolve(self, layer: Convolution, x: Tensor) -> Tensor:
         """See Cells."""
-        grid = self._keep(layer, x).movedim(3, 1)
-        kernel = layer.weight.view(layer.out_features, 2, 2, -1).movedim(3, 1)
-        return F.conv2d(grid, kernel, layer.bias).flatten(2).mT[:, : self.count]
+        return layer.over(self._keep(layer, x).movedim(3, 1)).flatten(2).mT[:, : self.count]
 
     def before(self, block: nn.Module, u: Tensor) -> Tensor:
         """See Cells; the prefix has positions in place of it."""
@@ -246,7 +262,7 @@ class Further(Cells):
             return u
         return u + told.gather(1, self.cells[..., None].expand(-1, -1, told.shape[2]))
 
-    def convolve(self, layer: Linear, x: Tensor) -> Tensor:
+    def convolve(self, layer: Convolution, x: Tensor) -> Tensor:
         """See Cells."""
         found: Tensor = layer(self._look(layer, x, self.slots, self.around))
         return found
@@ -270,7 +286,9 @@ class Further(Cells):
 class Residual(nn.Module):
     """x + a * sigmoid(b), where a and b come of two layers, each after an activation."""
 
-    def __init__(self, settings: PixelSNAILSettings, width: int, kind: type[Linear], joined: int = 0) -> None:
+    def __init__(
+        self, settings: PixelSNAILSettings, width: int, kind: type[Linear | Convolution], joined: int = 0
+    ) -> None:
         """kind: of the two layers; joined: channels of what may be joined between them."""
         super().__init__()
         self.is_concat = settings.activation == "concat_elu"
@@ -289,13 +307,6 @@ class Residual(nn.Module):
 
     def _active(self, x: Tensor) -> Tensor:
         return F.elu(torch.cat((x, -x), -1) if self.is_concat else x)
-
-
-class Convolution(Linear):
-    """Weights of a 2 x 2 convolution as a product with four cells: upper left, upper, left, own."""
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__(4 * channels, out_channels)
 
 
 class Block(nn.Module):
@@ -330,7 +341,7 @@ class Block(nn.Module):
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-def _alone(layer: Linear, x: Tensor) -> Tensor:
+def _alone(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a layer to each cell."""
     found: Tensor = layer(x)
     return found
@@ -345,7 +356,8 @@ def _begin(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=module.in_features**-0.5)
         nn.init.zeros_(module.bias)
     if isinstance(module, Residual):
-        module.second.weight.data.mul_(0.1)
+        gate = module.second.product if isinstance(module.second, Convolution) else module.second
+        gate.weight.data.mul_(0.1)
 
 
 def _check(settings: PixelSNAILSettings, scope: Scope) -> None:
