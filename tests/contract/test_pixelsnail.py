@@ -27,10 +27,10 @@ SIZES = {"layers": 2, "residual_blocks": 2, "width": 12, "key_width": 5}
 CONDITIONS = {"one token": 1, "three tokens": 3, "a token a cell": NUM}
 
 
-def scope(prefix_length=1, rows=ROWS, columns=COLUMNS, codes=CODES, **more) -> Scope:
+def scope(prefix_length=1, rows=ROWS, columns=COLUMNS, codes=CODES, tokens=TOKENS, **more) -> Scope:
     cells = tuple(itertools.product(range(rows), range(columns)))
     return Scope(
-        codebook_size=codes, prefix_vocabulary=TOKENS, prefix_length=prefix_length, cells=cells, **more
+        codebook_size=codes, prefix_vocabulary=tokens, prefix_length=prefix_length, cells=cells, **more
     )
 
 
@@ -249,9 +249,8 @@ def test_what_a_cache_holds():
 def test_weights_are_counted(width, layers, activation, weights):
     """Over 16 x 16 of 1024 codes without a condition."""
     settings = PixelSNAILSettings(width=width, layers=layers, activation=activation)
-    of = scope(rows=16, columns=16, codes=1024)
     with torch.device("meta"):
-        prior = PixelSNAIL(settings, Scope(**{**vars(of), "prefix_vocabulary": 1}))
+        prior = PixelSNAIL(settings, scope(rows=16, columns=16, codes=1024, tokens=1))
     assert sum(parameter.numel() for parameter in prior.parameters()) == weights
 
 
