@@ -20,7 +20,7 @@ import models
 import torch
 from common import Options
 from memory import megabytes
-from tokenizer import build, pictures
+from tokenizer import build, images
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -110,7 +110,7 @@ def last_cache(device: torch.device) -> int:
 def tokenizers(given: Options) -> Iterator[dict[str, Any]]:
     """A row for each precision, of encode and decode at 256 pixels."""
     model, turns = build().to(given.device), 3 if given.short else 7
-    x = pictures(1, 256, given.device)
+    x = images(1, 256, given.device)
     count = flops(model, x)
     for dtype in (torch.float32, torch.bfloat16):
         model.to(dtype)

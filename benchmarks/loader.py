@@ -1,4 +1,4 @@
-"""Batches of cropped pictures from a folder of JPEGs: images a second by number of workers, against one plain
+"""Batches of cropped images from a folder of JPEGs: images a second by number of workers, against one plain
 loop of Pillow, and the share of the wall clock that training waits where a step takes as long as given.
 """
 
@@ -30,11 +30,11 @@ STEPS = (0.05, 0.2, 1.0)  # seconds that a step is said to take
 def write(folder: Path, count: int) -> None:
     """JPEGs of smooth noise, about as hard to decode as photographs."""
     chance = np.random.default_rng(0)
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     for number in range(count):
         coarse = Image.fromarray(chance.integers(0, 256, (64, 64, 3), dtype=np.uint8))
         coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
-            folder / "pictures" / f"{number:04}.jpg", quality=90
+            folder / "images" / f"{number:04}.jpg", quality=90
         )
 
 
@@ -51,7 +51,7 @@ def take(source: Iterator[Batch], count: int) -> list[Batch]:
 
 def plain(folder: Path, count: int) -> list[torch.Tensor]:
     """Open, halve, to a tensor: what a few lines of Pillow do."""
-    paths = sorted((folder / "pictures").iterdir())[: count * BATCH]
+    paths = sorted((folder / "images").iterdir())[: count * BATCH]
     found = [Image.open(path).convert("RGB").resize((CROP, CROP), Image.Resampling.BICUBIC) for path in paths]
     return [torch.from_numpy(np.asarray(one).copy()).permute(2, 0, 1).float() / 127.5 - 1 for one in found]
 

@@ -26,9 +26,9 @@ Times mean little on a machine that others use too, so every figure is a **ratio
 - Both sides run in one process, in turns, the order changing from turn to turn; a ratio belongs to one turn.
   Given are the median and, in brackets, the lowest and the highest.
 - Both sides have the same weights (x-transformers has its own, of the same size). Before anything is timed
-  their outputs are compared in float32: equal codes, losses within 1e-5, or pictures that differ by rounding
+  their outputs are compared in float32: equal codes, losses within 1e-5, or images that differ by rounding
   alone; a difference ends the benchmark. Strides above 1 and priors with relative positions generate other
-  codes by design and are held against their own plain rule. The loader's two sides cut pictures differently.
+  codes by design and are held against their own plain rule. The loader's two sides cut images differently.
 - Of the algorithm of 2021 on a canvas only the first cells are timed, since each costs the same; the time of
   the whole canvas is scaled up from them.
 - The algorithms of 2021 are in `benchmarks/baselines`, written from a description and held by tests against

@@ -58,7 +58,7 @@ def measure(model: Pipeline, batch: int, dtype: torch.dtype, turns: int) -> list
         "x-transformers": x_transformers(model, labels),
     }
     if batch > 1:
-        del theirs["no cache"]  # minutes a picture
+        del theirs["no cache"]  # minutes an image
     check(model, labels)
     if dtype != torch.float32:
         theirs["our fp32"] = drawn_by(models.generator(**sizes(model)).to(model.order.device), labels)

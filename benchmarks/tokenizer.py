@@ -1,7 +1,7 @@
-"""Pictures to codes and back: images a second against diffusers' VQModel and the 2021 network, same weights.
+"""Images to codes and back: images a second against diffusers' VQModel and the 2021 network, same weights.
 
 Then the search for the nearest entry against torch.cdist and vector-quantize-pytorch, time and peak memory.
-Codes and pictures are held against each other first; in fp32 codes must be equal, but for one in a thousand
+Codes and images are held against each other first; in fp32 codes must be equal, but for one in a thousand
 of a search among many entries (two may be equally near but for rounding). In bf16 the share of equal codes is
 told.
 """
@@ -24,7 +24,7 @@ from smalti.quantizers.clusters import nearest
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
-CLOSE = 1e-3  # of pictures in [-1, 1], in fp32
+CLOSE = 1e-3  # of images in [-1, 1], in fp32
 SIDES = {"our": "ours", "their": "theirs"}
 
 
@@ -34,13 +34,13 @@ def build(codes: int = 1024) -> Tokenizer:
     quantizer = VectorQuantizerSettings.legacy(codebook_size=codes)
     tokenizer = Tokenizer(TokenizerSettings(network=NetworkSettings(), quantizer=quantizer)).eval()
     with torch.no_grad():
-        latents = tokenizer.latents(pictures(1, 256, torch.device("cpu")))
+        latents = tokenizer.latents(images(1, 256, torch.device("cpu")))
         spread = latents.std((0, 2, 3)) * torch.randn(codes, latents.shape[1])
         tokenizer.quantizer.codebook.weight.copy_(latents.mean((0, 2, 3)) + spread)
     return tokenizer
 
 
-def pictures(batch: int, size: int, device: torch.device) -> Tensor:
+def images(batch: int, size: int, device: torch.device) -> Tensor:
     noise = torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
     return (noise * 2 - 1).to(device)
 
@@ -99,7 +99,7 @@ def networks(given: Options) -> Iterator[dict[str, Any]]:
     for other in others.values():
         other.model.to(given.device)
     for size in [128] if given.short else [256] if given.figures else [256, 512]:
-        x = pictures(1, size, given.device)
+        x = images(1, size, given.device)
         check(ours, others, x)
         for dtype in (torch.float32, torch.bfloat16):
             mine = copy.deepcopy(ours).to(dtype)
@@ -114,13 +114,13 @@ def networks(given: Options) -> Iterator[dict[str, Any]]:
 
 
 def check(ours: Tokenizer, others: dict[str, Any], x: Tensor) -> None:
-    """Equal codes, and pictures that differ by rounding; AssertionError else."""
+    """Equal codes, and images that differ by rounding; AssertionError else."""
     codes = ours.encode(x)
     rebuilt = ours.decode(codes)
     for name, other in others.items():
         assert torch.equal(other.encode(x), codes), f"{name} has other codes"
         difference = (other.decode(codes) - rebuilt).abs().max().item()
-        assert difference < CLOSE, f"pictures of {name} differ by {difference}"
+        assert difference < CLOSE, f"images of {name} differ by {difference}"
 
 
 def both_ways(ours: Tokenizer, theirs: Any, x: Tensor, given: Options) -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def both_ways(ours: Tokenizer, theirs: Any, x: Tensor, given: Options) -> list[d
 
 
 def search(given: Options) -> Iterator[dict[str, Any]]:
-    """The nearest of v entries for the rows of one picture of 1024 pixels."""
+    """The nearest of v entries for the rows of one image of 1024 pixels."""
     count = 1024 if given.short else 4096
     for codes in (1024, 16384) if given.short or given.figures else (1024, 16384, 262144):
         chance = torch.Generator().manual_seed(codes)

@@ -1,8 +1,8 @@
 """A step of training a VQGAN, both networks, against the 2021 code's step, which runs the autoencoder twice.
 
-Same weights, same pictures, fp32. The losses of the first step are held against each other (within 1e-5) with
-a two-forward step whose learning rate is 0, so that its critic sees the reconstruction that ours sees. LPIPS
-has weights drawn at random, which cost what trained ones cost. Peak memory is that of the first step.
+Same weights, same images, fp32. The losses of the first step are held against each other (within 1e-5) with
+a two-forward step whose learning rate is 0, so that its discriminator sees the reconstruction that ours sees.
+LPIPS has weights drawn at random, which cost what trained ones cost. Peak memory is that of the first step.
 Beside it: our step in bf16, and with activations computed again in place of kept.
 """
 
@@ -40,11 +40,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16"},
     "fp32, recomputed": {"recompute": True},
 }
-NAMES = {"generator_loss": "autoencoder", "discriminator_loss": "critic"}
+NAMES = {"generator_loss": "autoencoder", "discriminator_loss": "discriminator"}
 
 
 def recipe(size: int, batch: int, width: int) -> TokenizerTraining:
-    """What the 2021 code trained, critic felt from the first step."""
+    """What the 2021 code trained, discriminator felt from the first step."""
     return TokenizerTraining(
         data=FolderSettings(root=Path("none")),
         size=size,
@@ -66,16 +66,16 @@ class Ours:
     def __init__(self, training: TokenizerTraining, device: torch.device) -> None:
         torch.manual_seed(0)
         tokenizer = Tokenizer(TokenizerSettings(network=training.network, quantizer=training.quantizer))
-        critic = PatchGAN(training.losses.adversarial.patchgan)
+        discriminator = PatchGAN(training.losses.adversarial.patchgan)
         losses = [*terms(training.losses, training.content), Perceptual(distance())]
-        parts = (part.to(device) for part in (tokenizer, critic))
+        parts = (part.to(device) for part in (tokenizer, discriminator))
         self.task = TokenizerTask(training, *parts, [term.to(device) for term in losses])
         rates = dict.fromkeys(self.task.networks, training.optimizer)
         self.optimizers = Optimizers(self.task.networks, rates, training, device)
 
-    def __call__(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         with self.optimizers.autocast():
-            losses = self.task.losses(Batch(images=pictures), 0)
+            losses = self.task.losses(Batch(images=images), 0)
         self.optimizers.backward(losses.minimise, 1.0)
         told = {name: loss.detach() for name, loss in losses.minimise.items()}
         self.optimizers.step(told, 0)
@@ -87,9 +87,9 @@ def theirs(training: TokenizerTraining, weights: TokenizerTask, lr: float) -> Tw
     device = weights.tokenizer.last_layer.device
     autoencoder = VQModel2021(training.network, weights.tokenizer.codebook_size)
     autoencoder.load_state_dict(weights.tokenizer.state_dict())
-    critic = PatchGAN(training.losses.adversarial.patchgan)
-    critic.load_state_dict(weights.critic.state_dict())
-    parts = (autoencoder.to(device), critic.to(device), distance().to(device))
+    discriminator = PatchGAN(training.losses.adversarial.patchgan)
+    discriminator.load_state_dict(weights.discriminator.state_dict())
+    parts = (autoencoder.to(device), discriminator.to(device), distance().to(device))
     return TwoForwardStep(*parts, lr=lr, start=0)
 
 
@@ -99,9 +99,9 @@ def distance() -> LPIPS:
 
 def measure(training: TokenizerTraining, given: Options) -> Iterator[dict[str, Any]]:
     """Rows of one size."""
-    height, pictures = training.crop_size[0], pictures_of(training, given.device)
+    height, images = training.crop_size[0], images_of(training, given.device)
     resting, plain = theirs(training, Ours(training, given.device).task, 0.0), Ours(training, given.device)
-    told, expected = plain(pictures), resting.step(pictures)
+    told, expected = plain(images), resting.step(images)
     difference = max(abs(expected[old] - told[new]).item() for old, new in NAMES.items())
     assert difference < CLOSE, f"the first step's losses differ by {difference}"
     del resting
@@ -110,8 +110,8 @@ def measure(training: TokenizerTraining, given: Options) -> Iterator[dict[str, A
     their_memory = alone(training, given.device, "2021")
     for name in list(VARIANTS)[: 2 if given.figures else None]:
         changes = VARIANTS[name]
-        ours = partial(Ours(replace(training, **changes), given.device), pictures)
-        found = compare(ours, partial(base.step, pictures), 3 if given.short or given.figures else 7)
+        ours = partial(Ours(replace(training, **changes), given.device), images)
+        found = compare(ours, partial(base.step, images), 3 if given.short or given.figures else 7)
         memory = {"our peak MB": alone(training, given.device, name), "their peak MB": their_memory}
         yield {
             **size, "ours": name, "against": "2021, fp32", "times faster": found, **memory,
@@ -127,14 +127,14 @@ def alone(training: TokenizerTraining, device: torch.device, side: str) -> float
 
 def _first_step(training: TokenizerTraining, device: torch.device, side: str, threads: int) -> int | None:
     torch.set_num_threads(threads)
-    noise = pictures_of(training, device)
+    noise = images_of(training, device)
     ours = Ours(replace(training, **VARIANTS.get(side, {})), device)
     if side == "2021":
         return peak(partial(theirs(training, ours.task, LR).step, noise))
     return peak(partial(ours, noise))
 
 
-def pictures_of(training: TokenizerTraining, device: torch.device) -> torch.Tensor:
+def images_of(training: TokenizerTraining, device: torch.device) -> torch.Tensor:
     """A batch of noise."""
     chance = torch.Generator().manual_seed(1)
     return (torch.rand(training.batch, 3, *training.crop_size, generator=chance) * 2 - 1).to(device)

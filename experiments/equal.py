@@ -21,7 +21,7 @@ from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 
-PICTURE = torch.rand(3, 30, 34, generator=torch.Generator().manual_seed(1)) * 2 - 1
+IMAGE = torch.rand(3, 30, 34, generator=torch.Generator().manual_seed(1)) * 2 - 1
 CONDITIONS = {
     "label": (LabelSettings(classes=3, dropout=0.1), 1.7),
     "coordinates": (CoordinatesSettings(), 1.0),
@@ -60,23 +60,23 @@ def cases():
             for size in ((10, 12), (20, 14), (30, 34)):
                 said = {"label": [0, 2, 1]} if name == "label" else {}
                 if name == "map":
-                    said = {"map": PICTURE[:, : size[0], : size[1]]}
+                    said = {"map": IMAGE[:, : size[0], : size[1]]}
                 ask = {"num": 3, "stride": stride, "guidance": guidance, **how, **said}
                 key = f"{kind} {name} {size} stride {stride} scale {guidance} {how}"
                 yield key, codes(model.sample, size=size, **ask)
-                yield f"{key} kept", codes(model.complete, PICTURE[:, : size[0], : size[1]], keep=0.4, **ask)
+                yield f"{key} kept", codes(model.complete, IMAGE[:, : size[0], : size[1]], keep=0.4, **ask)
                 if size == (10, 12) and most > 1:
                     yield f"{key} by 4", codes(model.sample, parallel=4, **ask)
         said = {"label": [0, 2, 1]} if name == "label" else {}
         if name == "map":
-            said = {"map": PICTURE[:, :10, :12]}
+            said = {"map": IMAGE[:, :10, :12]}
         drawn = codes(model.sample, num=3, **said)
         yield f"{kind} {name} nats", model.nats_per_token(drawn, **said)
         yield f"{kind} {name} logits", model.logits(drawn, **said)
     for kind, order in itertools.product(("gpt", "modern", "llamagen"), ("spiral_out", "random", "z_curve")):
         model = lively(kind, CONDITIONS["label"][0], grid=(4, 4), order=order)
         yield f"{kind} {order}", codes(model.sample, num=3, label=[0, 2, 1], guidance=1.5)
-        yield f"{kind} {order} kept", codes(model.complete, PICTURE[:, :8, :8], num=3, label=1)
+        yield f"{kind} {order} kept", codes(model.complete, IMAGE[:, :8, :8], num=3, label=1)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from smalti import images, library
+from smalti import imaging, library
 from smalti.data.transforms import CropSettings
 from smalti.demo import photographs
 from smalti.pipeline import Pipeline
@@ -61,8 +61,8 @@ def nats(model: Pipeline, folder: Path) -> Tensor:
     """-ln p a token of every held-out crop, under its class."""
     found = []
     for each in sorted(folder.iterdir()):
-        pictures = [images.open_rgb(path) for path in images.find_pictures(each)]
-        codes = model.tokenizer.encode(images.to_float(torch.stack(pictures)))
+        images = [imaging.open_rgb(path) for path in imaging.find_images(each)]
+        codes = model.tokenizer.encode(imaging.to_float(torch.stack(images)))
         shares = model.logits(codes, label=each.name).log_softmax(-1)
         found.append(-shares.gather(-1, codes.flatten(1)[..., None])[..., 0].mean(1))
     return torch.cat(found)

@@ -1,6 +1,6 @@
 """How many passes does exact parallel decoding save, and does that save time?
 
-A trained prior draws the same pictures one place a pass and K places a pass; equal codes are asserted before
+A trained prior draws the same images one place a pass and K places a pass; equal codes are asserted before
 anything is timed. `passes a cell` is 1 one by one. `times` is the seconds of one by one over those with K,
 turn by turn: above 1 it pays.
 
@@ -20,7 +20,7 @@ from smalti.pipeline import Pipeline
 
 TEMPERATURES, TOP_KS, MANY, BATCHES = (0.5, 0.8, 1.0), (10, 100, None), (2, 4, 8, 16), (1, 8)
 GREEDY = {"temperature": 1.0, "top_k": 1}  # knows no temperature
-PICTURES = 8  # of each setting, over all classes
+IMAGES = 8  # of each setting, over all classes
 Draw = Callable[[], list[torch.Tensor]]
 
 
@@ -42,8 +42,8 @@ def main() -> None:
         for choice in (GREEDY, *choices)
         for row in measure(model, batch, given.turns, choice)
     ]
-    facts = {"model": str(given.model), "cells": len(model.order), "prior": str(model.settings.prior)}
-    common.report("parallel", rows, given.out, device=torch.device(given.device), **facts)
+    metadata = {"model": str(given.model), "cells": len(model.order), "prior": str(model.settings.prior)}
+    common.report("parallel", rows, given.out, device=torch.device(given.device), **metadata)
 
 
 def measure(model: Pipeline, batch: int, turns: int, choice: dict[str, Any]) -> list[dict[str, Any]]:
@@ -67,12 +67,12 @@ def measure(model: Pipeline, batch: int, turns: int, choice: dict[str, Any]) -> 
 
 
 def drawing(model: Pipeline, batch: int, **how: Any) -> Draw:
-    """Codes of all pictures, `batch` at a time, all classes in turn."""
+    """Codes of all images, `batch` at a time, all classes in turn."""
     classes = getattr(model.settings.condition, "classes", None)
 
     def draw() -> list[torch.Tensor]:
         found = []
-        for first in range(0, PICTURES, batch):
+        for first in range(0, IMAGES, batch):
             told = {"label": [row % classes for row in range(first, first + batch)]} if classes else {}
             found.append(model.sample(num=batch, seed=first, **told, **how).codes)
         return found

@@ -1,6 +1,6 @@
-"""What does the perceptual distance buy? The demo's tokenizer, without its critic, with the distance or not.
+"""What does the perceptual distance buy? The demo's tokenizer, without an adversary, with it or not.
 
-Same pictures, steps and seeds; each number is a mean over the seeds.
+Same images, steps and seeds; each number is a mean over the seeds.
 
     python experiments/perceptual.py OUT
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from smalti import images, library
+from smalti import imaging, library
 from smalti.demo import photographs
 from smalti.demo.run import CROP
 from smalti.losses.hed import HED
@@ -25,16 +25,16 @@ KINDS = ("hed", "none")
 STEPS, SEEDS = 700, (0, 1)
 
 
-def sharpness(pictures: torch.Tensor) -> float:
+def sharpness(images: torch.Tensor) -> float:
     """Mean size of the Laplacian: what blur takes away first."""
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).expand(3, 1, 3, 3)
-    return torch.nn.functional.conv2d(pictures, kernel, groups=3).abs().mean().item()
+    return torch.nn.functional.conv2d(images, kernel, groups=3).abs().mean().item()
 
 
 def main(out: Path) -> None:
     photographs.cut(out / "photos", CROP)
-    paths = images.find_pictures(out / "photos" / "val")[::3]
-    real = images.to_float(torch.stack([images.open_rgb(path) for path in paths]))
+    paths = imaging.find_images(out / "photos" / "val")[::3]
+    real = imaging.to_float(torch.stack([imaging.open_rgb(path) for path in paths]))
     measure, shown = Measure(real), [real[::8]]
     rows = {"real": {"sharpness": sharpness(real)}}
     for kind in KINDS:
@@ -46,8 +46,8 @@ def main(out: Path) -> None:
         rows[kind] = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
         shown.append(rebuilt[::8])
     (out / "numbers.json").write_text(json.dumps(rows, indent=2) + "\n")
-    sheet = images.grid(images.to_uint8(torch.cat(shown)), columns=len(shown[0]))
-    images.save_png(out / "pictures.png", sheet, {"rows": ["real", *KINDS]})
+    sheet = imaging.grid(imaging.to_uint8(torch.cat(shown)), columns=len(shown[0]))
+    imaging.save_png(out / "images.png", sheet, {"rows": ["real", *KINDS]})
     print(json.dumps(rows, indent=2))
 
 
@@ -55,7 +55,7 @@ def tokenizer(out: Path, kind: str, seed: int) -> Tokenizer:
     changes = {
         "losses.perceptual.kind": kind,
         "losses.adversarial": None,
-        "critic_optimizer": None,
+        "discriminator_optimizer": None,
         "steps": STEPS,
         "seed": seed,
     }
@@ -66,7 +66,7 @@ def tokenizer(out: Path, kind: str, seed: int) -> Tokenizer:
 
 
 class Measure:
-    """How far rebuilt pictures are from the real ones."""
+    """How far rebuilt images are from the real ones."""
 
     def __init__(self, real: torch.Tensor) -> None:
         self.real, self.lite0, self.hed = real, Lite0(), HED.read()

@@ -17,7 +17,7 @@ from statistics import mean, stdev
 import torch
 from torch import Tensor
 
-from smalti import images, library
+from smalti import imaging, library
 from smalti.demo import photographs
 from smalti.drawing.plan import begin
 from smalti.pipeline import Pipeline
@@ -29,9 +29,9 @@ def main(model: Path, out: Path) -> None:
     generator = library.load(model)
     assert isinstance(generator, Pipeline), "a prior, with its tokenizer"
     strides = range(1, min(generator.settings.grid) // 2 + 1)
-    pictures = list(held_out(generator))
+    images = list(held_out(generator))
     losses = {
-        stride: [nats(generator, label, codes, stride) for label, codes in pictures] for stride in strides
+        stride: [nats(generator, label, codes, stride) for label, codes in images] for stride in strides
     }
     rows = {stride: figures(generator, losses[1], losses[stride]) for stride in strides}
     out.mkdir(parents=True, exist_ok=True)
@@ -43,17 +43,17 @@ def main(model: Path, out: Path) -> None:
         for stride in (strides[0], strides[-1])
         for label in DRAWN
     ]
-    sheet = images.grid(images.to_uint8(torch.cat(shown)), columns=len(DRAWN))
-    images.save_png(out / "canvases.png", sheet, {"rows": ["stride 1", f"stride {strides[-1]}"]})
+    sheet = imaging.grid(imaging.to_uint8(torch.cat(shown)), columns=len(DRAWN))
+    imaging.save_png(out / "canvases.png", sheet, {"rows": ["stride 1", f"stride {strides[-1]}"]})
 
 
 def held_out(generator: Pipeline) -> list[tuple[str, Tensor]]:
     """Classes and codes b h w of their photographs' held-out parts, cut from top to bottom."""
     factor, (height, least) = generator.tokenizer.factor, generator.crop_size
     found = []
-    for label, _, picture in photographs.parts(least):
-        width = picture.shape[2] // factor * factor
-        tiles = images.to_float(picture[:, :, :width]).split(3 * height, 1)
+    for label, _, image in photographs.parts(least):
+        width = image.shape[2] // factor * factor
+        tiles = imaging.to_float(image[:, :, :width]).split(3 * height, 1)
         whole = [tile for tile in tiles if tile.shape[1] == 3 * height]  # none of a low photograph
         if whole:
             found.append((label, generator.tokenizer.encode(torch.stack(whole))))
@@ -80,14 +80,14 @@ def nats(generator: Pipeline, label: str, codes: Tensor, stride: int) -> Tensor:
 
 
 def figures(generator: Pipeline, first: list[Tensor], now: list[Tensor]) -> dict[str, float]:
-    """Means over cells, and the change against stride 1 with its standard error over pictures."""
+    """Means over cells, and the change against stride 1 with its standard error over images."""
     down, right = (side // 2 for side in generator.settings.grid)
-    middle = [part[:, down:, right:].mean().item() for pictures in now for part in pictures.split(1)]
-    before = [part[:, down:, right:].mean().item() for pictures in first for part in pictures.split(1)]
+    middle = [part[:, down:, right:].mean().item() for images in now for part in images.split(1)]
+    before = [part[:, down:, right:].mean().item() for images in first for part in images.split(1)]
     changes = [one - other for one, other in zip(middle, before, strict=True)]
     cells = torch.cat([part.flatten() for part in now])
     return {
-        "pictures": len(changes),
+        "images": len(changes),
         "cells": len(cells),
         "nats a token": cells.mean().item(),
         "change": cells.mean().item() - torch.cat([part.flatten() for part in first]).mean().item(),

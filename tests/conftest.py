@@ -1,4 +1,4 @@
-"""Pictures that tests train on, and one thread, so that numbers do not move."""
+"""Images that tests train on, and one thread, so that numbers do not move."""
 
 import csv
 import gc
@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-_HEIGHT, _WIDTH = 24, 36  # of the pictures with maps or annotations: oblong, so that axes cannot be mixed up
+_HEIGHT, _WIDTH = 24, 36  # of the images with maps or annotations: oblong, so that axes cannot be mixed up
 
 
 def pytest_collection_finish():
@@ -24,26 +24,26 @@ def one_thread():
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder with two classes of eight small pictures each: stripes that lie and stripes that stand."""
+    """A folder with two classes of eight small images each: stripes that lie and stripes that stand."""
     generator = torch.Generator().manual_seed(0)
     folder = tmp_path / "photos"
     for name in ("lying", "standing"):
         (folder / name).mkdir(parents=True)
         for number in range(8):
             stripes = (torch.arange(40) + number) // 4 % 2 * 180
-            picture = stripes.expand(40, 40) if name == "standing" else stripes.expand(40, 40).T
+            image = stripes.expand(40, 40) if name == "standing" else stripes.expand(40, 40).T
             noise = torch.randint(0, 60, (40, 40, 3), generator=generator)
-            pixels = (picture[:, :, None] + noise).clamp(max=255).to(torch.uint8)
+            pixels = (image[:, :, None] + noise).clamp(max=255).to(torch.uint8)
             Image.fromarray(pixels.numpy()).save(folder / name / f"{number}.png")
     return folder
 
 
 @pytest.fixture
 def paired(tmp_path: Path) -> Path:
-    """Twelve pictures with their maps, in folders by kind."""
+    """Twelve images with their maps, in folders by kind."""
     for number in range(12):
         noise = np.random.default_rng(number)
-        _picture(tmp_path / "pictures" / f"{number}.jpg", number)
+        _image(tmp_path / "images" / f"{number}.jpg", number)
         depths = noise.normal(size=(_HEIGHT, _WIDTH)).astype("<f4")
         labels = noise.integers(0, 5, (_HEIGHT, _WIDTH), dtype=np.uint8)
         for kind, pixels in (("depth", depths[..., None].view(np.uint8)), ("segmentation", labels)):
@@ -54,14 +54,14 @@ def paired(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Six pictures a split, each with a house and a tree; one is crowded."""
+    """Six images a split, each with a house and a tree; one is crowded."""
     root = tmp_path / "coco"
     for split in ("train", "val"):
-        pictures, found = [], {"instances": [], "stuff": []}
+        images, found = [], {"instances": [], "stuff": []}
         for number in range(6):
             name = f"{number}.jpg"
-            _picture(root / f"{split}2017" / name, number)
-            pictures.append({"id": number, "file_name": name, "width": _WIDTH, "height": _HEIGHT})
+            _image(root / f"{split}2017" / name, number)
+            images.append({"id": number, "file_name": name, "width": _WIDTH, "height": _HEIGHT})
             for category, box in ((2, [0, 0, 18, 24]), (10, [9, 6, 27, 12])):
                 crowd = int(number == 0 and category == 10)
                 found["instances"].append(
@@ -73,21 +73,21 @@ def coco(tmp_path: Path) -> Path:
             categories = [{"id": id, "name": name} for id, name in names[file].items()]
             path = root / "annotations" / f"{file}_{split}2017.json"
             path.parent.mkdir(exist_ok=True)
-            whole = {"images": pictures, "annotations": annotations, "categories": categories}
+            whole = {"images": images, "annotations": annotations, "categories": categories}
             path.write_text(json.dumps(whole))
     return root
 
 
 @pytest.fixture
 def open_images(tmp_path: Path) -> Path:
-    """Six pictures a split, each with a house and a tree."""
+    """Six images a split, each with a house and a tree."""
     root = tmp_path / "open_images"
     columns = ["ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax"]
     columns += ["IsOccluded", "IsGroupOf", "IsDepiction", "IsInside"]
     for split, file in (("train", "oidv6-train"), ("validation", "validation")):
         rows = [columns]
         for number in range(6):
-            _picture(root / split / f"{number}.jpg", number)
+            _image(root / split / f"{number}.jpg", number)
             rows += [
                 [number, "/m/2", 0, 0.5, 0, 1, 0, -1, 0, 0],
                 [number, "/m/3", 0.25, 1, 0.25, 0.75, 1, 1, 0, 0],
@@ -98,7 +98,7 @@ def open_images(tmp_path: Path) -> Path:
     return root
 
 
-def _picture(path: Path, number: int) -> None:
+def _image(path: Path, number: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(number).integers(0, 256, (_HEIGHT, _WIDTH, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)

@@ -21,7 +21,7 @@ NETWORK = {
     "groups": 4,
 }
 
-TRAINING = {  # a recipe on the pictures of `photos`, but for its kind and what that needs
+TRAINING = {  # a recipe on the images of `photos`, but for its kind and what that needs
     "data": {"kind": "folder", "val_share": 0.2},
     "size": 16,
     "crop": {"resize": "none"},

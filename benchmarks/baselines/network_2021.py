@@ -170,7 +170,7 @@ class VectorQuantizer(nn.Module):
 
 
 class VQModel2021(nn.Module):
-    """Pictures in, pictures and the quantizer's loss out."""
+    """Images in, images and the quantizer's loss out."""
 
     def __init__(self, network: NetworkSettings, codes: int) -> None:
         super().__init__()

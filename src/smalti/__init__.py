@@ -1,4 +1,4 @@
-"""smalti: learn a codebook of visual parts from images, model how they are laid, draw new images.
+"""smalti: learn a codebook of visual parts from images, model how they are arranged, draw new images.
 
 model = smalti.load("runs/photos-prior")
 images = model.sample(num=4, label="brick", seed=0)
@@ -13,19 +13,19 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from smalti.errors import UserError
     from smalti.library import load, save
-    from smalti.pictures import grid, save_all
     from smalti.pipeline import Pipeline
     from smalti.tokenizer import Tokenizer
     from smalti.training.train import train
+    from smalti.user_images import grid, save_all
 
 _HOME = {  # public name -> module: imported when asked for: `import smalti` is light (PEP 562)
     "Pipeline": "smalti.pipeline",
     "Tokenizer": "smalti.tokenizer",
     "UserError": "smalti.errors",
-    "grid": "smalti.pictures",
+    "grid": "smalti.user_images",
     "load": "smalti.library",
     "save": "smalti.library",
-    "save_all": "smalti.pictures",
+    "save_all": "smalti.user_images",
     "train": "smalti.training.train",
 }
 

@@ -20,7 +20,7 @@ from typing import (
 import yaml
 from annotated_types import Ge, Gt, Le
 
-from smalti import hints, mistakes, schema
+from smalti import hints, mistakes, old_names, schema
 from smalti.errors import UserError
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def settings(cls: type[T]) -> type[T]:
 
 
 def read(recipe: str | Path, changes: Mapping[str, Any] | None = None, into: Any = None) -> dict[str, Any]:
-    """A recipe's mapping with changes laid over it, not yet checked: give it to `parse`.
+    """Return a recipe's mapping with changes laid over it, not yet checked: give it to `parse`.
 
     recipe: the path of a YAML file, or the name of one that ships with the package.
     changes: key -> value, keys with dots for nested ones. into: what `parse` will build of it, as `load_yaml`
@@ -58,12 +58,13 @@ def read(recipe: str | Path, changes: Mapping[str, Any] | None = None, into: Any
 
 def lay(changes: Mapping[str, Any], mapping: dict[str, Any]) -> None:
     """Put changes into a mapping. changes: key -> value, keys with dots for nested ones."""
-    for key, value in changes.items():
-        _put(mapping, key, value)
+    for name, value in changes.items():
+        key = old_names.key(name)
+        _put(mapping, key, old_names.value(key, value))
 
 
 def overrides(words: Sequence[str], into: Any = None) -> dict[str, Any]:
-    """Changes from the command line: `key=value` words.
+    """Return changes from the command line: `key=value` words.
 
     into: the settings that they change. Where these want text, a value is text as it was typed, as 2021, on
     or a: b; else it is read as YAML. UserError for words of another form, and for a key that is given twice.
@@ -79,7 +80,7 @@ def overrides(words: Sequence[str], into: Any = None) -> dict[str, Any]:
 
 
 def read_size(text: str) -> tuple[int, int]:
-    """Height and width in pixels from HxW, or from one number, a square; UserError for other text."""
+    """Return height and width in pixels from HxW, or from one number, a square; UserError for other text."""
     found = text.lower().split("x")
     if len(found) > 2 or not all(side.isdecimal() and int(side) > 0 for side in found):
         raise UserError("a size as HxW in pixels", text, "write for example 256x1024")
@@ -87,7 +88,7 @@ def read_size(text: str) -> tuple[int, int]:
 
 
 def find_recipe(recipe: str | Path) -> Path:
-    """The file of a recipe, given by path or by name."""
+    """Return the file of a recipe, given by path or by name."""
     if Path(recipe).suffix in {".yaml", ".yml"} or Path(recipe).is_file():
         if Path(recipe).is_file():
             return Path(recipe)
@@ -118,7 +119,7 @@ def load_yaml(path: Path, into: Any = None) -> dict[str, Any]:
         raise UserError(f"YAML in {path}", " ".join(str(problem).split()), "mend the file") from None
     if not isinstance(mapping, dict):
         raise UserError(f"key: value lines in {path}", type(mapping).__name__, "mend the file")
-    return mapping
+    return old_names.mapping(mapping)
 
 
 def parse(mapping: Mapping[str, Any], into: Any, where: str = "") -> Any:
@@ -138,7 +139,7 @@ def parse(mapping: Mapping[str, Any], into: Any, where: str = "") -> Any:
 
 
 def dump(values: Any) -> dict[str, Any]:
-    """Settings as a mapping of plain values, which `parse` reads back to equal settings."""
+    """Return settings as a mapping of plain values, which `parse` reads back to equal settings."""
     into: Any = type(values)
     plain: dict[str, Any] = _adapter(into).dump_python(values, mode="json")
     return plain
@@ -174,7 +175,7 @@ _TEXT, _NULL, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", 
 
 
 def _load(text: str, hints: list[Any]) -> Any:
-    """What a YAML text holds; hints: the types that it may become."""
+    """Return what a YAML text holds; hints: the types that it may become."""
     loader = _StrictLoader(text)
     try:
         node = loader.get_single_node()
@@ -207,7 +208,7 @@ def _as_text(node: yaml.Node, hints: list[Any]) -> None:
 
 
 def _is_text(kinds: Iterable[Any]) -> bool:
-    """Whether all of some types, None aside, are text: str, a path, or one of some words."""
+    """Return whether all of some types, None aside, are text: str, a path, or one of some words."""
     wanted = [kind for kind in kinds if kind is not NoneType]
     words = [
         get_origin(kind) is Literal and all(isinstance(one, str) for one in get_args(kind)) for kind in wanted
@@ -256,7 +257,7 @@ def _split(word: str, into: Any) -> tuple[str, Any]:
 
 
 def _typed(key: str, value: str, optional: bool) -> str | None:
-    """Text as it was typed, but for quotes around it; what YAML calls null where nothing may stand."""
+    """Return text as it was typed, but for quotes around it; what YAML calls null where nothing may stand."""
     if optional and value in ("", "~", "null", "Null", "NULL"):
         return None
     if not value:

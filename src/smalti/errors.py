@@ -13,17 +13,17 @@ class UserError(Exception):
 
     @property
     def expected(self) -> str:
-        """What would have been right."""
+        """Return what would have been right."""
         return self.args[0]
 
     @property
     def got(self) -> str:
-        """What came."""
+        """Return what came."""
         return self.args[1]
 
     @property
     def remedy(self) -> str:
-        """What to do, in words that can be typed."""
+        """Return what to do, in words that can be typed."""
         return self.args[2]
 
     def __str__(self) -> str:
@@ -31,7 +31,10 @@ class UserError(Exception):
 
 
 def shown(value: Any) -> str:
-    """A value that came, for `got`: in one line, its type beside what does not tell it, and not at length."""
+    """Return a value that came, for `got`.
+
+    In one line, its type beside what does not tell it, and not at length.
+    """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{type(value).__name__} {value.dtype} {tuple(value.shape)}"
     text = " ".join(repr(value).split())

@@ -1,4 +1,4 @@
-"""EXIF orientation: from the raster that a file stores to the picture as it is seen."""
+"""EXIF orientation: from the raster that a file stores to the image as it is seen."""
 
 import struct
 import zlib
@@ -27,16 +27,16 @@ class Turn:
         return self.swapped or bool(self.flipped)
 
     def raster(self, stored: Shaped[Tensor, "*c _ _"]) -> Shaped[Tensor, "*c H W"]:
-        """What is stored, upright."""
+        """Return what is stored, upright."""
         upright = stored.transpose(-2, -1) if self.swapped else stored
         return upright.flip(self.flipped) if self.flipped else upright
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width as stored -> upright, and the other way round."""
+        """Return height and width as stored -> upright, and the other way round."""
         return (size[1], size[0]) if self.swapped else size
 
     def box(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """x0, y0, x1, y1 in shares of the stored raster -> of the upright one."""
+        """Turn x0, y0, x1, y1 in shares of the stored raster into those of the upright one."""
         x0, y0, x1, y1 = (box[1], box[0], box[3], box[2]) if self.swapped else box
         y0, y1 = (1 - y1, 1 - y0) if -2 in self.flipped else (y0, y1)
         x0, x1 = (1 - x1, 1 - x0) if -1 in self.flipped else (x0, x1)
@@ -51,21 +51,21 @@ TURNS: dict[Any, Turn] = {  # by EXIF orientation; others are upright
 }  # fmt: skip
 
 
-def load(picture: Image.Image) -> Turn:
-    """Decode a Pillow picture; gives how it is, or was, to be turned.
+def load(image: Image.Image) -> Turn:
+    """Decode a Pillow image; gives how it is, or was, to be turned.
 
     A TIFF turns itself while it loads, and knows then no more of it. Others are asked afterwards: in a PNG
     EXIF may stand behind the pixels, and Pillow looks for it but once.
     """
-    before = turn(picture) if picture.format == "TIFF" else UPRIGHT
-    picture.load()
-    return before or turn(picture)
+    before = turn(image) if image.format == "TIFF" else UPRIGHT
+    image.load()
+    return before or turn(image)
 
 
-def turn(picture: Image.Image) -> Turn:
-    """How a Pillow picture is to be turned, by its EXIF; a TIFF that was loaded has turned itself."""
+def turn(image: Image.Image) -> Turn:
+    """Return how a Pillow image is to be turned, by its EXIF; a TIFF that was loaded has turned itself."""
     try:
-        exif = Image.Image.getexif(picture)  # the base class's: that of a PNG decodes the whole file to look
-    except BROKEN:  # damaged EXIF in a sound picture: upright, as most viewers show it
+        exif = Image.Image.getexif(image)  # the base class's: that of a PNG decodes the whole file to look
+    except BROKEN:  # damaged EXIF in a sound image: upright, as most viewers show it
         return UPRIGHT
     return TURNS.get(exif.get(0x0112), UPRIGHT)

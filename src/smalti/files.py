@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def as_path(given: Any, name: str) -> Path:
-    """A path given as text or as an object; UserError for anything else, and for no text at all."""
+    """Return a path given as text or as an object; UserError for anything else, and for no text at all."""
     if isinstance(given, os.PathLike | str) and str(given) and isinstance(os.fspath(given), str):
         return Path(given)
     expected = f"a path for {name}, as text or pathlib.Path"
@@ -22,7 +22,7 @@ def as_path(given: Any, name: str) -> Path:
 
 
 def evenly(things: Sequence[T], most: int) -> list[T]:
-    """At most so many of the things, evenly over all, in their order."""
+    """Return at most so many of the things, evenly over all, in their order."""
     count = min(len(things), most)
     return [things[number * len(things) // count] for number in range(count)]
 

@@ -29,7 +29,7 @@ _OTHERS = {
     "losses.adversarial.patchgan.width": "ndf disc_ndf disc_width",
     "losses.adversarial.patchgan.norm": "use_actnorm",
     "losses.adversarial": "adversarial_loss",
-    "critic_optimizer.lr": "disc_lr critic_lr lr_d",
+    "discriminator_optimizer.lr": "disc_lr critic_lr lr_d",
     "optimizer.lr": "learning_rate base_learning_rate base_lr",
     "optimizer.betas": "beta1 beta2 adam_betas",
     "optimizer.schedule": "scheduler lr_scheduler scheduler_config",
@@ -124,14 +124,14 @@ def _named(word: str, known: Sequence[str]) -> list[str]:
 
 
 def _ending(name: str, known: Sequence[str]) -> list[str]:
-    """Those with this last part that lie least deep."""
+    """Return the keys with this last part that lie least deep."""
     found = [key for key in known if key.rpartition(".")[2] == name]
     least = min((key.count(".") for key in found), default=0)
     return sorted((key for key in found if key.count(".") == least), key=len)[:_SHOWN]
 
 
 def _near(name: str, known: Sequence[str], cutoff: float) -> list[str]:
-    """The one whose last part has nearly these letters; of several the least deep."""
+    """Return the one whose last part has nearly these letters; of several the least deep."""
     ends = {
         key.rpartition(".")[2]: key for key in sorted(known, key=lambda key: (-key.count("."), -len(key)))
     }

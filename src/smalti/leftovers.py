@@ -18,7 +18,7 @@ def clear(folder: Path, pattern: str) -> None:
 
 
 def is_anothers(path: Path) -> bool:
-    """Whether a process other than this one still writes what has this name, or may do so."""
+    """Return whether a process other than this one still writes what has this name, or may do so."""
     number = re.search(r"\d+$", path.name)
     if number is None:
         return True

@@ -4,7 +4,7 @@ folder/
   config.json         format, kind, settings, fingerprint, provenance
   model.safetensors   the weights
   README.md           the model card, for people
-  critic.safetensors  of a tokenizer whose training is to go on: the critic
+  discriminator.safetensors  of a tokenizer whose training is to go on: the discriminator
   tokenizer/          of a generator: its tokenizer, a model folder by itself
   condition/          and what its condition has of its own: a tokenizer, a model folder by itself, or weights
 """
@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from smalti import about, config, leftovers, precision
+from smalti import about, config, leftovers, old_names, precision
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
 from smalti.files import as_path, save_tensors
@@ -33,7 +33,7 @@ from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
 CONFIG, WEIGHTS, TOKENIZER, CONDITION = "config.json", "model.safetensors", "tokenizer", "condition"
-CRITIC, CARD = "critic.safetensors", "README.md"
+DISCRIMINATOR, CARD = "discriminator.safetensors", "README.md"
 _OURS = ("settings.yaml", "model", "index.json")  # in a run folder or a folder of token shards
 _MARKS = (  # in other programs' folders that have no config.json
     "*.safetensors", "*.ckpt", "*.pt", "*.pth", "*.bin", "*.msgpack", "*.gguf", "*.onnx", "*.h5", "*.keras",
@@ -51,13 +51,13 @@ def load(
     device: str | torch.device | Any = "cpu",
     dtype: torch.dtype | str | Any = torch.float32,
 ) -> Tokenizer | Pipeline:
-    """A model from its model folder, or from a run folder (its newest good model), ready to use.
+    """Return a model from its model folder, or from a run folder (its newest good model), ready to use.
 
     dtype: what networks are kept in and compute in, also by name: "fp32", "bf16", "fp16"; codebooks stay in
-    fp32, pictures come out in fp32. Where the device computes in bf16 tokenizers are several times as fast in
-    it, large priors faster, small ones on a CPU hardly, or slower. A few codes of an encoded picture are
-    others then, and drawn pictures are other ones, as each code sees those before. "auto": for each network
-    what it is quickest in on the device, one picture at a time, bf16 or fp32; see precision.py.
+    fp32, images come out in fp32. Where the device computes in bf16 tokenizers are several times as fast in
+    it, large priors faster, small ones on a CPU hardly, or slower. A few codes of an encoded image are
+    others then, and drawn images are other ones, as each code sees those before. "auto": for each network
+    what it is quickest in on the device, one image at a time, bf16 or fp32; see precision.py.
     Raises UserError where there is no such folder, or where it holds something else.
     """
     _check_device(device)
@@ -82,15 +82,15 @@ def save(
     model: Tokenizer | Pipeline | Any,
     folder: str | Path | Any,
     provenance: Mapping[str, Any] | Any = None,
-    critic: Mapping[str, Tensor] | None = None,
+    discriminator: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a model folder, whole or not at all; a folder that stands there is replaced, its card too.
 
     provenance: what is worth knowing about where the model came from (recipe, steps, data, source file);
     None: what the model knows of it, `model.provenance`.
-    critic: the tensors of the critic that a tokenizer was trained against, where training is to go on.
-    Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost, and where
-    something else than a model folder stands.
+    discriminator: the tensors of the discriminator that a tokenizer was trained against, where training is to
+    go on. Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost, and
+    where something else than a model folder stands.
     """
     if not isinstance(model, Tokenizer | Pipeline):
         raise UserError("a Tokenizer or a Pipeline to save", shown(model), "smalti.save(model, folder)")
@@ -103,13 +103,13 @@ def save(
     folder = as_path(folder, "folder")
     recover(folder)
     _check_replaceable(folder)
-    facts = _plain(model.provenance if provenance is None else provenance)
+    metadata = _plain(model.provenance if provenance is None else provenance)
     fresh, old = (folder.with_name(f".{folder.name}.{what}-{os.getpid()}") for what in ("new", "old"))
     fresh.mkdir(parents=True)
-    _write(model, fresh, facts)
-    (fresh / CARD).write_text(about.card(model, facts, folder.absolute().name), encoding="utf-8")
-    if critic:
-        save_tensors(critic, fresh / CRITIC)
+    _write(model, fresh, metadata)
+    (fresh / CARD).write_text(about.card(model, metadata, folder.absolute().name), encoding="utf-8")
+    if discriminator:
+        save_tensors(discriminator, fresh / DISCRIMINATOR)
     if folder.exists():
         folder.rename(old)
     fresh.rename(folder)
@@ -140,14 +140,16 @@ def _plain(provenance: Any) -> dict[str, Any]:
         raise UserError("provenance as a mapping of text and numbers", got, "give plain values") from None
 
 
-def load_critic(path: Path) -> dict[str, Tensor]:
-    """The critic's tensors beside a tokenizer; empty where there are none."""
-    file = find(path) / CRITIC
+def load_discriminator(path: Path) -> dict[str, Tensor]:
+    """Return the discriminator's tensors beside a tokenizer; empty where there are none."""
+    folder = find(path)
+    older = folder / "critic.safetensors"
+    file = older if older.is_file() else folder / DISCRIMINATOR
     return _read_weights(file) if file.is_file() else {}
 
 
 def find(path: Path) -> Path:
-    """The model folder that a path means: itself, or the model inside a run folder.
+    """Return the model folder that a path means: itself, or the model inside a run folder.
 
     Where a kill inside `save` left none in its place, the whole one that lies beside.
     """
@@ -166,7 +168,10 @@ def find(path: Path) -> Path:
 
 
 def _whole(folder: Path) -> Path:
-    """The folder; of what a kill between two renames of `save` left beside it the new one, else the old."""
+    """Return the folder.
+
+    Of what a kill between two renames of `save` left beside it the new one, else the old.
+    """
     if folder.exists() or not folder.name:
         return folder
     for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
@@ -176,44 +181,48 @@ def _whole(folder: Path) -> Path:
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a path is a file, or a folder with the marks of other programs: something to import."""
+    """Return whether a path is a file, or a folder with the marks of other programs: something to import."""
     if path.is_file() or (path / "configs").is_dir() or any((path / "checkpoints").glob("*.ckpt")):
         return True
     try:
-        facts = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        metadata = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except ValueError:
         return False
     except OSError:
         ours = any((path / name).exists() for name in _OURS)
         return not ours and any(any(path.glob(mark)) for mark in _MARKS)
-    return isinstance(facts, dict) and not {"format", "kind", "fingerprint"} & facts.keys()
+    return isinstance(metadata, dict) and not {"format", "kind", "fingerprint"} & metadata.keys()
 
 
 def read_config(folder: Path, kinds: Sequence[str] = ("tokenizer", "generator")) -> dict[str, Any]:
-    """What a model folder says about itself: format, kind, settings, fingerprint, provenance."""
+    """Return what a model folder says about itself: format, kind, settings, fingerprint, provenance."""
     try:
-        facts = json.loads((folder / CONFIG).read_text())
-        known = facts["format"], facts["kind"], facts["settings"], facts["fingerprint"]
+        metadata = json.loads((folder / CONFIG).read_text())
+        metadata["settings"] = old_names.mapping(metadata["settings"])
+        known = metadata["format"], metadata["kind"], metadata["settings"], metadata["fingerprint"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
         got = f"{folder / CONFIG} ({type(problem).__name__}: {problem})"
         raise UserError("a model folder's config.json", got, "copy the folder again, whole") from None
     if known[0] != FORMAT or known[1] not in kinds:
         got = f"format {known[0]}, kind {known[1]} in {folder / CONFIG}"
         raise UserError(f"format {FORMAT}, kind {' or '.join(kinds)}", got, "use a newer smalti")
-    return dict(facts)
+    return dict(metadata)
 
 
 def describe(path: Path) -> str:
-    """A few lines on what a model folder or a run folder is, for people."""
+    """Return a few lines on what a model folder or a run folder is, for people."""
     folder = find(path)
     with torch.device("meta"):  # names and shapes without numbers
-        facts, model = read_config(folder), _build(folder, _check_headers)
-    told = about.lines(model, facts.get("provenance", {}))
-    return "\n".join([f"{folder}: {facts['kind']} {facts['fingerprint']}", *told])
+        metadata, model = read_config(folder), _build(folder, _check_headers)
+    told = about.lines(model, metadata.get("provenance", {}))
+    return "\n".join([f"{folder}: {metadata['kind']} {metadata['fingerprint']}", *told])
 
 
 def trained_size(path: Path) -> tuple[int, int]:
-    """Height and width in pixels of the crops that a model was trained on; UserError if it does not say."""
+    """Return height and width in pixels of the crops that a model was trained on.
+
+    UserError if it does not say.
+    """
     folder = find(path)
     size = read_config(folder).get("provenance", {}).get("size")
     if size is None:
@@ -222,7 +231,7 @@ def trained_size(path: Path) -> tuple[int, int]:
 
 
 def fingerprint(model: Part) -> str:
-    """16 hex digits that change with any weight or setting: which model drew a picture or made codes.
+    """Return 16 hex digits that change with any weight or setting: which model drew an image.
 
     What is kept in half precision, which is for use only, has that of the weights it was loaded from.
     """
@@ -232,12 +241,12 @@ def fingerprint(model: Part) -> str:
     return _digest(config.dump(model.settings), _network(model).state_dict(), parts)
 
 
-def _provenance(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model folder says of its making, and its run's newest figures.
+def _provenance(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model folder says of its making, and its run's newest figures.
 
     The data of an older one are in its run's settings alone.
     """
-    found, run = dict(facts.get("provenance", {})), folder.parent / "settings.yaml"
+    found, run = dict(metadata.get("provenance", {})), folder.parent / "settings.yaml"
     if folder.name != "model" or not run.is_file():
         return found
     if "data" not in found:
@@ -246,7 +255,7 @@ def _provenance(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measured(log: Path, steps: Any) -> dict[str, Any]:
-    """The newest validation up to a step, from the log of a run."""
+    """Return the newest validation up to a step, from the log of a run."""
     lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     found = [json.loads(line) for line in lines if '"kind": "validation"' in line and line.endswith("}")]
     found = [line for line in found if steps is None or line["step"] <= steps]
@@ -267,12 +276,12 @@ def _keep_in(model: Tokenizer | Pipeline, dtype: torch.dtype | Literal["auto"], 
 
 def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer | Pipeline:
     """Return the model of a folder. fill: is given each network and the folder of its weights."""
-    facts = read_config(folder)
+    metadata = read_config(folder)
     model: Tokenizer | Pipeline
-    if facts["kind"] == "tokenizer":
-        model = Tokenizer(config.parse(facts["settings"], TokenizerSettings))
+    if metadata["kind"] == "tokenizer":
+        model = Tokenizer(config.parse(metadata["settings"], TokenizerSettings))
     else:
-        settings, own = config.parse(facts["settings"], PipelineSettings), folder / CONDITION
+        settings, own = config.parse(metadata["settings"], PipelineSettings), folder / CONDITION
         tokenizer = _build(folder / TOKENIZER, fill)
         assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
         said = read_config(own, ("tokenizer", "condition")) if own.is_dir() else {}
@@ -282,7 +291,7 @@ def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer |
             fill(model.condition, own)
             model.condition.fingerprint = said["fingerprint"]
     fill(_network(model), folder)
-    model.fingerprint, model.provenance = facts["fingerprint"], _provenance(folder, facts)
+    model.fingerprint, model.provenance = metadata["fingerprint"], _provenance(folder, metadata)
     return model
 
 
@@ -306,7 +315,7 @@ def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
     state = _network(model).state_dict()
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     kind = "generator" if isinstance(model, Pipeline) else "condition"
-    facts = {
+    metadata = {
         "format": FORMAT,
         "kind": "tokenizer" if isinstance(model, Tokenizer) else kind,
         "settings": config.dump(model.settings),
@@ -314,7 +323,7 @@ def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
         "provenance": provenance,
     }
     save_tensors(weights, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / CONFIG).write_text(json.dumps(metadata, indent=2) + "\n")
     for name, part in _parts(model).items():
         (folder / name).mkdir()
         _write(part, folder / name, dict(getattr(part, "provenance", {})))
@@ -329,14 +338,14 @@ def _check_device(device: Any) -> None:
 
 
 def _network(model: Part) -> nn.Module:
-    """What model.safetensors holds: of a generator the prior, else the model."""
+    """Return what model.safetensors holds: of a generator the prior, else the model."""
     network = model.prior if isinstance(model, Pipeline) else model
     assert isinstance(network, nn.Module), "a prior has weights"
     return network
 
 
 def _parts(model: Part) -> dict[str, Tokenizer | Condition]:
-    """What a model is made of besides, by folders."""
+    """Return what a model is made of besides, by folders."""
     if not isinstance(model, Pipeline):
         return {}
     found = {TOKENIZER: model.tokenizer, CONDITION: model.condition.own}
@@ -346,7 +355,7 @@ def _parts(model: Part) -> dict[str, Tokenizer | Condition]:
 def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list[str]) -> str:
     # so that models which do not use a younger setting keep the fingerprint that their token shards name
     told = {key: value for key, value in settings.items() if key not in _YOUNGER or value is not None}
-    sha = hashlib.sha256(json.dumps([told, parts], sort_keys=True).encode())
+    sha = hashlib.sha256(json.dumps([old_names.as_first_written(told), parts], sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from PIL import Image
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.errors import UserError, shown
 
 SIDES = ("top", "bottom", "left", "right", "centre")
@@ -68,14 +68,14 @@ def read(mask: Any) -> Bool[Tensor, "h w"]:
     more up to 255 the upper half. UserError for others, and for transparency, which may mean either.
     """
     if isinstance(mask, str | Path):
-        mask = images.open_pil(mask)
+        mask = imaging.open_pil(mask)
     if isinstance(mask, np.ndarray) and mask.dtype == np.uint8 and mask.ndim == 3 and mask.shape[2] in (3, 4):
         mask = Image.fromarray(mask)
     if isinstance(mask, Image.Image):
         if mask.has_transparency_data and np.asarray(mask.convert("RGBA"))[..., 3].min() < 255:
             got = "one with transparency"
             raise UserError("a mask in black and white", got, "paint white what is to be made anew")
-        return images.from_pil(mask).float().mean(0) >= _DARK
+        return imaging.from_pil(mask).float().mean(0) >= _DARK
     if mask is None or isinstance(mask, bool | int | float):
         raise UserError("a mask (h w)", shown(mask), f"give {FORMS}; a share of rows is keep=0.5")
     try:

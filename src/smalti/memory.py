@@ -35,12 +35,12 @@ class OutOfMemory(UserError):
 
 
 def asked(problem: BaseException) -> str | None:
-    """What was asked for, in words, where a problem is a lack of memory; None: it is another one."""
+    """Return what was asked for, in words, where a problem is a lack of memory; None: it is another one."""
     text = str(problem)
     if isinstance(problem, OutOfMemory):
         return problem.got
     if isinstance(problem, RuntimeError) and _KILLED.search(text):
-        return "a process that opens pictures killed for it"
+        return "a process that opens images killed for it"
     short = isinstance(problem, OSError) and problem.errno == errno.ENOMEM
     if not (isinstance(problem, MemoryError) or short or _is_short(problem, text)):
         return None
@@ -52,7 +52,7 @@ def asked(problem: BaseException) -> str | None:
 
 
 def mistake(what: str, got: str, remedy: str) -> OutOfMemory:
-    """The one line."""
+    """Return the one line."""
     return OutOfMemory(f"memory for {what}", got, remedy)
 
 
@@ -83,7 +83,10 @@ def check(needs: int, has: int, expected: str, got: str, remedy: str) -> None:
 
 
 def of_machine() -> int:
-    """Bytes of memory that this machine has, or that the container may have; without bound where unknown."""
+    """Return bytes of memory that this machine has, or that the container may have.
+
+    Without bound where unknown.
+    """
     try:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not a Unix
@@ -95,7 +98,7 @@ def of_machine() -> int:
 
 
 def of_device(device: "torch.device") -> int:
-    """The same of a device of torch."""
+    """Return the same of a device of torch."""
     if device.type == "cuda":
         import torch
 
@@ -104,7 +107,7 @@ def of_device(device: "torch.device") -> int:
 
 
 def size_of(count: int) -> str:
-    """Bytes in words: 12 bytes, 3.5 GiB."""
+    """Return bytes in words: 12 bytes, 3.5 GiB."""
     size, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
     while size >= 1024 and len(units) > 1:
         size, units = size / 1024, units[1:]

@@ -72,7 +72,7 @@ def refuse_truth(mapping: Mapping[Any, Any], kinds: Sequence[Any], above: str = 
 
 
 def _meant(path: Sequence[str], into: Any, mapping: Mapping[str, Any], where: str) -> str | None:
-    """What to do in place of a key that is not there."""
+    """Return what to do in place of a key that is not there."""
     start = f"{where}." if where else ""
     kind = _kind_with(path, into, mapping)
     if kind is not None:
@@ -90,7 +90,7 @@ def _has(start: str, kind: str, key: str) -> str:
 
 
 def _kind_with(path: Sequence[str], into: Any, held: Any) -> str | None:
-    """The kind that has a key which the kind in question has not, as quantizer.kind=ema."""
+    """Return the kind that has a key which the kind in question has not, as quantizer.kind=ema."""
     classes = schema.classes(into)
     for depth, name in enumerate(path):
         own = schema.chosen(classes, held)
@@ -103,7 +103,7 @@ def _kind_with(path: Sequence[str], into: Any, held: Any) -> str | None:
 
 
 def _no_mapping(key: str, value: Any, hint: Any) -> UserError:
-    """For settings with others below them that were given a plain value."""
+    """Refuse a plain value for settings with others below them."""
     kinds = [str(schema.tag(member)) for member in schema.classes(hint) if schema.tag(member)]
     keys = [name for name in schema.own(hint) if name != "kind"]
     remedy = f"write {key}.{keys[0]}=VALUE, or others of {', '.join(keys)}"
@@ -114,7 +114,7 @@ def _no_mapping(key: str, value: Any, hint: Any) -> UserError:
 
 
 def _leaf(value: Any) -> list[str]:
-    """The keys below one that was refused, as far as there is one each."""
+    """Return the keys below one that was refused, as far as there is one each."""
     found = []
     while isinstance(value, Mapping) and len(value) == 1:
         ((key, value),) = value.items()

@@ -1,4 +1,4 @@
-"""Opening a picture file with Pillow: bounded, and with the reason where it cannot be read."""
+"""Opening an image file with Pillow: bounded, and with the reason where it cannot be read."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a picture file says about itself before its pixels are read."""
+    """What an image file says about itself before its pixels are read."""
 
     height: int  # as it is seen, EXIF orientation applied
     width: int
@@ -61,20 +61,23 @@ def readable(source: str | Path | Image.Image) -> Iterator[None]:
             reason = "no format that Pillow knows"
         got = f"{name(source)} ({reason or type(problem).__name__})"
         remedy = getattr(problem, "remedy", "mend the file or take it away")
-        raise UserError("a picture that can be read", got, remedy) from None
+        raise UserError("an image that can be read", got, remedy) from None
 
 
 def name(source: str | Path | Image.Image) -> str:
-    """What a picture is called in an error: by its path, which Pillow knows of what it opened itself."""
+    """Return what an image is called in an error.
+
+    By its path, which Pillow knows of what it opened itself.
+    """
     if isinstance(source, Image.Image):
-        return getattr(source, "filename", "") or "a picture in memory"
+        return getattr(source, "filename", "") or "an image in memory"
     return str(source)
 
 
 def use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None = None) -> T:
-    """What `work` makes of a picture, which is open while it runs, and not yet decoded.
+    """Return what `work` makes of an image, which is open while it runs, and not yet decoded.
 
-    source: a file, or what one holds. max_pixels: those a picture may have; None: Pillow's limit. A PNG's
+    source: a file, or what one holds. max_pixels: those an image may have; None: Pillow's limit. A PNG's
     colour profile and texts do not keep it from being read, however long they are. Pillow's own settings
     are the whole process's: they stay as they are.
     """
@@ -88,15 +91,18 @@ def use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int 
 
 
 def check_size(pixels: int, max_pixels: int | None) -> None:
-    """Raise Unreadable for a picture of more pixels than it may have; see `use`."""
+    """Raise Unreadable for an image of more pixels than it may have; see `use`."""
     most = max_pixels or LIMIT
     if pixels > most:
-        remedy = f"reduce it, or allow such pictures (not maps) in training: data.max_pixels={pixels}"
+        remedy = f"reduce it, or allow such images (not maps) in training: data.max_pixels={pixels}"
         raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
 
 
 def tiff_tags(source: Path | bytes) -> dict[int, Any] | None:
-    """The tags of a TIFF's first page, also of one that Pillow does not read; None for another file."""
+    """Return the tags of a TIFF's first page, also of one that Pillow does not read.
+
+    None for another file.
+    """
     with _stream(source) as stream:
         head = stream.read(8)
         if head[:4] not in TiffImagePlugin.PREFIXES:
@@ -111,50 +117,53 @@ def tiff_tags(source: Path | bytes) -> dict[int, Any] | None:
             return None
 
 
-def is_deep(picture: Image.Image) -> bool:
-    """Whether the values of a picture's file have more than 8 bits, of which Pillow may keep but 8."""
-    return picture.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ())[:1])
+def is_deep(image: Image.Image) -> bool:
+    """Return whether the values of an image's file have more than 8 bits, of which Pillow may keep but 8."""
+    return image.mode[0] in "IF" or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())[:1])
 
 
-def is_white_zero(picture: Image.Image) -> bool:
-    """Whether a TIFF says that 0 is white. Pillow turns about what has up to 8 bits, and nothing else."""
-    return isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == 0
+def is_white_zero(image: Image.Image) -> bool:
+    """Return whether a TIFF says that 0 is white.
+
+    Pillow turns about what has up to 8 bits, and nothing else.
+    """
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == 0
 
 
-def header(picture: Image.Image) -> Header:
-    """What an opened picture says about itself."""
-    turn, (width, height) = exif.turn(picture), picture.size
-    if picture.format != "TIFF":  # whose size Pillow has turned already
+def header(image: Image.Image) -> Header:
+    """Return what an opened image says about itself."""
+    turn, (width, height) = exif.turn(image), image.size
+    if image.format != "TIFF":  # whose size Pillow has turned already
         height, width = turn.size((height, width))
-    bands, has_pages = len(picture.getbands()), False
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        bands, has_pages = picture.tag_v2.get(SAMPLES, bands), bool(picture.tag_v2.next)
+    bands, has_pages = len(image.getbands()), False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bands, has_pages = image.tag_v2.get(SAMPLES, bands), bool(image.tag_v2.next)
     return Header(
         height=height,
         width=width,
-        mode=picture.mode,
-        format=picture.format or "",
+        mode=image.mode,
+        format=image.format or "",
         turn=turn,
         bands=bands,
         has_pages=has_pages,
-        is_deep=is_deep(picture),
+        is_deep=is_deep(image),
     )
 
 
 def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None) -> T:
     with _stream(source) as stream:
         try:
-            picture: Image.Image = Image.open(stream)
+            image: Image.Image = Image.open(stream)
         except Image.DecompressionBombError:
-            picture = _open_unbounded(stream)
+            image = _open_unbounded(stream)
         except UnidentifiedImageError:
             raise _unidentified(source) from None
-        with picture:
-            pixels = picture.width * picture.height
+        with image:
+            pixels = image.width * image.height
             check_size(pixels, max_pixels)
-            if pixels > LIMIT and isinstance(picture, TiffImagePlugin.TiffImageFile):
-                _loads_unbounded(picture)
-            return work(picture)
+            if pixels > LIMIT and isinstance(image, TiffImagePlugin.TiffImageFile):
+                _loads_unbounded(image)
+            return work(image)
 
 
 def _stream(source: Path | bytes) -> Any:
@@ -162,7 +171,7 @@ def _stream(source: Path | bytes) -> Any:
 
 
 def _open_unbounded(stream: Any) -> Image.Image:
-    """As Image.open, but for the limit, which is compared with a number of the whole process."""
+    """Open as Image.open does, but for the limit, which is compared with a number of the whole process."""
     stream.seek(0)
     prefix = stream.read(16)
     Image.init()
@@ -182,14 +191,14 @@ def _open_unbounded(stream: Any) -> Image.Image:
     raise UnidentifiedImageError
 
 
-def _loads_unbounded(picture: TiffImagePlugin.TiffImageFile) -> None:
+def _loads_unbounded(image: TiffImagePlugin.TiffImageFile) -> None:
     """Pillow 13 compares a TIFF with the process's limit again when it makes room for its pixels."""
 
     def prepare() -> None:
-        picture.im = Image.new(picture.mode, getattr(picture, "_tile_size", picture.size), None).im
-        ImageFile.ImageFile.load_prepare(picture)
+        image.im = Image.new(image.mode, getattr(image, "_tile_size", image.size), None).im
+        ImageFile.ImageFile.load_prepare(image)
 
-    picture.load_prepare = prepare  # type: ignore[method-assign]
+    image.load_prepare = prepare  # type: ignore[method-assign]
 
 
 def _unidentified(source: Path | bytes) -> Exception:
@@ -206,7 +215,7 @@ def _unidentified(source: Path | bytes) -> Exception:
 
 
 def _without_long_texts(data: bytes) -> bytes:
-    """A PNG without its colour profile, which nobody asks for, and without long texts."""
+    """Return a PNG without its colour profile, which nobody asks for, and without long texts."""
     kept, at = [data[:8]], 8
     while at + 12 <= len(data):
         (length,), kind = struct.unpack(">I", data[at : at + 4]), data[at + 4 : at + 8]
@@ -219,7 +228,7 @@ def _without_long_texts(data: bytes) -> bytes:
 
 
 def _is_long(text: bytes) -> bool:
-    """Whether a text is long, or would be: what may be deflated in it is inflated as far as that."""
+    """Return whether a text is long, or would be: what may be deflated in it is inflated as far as that."""
     if len(text) > _TEXT:
         return True
     for start in (at for at, byte in enumerate(text[:400]) if byte == 0x78):  # a zlib stream begins so

@@ -1,4 +1,4 @@
-"""In which order the cells of a grid are laid: a permutation of their row-major numbers."""
+"""In which order the cells of a grid are generated: a permutation of their row-major numbers."""
 
 from collections.abc import Callable, Iterable
 from math import isqrt
@@ -12,7 +12,7 @@ from smalti.errors import UserError
 
 
 def order(name: str, h: int, w: int) -> Int64[Tensor, " n"]:
-    """The permutation p of a grid of h x w cells: sequence = row_major[p].
+    """Return the permutation p of a grid of h x w cells: sequence = row_major[p].
 
     UserError for an unknown name, and for a grid for which the order is not defined.
     """
@@ -23,43 +23,46 @@ def order(name: str, h: int, w: int) -> Int64[Tensor, " n"]:
 
 
 def inverse(permutation: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
-    """The way back: row_major = sequence[inverse(p)]."""
+    """Return the way back: row_major = sequence[inverse(p)]."""
     return permutation.argsort()
 
 
 def row(h: int, w: int) -> Int64[Tensor, " n"]:
-    """Row by row, each from left to right."""
+    """Return row by row, each from left to right."""
     return torch.arange(h * w)
 
 
 def alternate(h: int, w: int) -> Int64[Tensor, " n"]:
-    """Row by row, even rows from left to right and odd ones back."""
+    """Return row by row, even rows from left to right and odd ones back."""
     cells = row(h, w).view(h, w)
     cells[1::2] = cells[1::2].flip(1)
     return cells.flatten()
 
 
 def random(h: int, w: int) -> Int64[Tensor, " n"]:
-    """An arbitrary order, the same in every run: numpy's RandomState(1), as in the 2021 code."""
+    """Return an arbitrary order, the same in every run: numpy's RandomState(1), as in the 2021 code."""
     return torch.from_numpy(np.random.RandomState(1).permutation(h * w)).long()
 
 
 def z_curve(h: int, w: int) -> Int64[Tensor, " n"]:
-    """By Morton code: quarters one after the other, each of them in quarters again."""
+    """Order by Morton code: quarters one after the other, each of them in quarters again."""
     if not (_is_power_of_two(h) and w in (h, 2 * h)):
         raise _undefined("z_curve", "squares of side 1, 2, 4, 8, ..., alone or two side by side", h, w)
     return _interleaved(h, w, powers=range(w.bit_length())).argsort()
 
 
 def subsample(h: int, w: int) -> Int64[Tensor, " n"]:
-    """From coarse to fine: every second cell both ways first, in this order again, then those between."""
+    """Order from coarse to fine.
+
+    Every second cell both ways first, in this order again, then those between.
+    """
     if not (_is_power_of_two(h) and h == w):
         raise _undefined("subsample", "squares of side 1, 2, 4, 8, ...", h, w)
     return _interleaved(h, w, powers=reversed(range(h.bit_length() - 1))).argsort()
 
 
 def spiral_out(h: int, w: int) -> Int64[Tensor, " n"]:
-    """From the middle outwards: up, right, down, left in legs that grow."""
+    """Order from the middle outwards: up, right, down, left in legs that grow."""
     if h != w or (h % 2 and h > 1):
         raise _undefined("spiral_out or spiral_in", "squares of even side or of side 1", h, w)
     i, j = h // 2, max(h // 2 - 1, 0)
@@ -72,7 +75,7 @@ def spiral_out(h: int, w: int) -> Int64[Tensor, " n"]:
 
 
 def spiral_in(h: int, w: int) -> Int64[Tensor, " n"]:
-    """From the border inwards: spiral_out backwards."""
+    """Order from the border inwards: spiral_out backwards."""
     return spiral_out(h, w).flip(0)
 
 
@@ -81,7 +84,10 @@ def _is_power_of_two(side: int) -> bool:
 
 
 def _interleaved(h: int, w: int, powers: Iterable[int]) -> Tensor:
-    """A key a cell: digits to base 4, each of one bit of the row and one of the column, bit 0 first."""
+    """Return a key a cell.
+
+    Digits to base 4, each of one bit of the row and one of the column, bit 0 first.
+    """
     cells = row(h, w)
     keys = torch.zeros_like(cells)
     for bit, power in enumerate(powers):

@@ -1,4 +1,4 @@
-"""What a user holds: a tokenizer, a condition and a prior that lay new pictures together."""
+"""What a user holds: a tokenizer, a condition and a prior that lay new images together."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,10 +32,10 @@ from smalti.priors.layers import drawing
 from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.samples import Samples
 from smalti.tokenizer import Tokenizer
-from smalti.tokenizer.given import read_codes, read_pictures
+from smalti.tokenizer.given import read_codes, read_images
 from smalti.tokenizer.use import in_use
 
-BATCH = 16  # pictures together unless micro_batch says otherwise: bounds the memory of caches
+BATCH = 16  # images together unless micro_batch says otherwise: bounds the memory of caches
 
 
 @settings
@@ -44,15 +44,15 @@ class PipelineSettings:
 
     prior: PriorSettings
     condition: ConditionSettings
-    order: str = "row"  # in which cells are laid, a name in ORDERS
+    order: str = "row"  # in which cells are generated, a name in ORDERS
     grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
 
 
 class Pipeline(Pretrained):
-    """Draws pictures, completes them, and says how likely they are.
+    """Draws images, completes them, and says how likely they are.
 
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
-    given by the name that the model was trained with (label=...), one value for all pictures or a sequence of
+    given by the name that the model was trained with (label=...), one value for all images or a sequence of
     one for each; a missing or another name is a UserError.
 
     In half precision large priors draw faster where the device has it (`smalti.load` with dtype=); scores
@@ -82,29 +82,29 @@ class Pipeline(Pretrained):
         self.prior = PRIORS[settings.prior.kind][1](settings.prior, scope)
 
     def sequence(self, codes: Int64[Tensor, "b h w"]) -> Int64[Tensor, "b n"]:
-        """Codes of training crops in the prior's order. UserError for another grid than theirs."""
+        """Return codes of training crops in the prior's order. UserError for another grid than theirs."""
         if tuple(codes.shape[1:]) != self.settings.grid:
             expected = "codes of {} x {} cells, a training crop".format(*self.settings.grid)
             got = " x ".join(map(str, codes.shape[1:]))
-            raise UserError(expected, got, "cut the codes or the pictures to the training crop")
+            raise UserError(expected, got, "cut the codes or the images to the training crop")
         return codes.flatten(1)[:, self.order]
 
     def logits(self, codes: Int64[Tensor, "b h w"] | Any, **condition: Any) -> Float[Tensor, "b n v"]:
-        """Scores of the codes of training crops, n = h w places in the prior's own order (teacher forcing).
+        """Return logits of the codes of training crops, n = h w in the prior's own order (teacher forcing).
 
         Row i scores code i given the condition and the codes before it in that order, or none where it has
         none. v may be more than the codebook holds, for models whose prefix and codes share one table.
         """
-        laid = read_codes(self.tokenizer, codes)
-        context = self._context(condition, num=len(laid), grid=self.settings.grid)
+        given = read_codes(self.tokenizer, codes)
+        context = self._context(condition, num=len(given), grid=self.settings.grid)
         with in_use(self):
-            return self.prior(*self._sequence(laid, context))
+            return self.prior(*self._sequence(given, context))
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
-        """Return the mean of -ln p(code | condition, codes before it), over pictures or over their codes.
+        """Return the mean of -ln p(code | condition, codes before it), over images or over their codes.
 
         Of a prior that knows no more it is an upper bound, see `nats`; UserError if it knows none.
-        images_or_codes: pictures as `Tokenizer.pictures` takes them, or codes (b h w), whole numbers of more
+        images_or_codes: images as `Tokenizer.images` takes them, or codes (b h w), whole numbers of more
         than a byte; both of the size of a training crop. A model that has learned nothing gives
         ln(codebook_size).
         """
@@ -118,13 +118,13 @@ class Pipeline(Pretrained):
 
         None: the prior knows nothing of it.
         """
-        read = read_codes if _are_codes(images_or_codes) else read_pictures
-        pictures = read(self.tokenizer, images_or_codes)
-        context = self._context(condition, num=len(pictures), grid=self.settings.grid)
+        read = read_codes if _are_codes(images_or_codes) else read_images
+        images = read(self.tokenizer, images_or_codes)
+        context = self._context(condition, num=len(images), grid=self.settings.grid)
         total, tokens, is_bound = 0.0, 0, False
         with in_use(self):
-            for rows in split(len(pictures), BATCH, self.order.device, padded=False):
-                part = pictures[rows.to(pictures.device)]
+            for rows in split(len(images), BATCH, self.order.device, padded=False):
+                part = images[rows.to(images.device)]
                 codes = part.to(rows.device)
                 if codes.is_floating_point():
                     codes = self.tokenizer.encode(codes, is_checked=True)
@@ -168,7 +168,7 @@ class Pipeline(Pretrained):
         same images up to rounding, also with micro_batch. 1 is off. It pays most for images drawn singly
         (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained prior on a CPU.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
-        are laid: how many there are in all, and how many more are laid.
+        are drawn: how many there are in all, and how many more are drawn.
         condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}
@@ -183,7 +183,7 @@ class Pipeline(Pretrained):
     ) -> Samples:
         """Draw a part of an image anew, num times; what is kept keeps the codes that the whole image has.
 
-        image: one image as `Tokenizer.pictures` takes it; its sides are multiples of the factor, from the
+        image: one image as `Tokenizer.images` takes it; its sides are multiples of the factor, from the
         training crop up. What is kept comes back as its codes tell it.
         mask: what is drawn anew, see `masks.read`: a Pillow image, a path, an array or bool (h w) of the
         image's pixels or of its cells; a cell is drawn anew whole where any of its pixels is.
@@ -226,69 +226,72 @@ class Pipeline(Pretrained):
         factor, size = self.tokenizer.factor, asked["size"]
         if given and size is not None:
             raise unknown("size", OPTIONS, self.condition.argument)
-        picture = self.tokenizer.pictures(given[0]) if given else None
-        if picture is not None and len(picture) != 1:
+        image = self.tokenizer.images(given[0]) if given else None
+        if image is not None and len(image) != 1:
             remedy = "complete images one after the other"
-            raise UserError("one image (c H W)", f"{len(picture)} of them", remedy)
-        shape = (self.crop_size if size is None else sides(size)) if picture is None else picture.shape[2:]
+            raise UserError("one image (c H W)", f"{len(image)} of them", remedy)
+        shape = (self.crop_size if size is None else sides(size)) if image is None else image.shape[2:]
         grid = self._grid(request, (shape[0], shape[1]))
         request.check_room(grid, factor, streamed=streamed)
         none = torch.zeros(grid, dtype=torch.bool)
         known = masks.known(given[1], given[2], grid, factor) if given else none
         with needed(1, grid, factor):
             start = self.order.new_zeros(1, *grid)
-            if picture is not None:
-                start = self.tokenizer.encode(picture, is_checked=True)
+            if image is not None:
+                start = self.tokenizer.encode(image, is_checked=True)
             context, null = self._context(condition, num=request.num, grid=grid, options=OPTIONS), None
             if request.guidance_scale != 1:
                 null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
-        facts = {"model": self.fingerprint, "height": grid[0] * factor, "width": grid[1] * factor}
-        facts |= {**masks.recorded(known, request.num), **asdict(how)}
-        facts |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
+        metadata = {"model": self.fingerprint, "height": grid[0] * factor, "width": grid[1] * factor}
+        metadata |= {**masks.recorded(known, request.num), **asdict(how)}
+        metadata |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
         told = {
             name: self.condition.describe(value, num=request.num)
             for name, value in condition.items()
             if not isinstance(value, Known)  # of training: nobody asks how a sheet was made
         }
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
-            facts["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
+            metadata["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
         parts = self._parts(request, how, start, known, context, null)
-        return self._samples(request, parts, {**facts, **told})
+        return self._samples(request, parts, {**metadata, **told})
 
     def _samples(
-        self, request: Request, parts: Iterator[Tensor], facts: Mapping[str, Any]
+        self, request: Request, parts: Iterator[Tensor], metadata: Mapping[str, Any]
     ) -> Iterator[Samples]:
         """Join to the codes of each batch how its images were made."""
         done = 0
         for codes in parts:
-            made = [request.metadata(done + index, facts) for index in range(len(codes))]
+            made = [request.metadata(done + index, metadata) for index in range(len(codes))]
             done, padded = done + len(codes), request.micro_batch is not None
             batch = request.micro_batch or len(codes)
             yield Samples(self.tokenizer, codes, made, batch=batch, padded=padded)
 
     def _sequence(self, codes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Codes of training crops in the prior's order, and the prefix of their condition."""
+        """Return codes of training crops in the prior's order, and the prefix of their condition."""
         return self.sequence(codes.to(self.order.device)), context.window(0, 0, *self.settings.grid)
 
     @property
     def classes(self) -> tuple[str | int, ...]:
-        """The classes that the condition takes, by name, or by number where they have no names; or none."""
+        """Return the classes that the condition takes, by name, or by number where they have no names.
+
+        Or none.
+        """
         told = self.settings.condition
         return tuple(getattr(told, "names", ())) or tuple(range(getattr(told, "classes", 0)))
 
     @property
     def crop_size(self) -> tuple[int, int]:
-        """Height and width of a training crop in pixels."""
+        """Return height and width of a training crop in pixels."""
         height, width = self.settings.grid
         return height * self.tokenizer.factor, width * self.tokenizer.factor
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the prior is kept in; tokenizers say it themselves."""
+        """Return what the prior is kept in; tokenizers say it themselves."""
         return next(self.prior.parameters()).dtype
 
     def _grid(self, request: Request, size: tuple[int, int]) -> tuple[int, int]:
-        """The cells of a size in pixels, if this model can draw it as asked."""
+        """Return the cells of a size in pixels, if this model can draw it as asked."""
         (height, width), factor = size, self.tokenizer.factor
         if height % factor or width % factor:
             near = [max(1, round(side / factor)) * factor for side in size]
@@ -299,12 +302,15 @@ class Pipeline(Pretrained):
         return grid
 
     def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """The cells of a canvas that are described at once: a training crop, or a smaller canvas whole."""
+        """Return the cells of a canvas that are described at once.
+
+        A training crop, or a smaller canvas whole.
+        """
         height, width = self.settings.grid
         return min(height, grid[0]), min(width, grid[1])
 
     def _num(self, num: Any, condition: Mapping[str, Any]) -> Any:
-        """How many pictures: as many as are asked for, or as there are values of the condition."""
+        """Return how many images: as many as are asked for, or as there are values of the condition."""
         if num is not None:
             return num
         return self.condition.count(condition.get(self.condition.argument or "")) or 1
@@ -312,7 +318,7 @@ class Pipeline(Pretrained):
     def _context(
         self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int], options: Sequence[str] = ()
     ) -> Context:
-        """The condition, encoded; a missing or wrong value is an error of the condition itself.
+        """Return the condition, encoded; a missing or wrong value is an error of the condition itself.
 
         options: of the method, beside the condition.
         """
@@ -368,7 +374,7 @@ class Pipeline(Pretrained):
 
 
 def _are_codes(given: Any) -> bool:
-    """Whether whole numbers are codes: those of one byte are pictures."""
+    """Return whether whole numbers are codes: those of one byte are images."""
     if isinstance(given, np.ndarray):
         return given.dtype.kind in "iu" and given.dtype != np.uint8
     if not isinstance(given, Tensor):

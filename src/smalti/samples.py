@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.drawing.request import needed
 from smalti.files import as_path
-from smalti.pictures import grid
 from smalti.reading import writing
 from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
+from smalti.user_images import grid
 
 PIXELS = 16 * 256 * 256  # decoded together, at least one image: bounds the memory of the decoder
 
@@ -54,7 +54,7 @@ class Samples:
 
     @cached_property
     def images(self) -> list[Image.Image]:
-        """The images, each with its metadata as JSON in info["smalti"], which `save` and save_all write.
+        """Return the images, each with its metadata as JSON in info["smalti"], which `save` writes.
 
         Gray ones of more than 8 bits in 16, others in 8 bits. UserError for models of other than 1 or 3
         channels, whose `values` and `tensors` are there.
@@ -62,12 +62,12 @@ class Samples:
         how = self._tokenizer.settings.pixels
         found = [image for part in self._decoded() for image in writing.to_pil(part, how)]
         for image, made in zip(found, self.metadata, strict=True):
-            image.info[images.FACTS] = json.dumps(made)
+            image.info[imaging.METADATA] = json.dumps(made)
         return found
 
     @property
     def tensors(self) -> Float[Tensor, "b c H W"]:
-        """The images as the decoder gives them, around [-1, 1], not clipped; decoded at each call."""
+        """Return the images as the decoder gives them, around [-1, 1], not clipped; decoded at each call."""
         return torch.cat(list(self._decoded()))
 
     def values(self) -> list[NDArray[Any]]:
@@ -82,9 +82,9 @@ class Samples:
         """
         folder = as_path(folder, "folder")
         if not writing.is_needed(self._tokenizer.settings.pixels):
-            return images.save_all(self.images, folder, first)
+            return imaging.save_all(self.images, folder, first)
         stems = [folder / f"{first + index:05}" for index in range(len(self))]
-        images.refuse_existing([stem.with_suffix(end) for stem in stems for end in (".png", ".tif")])
+        imaging.refuse_existing([stem.with_suffix(end) for stem in stems for end in (".png", ".tif")])
         return [found.save(stem) for found, stem in zip(self._in_file_values(), stems, strict=True)]
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class Samples:
         return f"<{len(self)} samples of {height} x {width} pixels: .images, .codes, .metadata>"
 
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows: all images side by side; None where Pillow has no such images."""
+        """Return what a notebook shows: all images side by side; None where Pillow has no such images."""
         how, data = self._tokenizer.settings.pixels, io.BytesIO()
         if how is not None and how.channels not in (1, 3):
             return None

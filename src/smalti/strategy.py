@@ -24,7 +24,7 @@ class Strategy:
 
     @property
     def rank(self) -> int:
-        """The number of this process, from 0."""
+        """Return the number of this process, from 0."""
         return int(os.environ.get("RANK", "0"))
 
     def say(self, text: str) -> None:
@@ -135,8 +135,8 @@ class DataParallel(Strategy):
         if not any(isinstance(module, nn.BatchNorm2d) for module in modules):
             return None
         return (
-            f"each of {self.count} processes normalises with the batch statistics of its own pictures "
-            "(BatchNorm of the critic); losses.adversarial.patchgan.norm=act has none"
+            f"each of {self.count} processes normalises with the batch statistics of its own images "
+            "(BatchNorm of the discriminator); losses.adversarial.patchgan.norm=act has none"
         )
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import generator
 
 import smalti
-from smalti import images
+from smalti import imaging
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")[1:]}
@@ -23,8 +23,8 @@ def folder(tmp_path_factory):
     smalti.save(model, root / "runs/photos-prior")
     smalti.save(model.tokenizer, root / "runs/photos-tokenizer")
     noise = torch.randint(256, (3, 16, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    images.save_png(root / "photo.png", noise)
-    images.save_png(root / "crop.png", noise[:, :8, :8])
+    imaging.save_png(root / "photo.png", noise)
+    imaging.save_png(root / "crop.png", noise[:, :8, :8])
     mask = Image.new("L", (24, 16))
     mask.paste(255, (3, 4, 12, 10))
     mask.save(root / "mask.png")

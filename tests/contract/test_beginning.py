@@ -1,4 +1,4 @@
-"""A training can begin with a model that is there, its critic and its settings."""
+"""A training can begin with a model that is there, its discriminator and its settings."""
 
 import pytest
 import torch
@@ -21,13 +21,13 @@ STILL |= {"losses.perceptual.kind": "none", "batch": 2, "steps": 1, "device": "c
 
 @pytest.fixture
 def tokenizer(tmp_path):
-    """A tokenizer in a model folder, with a critic."""
+    """A tokenizer in a model folder, with a discriminator."""
     torch.manual_seed(3)
     network = NetworkSettings(**{**NETWORK, "multipliers": (1, 1)})
     quantizer = VectorQuantizerSettings(codebook_size=12, kmeans_start=True)
     model = Tokenizer(TokenizerSettings(network=network, quantizer=quantizer))
-    critic = PatchGAN(PatchGANSettings(width=4, layers=1))
-    library.save(model, tmp_path / "tokenizer", critic=critic.state_dict())
+    discriminator = PatchGAN(PatchGANSettings(width=4, layers=1))
+    library.save(model, tmp_path / "tokenizer", discriminator=discriminator.state_dict())
     return tmp_path / "tokenizer"
 
 
@@ -48,18 +48,18 @@ def near(a, b) -> None:
         torch.testing.assert_close(first[name], second[name], atol=1e-6, rtol=1e-5)
 
 
-def test_a_tokenizer_and_its_critic(tokenizer, photos, tmp_path):
+def test_a_tokenizer_and_its_discriminator(tokenizer, photos, tmp_path):
     asked = {
         **STILL,
         "size": 16,
-        "critic_optimizer.lr": 1e-12,
-        "losses.adversarial.critic_start": 0,
+        "discriminator_optimizer.lr": 1e-12,
+        "losses.adversarial.discriminator_start": 0,
         "losses.adversarial.start": 0,
     }
     run = smalti.train("tokenizer_300", data=photos, out=tmp_path / "run", init_from=str(tokenizer), **asked)
     near(smalti.load(run), smalti.load(tokenizer))
-    kept = read(latest(run / "checkpoints")).below("network/critic")
-    expected = library.load_critic(tokenizer)
+    kept = read(latest(run / "checkpoints")).below("network/discriminator")
+    expected = library.load_discriminator(tokenizer)
     assert kept.keys() == expected.keys()
     torch.testing.assert_close(kept["main.0.weight"], expected["main.0.weight"], atol=1e-6, rtol=0)
 

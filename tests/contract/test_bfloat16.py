@@ -18,13 +18,13 @@ def test_scores_are_near(kind):
 
 
 @pytest.mark.parametrize("kind", PRIORS)
-def test_pictures(kind):
+def test_images(kind):
     model = tiny.generator(kind).to(torch.bfloat16)
     codes = model.sample(num=3, label="grass", micro_batch=2).codes
     assert codes.dtype == torch.int64
     assert model.sample(num=1, seed=2, label="grass", micro_batch=2).codes[0].equal(codes[2])
-    pictures = model.sample(num=2, size=(8, 14), label="grass", guidance_scale=2.0)
-    assert [picture.size for picture in pictures] == [(14, 8)] * 2
-    (completed,) = model.complete(pictures[0], label="grass")
+    images = model.sample(num=2, size=(8, 14), label="grass", guidance_scale=2.0)
+    assert [image.size for image in images] == [(14, 8)] * 2
+    (completed,) = model.complete(images[0], label="grass")
     assert completed.size == (14, 8)
     assert 0 < model.nats_per_token(codes, label="grass") < 20

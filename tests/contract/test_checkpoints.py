@@ -82,9 +82,9 @@ def test_an_optimizer_goes_on_bit_for_bit(layout):
         return nn.Conv2d(3, 4, 3).to(memory_format=layout)
 
     def step(model: nn.Module, optimizer: AdamW, seed: int) -> None:
-        pictures = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+        images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
         optimizer.zero_grad()
-        model(pictures).square().sum().backward()
+        model(images).square().sum().backward()
         optimizer.step()
 
     one = network()

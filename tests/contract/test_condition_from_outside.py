@@ -16,7 +16,7 @@ from smalti import library
 from smalti.cli.options import drawing, sampling
 from smalti.conditions import CONDITIONS
 from smalti.conditions.context import SameContext
-from smalti.conditions.hiding import Hiding
+from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.protocol import Codec, Condition, Option
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
@@ -33,7 +33,7 @@ class ToneSettings:
 
 
 class Tone(Condition):
-    """Takes how bright the picture is, from 0 to 1: one token, the nearest of its own table."""
+    """Takes how bright the image is, from 0 to 1: one token, the nearest of its own table."""
 
     argument: ClassVar[str | None] = "tone"
     option: ClassVar[Option | None] = Option("Brightness, from 0 to 1.")
@@ -43,8 +43,8 @@ class Tone(Condition):
     ) -> None:
         super().__init__(settings, tokenizer, part)
         self.register_buffer("levels", torch.linspace(0, 1, settings.steps))
-        self.hiding = Hiding(what="brightness", share=settings.dropout, token=settings.steps)
-        self.vocabulary = settings.steps + self.hiding.extra
+        self.dropout = ConditionDropout(what="brightness", share=settings.dropout, token=settings.steps)
+        self.vocabulary = settings.steps + self.dropout.extra
 
     def length(self, grid):
         return 1
@@ -64,7 +64,7 @@ class Tone(Condition):
     @classmethod
     def needs(cls, settings, data, reader):
         if "image" not in reader.gives:
-            raise UserError("pictures for condition.kind=tone", data.kind, "give data.kind=folder")
+            raise UserError("images for condition.kind=tone", data.kind, "give data.kind=folder")
 
     def from_option(self, given, fit):
         return float(given)

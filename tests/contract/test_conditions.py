@@ -17,7 +17,7 @@ from smalti.conditions.none import NoCondition, NoConditionSettings
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
-from smalti.images import to_pil, to_uint8
+from smalti.imaging import to_pil, to_uint8
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -51,7 +51,7 @@ SCENE = tuple(
     Scene(tuple(Object(("grass", "wood").index(one) * 2 + 1, *box) for one, *box in things))
     for things in THINGS
 )
-BATCHES = {  # what it is told by -> the same three values as data have them; coordinates of whole pictures
+BATCHES = {  # what it is told by -> the same three values as data have them; coordinates of whole images
     None: {},
     "label": {"labels": torch.tensor([3, 0, 1])},
     "map": {"maps": EACH["map"]},
@@ -147,7 +147,7 @@ def test_data_say_what_a_user_says(case, window):
 
 @pytest.mark.parametrize("gives", [{"image"}, {"codes"}, {"map"}])
 def test_data_without_anything_for_it_are_refused(case, gives):
-    """Coordinates follow from any picture."""
+    """Coordinates follow from any image."""
     condition, _ = case
     data = SimpleNamespace(kind="odd", root="somewhere", max_objects=3)
     reader = SimpleNamespace(gives=frozenset(gives), classes=())

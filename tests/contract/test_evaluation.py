@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from smalti import images
+from smalti import imaging
 from smalti.errors import UserError
 from smalti.metrics import lite0
 from smalti.metrics.codes import unigram_nats
@@ -27,12 +27,12 @@ def noisy(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def test_psnr_is_of_eight_bits_and_one_number_a_picture():
+def test_psnr_is_of_eight_bits_and_one_number_a_image():
     a = torch.zeros(2, 3, 8, 8)
     b = a.clone()
     b[1] = 0.2
     assert psnr(a, b)[0] == 100
-    steps = images.to_uint8(torch.tensor([0.0, 0.2])).double()
+    steps = imaging.to_uint8(torch.tensor([0.0, 0.2])).double()
     assert psnr(a, b)[1].item() == pytest.approx(
         20 * math.log10(255 / (steps[1] - steps[0]).item()), abs=1e-4
     )
@@ -40,7 +40,7 @@ def test_psnr_is_of_eight_bits_and_one_number_a_picture():
     assert psnr(outside, torch.ones_like(outside)) == 100, "values beyond 1 are not what a file can hold"
 
 
-def picture(height, width):
+def image(height, width):
     """Waves, a chirp and hard edges, 1 3 height width in [-1, 1]."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     channels = np.sin(x / 3 + y / 7), np.sin(x * y / 400), np.where((x // 16 + y // 24) % 2 > 0, 1.0, -1.0)
@@ -49,7 +49,7 @@ def picture(height, width):
 
 def ssim_of_scikit_image(a, b):
     metrics = pytest.importorskip("skimage.metrics")
-    pixels = [images.to_uint8(x)[0].permute(1, 2, 0).numpy() for x in (a, b)]
+    pixels = [imaging.to_uint8(x)[0].permute(1, 2, 0).numpy() for x in (a, b)]
     how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
     return metrics.structural_similarity(*pixels, channel_axis=2, **how)
 
@@ -60,21 +60,21 @@ def ssim_of_scikit_image(a, b):
     [(11, 40, 0.638583), (32, 44, 0.659016), (64, 52, 0.653493), (128, 140, 0.679693), (256, 200, 0.700336)],
 )
 def test_ssim_is_of_windows_inside_as_scikit_images_gaussian_mode(height, width, value):
-    a = picture(height, width)
+    a = image(height, width)
     b = 0.6 * a + 0.1 + 0.1 * noisy(*a.shape)
     assert ssim(a, b).item() == pytest.approx(value, abs=1e-5)
     assert ssim(a, b).item() == pytest.approx(ssim_of_scikit_image(a, b), abs=1e-6)
 
 
-def test_ssim_of_a_bright_flat_picture_is_no_rounding_error():
+def test_ssim_of_a_bright_flat_image_is_no_rounding_error():
     """Where float32 is wrong by .0014: the variance is far smaller than the squares it is taken from."""
     a = torch.full((1, 3, 40, 64), 250 / 127.5 - 1)
     b = a + noisy(*a.shape).sign() / 127.5
     assert ssim(a, b).item() == pytest.approx(ssim_of_scikit_image(a, b), abs=1e-6)
 
 
-def test_ssim_is_one_number_a_picture_and_the_mean_of_its_channels():
-    a = picture(24, 40)
+def test_ssim_is_one_number_a_image_and_the_mean_of_its_channels():
+    a = image(24, 40)
     b = a.clone()
     b[:, 1] *= 0.5
     alone = torch.stack([ssim(a[:, [channel]], b[:, [channel]]) for channel in range(3)])
@@ -83,9 +83,9 @@ def test_ssim_is_one_number_a_picture_and_the_mean_of_its_channels():
 
 
 @pytest.mark.parametrize("sides", [(10, 40), (40, 10), (1, 1)])
-def test_ssim_of_pictures_below_its_window_is_refused(sides):
+def test_ssim_of_images_below_its_window_is_refused(sides):
     with pytest.raises(UserError, match=f"at least 11 x 11 pixels.*got {sides[0]} x {sides[1]}"):
-        ssim(picture(*sides), picture(*sides))
+        ssim(image(*sides), image(*sides))
 
 
 @pytest.mark.parametrize("count", [6, 40])
@@ -122,29 +122,29 @@ def network():
     ("file", "classes"), [("chelsea.png", range(281, 286)), ("coffee.png", (967, 968, 504))]
 )
 def test_lite0_names_what_is_shown(network, file, classes):
-    picture = images.to_float(images.open_rgb(DATA / file))[None, :, :300, :300]
-    assert network.logits(picture).argmax().item() in classes
+    image = imaging.to_float(imaging.open_rgb(DATA / file))[None, :, :300, :300]
+    assert network.logits(image).argmax().item() in classes
 
 
 def test_lite0_features_have_their_values(network):
-    """An oblong picture, reduced: antialias, clipping, normalisation, padding and every block have a part."""
-    features = network.features(picture(150, 210))
+    """An oblong image, reduced: antialias, clipping, normalisation, padding and every block have a part."""
+    features = network.features(image(150, 210))
     expected = {566: 5.40136, 1115: 5.26188, 949: 5.13351, 1125: 4.75935, 119: 4.70897}
     assert {place: features[0, place].item() for place in expected} == pytest.approx(expected, rel=2e-4)
     assert features.norm().item() == pytest.approx(34.32525, rel=2e-4)
 
 
 def test_lite0_features_of_many_are_those_of_each(network):
-    pictures = torch.cat([picture(40, 56) * size for size in (1.0, 0.6, 0.2)])
-    alone = torch.cat([network.features(one[None]) for one in pictures])
-    torch.testing.assert_close(network.features(pictures, batch=2), alone)
+    images = torch.cat([image(40, 56) * size for size in (1.0, 0.6, 0.2)])
+    alone = torch.cat([network.features(one[None]) for one in images])
+    torch.testing.assert_close(network.features(images, batch=2), alone)
     assert (alone[0] - alone[2]).norm() > 1
 
 
 def test_lite0_distance_grows_with_damage(network):
-    tiles = images.to_float(images.open_rgb(DATA / "gravel.png")).unfold(1, 64, 64).unfold(2, 64, 64)
+    tiles = imaging.to_float(imaging.open_rgb(DATA / "gravel.png")).unfold(1, 64, 64).unfold(2, 64, 64)
     tiles = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)[::4]  # 16 3 64 64
-    blurred = [images.resize(images.resize(tiles, (side, side)), (64, 64)) for side in (48, 24)]
+    blurred = [imaging.resize(imaging.resize(tiles, (side, side)), (64, 64)) for side in (48, 24)]
     sharp, *others = [network.features(some) for some in (tiles, *blurred)]
     distances = [frechet(sharp, other) for other in (sharp, *others)]
     assert distances[0] < 1e-6 < distances[1] < distances[2]
@@ -160,7 +160,7 @@ def test_report_holds_everything_inside(tmp_path):
     report = Report("A <title>")
     report.heading("Part")
     report.table(("what", "value"), [("a & b", 1.23456)])
-    report.picture(images.to_pil(torch.zeros(1, 3, 4, 4))[0], "a square")
+    report.image(imaging.to_pil(torch.zeros(1, 3, 4, 4))[0], "a square")
     report.curve({"loss": [(0, 1.0), (10, 0.5)]}, "falls")
     text = report.save(tmp_path / "report.html").read_text()
     for piece in ("A &lt;title&gt;", "a &amp; b", "1.235", "data:image/png;base64,", "<polyline", "falls"):
@@ -185,9 +185,9 @@ def test_report_draws_a_curve_that_never_moves(tmp_path):
     assert 'points="34.0,186.0"' in text
 
 
-def test_report_enlarges_pictures_and_escapes_text(tmp_path):
+def test_report_enlarges_images_and_escapes_text(tmp_path):
     report = Report("parts")
-    report.picture(images.to_pil(torch.zeros(1, 3, 4, 6))[0], 'a "wide" one', zoom=3)
+    report.image(imaging.to_pil(torch.zeros(1, 3, 4, 6))[0], 'a "wide" one', zoom=3)
     report.text("1 < 2")
     text = report.save(tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'width="18" alt="a &quot;wide&quot; one"' in text

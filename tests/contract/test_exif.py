@@ -1,4 +1,4 @@
-"""Pictures that EXIF turns, and what was annotated on them: boxes and maps lie where the things are."""
+"""Images that EXIF turns, and what was annotated on them: boxes and maps lie where the things are."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps, PngImagePlugin
 
-from smalti import images
+from smalti import imaging
 from smalti.data.coco import Coco, CocoSettings
 from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.pairs import Pairs, PairsSettings
@@ -41,9 +41,9 @@ def write(path, pixels, orientation: int) -> None:
 
 def seen(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """The raster as it is seen, by Pillow's own rule."""
-    picture = Image.fromarray(pixels)
-    picture.getexif()[0x0112] = orientation
-    return np.asarray(ImageOps.exif_transpose(picture))
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    return np.asarray(ImageOps.exif_transpose(image))
 
 
 def bounds(pixels: np.ndarray, name: str) -> tuple[int, int, int, int]:
@@ -52,7 +52,7 @@ def bounds(pixels: np.ndarray, name: str) -> tuple[int, int, int, int]:
 
 
 def found(sample) -> dict[str, tuple[int, int, int, int]]:
-    """Boxes of a sample in pixels of its picture."""
+    """Boxes of a sample in pixels of its image."""
     height, width = sample.image.shape[1:]
     names = dict(enumerate(COLOURS))
     return {
@@ -67,7 +67,7 @@ def there(sample) -> dict[str, tuple[int, int, int, int]]:
 
 
 def coco(root, orientation: int, described: str, suffix: str = "png", side: int = 24, **more):
-    """A data set of one picture, annotated as stored or as seen. more: of the picture's entry."""
+    """A data set of one image, annotated as stored or as seen. more: of the image's entry."""
     raster = stored(side)
     write(root / "train2017" / f"a.{suffix}", raster, orientation)
     basis = raster if described == "stored" else seen(raster, orientation)
@@ -110,7 +110,7 @@ def test_a_square_is_decided_by_the_setting_and_said(tmp_path, described):
     reader = Coco(CocoSettings(root=root, parts=("things",), annotated=described), "train")
     assert found(reader[0]) == there(reader[0])
     (told,) = reader.notes(inspect(reader).headers)
-    assert told.startswith("1 pictures are turned by EXIF, and no size tells what their boxes describe")
+    assert told.startswith("1 images are turned by EXIF, and no size tells what their boxes describe")
     assert f"data.annotated={described}" in told
 
 
@@ -119,16 +119,16 @@ def test_nothing_is_said_where_sizes_tell(tmp_path):
     assert reader.notes(inspect(reader).headers) == []
 
 
-def test_a_picture_of_another_size_is_refused_in_one_line(tmp_path):
+def test_a_image_of_another_size_is_refused_in_one_line(tmp_path):
     root = coco(tmp_path, 6, "stored", width=50, height=30)
     reader = Coco(CocoSettings(root=root, parts=("things",)), "train")
-    words = r"picture's size, 48 x 24 pixels, or 24 x 48 as it is stored, got 30 x 50 in .*a\.png"
+    words = r"image's size, 48 x 24 pixels, or 24 x 48 as it is stored, got 30 x 50 in .*a\.png"
     with pytest.raises(UserError, match=words):
         reader[0]
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_scaled_copy_of_the_annotated_picture_keeps_its_boxes(tmp_path, orientation):
+def test_a_scaled_copy_of_the_annotated_image_keeps_its_boxes(tmp_path, orientation):
     root = coco(tmp_path, orientation, "stored")
     path = root / "annotations" / "instances_train2017.json"
     file = json.loads(path.read_text())
@@ -143,7 +143,7 @@ def test_a_scaled_copy_of_the_annotated_picture_keeps_its_boxes(tmp_path, orient
 @pytest.mark.parametrize("described", ["stored", "upright"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_boxes_of_open_images(tmp_path, orientation, described):
-    """They are turned as the pictures are, says their publisher: of the raster, unless the setting says."""
+    """They are turned as the images are, says their publisher: of the raster, unless the setting says."""
     raster = stored()
     basis = raster if described == "stored" else seen(raster, orientation)
     write(tmp_path / "train" / "a.jpg", np.kron(raster, np.ones((8, 8, 1), np.uint8)), orientation)
@@ -167,7 +167,7 @@ def test_boxes_of_open_images(tmp_path, orientation, described):
 
 def paired(root, orientation: int, described: str, content: str, side: int = 24):
     raster = stored(side)
-    write(root / "pictures" / "a.png", raster, orientation)
+    write(root / "images" / "a.png", raster, orientation)
     basis = raster if described == "stored" else seen(raster, orientation)
     (root / "maps").mkdir()
     level = basis.argmax(-1) + (basis.max(-1) > 0)  # 0 nothing, 1 red, 2 green
@@ -177,20 +177,20 @@ def paired(root, orientation: int, described: str, content: str, side: int = 24)
         Image.fromarray(level.astype(np.uint8) if content == "segmentation" else basis).save(
             root / "maps" / "a.png"
         )
-    return PairsSettings(root=root / "pictures", maps=root / "maps", content=content, val_share=0.0)
+    return PairsSettings(root=root / "images", maps=root / "maps", content=content, val_share=0.0)
 
 
-@pytest.mark.parametrize("content", ["segmentation", "depth", "picture"])
+@pytest.mark.parametrize("content", ["segmentation", "depth", "image"])
 @pytest.mark.parametrize("described", ["stored", "upright"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_maps_lie_on_their_pictures(tmp_path, orientation, described, content):
+def test_maps_lie_on_their_images(tmp_path, orientation, described, content):
     how = paired(tmp_path, orientation, described, content)
     if orientation in MIRRORED and described == "upright":
         how = PairsSettings(**{**vars(how), "annotated": "upright"})
     sample = Pairs(how, "train")[0]
     shown = sample.image
-    if content == "picture":
-        assert images.to_uint8(sample.map).equal(shown)
+    if content == "image":
+        assert imaging.to_uint8(sample.map).equal(shown)
     else:
         red, green = (shown[channel] == 255 for channel in (0, 1))
         level = sample.segmentation if content == "segmentation" else sample.map[0] + 1
@@ -220,7 +220,7 @@ def test_a_map_that_fits_neither_side_names_all_sizes(tmp_path):
 @pytest.mark.parametrize("content", ["segmentation", "depth"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_a_map_with_exif_of_its_own_is_turned_by_it(tmp_path, orientation, content, suffix):
-    """Beside a picture with the same EXIF, and beside one that was turned before it was saved."""
+    """Beside an image with the same EXIF, and beside one that was turned before it was saved."""
     how = paired(tmp_path, orientation, "stored", content)
     (tmp_path / "maps" / "a.png").unlink()
     raster = stored()
@@ -231,7 +231,7 @@ def test_a_map_with_exif_of_its_own_is_turned_by_it(tmp_path, orientation, conte
         sample = Pairs(how, "train")[0]
         levels = sample.segmentation if content == "segmentation" else sample.map[0] + 1
         assert (levels == 1).equal(sample.image[0] == 255)
-    Image.fromarray(seen(raster, orientation)).save(tmp_path / "pictures" / "a.png")
+    Image.fromarray(seen(raster, orientation)).save(tmp_path / "images" / "a.png")
     sample = Pairs(how, "train")[0]
     levels = sample.segmentation if content == "segmentation" else sample.map[0] + 1
     assert (levels == 1).equal(sample.image[0] == 255)
@@ -239,11 +239,11 @@ def test_a_map_with_exif_of_its_own_is_turned_by_it(tmp_path, orientation, conte
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_headers_say_how_a_picture_is_turned(tmp_path, orientation):
+def test_headers_say_how_a_image_is_turned(tmp_path, orientation):
     for suffix in ("jpg", "png", "tif", "webp"):
         write(tmp_path / f"a.{suffix}", stored(), orientation)
-        header = images.read_header(tmp_path / f"a.{suffix}")
-        pixels, turn = images.open_turned(tmp_path / f"a.{suffix}")
+        header = imaging.read_header(tmp_path / f"a.{suffix}")
+        pixels, turn = imaging.open_turned(tmp_path / f"a.{suffix}")
         assert turn == header.turn
         assert (turn == UPRIGHT) == (orientation == 1)
         assert (header.height, header.width) == tuple(pixels.shape[1:])
@@ -267,6 +267,6 @@ def test_exif_that_stands_behind_the_pixels_turns_them_too(tmp_path, how):
 def test_damaged_exif_is_upright(tmp_path):
     assert ValueError in BROKEN
     Image.fromarray(stored()).save(tmp_path / "a.png", exif=b"Exif\x00\x00no tiff header at all")
-    pixels, turn = images.open_turned(tmp_path / "a.png")
+    pixels, turn = imaging.open_turned(tmp_path / "a.png")
     assert turn == UPRIGHT
     assert pixels.shape == (3, 24, 48)

@@ -22,7 +22,7 @@ def tokenizer():
     return tiny.generator().tokenizer.eval()
 
 
-def pictures(*shape: int) -> torch.Tensor:
+def random_images(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -31,9 +31,9 @@ def test_half_precision_keeps_the_codebook_and_gives_fp32(tokenizer, tmp_path):
     whole, half = (smalti.load(tmp_path / "model", dtype=one) for one in (torch.float32, torch.bfloat16))
     assert half.dtype == torch.bfloat16
     assert half.quantizer.codebook.weight.equal(whole.quantizer.codebook.weight)
-    codes = half.encode(pictures(1, 3, 16, 16))
+    codes = half.encode(random_images(1, 3, 16, 16))
     assert (codes.dtype, half.decode(codes).dtype) == (torch.int64, torch.float32)
-    assert (codes == whole.encode(pictures(1, 3, 16, 16))).float().mean() > 0.9
+    assert (codes == whole.encode(random_images(1, 3, 16, 16))).float().mean() > 0.9
     torch.testing.assert_close(half.decode(codes), whole.decode(codes), atol=0.3, rtol=0.0)
 
 
@@ -68,7 +68,7 @@ def test_doubling_and_convolving_in_one(size):
 
 def test_what_is_computed_in_place_harms_nobody(tokenizer):
     """The networks leave what they are given as it is, and give the same with and without gradients."""
-    images = pictures(2, 3, 16, 16)
+    images = random_images(2, 3, 16, 16)
     latents = tokenizer.encoder(images).detach()
     for network, given in ((tokenizer.encoder, images), (tokenizer.decoder, latents)):
         kept = given.clone()
@@ -95,7 +95,7 @@ def test_what_is_local_is_the_same_in_tiles(cell):
     def run(x):
         return torch.nn.functional.interpolate(x, scale_factor=scale, mode="nearest") * 3 - 1
 
-    x = pictures(2, 3, 18 * cell[0], 31 * cell[0])
+    x = random_images(2, 3, 18 * cell[0], 31 * cell[0])
     torch.testing.assert_close(tiling.by_tiles(run, x, cell=cell, tile=8), run(x))
 
 
@@ -103,7 +103,7 @@ def test_no_tile_is_larger_than_asked(tokenizer):
     seen = []
     tokenizer.encoder.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[2:]))
     tokenizer.decoder.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[2:] * 2))
-    images = pictures(1, 3, 40, 18)
+    images = random_images(1, 3, 40, 18)
     codes = tokenizer.encode(images, tile=8)
     assert codes.shape == (1, 20, 9)
     assert tokenizer.decode(codes, tile=8).shape == images.shape
@@ -112,7 +112,7 @@ def test_no_tile_is_larger_than_asked(tokenizer):
 
 
 def test_one_tile_is_the_whole(tokenizer):
-    images = pictures(1, 3, 16, 16)
+    images = random_images(1, 3, 16, 16)
     codes = tokenizer.encode(images)
     assert tokenizer.encode(images, tile=8).equal(codes)
     assert tokenizer.decode(codes, tile=8).equal(tokenizer.decode(codes))
@@ -120,21 +120,21 @@ def test_one_tile_is_the_whole(tokenizer):
 
 def test_tiles_too_small_are_refused(tokenizer):
     with pytest.raises(UserError, match="a tile of 4 cells a side or more, got 3"):
-        tokenizer.encode(pictures(1, 3, 32, 32), tile=3)
+        tokenizer.encode(random_images(1, 3, 32, 32), tile=3)
     with pytest.raises(UserError, match="multiples of 2"):
-        tokenizer.encode(pictures(1, 3, 33, 32), tile=4)
+        tokenizer.encode(random_images(1, 3, 33, 32), tile=4)
 
 
 def test_recomputed_activations_give_the_same_gradients(tokenizer):
     def gradients(model):
-        out = model.decode_latents(model.quantize(model.latents(pictures(1, 3, 16, 16))).latents)
+        out = model.decode_latents(model.quantize(model.latents(random_images(1, 3, 16, 16))).latents)
         out.square().mean().backward()
         return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
     def kept(model):
         sizes = []
         with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
-            model.latents(pictures(1, 3, 16, 16))
+            model.latents(random_images(1, 3, 16, 16))
         return sum(sizes)
 
     thrifty = copy.deepcopy(tokenizer)

@@ -36,7 +36,7 @@ def test_files_follow_the_umask(umask, tmp_path, photos):
         )
     )
     smalti.save(tokenizer, tmp_path / "tokenizer")
-    smalti.save(tokenizer, tmp_path / "trained", critic={"main.weight": torch.zeros(2, 3)})
+    smalti.save(tokenizer, tmp_path / "trained", discriminator={"main.weight": torch.zeros(2, 3)})
     smalti.save(generator(), tmp_path / "model")
     encode(tokenizer, photos, tmp_path / "shards", size=(16, 24))
     for name in ("diffusers", "compvis"):
@@ -46,7 +46,7 @@ def test_files_follow_the_umask(umask, tmp_path, photos):
         json.dumps({**TOKENIZER_TRAINING, "steps": 1, "checkpoint_every": 1, "sample_every": 1})
     )
     smalti.train(recipe, data=photos, out=tmp_path / "run")
-    smalti.save_all([Image.new("RGB", (3, 2))], tmp_path / "pictures")
+    smalti.save_all([Image.new("RGB", (3, 2))], tmp_path / "images")
     (tmp_path / "plain").write_text("as open gives it")
     expected = (tmp_path / "plain").stat().st_mode
     assert expected & 0o777 == 0o666 & ~umask

@@ -44,7 +44,7 @@ def generator(condition=None, order: str = "row", maps: Tokenizer | None = None,
     return Pipeline(settings, tokenizer(), maps).eval()
 
 
-def critic() -> dict[str, torch.Tensor]:
+def discriminator() -> dict[str, torch.Tensor]:
     return PatchGAN(PatchGANSettings(width=4, layers=2)).state_dict()
 
 
@@ -52,9 +52,9 @@ def critic() -> dict[str, torch.Tensor]:
 def written(tmp_path):
     """written(model) -> a run folder of the 2021 code, its yaml or tensors changed by the functions given."""
 
-    def write(model, *, yaml_change=None, change=None, with_critic=False):
+    def write(model, *, yaml_change=None, change=None, with_discriminator=False):
         folder = tmp_path / "run"
-        compvis.write(model, folder, critic() if with_critic else {})
+        compvis.write(model, folder, discriminator() if with_discriminator else {})
         (project,) = (folder / "configs").glob("*")
         checkpoint = folder / "checkpoints" / "last.ckpt"
         config = yaml.safe_load(project.read_text())
@@ -122,16 +122,16 @@ def test_what_is_dropped_is_named(written):
 
 
 def test_the_discriminator_is_kept(written, tmp_path):
-    folder = written(tokenizer(), with_critic=True)
+    folder = written(tokenizer(), with_discriminator=True)
     importing.convert(folder, tmp_path / "model")
-    kept = library.load_critic(tmp_path / "model")
-    assert kept.keys() == critic().keys()
+    kept = library.load_discriminator(tmp_path / "model")
+    assert kept.keys() == discriminator().keys()
     PatchGAN(PatchGANSettings(width=4, layers=2)).load_state_dict(kept)
     result = CliRunner().invoke(
         group, ["export", str(tmp_path / "model"), str(tmp_path / "out"), "--format", "compvis"]
     )
     assert result.exit_code == 0
-    again = read(tmp_path / "out").critic
+    again = read(tmp_path / "out").discriminator
     assert all(torch.equal(again[name], kept[name]) for name in kept)
 
 
@@ -151,7 +151,7 @@ def test_a_tokenizer_without_yaml(written, model):
     path = alone(written(model))
     found = read(path)
     assert found.model.settings == model.settings
-    assert found.facts["settings_from"] == "shapes alone"
+    assert found.metadata["settings_from"] == "shapes alone"
     same(found.model, model)
 
 
@@ -400,8 +400,8 @@ def test_the_commands(written, tmp_path):
     assert "left out: masks" in result.output
     model = smalti.load(tmp_path / "model")
     same(model, generator())
-    facts = library.read_config(tmp_path / "model")["provenance"]
-    assert (facts["format"], facts["imported_from"]) == ("compvis", "last.ckpt")
+    metadata = library.read_config(tmp_path / "model")["provenance"]
+    assert (metadata["format"], metadata["imported_from"]) == ("compvis", "last.ckpt")
     ours = run(group, ["import", str(tmp_path / "model"), str(tmp_path / "other")])
     assert "use it as it is" in str(ours.exception)
     again = run(group, ["import", str(folder), str(tmp_path / "model")])
@@ -420,16 +420,16 @@ def test_the_commands(written, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_pictures_in_0_to_1(written, tmp_path):
+def test_images_in_0_to_1(written, tmp_path):
     folder, plain = written(tokenizer()), tokenizer()
     words = ["import", str(folder), str(tmp_path / "model"), "--image-range", "0..1"]
     assert CliRunner().invoke(group, words).exit_code == 0
     found = smalti.load(tmp_path / "model")
-    pictures = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    torch.testing.assert_close(found.latents(pictures), plain.latents(pictures / 2 + 0.5))
-    rebuilt = plain.reconstruct(pictures / 2 + 0.5, is_checked=True) * 2 - 1
-    torch.testing.assert_close(found.reconstruct(pictures), rebuilt)
-    assert not torch.allclose(found.reconstruct(pictures), plain.reconstruct(pictures))
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(found.latents(images), plain.latents(images / 2 + 0.5))
+    rebuilt = plain.reconstruct(images / 2 + 0.5, is_checked=True) * 2 - 1
+    torch.testing.assert_close(found.reconstruct(images), rebuilt)
+    assert not torch.allclose(found.reconstruct(images), plain.reconstruct(images))
 
 
 def test_loading_a_foreign_file_says_what_to_do(written):

@@ -86,7 +86,7 @@ def reference_latents(t, x):
     return conv(t, "quant_conv", conv(t, "encoder.conv_out", swish(norm(t, "encoder.norm_out", x))))
 
 
-def reference_pictures(t, x):
+def reference_images(t, x):
     x = middle(t, "decoder.mid", conv(t, "decoder.conv_in", conv(t, "post_quant_conv", x)))
     x = level(t, *blocks("decoder.up_1", 3), x, all_after_each=True)
     x = conv(t, "decoder.up_1.upsample.conv", doubled(x))
@@ -145,8 +145,8 @@ def test_it_gives_what_its_code_gives(norms, tensors, tmp_path):
     codes = torch.cdist(latents.permute(0, 2, 3, 1).reshape(-1, 7), entries).argmin(-1).view(2, 8, 6)
     assert len(codes.unique()) > 5
     assert torch.equal(model.encode(images), codes)
-    pictures = reference_pictures(tensors, F.embedding(codes, entries).permute(0, 3, 1, 2))
-    torch.testing.assert_close(model.decode(codes), pictures, rtol=1e-4, atol=1e-4)
+    images = reference_images(tensors, F.embedding(codes, entries).permute(0, 3, 1, 2))
+    torch.testing.assert_close(model.decode(codes), images, rtol=1e-4, atol=1e-4)
 
 
 def test_without_config_json(tensors, tmp_path):

@@ -67,13 +67,13 @@ def imported(folder):
     return ours.read(open_source(folder), Wanted()).model
 
 
-def pictures(channels, height=20, width=12):
+def random_images(channels, height=20, width=12):
     return torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
 def check_equal(theirs, tokenizer):
-    images = pictures(tokenizer.channels)
+    images = random_images(tokenizer.channels)
     if isinstance(theirs, AutoencoderKL):
         moments = theirs.encode(images).latent_dist
         mean = tokenizer.quantize(tokenizer.latents(images)).latents

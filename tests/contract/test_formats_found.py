@@ -65,9 +65,9 @@ def folder(model, tmp_path) -> Path:
 def written(model, folder):
     folder.mkdir(parents=True)
     diffusers.write(model, folder, {})
-    facts = json.loads((folder / "config.json").read_text())
-    del facts["_smalti"]
-    (folder / "config.json").write_text(json.dumps(facts))
+    metadata = json.loads((folder / "config.json").read_text())
+    del metadata["_smalti"]
+    (folder / "config.json").write_text(json.dumps(metadata))
     return folder
 
 
@@ -277,8 +277,8 @@ def test_odd_tensors_are_answered_in_one_line(tmp_path, model):
         torch.save(contents, tmp_path / f"{number}.ckpt")
         refused(tmp_path / f"{number}.ckpt")
     folder = written(model, tmp_path / "folder")
-    facts = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(facts | {"block_out_channels": []}))
+    metadata = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(metadata | {"block_out_channels": []}))
     refused(folder, "block_out_channels")
 
 
@@ -371,8 +371,8 @@ def test_flaxs_names_of_diffusers_networks(tmp_path):
             tensor = tensor.permute(*{4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[tensor.dim()])
         found[f"{start}.{last}"] = tensor.contiguous()
     save_file(found, folder / diffusers.WEIGHTS)
-    facts = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(facts | {"_class_name": "FlaxAutoencoderKL"}))
+    metadata = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(metadata | {"_class_name": "FlaxAutoencoderKL"}))
     check(folder, model, tmp_path)
 
 
@@ -400,9 +400,9 @@ def test_a_kl_model_of_2021s_names_without_small_convolutions(tmp_path):
 
 
 def test_classes_of_diffusers_that_are_not_read_are_named(folder):
-    facts = json.loads((folder / "config.json").read_text())
+    metadata = json.loads((folder / "config.json").read_text())
     for name in ("AsymmetricAutoencoderKL", "AutoencoderTiny", "AutoencoderKLTemporalDecoder"):
-        (folder / "config.json").write_text(json.dumps(facts | {"_class_name": name}))
+        (folder / "config.json").write_text(json.dumps(metadata | {"_class_name": name}))
         refused(folder, name, "VQModel or AutoencoderKL")
         refused(folder / "config.json", f"settings of {name}")
     weights = load_file(folder / diffusers.WEIGHTS)

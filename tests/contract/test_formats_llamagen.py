@@ -74,7 +74,7 @@ def reference_latents(t, x):
     return conv(t, "quant_conv", x)
 
 
-def reference_pictures(t, x):
+def reference_images(t, x):
     x = middle(t, "decoder", conv(t, "decoder.conv_in", conv(t, "post_quant_conv", x)))
     x = run(t, "decoder", 3, 3, lambda name, x: conv(t, f"{name}.upsample.conv", doubled(x)), x)
     return conv(t, "decoder.conv_out", swish(norm(t, "decoder.norm_out", x)))
@@ -116,8 +116,8 @@ def test_tokenizer_gives_what_its_code_gives(tensors, tmp_path):
     quantized = model.quantize(latents)
     torch.testing.assert_close(quantized.latents, chosen.permute(0, 3, 1, 2))
     torch.testing.assert_close(quantized.loss, 1.25 * (chosen - rows).square().mean())
-    pictures = reference_pictures(tensors, chosen.permute(0, 3, 1, 2))
-    torch.testing.assert_close(model.decode(codes), pictures, rtol=1e-4, atol=1e-4)
+    images = reference_images(tensors, chosen.permute(0, 3, 1, 2))
+    torch.testing.assert_close(model.decode(codes), images, rtol=1e-4, atol=1e-4)
 
 
 def test_beta_weighs_what_draws_latents_to_their_entries(tensors, tmp_path):
@@ -125,13 +125,13 @@ def test_beta_weighs_what_draws_latents_to_their_entries(tensors, tmp_path):
     assert (quantizer.settings.commitment, quantizer.settings.codebook) == (0.25, 1.0)
 
 
-def test_averaged_weights_come_first_and_the_critic_is_kept(tensors, tmp_path):
+def test_averaged_weights_come_first_and_the_discriminator_is_kept(tensors, tmp_path):
     other = {name: tensor + 1 for name, tensor in tensors.items()}
-    critic = {"main.0.weight": torch.ones(4, 3, 4, 4)}
-    contents = {"model": other, "ema": tensors, "discriminator": critic, "optimizer": {}, "steps": 3}
+    discriminator = {"main.0.weight": torch.ones(4, 3, 4, 4)}
+    contents = {"model": other, "ema": tensors, "discriminator": discriminator, "optimizer": {}, "steps": 3}
     imported = llamagen.read(opened(contents, tmp_path), Wanted())
     assert torch.equal(imported.model.decoder.conv_out.bias, tensors["decoder.conv_out.bias"])
-    assert imported.critic.keys() == critic.keys()
+    assert imported.discriminator.keys() == discriminator.keys()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def turned(x, cell):
 
 
 def reference_logits(t, label, codes):
-    """Scores of one picture's codes, token by token and head by head; the class stands before them."""
+    """Scores of one image's codes, token by token and head by head; the class stands before them."""
     tokens = [t["cls_embedding.embedding_table.weight"][label], *t["tok_embeddings.weight"][codes[:-1]]]
     cells = [None, *((n // GRID[1], n % GRID[1]) for n in range(len(codes) - 1))]
     x, size = torch.stack(tokens), WIDTH // HEADS

@@ -95,14 +95,14 @@ def test_it_gives_what_the_port_gives(tensors, tmp_path):
     model = imported(tensors, tmp_path).model
     assert (model.factor, model.codebook_size, model.channels) == (4, CODES, 3)
     images = torch.rand(2, 3, 24, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    latents = reference_encoder(tensors, (images + 1) / 2)  # its pictures are in [0, 1]
+    latents = reference_encoder(tensors, (images + 1) / 2)  # its images are in [0, 1]
     torch.testing.assert_close(model.latents(images), latents, rtol=1e-4, atol=1e-4)
     entries = tensors["quantize.embedding.weight"]
     codes = torch.cdist(latents.permute(0, 2, 3, 1).reshape(-1, DIM), entries).argmin(-1).view(2, 6, 4)
     assert len(codes.unique()) > 5
     assert torch.equal(model.encode(images), codes)
-    pictures = reference_decoder(tensors, F.embedding(codes, entries).permute(0, 3, 1, 2))
-    torch.testing.assert_close(model.decode(codes), pictures * 2 - 1, rtol=1e-4, atol=1e-4)
+    images = reference_decoder(tensors, F.embedding(codes, entries).permute(0, 3, 1, 2))
+    torch.testing.assert_close(model.decode(codes), images * 2 - 1, rtol=1e-4, atol=1e-4)
 
 
 def test_it_is_known_for_what_it_is(tensors, tmp_path):

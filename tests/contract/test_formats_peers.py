@@ -65,37 +65,37 @@ FILES = {
 }
 
 
-def through(latents, entries, pictures):
-    """The reference's pictures of the entries nearest to latents."""
+def through(latents, entries, images):
+    """The reference's images of the entries nearest to latents."""
     codes = torch.cdist(latents.movedim(1, -1).flatten(0, 2), entries).argmin(-1)
-    return pictures(entries[codes].view(latents.movedim(1, -1).shape).movedim(-1, 1))
+    return images(entries[codes].view(latents.movedim(1, -1).shape).movedim(-1, 1))
 
 
-def llamagen_pictures(images, folder):
+def llamagen_images(images, folder):
     t = tokenizer_shapes().draw()
     entries, latents = llamagen.unit(t["quantize.embedding.weight"]), llamagen.reference_latents(t, images)
     latents = llamagen.unit(latents.movedim(1, -1)).movedim(-1, 1)
-    return through(latents, entries, lambda chosen: llamagen.reference_pictures(t, chosen))
+    return through(latents, entries, lambda chosen: llamagen.reference_images(t, chosen))
 
 
-def maskgit_pictures(images, folder):
+def maskgit_images(images, folder):
     t = maskgit_shapes().draw()
     latents = maskgit.reference_encoder(t, (images + 1) / 2)
     found = through(latents, t["quantize.embedding.weight"], lambda x: maskgit.reference_decoder(t, x))
     return found * 2 - 1
 
 
-def flax_pictures(images, folder):
+def flax_images(images, folder):
     t = flax_shapes().draw()
     latents = dalle_mini.reference_latents(t, images)
-    return through(latents, t["quantize.embedding.weight"], lambda x: dalle_mini.reference_pictures(t, x))
+    return through(latents, t["quantize.embedding.weight"], lambda x: dalle_mini.reference_images(t, x))
 
 
-PICTURES = {  # what the other project's code gives
+IMAGES = {  # what the other project's code gives
     "diffusers": lambda images, folder: smalti.load(folder / "ours").reconstruct(images),
-    "llamagen": llamagen_pictures,
-    "maskgit": maskgit_pictures,
-    "dalle_mini": flax_pictures,
+    "llamagen": llamagen_images,
+    "maskgit": maskgit_images,
+    "dalle_mini": flax_images,
 }
 
 
@@ -119,11 +119,11 @@ def test_a_file_becomes_a_model_folder(name, tmp_path):
     done = run("import", path, tmp_path / "model")
     assert done.exit_code == 0, done.output
     model = smalti.load(tmp_path / "model")
-    facts = json.loads((tmp_path / "model" / "config.json").read_text())
-    assert facts["provenance"]["format"] == name
+    metadata = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert metadata["provenance"]["format"] == name
     images = torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
     torch.testing.assert_close(
-        model.reconstruct(images), PICTURES[name](images, tmp_path), rtol=1e-4, atol=1e-4
+        model.reconstruct(images), IMAGES[name](images, tmp_path), rtol=1e-4, atol=1e-4
     )
 
 

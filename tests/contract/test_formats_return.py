@@ -122,11 +122,11 @@ def sequence_of_2021(params, batch=2):
 @pytest.mark.parametrize("quantizer", [VQ, REMAPPED, GUMBEL], ids=["vq", "remapped", "gumbel"])
 @pytest.mark.parametrize("maps", ["depth", "segmentation", "shared"])
 def test_a_prior_of_maps_runs_in_the_2021_code(maps, quantizer, tmp_path):
-    """7: codes of maps as a grid, which their code can lay before the picture's."""
+    """7: codes of maps as a grid, which their code can lay before the image's."""
     if maps == "shared":
         model = generator(MapSettings(shared=True), tokenizer(quantizer))
     else:
-        content = "segmentation" if maps == "segmentation" else "picture"
+        content = "segmentation" if maps == "segmentation" else "image"
         stage = tokenizer(quantizer, 7 if maps == "segmentation" else 1, seed=1, content=content)
         model = generator(MapSettings(), maps=stage)
     there = exported(model, tmp_path)
@@ -242,13 +242,13 @@ def test_what_was_lost_on_the_way_counts_as_new(tmp_path):
 def test_two_models_in_one_file(name, tmp_path):
     there = exported(tokenizer(), tmp_path, name)
     if name == "diffusers":
-        facts = json.loads((there / "config.json").read_text())
-        facts["_smalti"]["settings"]["network"]["blocks"] = 2
-        (there / "config.json").write_text(json.dumps(facts))
+        metadata = json.loads((there / "config.json").read_text())
+        metadata["_smalti"]["settings"]["network"]["blocks"] = 2
+        (there / "config.json").write_text(json.dumps(metadata))
     else:
         (project,) = (there / "configs").glob("*")
-        facts = yaml.safe_load(project.read_text())
-        facts["smalti"]["settings"][""]["network"]["blocks"] = 2
-        project.write_text(yaml.safe_dump(facts))
+        metadata = yaml.safe_load(project.read_text())
+        metadata["smalti"]["settings"][""]["network"]["blocks"] = 2
+        project.write_text(yaml.safe_dump(metadata))
     with pytest.raises(UserError, match="section smalti"):
         run("import", there, tmp_path / "back")

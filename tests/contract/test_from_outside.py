@@ -34,7 +34,7 @@ from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.training.settings import TrainingSettings
 
 PRIOR = {"kind": "gpt", "layers": 1, "heads": 2, "width": 16}
-CRITIC = {"start": 1, "critic_start": 0, "patchgan": {"width": 8, "layers": 1}}
+DISCRIMINATOR = {"start": 1, "discriminator_start": 0, "patchgan": {"width": 8, "layers": 1}}
 
 
 @settings
@@ -99,12 +99,12 @@ def test_a_quantizer(sign, photos, tmp_path):
     tokenizer = smalti.load(folder)
     assert (tokenizer.codebook_size, tokenizer.settings.network.code_dim) == (8, 3)
     assert (tokenizer.quantizer.length != 1).any(), "it has not learned"
-    pictures = torch.rand(2, 3, 12, 20) * 2 - 1
-    codes = tokenizer.encode(pictures)
+    images = torch.rand(2, 3, 12, 20) * 2 - 1
+    codes = tokenizer.encode(images)
     assert codes.shape == (2, 6, 10)
-    assert tokenizer.reconstruct(pictures).shape == pictures.shape
+    assert tokenizer.reconstruct(images).shape == images.shape
     library.save(tokenizer, tmp_path / "again")
-    assert torch.equal(smalti.load(tmp_path / "again").encode(pictures), codes)
+    assert torch.equal(smalti.load(tmp_path / "again").encode(images), codes)
     assert "8 codes, 3 channels" in library.describe(folder)
     for name in WRITERS:
         with pytest.raises(UserError, match=r"got (quantizer\.)?kind.sign; keep the model folder"):
@@ -198,13 +198,13 @@ def test_a_member_is_gone_with_its_place():
 
 @settings
 class MirroredSettings(FolderSettings):
-    """A folder of pictures that are seen in a mirror."""
+    """A folder of images that are seen in a mirror."""
 
     kind: Literal["mirrored"] = "mirrored"
 
 
 class Mirrored(Folder):
-    """Every picture from right to left."""
+    """Every image from right to left."""
 
     def __getitem__(self, index: int):
         sample = super().__getitem__(index)
@@ -224,11 +224,11 @@ def test_a_reader(monkeypatch, photos, tmp_path):
 def test_an_objective(monkeypatch, photos, tmp_path):
     """That of least squares (arXiv:1611.04076)."""
     least = Objective(
-        critic=lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
+        discriminator=lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
         generator=lambda fake: (fake - 1).square().mean() / 2,
     )
     monkeypatch.setitem(OBJECTIVES, "least_squares", least)
-    losses = {"perceptual": {"kind": "none"}, "adversarial": {**CRITIC, "objective": "least_squares"}}
+    losses = {"perceptual": {"kind": "none"}, "adversarial": {**DISCRIMINATOR, "objective": "least_squares"}}
     recipe = {**TOKENIZER_TRAINING, "steps": 2, "losses": losses}
     folder = trained(recipe, tmp_path / "tokenizer", photos)
     assert config.load_yaml(folder / "settings.yaml")["losses"]["adversarial"]["objective"] == "least_squares"
@@ -271,7 +271,7 @@ class Flat:
         model.load_state_dict({name.replace(self.sign, "."): one for name, one in source.tensors.items()})
         return Imported(model=model)
 
-    def write(self, model, out, critic) -> None:
+    def write(self, model, out, discriminator) -> None:
         save_file(
             {name.replace(".", self.sign): one for name, one in model.state_dict().items()},
             out / "all.safetensors",

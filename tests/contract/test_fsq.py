@@ -114,21 +114,21 @@ def test_it_is_saved_loaded_told_and_begun_with(tmp_path, photos):
     model = tokenizer(8, 5)
     library.save(model, tmp_path / "fsq")
     found = smalti.load(tmp_path / "fsq")
-    pictures = torch.rand(2, 3, 12, 20) * 2 - 1
-    codes = model.encode(pictures)
-    assert torch.equal(found.encode(pictures), codes)
+    images = torch.rand(2, 3, 12, 20) * 2 - 1
+    codes = model.encode(images)
+    assert torch.equal(found.encode(images), codes)
     assert torch.equal(found.decode(codes), model.decode(codes))
     assert "quantizer" not in " ".join(found.state_dict())
     said = library.describe(tmp_path / "fsq")
     assert "factor 2, 40 codes" in said
     assert said.splitlines()[1].endswith("quantizer fsq of levels 8 5")
     still = {"optimizer.lr": 1e-12, "ema": 0.0, "workers": 0, "steps": 1, "batch": 2, "size": 16}
-    still |= {"losses.perceptual.kind": "none", "losses.adversarial": None, "critic_optimizer": None}
+    still |= {"losses.perceptual.kind": "none", "losses.adversarial": None, "discriminator_optimizer": None}
     run = smalti.train(
         "tokenizer_300", data=photos, out=tmp_path / "run", init_from=str(tmp_path / "fsq"), **still
     )
     assert smalti.load(run).settings.quantizer == FsqSettings(levels=(8, 5))
-    assert torch.equal(smalti.load(run).encode(pictures), codes)
+    assert torch.equal(smalti.load(run).encode(images), codes)
 
 
 @pytest.mark.parametrize("of_a_prior", [False, True])

@@ -11,16 +11,16 @@ from PIL import Image
 from tiny import NETWORK, TOKENIZER_TRAINING, generator
 
 import smalti
-from smalti import images
+from smalti import imaging
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError
-from smalti.pictures import check_range
 from smalti.quantizers.gaussian import GaussianSettings
 from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.user_images import check_range
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +37,18 @@ def pixels():
 
 @pytest.fixture(scope="module")
 def floats(pixels):
-    return images.to_float(torch.from_numpy(pixels).permute(2, 0, 1))
+    return imaging.to_float(torch.from_numpy(pixels).permute(2, 0, 1))
 
 
 def forms(pixels, floats, folder: Path) -> dict:
-    """One picture in every form that it may have."""
-    picture = Image.fromarray(pixels)
-    picture.save(folder / "a.png")
+    """One image in every form that it may have."""
+    image = Image.fromarray(pixels)
+    image.save(folder / "a.png")
     uint8 = torch.from_numpy(pixels)
     return {
         "path": folder / "a.png",
         "text": str(folder / "a.png"),
-        "pillow": picture,
+        "pillow": image,
         "array": pixels,
         "array of one": pixels[None],
         "floats of numpy": floats.numpy(),
@@ -60,40 +60,40 @@ def forms(pixels, floats, folder: Path) -> dict:
         "uint8 of one": uint8.permute(2, 0, 1)[None],
         "uint8, channels last": uint8,
         "array, channels first": pixels.transpose(2, 0, 1),
-        "list": [picture],
+        "list": [image],
         "tuple": (floats,),
-        "with transparency": picture.convert("RGBA"),
+        "with transparency": image.convert("RGBA"),
         "array with transparency": np.dstack([pixels, np.full((8, 12), 255, np.uint8)]),
         "strided array": np.repeat(pixels, 2, axis=1)[:, ::2],
     }
 
 
-def test_every_form_of_a_picture_has_its_codes(model, pixels, floats, tmp_path):
+def test_every_form_of_a_image_has_its_codes(model, pixels, floats, tmp_path):
     tokenizer = model.tokenizer
     expected = tokenizer.encode(floats[None], is_checked=True)
     assert expected.shape == (1, 4, 6)
     for name, form in forms(pixels, floats, tmp_path).items():
         assert tokenizer.encode(form).equal(expected), name
         assert tokenizer.reconstruct(form).equal(tokenizer.decode(expected)), name
-        assert tokenizer.latents(tokenizer.pictures(form)).shape == (1, 4, 4, 6), name
+        assert tokenizer.latents(tokenizer.images(form)).shape == (1, 4, 4, 6), name
         drawn = model.complete(form, keep=1.0, label=0).codes
         assert drawn.equal(expected), name
 
 
-def test_several_pictures_in_one_list(model, pixels, floats, tmp_path):
+def test_several_images_in_one_list(model, pixels, floats, tmp_path):
     found = list(forms(pixels, floats, tmp_path).values())
     codes = model.tokenizer.encode(found)
     one = model.tokenizer.encode(floats)
     assert codes.shape == (len(found), 4, 6)
     assert (codes == one).all()
     assert model.tokenizer.encode(np.stack([pixels, pixels])).equal(one.expand(2, -1, -1))
-    with pytest.raises(UserError, match="pictures of one size, got 8 x 12 and 8 x 8; crop or resize"):
+    with pytest.raises(UserError, match="images of one size, got 8 x 12 and 8 x 8; crop or resize"):
         model.tokenizer.encode([pixels, pixels[:, :8]])
 
 
 def test_nats_of_every_form(model, pixels, tmp_path):
     crop = np.ascontiguousarray(pixels[:, 2:10])
-    floats = images.to_float(torch.from_numpy(crop).permute(2, 0, 1))
+    floats = imaging.to_float(torch.from_numpy(crop).permute(2, 0, 1))
     codes = model.tokenizer.encode(floats)
     expected = model.nats_per_token(codes, label=1)
     Image.fromarray(crop).save(tmp_path / "b.png")
@@ -127,20 +127,20 @@ def test_a_models_range_holds_for_arrays_and_tensors_alike(pixels):
     tokenizer, tensor = Tokenizer(read).eval(), torch.from_numpy(pixels).permute(2, 0, 1)
     expected = ((tensor.float() - 50) / 100).clamp(0, 1)[None] * 2 - 1
     for form in (pixels, Image.fromarray(pixels), tensor, tensor[None]):
-        torch.testing.assert_close(tokenizer.pictures(form), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(tokenizer.images(form), expected, atol=1e-6, rtol=0)
 
 
 def test_gray_and_class_numbers():
     network = NetworkSettings(**NETWORK, multipliers=(1, 1), in_channels=1, out_channels=1)
     depth = Tokenizer(TokenizerSettings(network=network)).eval()
     gray = np.arange(96, dtype=np.uint8).reshape(8, 12)
-    expected = depth.encode(images.to_float(torch.from_numpy(gray))[None, None])
+    expected = depth.encode(imaging.to_float(torch.from_numpy(gray))[None, None])
     for form in (gray, gray[..., None], Image.fromarray(gray), torch.from_numpy(gray), [gray]):
         assert depth.encode(form).equal(expected)
     network = NetworkSettings(**NETWORK, multipliers=(1, 1), in_channels=5, out_channels=5)
     classes = Tokenizer(TokenizerSettings(network=network, content="segmentation")).eval()
     labels = gray % 5
-    hot = images.one_hot(torch.from_numpy(labels).long()[None], 5)
+    hot = imaging.one_hot(torch.from_numpy(labels).long()[None], 5)
     expected = classes.encode(hot)
     numbers = [labels.astype(kind) for kind in (np.int64, np.uint32, ">u2")]
     for form in (labels, *numbers, Image.fromarray(labels), torch.from_numpy(labels), hot[0]):
@@ -151,7 +151,7 @@ def test_gray_and_class_numbers():
 
 def test_ranges_that_are_refused(pixels):
     eight_bits = torch.from_numpy(pixels).permute(2, 0, 1)
-    smooth = images.resize(eight_bits[None].float(), (16, 20), "bilinear")
+    smooth = imaging.resize(eight_bits[None].float(), (16, 20), "bilinear")
     for name, wrong in {
         "0..1": eight_bits.float() / 255,
         "0..1, resized": smooth / 255,
@@ -169,27 +169,27 @@ def test_ranges_that_are_refused(pixels):
             check_range(wrong)
         check_range(wrong / 127.5 - 1)
     for wrong in (eight_bits.float() * 257, eight_bits.float() - 127.5, smooth / 0, smooth * math.nan):
-        with pytest.raises(UserError, match=r"pictures in \[-1, 1\]"):
+        with pytest.raises(UserError, match=r"images in \[-1, 1\]"):
             check_range(wrong)
 
 
 def test_ranges_that_may_be_meant(pixels):
-    """Bright pictures, plain ones, and what overshoots."""
+    """Bright images, plain ones, and what overshoots."""
     bright = torch.from_numpy(pixels // 2 + 128).permute(2, 0, 1)
-    check_range(images.to_float(bright))
-    assert images.to_float(bright).min() >= 0, "nothing is darker than the middle"
-    check_range(images.to_float(images.resize(bright[None], (16, 20))))
-    smooth = images.resize(images.to_float(bright)[None], (16, 20), "bilinear")
+    check_range(imaging.to_float(bright))
+    assert imaging.to_float(bright).min() >= 0, "nothing is darker than the middle"
+    check_range(imaging.to_float(imaging.resize(bright[None], (16, 20))))
+    smooth = imaging.resize(imaging.to_float(bright)[None], (16, 20), "bilinear")
     check_range(smooth * 0.55 + 0.45)  # a white background
     check_range(smooth * 0.15 + 0.1)  # an even one
     for plain in (0.0, 1.0, 0.5, -1.0):
         check_range(torch.full((3, 8, 12), plain))
     check_range(torch.empty(0, 3, 8, 8))
-    check_range(images.to_float(torch.from_numpy(pixels)) * 1.4)
+    check_range(imaging.to_float(torch.from_numpy(pixels)) * 1.4)
 
 
 def test_a_bright_crop_in_training_is_never_refused(model):
-    """Training's own pictures say that they are checked: nothing may stop in its middle."""
+    """Training's own images say that they are checked: nothing may stop in its middle."""
     ambiguous = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(0))
     with pytest.raises(UserError, match="multiply by 2"):
         model.tokenizer.encode(ambiguous)
@@ -233,22 +233,22 @@ def test_sizes(model, size, sides):
     ],
     ids=str,
 )
-def test_as_many_pictures_as_labels(model, label, numbers):
+def test_as_many_images_as_labels(model, label, numbers):
     drawn = model.sample(label=label, seed=5)
     expected = model.sample(num=len(numbers), label=numbers, seed=5)
-    assert [picture.tobytes() for picture in drawn] == [picture.tobytes() for picture in expected]
-    told = [json.loads(picture.info[images.FACTS])["label"] for picture in drawn]
+    assert [image.tobytes() for image in drawn] == [image.tobytes() for image in expected]
+    told = [json.loads(image.info[imaging.METADATA])["label"] for image in drawn]
     assert all(type(one) in (int, str) for one in told)
     assert [model.condition.classes.number(one) for one in told] == numbers
 
 
-def test_as_many_pictures_as_conditions():
+def test_as_many_images_as_conditions():
     boxes = generator(condition=BoxesSettings(classes=2, max_objects=2))
     thing, other = (0, 0.1, 0.2, 0.5, np.float32(0.75)), (1, 0.0, 0.0, 1.0, 1.0)
     assert len(boxes.sample(boxes=[[thing], [thing, other], []])) == 3
     assert len(boxes.sample(boxes=[thing, other])) == len(boxes.sample(boxes=[])) == 1
-    (facts,) = (json.loads(one.info[images.FACTS]) for one in boxes.sample(boxes=[thing]))
-    assert facts["boxes"] == [[0, 0.1, 0.2, 0.5, 0.75]]
+    (metadata,) = (json.loads(one.info[imaging.METADATA]) for one in boxes.sample(boxes=[thing]))
+    assert metadata["boxes"] == [[0, 0.1, 0.2, 0.5, 0.75]]
     assert len(generator(condition=NoConditionSettings()).sample()) == 1
     where = generator(condition=CoordinatesSettings(tokens=16))
     assert len(where.sample()) == 1
@@ -261,8 +261,8 @@ def test_numbers_of_numpy_are_written_as_numbers(model):
     drawn = model.sample(**ask, label=0, guidance_scale=torch.tensor(1.5), micro_batch=np.int16(1))
     plain = model.sample(num=2, seed=7, temperature=0.5, top_k=3, label=0, guidance_scale=1.5, micro_batch=1)
     assert [one.info for one in drawn] == [one.info for one in plain]
-    facts = json.loads(drawn[1].info[images.FACTS])
-    assert (facts["seed"], facts["temperature"], facts["top_k"]) == (8, 0.5, 3)
+    metadata = json.loads(drawn[1].info[imaging.METADATA])
+    assert (metadata["seed"], metadata["temperature"], metadata["top_k"]) == (8, 0.5, 3)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_options_of_the_other_method(model, pixels):
 def wrong_values(model, pixels, floats, folder: Path) -> dict:
     """Calls that a person would try, none of which can work."""
     tokenizer, sample, complete = model.tokenizer, model.sample, model.complete
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     (folder / "photos").mkdir()
     (folder / "photos" / "mine.txt").write_text("mine")
     bad = [None, 5, 2.5, "nowhere.png", b"bytes", {}, [], [[1, 2]], object(), np.zeros(3), np.array("x")]
@@ -534,20 +534,18 @@ def test_wrong_values_in_training(tmp_path, photos, monkeypatch):
     assert all(len(answer.splitlines()) == 1 for answer in answers.values()), answers
 
 
-def test_pictures_to_save(tmp_path, pixels, floats):
-    picture = Image.fromarray(pixels)
-    several = [picture, pixels, floats, torch.from_numpy(pixels).permute(2, 0, 1), pixels[None], (pixels,)]
+def test_images_to_save(tmp_path, pixels, floats):
+    image = Image.fromarray(pixels)
+    several = [image, pixels, floats, torch.from_numpy(pixels).permute(2, 0, 1), pixels[None], (pixels,)]
     paths = smalti.save_all(several, tmp_path)
     assert [path.name for path in paths] == [f"{index:05}.png" for index in range(6)]
     assert all(np.array_equal(np.asarray(Image.open(path)), pixels) for path in paths)
-    for number, one in enumerate(
-        (picture, pixels, floats, floats[None], np.stack([pixels]), iter([picture]))
-    ):
+    for number, one in enumerate((image, pixels, floats, floats[None], np.stack([pixels]), iter([image]))):
         (path,) = smalti.save_all(one, str(tmp_path / str(number)), 3)
         assert path == tmp_path / str(number) / "00003.png"
         assert np.array_equal(np.asarray(Image.open(path)), pixels)
     (path,) = smalti.save_all(pixels[..., :1], tmp_path / "gray")
-    assert images.read_header(path).mode == "L"
+    assert imaging.read_header(path).mode == "L"
     smalti.save_all(floats * 1.5, tmp_path / "beyond")  # what a decoder gives is clipped
     assert smalti.save_all(floats[None][:0], tmp_path / "none") == []
 
@@ -564,8 +562,8 @@ def test_a_tokenizer_without_a_codebook_takes_them_too(pixels, floats):
     ("keep", "rows"), [(0.7, 3), (0.6, 2), (0.9, 4), (0.1, 0), (0.13, 1), (0.25, 1), (1, 4)]
 )
 def test_keep_is_rounded_to_whole_rows(model, pixels, keep, rows):
-    (picture,) = model.complete(pixels, keep=keep, label=0, seed=3)
-    assert json.loads(picture.info[images.FACTS])["rows_kept"] == rows
+    (image,) = model.complete(pixels, keep=keep, label=0, seed=3)
+    assert json.loads(image.info[imaging.METADATA])["rows_kept"] == rows
     (codes,) = model.complete(pixels, keep=keep, label=0, seed=3).codes
     (whole,) = model.tokenizer.encode(pixels)
     assert codes[:rows].equal(whole[:rows])
@@ -573,12 +571,12 @@ def test_keep_is_rounded_to_whole_rows(model, pixels, keep, rows):
     assert rows or codes.equal(drawn), "a row was kept"
 
 
-def test_facts_say_how_many_went_together(model):
-    (picture, _) = model.sample(num=2, label=0, micro_batch=2, parallel=3)
-    facts = json.loads(picture.info[images.FACTS])
-    assert (facts["micro_batch"], facts["parallel"], facts["stride"]) == (2, 3, 1)
-    (picture,) = model.sample(label=0, size=(8, 12), stride=2)
-    assert json.loads(picture.info[images.FACTS])["stride"] == 2
+def test_metadata_say_how_many_went_together(model):
+    (image, _) = model.sample(num=2, label=0, micro_batch=2, parallel=3)
+    metadata = json.loads(image.info[imaging.METADATA])
+    assert (metadata["micro_batch"], metadata["parallel"], metadata["stride"]) == (2, 3, 1)
+    (image,) = model.sample(label=0, size=(8, 12), stride=2)
+    assert json.loads(image.info[imaging.METADATA])["stride"] == 2
 
 
 def test_the_last_seed_there_is(model):

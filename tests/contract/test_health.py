@@ -19,7 +19,7 @@ GOOD = {
     "codebook_perplexity": 500.0,
     "codebook_size": 1024,
     "recent_codes": 65536,
-    "loss/critic": 0.8,
+    "loss/discriminator": 0.8,
     "logits_real": 0.4,
     "logits_fake": -0.3,
 }
@@ -33,15 +33,15 @@ def steps(lines, every=100):
 BAD = {
     "non_finite": [GOOD, {**GOOD, "skipped": 3}],
     "codebook_collapse": [{**GOOD, "codebook_usage": 0.03}] * 3,
-    "critic_saturated": [{**GOOD, "loss/critic": 0.001}] * 10,
+    "discriminator_saturated": [{**GOOD, "loss/discriminator": 0.001}] * 10,
 }
 FINE = {
     "nothing": [GOOD] * 10,
     "a few skipped steps": [GOOD, {**GOOD, "skipped": 2}],
     "skipped long ago": [{**GOOD, "skipped": 50}] * 3,
     "a codebook that recovers": [{**GOOD, "codebook_usage": 0.01}] * 2 + [GOOD],
-    "a critic that wins for a moment": [{**GOOD, "loss/critic": 0.001}] * 9,
-    "no critic and no codebook": [{"loss/prior": 3.0, "codebook_usage": 0.01}] * 10,
+    "a discriminator that wins for a moment": [{**GOOD, "loss/discriminator": 0.001}] * 9,
+    "no discriminator and no codebook": [{"loss/prior": 3.0, "codebook_usage": 0.01}] * 10,
 }
 
 
@@ -57,7 +57,7 @@ def test_uneven_use_and_far_apart_scores_are_alarms_too():
     uneven = [{**GOOD, "codebook_perplexity": 15.0}] * 3
     far = [{**GOOD, "logits_real": 5.0, "logits_fake": -5.0}] * 10
     assert [alarm.name for alarm in health.examine(steps(uneven))] == ["codebook_collapse"]
-    assert [alarm.name for alarm in health.examine(steps(far))] == ["critic_saturated"]
+    assert [alarm.name for alarm in health.examine(steps(far))] == ["discriminator_saturated"]
 
 
 POOR = {"codebook_size": 256, "codebook_usage": 0.18, "codebook_perplexity": 22.0, "recent_codes": 65536}

@@ -1,4 +1,4 @@
-"""Every kind of picture file becomes uint8 RGB, upright; and what we write can be read back."""
+"""Every kind of image file becomes uint8 RGB, upright; and what we write can be read back."""
 
 import io
 import json
@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageFile, ImageOps
 
-from smalti import images
+from smalti import imaging
 from smalti.errors import UserError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -24,7 +24,7 @@ def noise(height=13, width=17, channels=3, seed=0, kind=np.uint8):
 
 
 def smooth(height=48, width=64):
-    """A picture that JPEG does not hurt much."""
+    """An image that JPEG does not hurt much."""
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([y * 4 % 256, x * 3 % 256, (x + y) * 2 % 256], axis=-1).astype(np.uint8)
 
@@ -33,9 +33,9 @@ def rows(array):
     return torch.from_numpy(np.array(array)).permute(2, 0, 1)
 
 
-def opened(picture, path, **options):
-    picture.save(path, **options)
-    return images.open_rgb(path)
+def opened(image, path, **options):
+    image.save(path, **options)
+    return imaging.open_rgb(path)
 
 
 # ---- modes
@@ -64,21 +64,21 @@ def test_gray_has_three_equal_channels(tmp_path):
 def test_one_bit(tmp_path):
     bits = noise(channels=1) > 127
     found = opened(Image.fromarray(bits), tmp_path / "a.png")
-    assert images.read_header(tmp_path / "a.png").mode == "1"
+    assert imaging.read_header(tmp_path / "a.png").mode == "1"
     torch.testing.assert_close(found, rows(np.stack([bits * np.uint8(255)] * 3, -1)))
 
 
 def test_palette(tmp_path):
-    picture = Image.fromarray(noise()).quantize(16)
-    found = opened(picture, tmp_path / "a.png")
-    assert images.read_header(tmp_path / "a.png").mode == "P"
-    torch.testing.assert_close(found, rows(picture.convert("RGB")))
+    image = Image.fromarray(noise()).quantize(16)
+    found = opened(image, tmp_path / "a.png")
+    assert imaging.read_header(tmp_path / "a.png").mode == "P"
+    torch.testing.assert_close(found, rows(image.convert("RGB")))
 
 
 def test_palette_with_transparency_is_laid_on_white(tmp_path):
-    picture = Image.fromarray(np.array([[0, 1], [1, 0]], dtype=np.uint8), mode=None).convert("P")
-    picture.putpalette([10, 20, 30, 40, 50, 60])
-    found = opened(picture, tmp_path / "a.png", transparency=1)
+    image = Image.fromarray(np.array([[0, 1], [1, 0]], dtype=np.uint8), mode=None).convert("P")
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    found = opened(image, tmp_path / "a.png", transparency=1)
     assert found[:, 0, 0].tolist() == [10, 20, 30]
     assert found[:, 0, 1].tolist() == [255, 255, 255]
 
@@ -98,16 +98,16 @@ def test_colour_under_full_transparency_does_not_show(tmp_path):
 
 
 def test_gray_with_alpha(tmp_path):
-    picture = Image.merge("LA", [Image.new("L", (2, 2), 100), Image.new("L", (2, 2), 51)])
-    found = opened(picture, tmp_path / "a.png")
+    image = Image.merge("LA", [Image.new("L", (2, 2), 100), Image.new("L", (2, 2), 51)])
+    found = opened(image, tmp_path / "a.png")
     assert found.unique().tolist() == [224]  # 100 * 0.2 + 255 * 0.8
 
 
 @pytest.mark.parametrize(("mode", "key"), [("L", 7), ("RGB", (7, 7, 7)), ("1", 0)])
 def test_a_transparent_colour_becomes_white(tmp_path, mode, key):
-    picture = Image.new(mode, (3, 2), key)
-    picture.putpixel((0, 0), 255 if mode != "RGB" else (9, 8, 7))
-    found = opened(picture, tmp_path / "a.png", transparency=key)
+    image = Image.new(mode, (3, 2), key)
+    image.putpixel((0, 0), 255 if mode != "RGB" else (9, 8, 7))
+    found = opened(image, tmp_path / "a.png", transparency=key)
     assert found[:, 1, 1].tolist() == [255, 255, 255]
     assert found[:, 0, 0].tolist() == ([9, 8, 7] if mode == "RGB" else [255, 255, 255])
 
@@ -117,7 +117,7 @@ def test_16_bit_gray_is_scaled_not_cut(tmp_path, suffix):
     array = noise(channels=1, kind=np.uint16)
     array[0, :4] = [0, 257, 32896, 65535]
     found = opened(Image.fromarray(array), tmp_path / f"a.{suffix}")
-    assert images.read_header(tmp_path / f"a.{suffix}").mode == "I;16"
+    assert imaging.read_header(tmp_path / f"a.{suffix}").mode == "I;16"
     assert found[0, 0, :4].tolist() == [0, 1, 128, 255]
     torch.testing.assert_close(found, rows(np.stack([np.round(array / 257)] * 3, -1).astype(np.uint8)))
 
@@ -125,20 +125,20 @@ def test_16_bit_gray_is_scaled_not_cut(tmp_path, suffix):
 def test_mode_i_is_read_as_16_bit(tmp_path):
     array = np.array([[0, 257, 65535, 70000, -5]], dtype=np.int32)
     found = opened(Image.fromarray(array), tmp_path / "a.tif")
-    assert images.read_header(tmp_path / "a.tif").mode == "I"
+    assert imaging.read_header(tmp_path / "a.tif").mode == "I"
     assert found[0].tolist() == [[0, 1, 255, 255, 0]]
 
 
 def test_16_bit_transparent_colour():
-    picture = Image.fromarray(np.array([[257, 514]], dtype=np.uint16))
-    picture.info["transparency"] = 257
-    assert images.from_pil(picture)[1].tolist() == [[255, 2]]
+    image = Image.fromarray(np.array([[257, 514]], dtype=np.uint16))
+    image.info["transparency"] = 257
+    assert imaging.from_pil(image)[1].tolist() == [[255, 2]]
 
 
 def test_floating_point_is_refused(tmp_path):
     Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(UserError, match=r"a\.tif .*mode F"):
-        images.open_rgb(tmp_path / "a.tif")
+        imaging.open_rgb(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
@@ -146,7 +146,7 @@ def test_cmyk_keeps_its_colours(tmp_path, suffix):
     """Pillow writes Adobe's inverted CMYK into JPEG: read naively, red would come back as cyan."""
     red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     found = opened(red, tmp_path / f"a.{suffix}")
-    assert images.read_header(tmp_path / f"a.{suffix}").mode == "CMYK"
+    assert imaging.read_header(tmp_path / f"a.{suffix}").mode == "CMYK"
     assert (found[0] > 250).all()
     assert (found[1:] < 5).all()
 
@@ -155,7 +155,7 @@ def test_cmyk_keeps_its_colours(tmp_path, suffix):
 def test_first_frame_of_a_film(tmp_path, suffix):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=100)
-    found = images.open_rgb(tmp_path / f"a.{suffix}")
+    found = imaging.open_rgb(tmp_path / f"a.{suffix}")
     assert found[0].min() > 240
     assert found[2].max() < 15
 
@@ -164,11 +164,11 @@ def test_first_frame_of_a_film(tmp_path, suffix):
     "mode", sorted({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
 )
 def test_from_pil_takes_every_mode(mode):
-    picture = Image.fromarray(smooth()).convert(mode)
-    found = images.from_pil(picture)
+    image = Image.fromarray(smooth()).convert(mode)
+    found = imaging.from_pil(image)
     assert found.shape == (3, 48, 64)
     if mode != "P":
-        torch.testing.assert_close(found, rows(picture.convert("RGB")))
+        torch.testing.assert_close(found, rows(image.convert("RGB")))
 
 
 # ---- JPEG
@@ -187,11 +187,11 @@ def test_fast_jpeg_equals_pillow(tmp_path, options, mode):
 def test_jpeg_goes_the_fast_way(tmp_path, monkeypatch):
     Image.fromarray(smooth()).save(tmp_path / "a.jpg")
 
-    def slow(picture):
+    def slow(image):
         raise AssertionError("Pillow decoded it")
 
-    monkeypatch.setattr(images, "_pixels", slow)
-    assert images.open_rgb(tmp_path / "a.jpg").shape[0] == 3
+    monkeypatch.setattr(imaging, "_pixels", slow)
+    assert imaging.open_rgb(tmp_path / "a.jpg").shape[0] == 3
 
 
 def test_odd_but_sound_jpeg_is_left_to_pillow(tmp_path):
@@ -202,7 +202,7 @@ def test_odd_but_sound_jpeg_is_left_to_pillow(tmp_path):
     scan = whole.index(b"\xff\xda")
     (tmp_path / "a.jpg").write_bytes(whole[:scan] + b"\x00\x00\x00" + whole[scan:])
     torch.testing.assert_close(
-        images.open_rgb(tmp_path / "a.jpg"), rows(Image.open(tmp_path / "a.jpg").convert("RGB"))
+        imaging.open_rgb(tmp_path / "a.jpg"), rows(Image.open(tmp_path / "a.jpg").convert("RGB"))
     )
 
 
@@ -220,31 +220,31 @@ def test_exif_orientation(tmp_path, orientation, suffix):
     upright = rows(ImageOps.exif_transpose(Image.open(path)))
     assert found.shape == upright.shape
     assert (found.int() - upright.int()).abs().max() <= (2 if suffix == "jpg" else 0)
-    header = images.read_header(path)
+    header = imaging.read_header(path)
     assert (header.height, header.width) == tuple(found.shape[1:])
 
 
-def test_exif_of_a_picture_in_memory():
-    picture = Image.fromarray(smooth())
-    picture.getexif()[0x0112] = 6
-    assert images.from_pil(picture).shape == (3, 64, 48)
+def test_exif_of_a_image_in_memory():
+    image = Image.fromarray(smooth())
+    image.getexif()[0x0112] = 6
+    assert imaging.from_pil(image).shape == (3, 64, 48)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "gif"])
 def test_a_header_is_read_without_the_pixels(tmp_path, suffix, monkeypatch):
     Image.fromarray(smooth()).save(tmp_path / f"a.{suffix}")
 
-    def decode(picture):
+    def decode(image):
         raise AssertionError("the pixels were decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
-    header = images.read_header(tmp_path / f"a.{suffix}")
+    header = imaging.read_header(tmp_path / f"a.{suffix}")
     assert (header.height, header.width) == (48, 64)
 
 
-def test_damaged_exif_does_not_cost_the_picture(tmp_path):
+def test_damaged_exif_does_not_cost_the_image(tmp_path):
     Image.fromarray(smooth()).save(tmp_path / "a.png", exif=b"Exif\0\0no exif at all")
-    assert images.open_rgb(tmp_path / "a.png").shape == (3, 48, 64)
+    assert imaging.open_rgb(tmp_path / "a.png").shape == (3, 48, 64)
 
 
 # ---- what cannot be read
@@ -257,25 +257,25 @@ def test_truncated_files_name_their_path(tmp_path, suffix):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=rf"cut\.{suffix}"):
-        images.open_rgb(path)
+        imaging.open_rgb(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
-def test_no_picture_at_all(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+def test_no_image_at_all(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
-    for function in (images.open_rgb, images.read_header):
+    for function in (imaging.open_rgb, imaging.read_header):
         with pytest.raises(UserError, match=r"a\.jpg"):
             function(tmp_path / "a.jpg")
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"gone\.png \(No such file"):
-        images.open_rgb(tmp_path / "gone.png")
+        imaging.open_rgb(tmp_path / "gone.png")
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of what it finds in damaged files
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "avif", "bmp", "jp2"])
-def test_damage_gives_a_picture_or_a_user_error(tmp_path, suffix):
+def test_damage_gives_a_image_or_a_user_error(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(noise()).save(path)
     whole, dice = path.read_bytes(), random.Random(3)
@@ -285,10 +285,10 @@ def test_damage_gives_a_picture_or_a_user_error(tmp_path, suffix):
             damaged[dice.randrange(min(200, len(whole)))] = dice.randrange(256)
         path.write_bytes(damaged)
         with suppress(UserError):
-            assert images.open_rgb(path).shape[0] == 3
+            assert imaging.open_rgb(path).shape[0] == 3
 
 
-# ---- pictures from the world
+# ---- images from the world
 
 
 @pytest.mark.parametrize(
@@ -301,12 +301,12 @@ def test_damage_gives_a_picture_or_a_user_error(tmp_path, suffix):
         ("sflckr_images/geysir/14996762478_a9bdbf959a_b.jpg", "RGB"),
     ],
 )
-def test_real_pictures_equal_pillow(name, mode):
+def test_real_images_equal_pillow(name, mode):
     if not (SHARED / name).is_file():
-        pytest.skip("the real pictures are not beside this checkout")
-    header, found = images.read_header(SHARED / name), images.open_rgb(SHARED / name)
-    with Image.open(SHARED / name) as picture:
-        expected = rows(picture.convert("RGB"))
+        pytest.skip("the real images are not beside this checkout")
+    header, found = imaging.read_header(SHARED / name), imaging.open_rgb(SHARED / name)
+    with Image.open(SHARED / name) as image:
+        expected = rows(image.convert("RGB"))
     assert header.mode == mode
     assert found.shape == (3, header.height, header.width)
     assert (found.int() - expected.int()).abs().max() <= 2
@@ -315,11 +315,11 @@ def test_real_pictures_equal_pillow(name, mode):
 # ---- finding
 
 
-def test_find_pictures_is_recursive_sorted_and_skips_the_rest(tmp_path):
+def test_find_images_is_recursive_sorted_and_skips_the_rest(tmp_path):
     for name in ("b/2.PNG", "b/10.jpg", "a/x/1.webp", "a/notes.txt", ".cache/3.png", "b/._2.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in images.find_pictures(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in imaging.find_images(tmp_path)]
     assert found == ["a/x/1.webp", "b/10.jpg", "b/2.PNG"]
 
 
@@ -329,38 +329,38 @@ PILLOWS = {
 OTHERS = {".pdf", ".palm", ".mpg", ".h5", ".hdf", ".grib", ".bufr", ".wmf", ".emf", ".eps", ".ps", ".txt"}
 
 
-def test_every_picture_format_that_pillow_reads_is_known():
-    assert images.suffixes() >= PILLOWS
-    assert not images.suffixes() & OTHERS
+def test_every_image_format_that_pillow_reads_is_known():
+    assert imaging.suffixes() >= PILLOWS
+    assert not imaging.suffixes() & OTHERS
 
 
 @pytest.mark.parametrize("suffix", ["tga", "pcx", "qoi", "sgi", "pbm", "dib", "xbm", "jpx", "mpo", "ico"])
 def test_unusual_formats_are_found_and_open(tmp_path, suffix):
     mode = "1" if suffix in {"pbm", "xbm"} else "RGB"
     Image.fromarray(smooth(32, 32)).convert(mode).save(tmp_path / f"a.{suffix.upper()}")
-    (path,) = images.find_pictures(tmp_path)
-    assert images.open_rgb(path).shape == (3, 32, 32)
+    (path,) = imaging.find_images(tmp_path)
+    assert imaging.open_rgb(path).shape == (3, 32, 32)
 
 
-def test_find_pictures_follows_links_but_not_in_circles(tmp_path):
+def test_find_images_follows_links_but_not_in_circles(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "1.png").touch()
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "linked").symlink_to(tmp_path / "store")
     (tmp_path / "store" / "up").symlink_to(tmp_path / "set")
-    assert images.find_pictures(tmp_path / "set") == [tmp_path / "set" / "linked" / "1.png"]
+    assert imaging.find_images(tmp_path / "set") == [tmp_path / "set" / "linked" / "1.png"]
 
 
-def test_find_pictures_takes_one_file(tmp_path):
+def test_find_images_takes_one_file(tmp_path):
     (tmp_path / "1.png").touch()
-    assert images.find_pictures(tmp_path / "1.png") == [tmp_path / "1.png"]
+    assert imaging.find_images(tmp_path / "1.png") == [tmp_path / "1.png"]
 
 
-def test_find_pictures_where_there_are_none(tmp_path):
+def test_find_images_where_there_are_none(tmp_path):
     (tmp_path / "notes.txt").touch()
     for place in (tmp_path, tmp_path / "gone", tmp_path / "notes.txt"):
         with pytest.raises(UserError, match=place.name):
-            images.find_pictures(place)
+            imaging.find_images(place)
 
 
 # ---- numbers
@@ -368,14 +368,14 @@ def test_find_pictures_where_there_are_none(tmp_path):
 
 def test_every_level_survives_the_way_to_float_and_back():
     levels = torch.arange(256, dtype=torch.uint8)
-    floats = images.to_float(levels)
+    floats = imaging.to_float(levels)
     assert (floats.min(), floats.max()) == (-1, 1)
-    torch.testing.assert_close(images.to_uint8(floats), levels)
+    torch.testing.assert_close(imaging.to_uint8(floats), levels)
 
 
 def test_to_uint8_clips_and_rounds():
     values = torch.tensor([-3.0, 3.0, 1.4 / 127.5 - 1, 1.6 / 127.5 - 1])
-    assert images.to_uint8(values).tolist() == [0, 255, 1, 2]
+    assert imaging.to_uint8(values).tolist() == [0, 255, 1, 2]
 
 
 @pytest.mark.parametrize(("filter", "pillow"), [("bicubic", Image.BICUBIC), ("bilinear", Image.BILINEAR)])
@@ -383,34 +383,34 @@ def test_to_uint8_clips_and_rounds():
 def test_resize_is_within_one_level_of_pillow(filter, pillow, size):
     array = noise(60, 80) // 2 + 64  # no clipping: floats clip once, uint8 after each of two passes
     expected = rows(Image.fromarray(array).resize(size[::-1], pillow))
-    found = images.resize(rows(array), size, filter)
+    found = imaging.resize(rows(array), size, filter)
     assert (found.int() - expected.int()).abs().max() <= 1
-    floats = images.resize(rows(array).float()[None, None], size, filter)  # leading axes are kept
+    floats = imaging.resize(rows(array).float()[None, None], size, filter)  # leading axes are kept
     assert floats.shape == (1, 1, 3, *size)
     assert (floats[0, 0] - expected).abs().max() <= 2
 
 
 def test_resize_nearest_keeps_values():
     array = rows(noise(6, 8))
-    torch.testing.assert_close(images.resize(array, (3, 4), "nearest-exact"), array[:, 1::2, 1::2])
+    torch.testing.assert_close(imaging.resize(array, (3, 4), "nearest-exact"), array[:, 1::2, 1::2])
 
 
 def test_antialias_is_what_keeps_fine_stripes_gray():
     stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(3, 64, 32)
-    assert images.resize(stripes, (64, 20))[..., 3:-3].float().std() < 10
-    assert images.resize(stripes, (64, 20), antialias=False)[..., 3:-3].float().std() > 50
+    assert imaging.resize(stripes, (64, 20))[..., 3:-3].float().std() < 10
+    assert imaging.resize(stripes, (64, 20), antialias=False)[..., 3:-3].float().std() > 50
 
 
 def test_crop_to_multiple():
     array = torch.arange(35).reshape(1, 5, 7)
-    torch.testing.assert_close(images.crop_to_multiple(array, 2), array[:, :4, :6])
+    torch.testing.assert_close(imaging.crop_to_multiple(array, 2), array[:, :4, :6])
     with pytest.raises(UserError, match="5 x 7"):
-        images.crop_to_multiple(array, 6)
+        imaging.crop_to_multiple(array, 6)
 
 
 def test_grid_lays_rows_and_fills_with_white():
-    pictures = torch.arange(3, dtype=torch.uint8).reshape(3, 1, 1, 1).expand(3, 2, 4, 5)
-    sheet = images.grid(pictures, columns=2)
+    images = torch.arange(3, dtype=torch.uint8).reshape(3, 1, 1, 1).expand(3, 2, 4, 5)
+    sheet = imaging.grid(images, columns=2)
     assert sheet.shape == (2, 8, 10)
     assert [sheet[1, y, x].item() for y in (0, 7) for x in (0, 9)] == [0, 1, 2, 255]
 
@@ -418,8 +418,8 @@ def test_grid_lays_rows_and_fills_with_white():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_to_pil_and_back(channels):
     pixels = torch.from_numpy(noise(4, 1, 6)).permute(2, 0, 1).reshape(-1, channels, 4, 1)
-    for given in (pixels, images.to_float(pixels), images.to_float(pixels).requires_grad_()):
-        found = torch.stack([images.from_pil(picture) for picture in images.to_pil(given)])
+    for given in (pixels, imaging.to_float(pixels), imaging.to_float(pixels).requires_grad_()):
+        found = torch.stack([imaging.from_pil(image) for image in imaging.to_pil(given)])
         torch.testing.assert_close(found, pixels.expand(-1, 3, -1, -1))
 
 
@@ -429,26 +429,26 @@ STORY = {"seed": 7, "options": {"top_k": None, "temperature": 0.9}, "label": "M\
 
 
 @pytest.mark.parametrize("image", [Image.fromarray(noise()), rows(noise())], ids=["pil", "tensor"])
-def test_facts_and_pixels_come_back(tmp_path, image):
-    path = images.save_png(tmp_path / "new" / "a.png", image, STORY)
-    assert images.read_facts(path) == STORY
+def test_metadata_and_pixels_come_back(tmp_path, image):
+    path = imaging.save_png(tmp_path / "new" / "a.png", image, STORY)
+    assert imaging.read_metadata(path) == STORY
     assert json.loads(Image.open(path).text["smalti"]) == STORY
-    torch.testing.assert_close(images.open_rgb(path), rows(noise()))
+    torch.testing.assert_close(imaging.open_rgb(path), rows(noise()))
 
 
 def test_existing_files_are_refused(tmp_path):
-    path = images.save_png(tmp_path / "a.png", rows(noise()), {"seed": 1})
+    path = imaging.save_png(tmp_path / "a.png", rows(noise()), {"seed": 1})
     before = path.read_bytes()
     with pytest.raises(UserError, match=r"a\.png, which exists"):
-        images.save_png(path, rows(noise(seed=1)), {"seed": 2})
+        imaging.save_png(path, rows(noise(seed=1)), {"seed": 2})
     assert path.read_bytes() == before
-    images.save_png(path, rows(noise(seed=1)), {"seed": 2}, overwrite=True)
-    assert images.read_facts(path) == {"seed": 2}
+    imaging.save_png(path, rows(noise(seed=1)), {"seed": 2}, overwrite=True)
+    assert imaging.read_metadata(path) == {"seed": 2}
 
 
 def test_other_suffixes_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"write a\.png"):
-        images.save_png(tmp_path / "a.jpg", rows(noise()), {})
+        imaging.save_png(tmp_path / "a.jpg", rows(noise()), {})
 
 
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
@@ -457,31 +457,31 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(OSError, match="No space"):
-        images.save_png(tmp_path / "a.png", rows(noise()), {})
+        imaging.save_png(tmp_path / "a.png", rows(noise()), {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_save_all_numbers_and_carries_facts(tmp_path):
-    pictures = images.to_pil(images.to_float(rows(noise())[None].repeat(2, 1, 1, 1)))
-    pictures[1].info["smalti"] = json.dumps({"seed": 4})
-    paths = images.save_all(pictures, tmp_path / "out", first=3)
+def test_save_all_numbers_and_carries_metadata(tmp_path):
+    images = imaging.to_pil(imaging.to_float(rows(noise())[None].repeat(2, 1, 1, 1)))
+    images[1].info["smalti"] = json.dumps({"seed": 4})
+    paths = imaging.save_all(images, tmp_path / "out", first=3)
     assert [path.name for path in paths] == ["00003.png", "00004.png"]
-    assert images.read_facts(paths[1]) == {"seed": 4}
-    with pytest.raises(UserError, match="facts"):
-        images.read_facts(paths[0])
+    assert imaging.read_metadata(paths[1]) == {"seed": 4}
+    with pytest.raises(UserError, match="metadata"):
+        imaging.read_metadata(paths[0])
 
 
 def test_save_all_takes_a_tensor_and_refuses_before_it_writes(tmp_path):
-    batch = images.to_float(rows(noise())[None].repeat(2, 1, 1, 1))
-    images.save_all(batch, tmp_path, first=1)
+    batch = imaging.to_float(rows(noise())[None].repeat(2, 1, 1, 1))
+    imaging.save_all(batch, tmp_path, first=1)
     with pytest.raises(UserError, match="00001"):
-        images.save_all(batch, tmp_path, first=0)
+        imaging.save_all(batch, tmp_path, first=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00001.png", "00002.png"]
 
 
 @pytest.mark.parametrize("text", ["no json", "[1]"])
-def test_strange_facts_are_a_user_error(tmp_path, text):
-    picture = Image.fromarray(noise())
-    picture.info["smalti"] = text
-    with pytest.raises(UserError, match="facts"):
-        images.read_facts(images.save_png(tmp_path / "a.png", picture))
+def test_strange_metadata_are_a_user_error(tmp_path, text):
+    image = Image.fromarray(noise())
+    image.info["smalti"] = text
+    with pytest.raises(UserError, match="metadata"):
+        imaging.read_metadata(imaging.save_png(tmp_path / "a.png", image))

@@ -18,9 +18,9 @@ ORDER = [0, 20, 15, 7]  # of an optimiser's palette
 def palette_of(levels: np.ndarray, order: list[int], *, colours: bool = False) -> Image.Image:
     """Indices into a palette that holds the levels that are used alone, as lossless optimisers write it."""
     indices = np.argsort(order)[np.searchsorted(np.sort(order), levels)].astype(np.uint8)
-    picture = Image.fromarray(indices).convert("P")
-    picture.putpalette([side for level in order for side in ((level, 0, level) if colours else (level,) * 3)])
-    return picture
+    image = Image.fromarray(indices).convert("P")
+    image.putpalette([side for level in order for side in ((level, 0, level) if colours else (level,) * 3)])
+    return image
 
 
 WRITTEN = {
@@ -42,16 +42,16 @@ def test_gray_levels_are_class_numbers_however_they_are_written(tmp_path, kind):
 
 def test_a_palette_with_colours_holds_indices(tmp_path):
     """Also where those that are used are gray by chance, as class 7 of Pascal VOC is; or all alike."""
-    picture = Image.fromarray(LEVELS).convert("P")
+    image = Image.fromarray(LEVELS).convert("P")
     voc = [0] * 768
     voc[3:6], voc[21:24], voc[45:48] = (128, 0, 0), (128, 128, 128), (192, 192, 192)
-    picture.putpalette(voc)
-    picture.save(tmp_path / "voc.png")
+    image.putpalette(voc)
+    image.save(tmp_path / "voc.png")
     assert open_labels(tmp_path / "voc.png").tolist() == LEVELS.tolist()
     palette_of(LEVELS, ORDER, colours=True).save(tmp_path / "renumbered.png")
     assert open_labels(tmp_path / "renumbered.png")[0].tolist() == [0, 3, 2, 1, 3]
-    picture.putpalette([0] * 768)
-    picture.save(tmp_path / "black.png")
+    image.putpalette([0] * 768)
+    image.save(tmp_path / "black.png")
     assert open_labels(tmp_path / "black.png").tolist() == LEVELS.tolist()
 
 
@@ -59,8 +59,8 @@ def test_a_palette_with_colours_holds_indices(tmp_path):
 def test_gray_of_fewer_bits_has_the_levels_of_eight(tmp_path, bits, levels):
     pixels = np.array([levels, levels[::-1]], dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png", bits=bits)
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.tile[0][3] == f"L;{bits}"
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.tile[0][3] == f"L;{bits}"
     assert open_labels(tmp_path / "a.png").tolist() == pixels.tolist()
 
 
@@ -86,7 +86,7 @@ def test_values_are_merged_then_shifted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("picture", "words"),
+    ("image", "words"),
     [
         (Image.new("RGB", (4, 2), "red"), "mode RGB with colours"),
         (Image.new("RGBA", (4, 2), (7, 7, 7, 254)), "mode RGBA with transparency"),
@@ -94,8 +94,8 @@ def test_values_are_merged_then_shifted(tmp_path):
         (Image.fromarray(np.ones((2, 4), dtype=np.float32)), "mode F"),
     ],
 )
-def test_what_is_no_label_map(tmp_path, picture, words):
-    picture.save(tmp_path / "a.tif")
+def test_what_is_no_label_map(tmp_path, image, words):
+    image.save(tmp_path / "a.tif")
     with Image.open(tmp_path / "a.tif") as opened:
         for source in (tmp_path / "a.tif", opened):  # both are told by the file's name
             with pytest.raises(UserError, match=rf"a label map of one channel.*got {words} in .*a\.tif"):
@@ -111,8 +111,8 @@ def test_colours_without_a_luminance_are_told_with_their_file(tmp_path):
 def test_channels_of_16_bits_are_not_cut_to_8(tmp_path):
     """Pillow gives the upper 8 bits of them, in which all class numbers are 0."""
     write_rgb16(tmp_path / "a.png", LEVELS)
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.mode == "RGB"
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "RGB"
     with pytest.raises(UserError, match="mode RGB of 16 bits"):
         open_labels(tmp_path / "a.png")
 
@@ -166,10 +166,10 @@ def test_a_folder_of_several_kinds_is_warned_of_once(tmp_path):
 
 def test_pairs_warn_of_their_maps(tmp_path):
     for number, kind in enumerate(("gray", "a palette of grays")):
-        for folder, picture in (("pictures", WRITTEN["gray"]), ("maps", WRITTEN[kind])):
+        for folder, image in (("images", WRITTEN["gray"]), ("maps", WRITTEN[kind])):
             (tmp_path / folder).mkdir(exist_ok=True)
-            picture.save(tmp_path / folder / f"{number}.png")
-    where = {"root": tmp_path / "pictures", "maps": tmp_path / "maps", "val_share": 0.0}
+            image.save(tmp_path / folder / f"{number}.png")
+    where = {"root": tmp_path / "images", "maps": tmp_path / "maps", "val_share": 0.0}
     reader = Pairs(PairsSettings(**where, content="segmentation"), "train")
     (mixed,) = reader.notes(())
     assert "1 of gray, 1 of a palette of grays" in mixed
@@ -198,9 +198,9 @@ def test_a_map_of_one_channel_is_the_same_from_all_kinds_of_transparency(tmp_pat
         "white": Image.fromarray(white),
     }
     assert kinds["palette"].mode == "P"
-    for name, picture in kinds.items():
-        picture.save(tmp_path / f"{name}.png")
-        for source in (tmp_path / f"{name}.png", picture):
+    for name, image in kinds.items():
+        image.save(tmp_path / f"{name}.png")
+        for source in (tmp_path / f"{name}.png", image):
             found = open_map(source, 1)[0]
             expected = torch.from_numpy(white) / 127.5 - 1
             near = 0.06 if name == "palette" else 1e-6  # its colours are rounded

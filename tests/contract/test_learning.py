@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from test_training import (
     CPU,
-    CRITIC,
+    DISCRIMINATOR,
     NETWORK,
     RATE,
     Calls,
@@ -177,13 +177,13 @@ def test_moments_and_decay_follow_the_settings():
 
 
 def adversarial_losses(**more):
-    """Losses of a step in which the critic is felt, and its scores of real and rebuilt pictures."""
+    """Losses of a step in which the discriminator is felt, and its scores of real and rebuilt images."""
     how = AdversarialSettings(
         **{"start": 0, "patchgan": PatchGANSettings(width=8, layers=1, norm="act"), **more}
     )
     task, scores = TokenizerTask.build(tokenizer_training(how), CPU), []
-    assert task.judge is not None
-    task.judge.register_forward_hook(lambda _, __, out: scores.extend(one.detach() for one in out))
+    assert task.discriminate is not None
+    task.discriminate.register_forward_hook(lambda _, __, out: scores.extend(one.detach() for one in out))
     return task.losses(batch(), 0), scores
 
 
@@ -193,14 +193,14 @@ def test_both_sides_want_what_the_objective_says(objective):
     generator = F.softplus(-fake).mean() if objective == "non_saturating" else -fake.mean()
     logistic = F.softplus(-real).mean() + F.softplus(fake).mean()
     hinge = 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
-    critic = {"hinge": hinge, "vanilla": 0.5 * logistic, "non_saturating": logistic}[objective]
+    discriminator = {"hinge": hinge, "vanilla": 0.5 * logistic, "non_saturating": logistic}[objective]
     torch.testing.assert_close(losses.statistics["adversarial"], generator)
-    torch.testing.assert_close(losses.minimise["critic"].detach(), critic)
+    torch.testing.assert_close(losses.minimise["discriminator"].detach(), discriminator)
     torch.testing.assert_close(losses.statistics["logits_real"], real.mean())
     torch.testing.assert_close(losses.statistics["logits_fake"], fake.mean())
 
 
-def test_delta_is_added_to_the_critics_gradient():
+def test_delta_is_added_to_the_discriminators_gradient():
     """lambda = r / (a + delta): 1 / lambda grows by 1 / r for each 1 of delta."""
     inverse = [
         1 / adversarial_losses(delta=delta)[0].statistics["adaptive_weight"].item()
@@ -221,11 +221,11 @@ def test_clamp_and_weight_bound_what_is_felt():
         )
 
 
-def test_the_critic_is_felt_in_gradients_too():
+def test_the_discriminator_is_felt_in_gradients_too():
     """Not in the number alone: by clamp=0 the gradient is the reconstruction's own."""
     found = {}
     for clamp in (0.0, 1.0e4):
-        how = AdversarialSettings(start=0, clamp=clamp, patchgan=CRITIC.patchgan)
+        how = AdversarialSettings(start=0, clamp=clamp, patchgan=DISCRIMINATOR.patchgan)
         task = TokenizerTask.build(tokenizer_training(how), CPU)
         task.losses(batch(), 0).minimise["autoencoder"].backward()
         found[clamp] = gradients(task.tokenizer)["decoder.conv_out.weight"]
@@ -236,7 +236,7 @@ def test_the_critic_is_felt_in_gradients_too():
 
 
 def test_each_difference_weighs_what_the_settings_say():
-    """l1, l2, and the perceptual distance of the first pictures alone."""
+    """l1, l2, and the perceptual distance of the first images alone."""
     how = {
         "l1": 0.5,
         "l2": 2.0,
@@ -253,7 +253,7 @@ def test_each_difference_weighs_what_the_settings_say():
             return (real - rebuilt).abs().amax((1, 2, 3))
 
     built = TokenizerTask.build(training, CPU)
-    weighed = [*terms(losses, "picture"), Perceptual(Distance(), 3.0, pictures=2)]
+    weighed = [*terms(losses, "image"), Perceptual(Distance(), 3.0, images=2)]
     task = TokenizerTask(training, built.tokenizer, None, weighed)
     found, real = task.losses(batch(), 0), batch().images
     error = task.tokenizer.reconstruct(real) - real
@@ -269,7 +269,7 @@ def test_each_difference_weighs_what_the_settings_say():
     torch.testing.assert_close(found.minimise["autoencoder"].detach(), total + found.statistics["quantizer"])
 
 
-def test_use_is_counted_from_all_pictures_of_all_parts():
+def test_use_is_counted_from_all_images_of_all_parts():
     """A tokenizer and a prior: usage, perplexity, entropy, of exactly the codes that went by."""
     task = TokenizerTask.build(tokenizer_training(None), CPU)
     parts = [task.losses(batch(seed, size), 0) for seed, size in ((0, 3), (1, 2))]
@@ -281,7 +281,7 @@ def test_use_is_counted_from_all_pictures_of_all_parts():
     assert summary["recent_codes"] == 5 * 8 * 8
     assert summary["codebook_usage"] == (shares > 0).float().mean().item()
     assert summary["codebook_perplexity"] == pytest.approx(evenness(codes), rel=1e-5)
-    assert not torch.equal(codes[:64].unique(), codes.unique()), "the first picture has not all of them"
+    assert not torch.equal(codes[:64].unique(), codes.unique()), "the first image has not all of them"
 
     prior = prior_task()
     told = [torch.zeros(1, 8, 8, dtype=torch.int64), torch.arange(64).view(1, 8, 8) % 4 + 1]
@@ -296,14 +296,14 @@ def evenness(codes: torch.Tensor) -> float:
     return torch.special.entr(shares).sum().exp().item()
 
 
-def test_validation_is_of_all_pictures_each_as_heavy_as_another():
-    """Batches of 3 and 1: means over pictures, codes of all."""
+def test_validation_is_of_all_images_each_as_heavy_as_another():
+    """Batches of 3 and 1: means over images, codes of all."""
     task = TokenizerTask.build(tokenizer_training(None), CPU)
     batches = [batch(0, 1), batch(1, 3)]
     found = task.validate(batches)
-    pictures = torch.cat([one.images for one in batches])
-    codes = task.tokenizer.encode(pictures)
-    error = (task.tokenizer.decode(codes).clamp(-1, 1) - pictures).abs().mean()
+    images = torch.cat([one.images for one in batches])
+    codes = task.tokenizer.encode(images)
+    error = (task.tokenizer.decode(codes).clamp(-1, 1) - images).abs().mean()
     assert found["l1"] == pytest.approx(error.item(), abs=1e-6)
     assert found["codebook_usage"] == len(codes.unique()) / 8 > len(codes[:1].unique()) / 8
     assert found["codebook_perplexity"] == pytest.approx(evenness(codes), rel=1e-5)
@@ -328,7 +328,7 @@ def test_the_temperature_falls_with_the_steps(remapped):
 
 
 def test_parts_count_by_their_size(tmp_path):
-    """Five pictures in parts of three and two give the gradients, and the log, of five at once."""
+    """Five images in parts of three and two give the gradients, and the log, of five at once."""
 
     def five(start: int):
         while True:
@@ -355,12 +355,15 @@ def test_parts_count_by_their_size(tmp_path):
 def test_each_network_has_its_own_rate(tmp_path):
     training = tokenizer_training(steps=1)
     task = TokenizerTask.build(training, CPU)
-    rates = {"autoencoder": RATE, "critic": OptimizerSettings(lr=1.0e-4)}
+    rates = {"autoencoder": RATE, "discriminator": OptimizerSettings(lr=1.0e-4)}
     run = Loop(task, training, rates, RunFolder(tmp_path), CPU)
     found = {
         name: [group["lr"] for group in each.param_groups] for name, each in run.optimizers.optimizers.items()
     }
-    assert {name: set(lrs) for name, lrs in found.items()} == {"autoencoder": {3.0e-3}, "critic": {1.0e-4}}
+    assert {name: set(lrs) for name, lrs in found.items()} == {
+        "autoencoder": {3.0e-3},
+        "discriminator": {1.0e-4},
+    }
 
 
 def test_codes_that_a_prior_learns_are_those_of_use():
@@ -377,7 +380,7 @@ def test_codes_that_a_prior_learns_are_those_of_use():
 
 
 @pytest.mark.parametrize("kind", ["label", "map", "segmentation", "boxes", "points", "coordinates"])
-def test_each_picture_is_told_its_own(kind):
+def test_each_image_is_told_its_own(kind):
     """Row by row what a user would tell, also in the second part of a batch."""
     things = [Object(number, 0.1 * number, 0.0, 0.5, 0.5 + 0.1 * number) for number in range(3)]
     scenes = tuple(Scene((thing,)) for thing in things)
@@ -409,8 +412,8 @@ def test_each_picture_is_told_its_own(kind):
     training = prior_task(condition=condition).training if own is None else None
     training = training or replace(prior_task().training, condition=condition)
     task = PriorTask.build(training, prior_task().pipeline.tokenizer, CPU, own)
-    pictures = torch.zeros(3, 3, 16, 16)  # whose sides say how far coordinates reach
-    whole = Batch(codes=torch.zeros(3, 8, 8, dtype=torch.int64), images=pictures, **told)
+    images = torch.zeros(3, 3, 16, 16)  # whose sides say how far coordinates reach
+    whole = Batch(codes=torch.zeros(3, 8, 8, dtype=torch.int64), images=images, **told)
     (values,) = told.values()
     second = cut(whole, 2)[1]
     for rows, numbers in ((whole, (0, 1, 2)), (second, (2,))):
@@ -509,7 +512,7 @@ def test_lines_of_the_log_are_means_over_the_steps_between(tmp_path):
     assert lines[1][0]["loss/autoencoder"] == pytest.approx(0.54606, abs=2e-4)
 
 
-def test_recompute_saves_activations_and_sheets_show_held_out_pictures(tmp_path, monkeypatch):
+def test_recompute_saves_activations_and_sheets_show_held_out_images(tmp_path, monkeypatch):
     training = tokenizer_training(None, steps=1, recompute=True)
     run = loop(tmp_path, training)
     block = run.task.tokenizer.encoder.down[0].block[0]

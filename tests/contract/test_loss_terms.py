@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import CPU, CRITIC, RATE, batch, tokenizer_training
+from test_training import CPU, DISCRIMINATOR, RATE, batch, tokenizer_training
 
 from smalti import config
 from smalti.losses import TERMS
 from smalti.losses.protocol import AUTOENCODER, Logits, LossTerm
-from smalti.losses.protocol import CRITIC as OF_CRITIC
+from smalti.losses.protocol import DISCRIMINATOR as OF_DISCRIMINATOR
 from smalti.losses.terms import LossSettings, terms
 from smalti.training import checkpoints, log
 from smalti.training.fit import Feed, Loop
@@ -18,7 +18,7 @@ from smalti.training.folder import RunFolder
 from smalti.training.tokenizer_task import TokenizerTask
 
 ASKED = {
-    "picture": {"l1": 0.5, "l2": 2.0, "perceptual": {"kind": "hed"}, "adversarial": config.dump(CRITIC)},
+    "image": {"l1": 0.5, "l2": 2.0, "perceptual": {"kind": "hed"}, "adversarial": config.dump(DISCRIMINATOR)},
     "segmentation": {"l1": 0.0, "bce": 1.5, "perceptual": {"weight": 0.0}},
 }
 STEP = 9  # at which each of them counts
@@ -39,10 +39,10 @@ def test_each_key_of_a_recipe_is_on_the_shelf(found):
 @pytest.mark.parametrize("what", ASKED)
 def test_a_term_gives_its_value_and_numbers_in_fp32(found, what):
     chance = torch.Generator().manual_seed(0)
-    pictures = [torch.rand(2, 3, 32, 16, generator=chance) for _ in range(2)]
+    images = [torch.rand(2, 3, 32, 16, generator=chance) for _ in range(2)]
     logits = Logits(*(torch.randn(2, 1, 4, 2, generator=chance).requires_grad_() for _ in range(2)))
     for term in found[what]:
-        real, fake = pictures[0].round(), pictures[1].clone().requires_grad_()
+        real, fake = images[0].round(), images[1].clone().requires_grad_()
         for tensor in logits:
             tensor.grad = None
         value, numbers = term(real, fake, logits if term.of_logits else None, STEP)
@@ -53,7 +53,7 @@ def test_a_term_gives_its_value_and_numbers_in_fp32(found, what):
         value.backward()
         assert (fake.grad is None) == term.of_logits
         assert (logits.fake.grad is None) != term.of_logits
-        assert (logits.real.grad is not None) == (term.network == OF_CRITIC)
+        assert (logits.real.grad is not None) == (term.network == OF_DISCRIMINATOR)
         assert not any(weight.requires_grad for weight in term.parameters())
         assert isinstance(term.weight(STEP), float)
 
@@ -80,7 +80,7 @@ class Sway(LossTerm):
     of_logits = True
 
     def weight(self, step: int) -> float | None:
-        return 0.25 if step >= CRITIC.start else None
+        return 0.25 if step >= DISCRIMINATOR.start else None
 
     def forward(self, real, fake, logits, step):
         value = logits.fake.square().mean()
@@ -95,7 +95,7 @@ def loop(folder: Path, steps: int) -> Loop:
     folder.mkdir(exist_ok=True)
     training = tokenizer_training(steps=steps, checkpoint_every=6)
     task = TokenizerTask.build(training, CPU)
-    task = TokenizerTask(training, task.tokenizer, task.critic, [*task.terms, Drift(), Sway()])
+    task = TokenizerTask(training, task.tokenizer, task.discriminator, [*task.terms, Drift(), Sway()])
     return Loop(task, training, dict.fromkeys(task.networks, RATE), RunFolder(folder), CPU)
 
 
@@ -115,7 +115,7 @@ def test_terms_from_outside_train_and_what_they_remember_is_in_the_checkpoint(tm
         assert tensor.equal(again.task.tokenizer.state_dict()[name]), name
     lines = [line for line in log.read(tmp_path / "whole" / "log.jsonl") if line["kind"] == "train"]
     assert ["drift" in line for line in lines] == [False] + [True] * 11
-    assert ["sway" in line for line in lines] == [step >= CRITIC.start for step in range(12)]
+    assert ["sway" in line for line in lines] == [step >= DISCRIMINATOR.start for step in range(12)]
     last = lines[-1]
     total = last["reconstruction"] + last["quantizer"] + 0.8 * last["adaptive_weight"] * last["adversarial"]
     assert last[f"loss/{AUTOENCODER}"] == pytest.approx(

@@ -1,4 +1,4 @@
-"""LPIPS is the distance of the `lpips` package: same weights, same pictures, same number.
+"""LPIPS is the distance of the `lpips` package: same weights, same images, same number.
 
 The package takes VGG16 from torchvision, which this project does not install (it would bring CUDA packages
 with it): a stand-in gives the same layers with random weights. Needs `pip install --no-deps lpips`, as
@@ -55,5 +55,5 @@ def test_same_number_as_the_package(package, size):
     )
     a, b = torch.rand(2, 2, 3, *size, generator=torch.Generator().manual_seed(1)) * 2 - 1
     expected = theirs(a, b).flatten()
-    assert expected.min() > 1e-6, "pictures that differ"
+    assert expected.min() > 1e-6, "images that differ"
     torch.testing.assert_close(ours(a, b), expected, rtol=1e-4, atol=1e-7)

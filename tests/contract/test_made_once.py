@@ -121,15 +121,15 @@ def test_23_annotations_are_parsed_once_for_each_split(coco, tmp_path, monkeypat
 @pytest.mark.parametrize("kind", ["tokenizer", "prior"])
 def test_23_a_model_to_begin_with_is_read_once(kind, photos, tmp_path, monkeypatch):
     model = generator(grid=(8, 12), condition=LabelSettings(classes=2, names=("lying", "standing")))
-    critic = PatchGAN(PatchGANSettings(width=4, layers=1)).state_dict()
+    discriminator = PatchGAN(PatchGANSettings(width=4, layers=1)).state_dict()
     if kind == "tokenizer":
-        smalti.save(model.tokenizer, tmp_path / "begin", critic=critic)
+        smalti.save(model.tokenizer, tmp_path / "begin", discriminator=discriminator)
     else:
         smalti.save(model, tmp_path / "begin")
     tiny = {"batch": 2, "steps": 1, "workers": 0}
     tiny |= {"losses.perceptual.weight": 0.0, "size": [16, 24]} if kind == "tokenizer" else {}
     reads = counted(monkeypatch, library, "load_file", key=lambda path: str(path.relative_to(tmp_path)))
     run = smalti.train(f"{kind}_300", data=photos, out=tmp_path / "run", init_from=tmp_path / "begin", **tiny)
-    other = "critic" if kind == "tokenizer" else "tokenizer/model"
+    other = "discriminator" if kind == "tokenizer" else "tokenizer/model"
     assert sorted(reads) == sorted([f"begin/{other}.safetensors", "begin/model.safetensors"])
     assert smalti.load(run)

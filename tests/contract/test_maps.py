@@ -1,4 +1,4 @@
-"""Maps: from files, pictures and tensors to tokens; what a window sees of them; what is refused."""
+"""Maps: from files, images and tensors to tokens; what a window sees of them; what is refused."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def tokenizer(channels: int = 1, **more) -> Tokenizer:
     return Tokenizer(TokenizerSettings(network=network, quantizer=quantizer, **more))
 
 
-def maps(channels: int = 1, content: str = "picture", **more) -> MapCondition:
+def maps(channels: int = 1, content: str = "image", **more) -> MapCondition:
     return MapCondition(MapSettings(shared=True, **more), tokenizer(channels, content=content))
 
 
@@ -94,12 +94,12 @@ def test_files(tmp_path):
     assert open_map(flat, 1).eq(-1).all()
 
 
-def test_files_and_pictures_are_taken(tmp_path):
+def test_files_and_images_are_taken(tmp_path):
     labels = np.random.default_rng(0).integers(0, 3, (8, 8), dtype=np.uint8)
-    picture = Image.fromarray(labels)
-    picture.save(tmp_path / "labels.png")
+    image = Image.fromarray(labels)
+    image.save(tmp_path / "labels.png")
     condition = maps(3, content="segmentation")
-    values = (torch.from_numpy(labels).long(), tmp_path / "labels.png", str(tmp_path / "labels.png"), picture)
+    values = (torch.from_numpy(labels).long(), tmp_path / "labels.png", str(tmp_path / "labels.png"), image)
     tokens = [condition.context(value, num=1, grid=(4, 4), device=CPU).window(0, 0, 4, 4) for value in values]
     assert all(one.equal(tokens[0]) for one in tokens)
     assert condition.describe(tmp_path / "labels.png", num=2) == [str(tmp_path / "labels.png")] * 2
@@ -112,7 +112,7 @@ def test_files_and_pictures_are_taken(tmp_path):
         (None, "a map, got none"),
         (5, "a map, got int 5"),
         ("nowhere.png", "nowhere"),
-        (noise(1, 10, 8), "the picture's size, 8 x 8 pixels, got 10 x 8; resize the map"),
+        (noise(1, 10, 8), "the image's size, 8 x 8 pixels, got 10 x 8; resize the map"),
         (noise(3, 8, 8), r"maps as floats \(b 1 H W\), got torch.float32 \(3, 8, 8\)"),
         (torch.zeros(1, 8, 8, dtype=torch.uint8), "maps as floats"),
         (noise(1, 8, 8) * 255, "in \\[-1, 1\\], got .*divide"),

@@ -21,7 +21,7 @@ from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
 from smalti.errors import UserError
 from smalti.formats.exporting import convert
-from smalti.images import FACTS
+from smalti.imaging import METADATA
 from smalti.priors.masked import (
     HIDDEN,
     RISING,
@@ -342,8 +342,8 @@ def test_own_numbers_stay(model):
 
 def test_own_options_are_checked_and_recorded(model):
     (image,) = model.sample(label=0, steps=3, order="halton")
-    facts = json.loads(image.info[FACTS])
-    assert (facts["steps"], facts["order"], facts["confidence_noise"]) == (3, "halton", 4.5)
+    metadata = json.loads(image.info[METADATA])
+    assert (metadata["steps"], metadata["order"], metadata["confidence_noise"]) == (3, "halton", 4.5)
     for wrong, words in (
         ({"steps": 0}, "steps.*got 0"),
         ({"order": "spiral"}, "valid order, got 'spiral'; input should be 'confidence' or 'halton'"),

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from tiny import CAUSAL, generator
 
-from smalti import images, masks
+from smalti import imaging, masks
 from smalti.errors import UserError
 from smalti.orders import ORDERS
 from smalti.priors import PRIORS
@@ -23,7 +23,7 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
@@ -84,8 +84,8 @@ def test_every_form_of_a_mask(tmp_path):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_every_order_keeps_what_is_kept(order, picture):
-    model, crop = generator(order=order), picture[:, :8, :8]
+def test_every_order_keeps_what_is_kept(order, image):
+    model, crop = generator(order=order), image[:, :8, :8]
     known = torch.rand(4, 4, generator=torch.Generator().manual_seed(1)) < 0.5
     codes = model.tokenizer.encode(crop)
     drawn = model.complete(crop, mask=~known, num=4, label=1, temperature=3.0).codes
@@ -100,31 +100,31 @@ def test_every_order_keeps_what_is_kept(order, picture):
 @pytest.mark.parametrize(
     ("kind", "stride"), [*((kind, 1) for kind in PRIORS), *((kind, 2) for kind in CAUSAL)]
 )
-def test_larger_canvases_keep_what_is_kept(kind, stride, picture):
+def test_larger_canvases_keep_what_is_kept(kind, stride, image):
     model = generator(kind)
     known = torch.rand(6, 8, generator=torch.Generator().manual_seed(2)) < 0.6
-    codes = model.tokenizer.encode(picture)
+    codes = model.tokenizer.encode(image)
     how = {"label": 1, "stride": stride, "temperature": 3.0}
-    drawn = model.complete(picture, mask=~known, num=8, **how).codes
+    drawn = model.complete(image, mask=~known, num=8, **how).codes
     assert drawn[:, known].equal(codes[:, known].expand(8, -1))
     assert (drawn[:, ~known] != codes[:, ~known]).any(0).all()
-    alone = model.complete(picture, mask=~known, seed=5, **how)
+    alone = model.complete(image, mask=~known, seed=5, **how)
     assert alone.codes[0].equal(drawn[5])
-    again = model.complete(picture, mask=alone.metadata[0]["mask"], seed=5, **how)
+    again = model.complete(image, mask=alone.metadata[0]["mask"], seed=5, **how)
     assert again.codes.equal(alone.codes)
 
 
-def test_a_mask_and_a_side_say_the_same(model, picture):
+def test_a_mask_and_a_side_say_the_same(model, image):
     left = torch.ones(12, 16, dtype=torch.bool)
     left[:, :4] = False
-    by_mask = model.complete(picture, mask=left, label=0, num=2)
-    by_side = model.complete(picture, keep="left:0.25", label=0, num=2)
+    by_mask = model.complete(image, mask=left, label=0, num=2)
+    by_side = model.complete(image, keep="left:0.25", label=0, num=2)
     assert by_mask.codes.equal(by_side.codes)
     assert by_mask.metadata == by_side.metadata
     assert by_side.metadata[0]["rows_kept"] == 0
-    top = model.complete(picture, keep="top", label=0)
-    assert top.codes.equal(model.complete(picture, label=0).codes)
-    assert json.loads(top[0].info[images.FACTS])["rows_kept"] == 3
+    top = model.complete(image, keep="top", label=0)
+    assert top.codes.equal(model.complete(image, label=0).codes)
+    assert json.loads(top[0].info[imaging.METADATA])["rows_kept"] == 3
     assert "mask" not in top.metadata[0]
 
 
@@ -134,14 +134,14 @@ def test_a_mask_and_a_side_say_the_same(model, picture):
     Image.new("RGBA", (16, 12)), Image.new("L", (5, 5)), torch.zeros(2, 12, 16), np.zeros((0, 0), bool),
     np.zeros((12, 16), complex), {"mask"}, iter([]), "", (1, 2),
 ], ids=lambda one: f"{type(one).__name__} {str(one)[:20]}".partition(" object at")[0])  # fmt: skip
-def test_masks_that_are_none(model, picture, wrong):
+def test_masks_that_are_none(model, image, wrong):
     with pytest.raises(UserError) as told:
-        model.complete(picture, mask=wrong, label=0)
+        model.complete(image, mask=wrong, label=0)
     assert len(str(told.value).splitlines()) == 1
 
 
-def test_a_mask_and_a_side_at_once(model, picture):
+def test_a_mask_and_a_side_at_once(model, image):
     with pytest.raises(UserError, match="one of mask= and keep=, got both"):
-        model.complete(picture, mask=np.zeros((12, 16)), keep="top", label=0)
+        model.complete(image, mask=np.zeros((12, 16)), keep="top", label=0)
     with pytest.raises(UserError, match="a mask of 12 x 16 pixels, or of 6 x 8 cells, got 16 x 12"):
-        model.complete(picture, mask=np.zeros((16, 12)), label=0)
+        model.complete(image, mask=np.zeros((16, 12)), label=0)

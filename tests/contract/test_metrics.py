@@ -1,4 +1,4 @@
-"""Every metric keeps its protocol: parts of the pictures one after another give the numbers of all."""
+"""Every metric keeps its protocol: parts of the images one after another give the numbers of all."""
 
 import pytest
 import torch
@@ -15,12 +15,12 @@ class Distance(torch.nn.Module):
         return (real - fake).square().amax((1, 2, 3))
 
 
-def means(pictures):
-    return pictures.mean((2, 3))
+def means(images):
+    return images.mean((2, 3))
 
 
 GIVEN = {"perceptual": (Distance(),), "frechet": (means, "means-FD"), "usage": (8,)}
-# of the pictures and codes below; PSNR and SSIM are those of test_evaluation.py
+# of the images and codes below; PSNR and SSIM are those of test_evaluation.py
 NUMBERS = {
     "l1": {"l1": 0.69542},
     "psnr": {"psnr": 7.44479},
@@ -65,7 +65,7 @@ def test_each_is_asked_for_where_it_can_be_computed():
     def asked(*about) -> list[str]:
         return [kind for kind, member in METRICS.items() for _ in member.of(*about)]
 
-    assert asked("picture", 8, {}) == ["l1", "psnr", "usage"]
+    assert asked("image", 8, {}) == ["l1", "psnr", "usage"]
     assert asked("map", 0, {"one": Distance(), "two": Distance()}) == [
         "l1",
         "psnr",
@@ -73,9 +73,9 @@ def test_each_is_asked_for_where_it_can_be_computed():
         "perceptual",
     ]
     assert asked("segmentation", 8, {}) == ["bce", "accuracy", "usage"]
-    for content in ("picture", "segmentation"):
+    for content in ("image", "segmentation"):
         found = [one for member in METRICS.values() for one in member.of(content, 0, {})]
-        assert len([one for one in found if one.words]) == 1, "what smalti reconstruct tells of a picture"
+        assert len([one for one in found if one.words]) == 1, "what smalti reconstruct tells of an image"
 
 
 class Bias(Mean):
@@ -96,7 +96,7 @@ def test_a_metric_from_outside_is_in_the_validation(monkeypatch):
     before = task.validate([batch(0, 1), batch(1, 3)])
     monkeypatch.setitem(METRICS, "bias", Bias)
     found = task.validate([batch(0, 1), batch(1, 3)])
-    pictures = torch.cat([batch(0, 1).images, batch(1, 3).images])
-    bias = (task.tokenizer.reconstruct(pictures) - pictures).mean().item()
+    images = torch.cat([batch(0, 1).images, batch(1, 3).images])
+    bias = (task.tokenizer.reconstruct(images) - images).mean().item()
     assert found.pop("bias") == pytest.approx(bias, abs=1e-6)
     assert found == before

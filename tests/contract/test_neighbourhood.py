@@ -49,8 +49,8 @@ def tokens(by_cell: bool, grid, num: int, start: int = 0) -> torch.Tensor:
 
 def scorer_of(prior, grid, num: int, scale: float = 1.0) -> Drawing:
     def prompt(start):
-        found = tokens(prior.is_told_by_cell, grid, num, start)
-        return GridContext(tokens=found) if prior.is_told_by_cell else SameContext(prefix=found[:, 0])
+        found = tokens(prior.has_cell_context, grid, num, start)
+        return GridContext(tokens=found) if prior.has_cell_context else SameContext(prefix=found[:, 0])
 
     return drawing(prior, prompt(0), null=prompt(9) if scale != 1 else None, scale=scale, limit=CODES)
 
@@ -83,7 +83,7 @@ def counted(prior: Neighbourhood) -> Neighbourhood:
 def by_hand(prior, canvas: Canvas, scale: float) -> torch.Tensor:
     """Cell by cell, everything computed anew for each by teacher forcing, guidance in two passes."""
     codes, (height, width) = torch.where(canvas.known, canvas.codes, 0), canvas.grid
-    said, null = (tokens(prior.is_told_by_cell, canvas.grid, len(codes), start) for start in (0, 9))
+    said, null = (tokens(prior.has_cell_context, canvas.grid, len(codes), start) for start in (0, 9))
     for cell in range(height * width):
         row, column = divmod(cell, width)
         if canvas.known[row, column]:
@@ -283,7 +283,7 @@ def test_a_map_tells_a_cell_of_itself_and_of_those_around_it():
     assert not moved[:2].any()
 
 
-def test_whole_pictures_of_any_size():
+def test_whole_images_of_any_size():
     model = generator("neighbourhood")
     for size in [(2, 2), (4, 20), (8, 8), (22, 6)]:
         codes = model.sample(num=3, size=size, label=[0, 1, 2], guidance_scale=1.5).codes
@@ -297,7 +297,7 @@ def test_whole_pictures_of_any_size():
 
 @pytest.mark.parametrize("condition", [CoordinatesSettings(), MapSettings(shared=True, dropout=0.5)], ids=str)
 @pytest.mark.parametrize("size", [(8, 8), (14, 18), (4, 6)], ids=str)
-def test_whole_pictures_with_a_condition_a_cell(condition, size):
+def test_whole_images_with_a_condition_a_cell(condition, size):
     model = generator("neighbourhood", condition=condition)
     told, more = {}, {}
     if isinstance(condition, MapSettings):

@@ -9,7 +9,7 @@ from reference import cell_by_cell, draw, drawing
 from test_samplers import HashPrior, blank, prompt_of, real_prior, scorer_of
 from tiny import CAUSAL, generator
 
-from smalti import images
+from smalti import imaging
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
@@ -196,24 +196,26 @@ def test_every_condition(kind, condition):
     model = generator(kind, condition=settings)
     if condition == "map":
         said = {**said, "map": torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1}
-    picture = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
     for how in ({}, {"temperature": 0.5, "top_k": 3}):
         drawn = model.sample(num=3, **how, **said).codes
-        kept = model.complete(picture, keep=0.4, num=3, **how, **said).codes
+        kept = model.complete(image, keep=0.4, num=3, **how, **said).codes
         for count in (2, 6, 99):
             many = {"parallel": count, **how, **said}
             assert model.sample(num=3, **many).codes.equal(drawn)
-            assert model.complete(picture, keep=0.4, num=3, **many).codes.equal(kept)
+            assert model.complete(image, keep=0.4, num=3, **many).codes.equal(kept)
 
 
-def test_a_picture_says_that_it_was_drawn_so(tmp_path):
+def test_a_image_says_that_it_was_drawn_so(tmp_path):
     model = generator("modern")
     (path,) = model.sample(label=1, seed=3, parallel=4).save(tmp_path)
-    facts = images.read_facts(path)
-    assert facts["parallel"] == 4
-    assert {"model", "rows_kept", "height", "width"} <= facts.keys()
+    metadata = imaging.read_metadata(path)
+    assert metadata["parallel"] == 4
+    assert {"model", "rows_kept", "height", "width"} <= metadata.keys()
     again = {
-        name: value for name, value in facts.items() if name not in ("model", "rows_kept", "height", "width")
+        name: value
+        for name, value in metadata.items()
+        if name not in ("model", "rows_kept", "height", "width")
     }
     again["guidance_scale"] = again.pop("guidance")
     assert model.sample(**again)[0].tobytes() == model.sample(label=1, seed=3)[0].tobytes()

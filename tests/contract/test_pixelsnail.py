@@ -104,7 +104,7 @@ def by_formulas(prior: PixelSNAIL, codes, prefix) -> torch.Tensor:
     for block in prior.blocks:
         for part in block.convolved:
             u = residual(part, u, convolve)
-        positions = prior.positions.mT.expand(len(codes), -1, -1)
+        positions = prior.prefix_positions.mT.expand(len(codes), -1, -1)
         before = torch.cat((told, positions, torch.zeros(len(codes), 2, prefix.shape[1])), 1)
         raw = torch.cat((before, torch.cat((fed, u, background), 1).flatten(2)), 2)[..., None]
         found = alone(block.keys_values, residual(block.held, raw, alone))[..., 0]

@@ -7,7 +7,7 @@ import tiny
 import torch
 
 import smalti
-from smalti import images, library, precision
+from smalti import imaging, library, precision
 from smalti.conditions.map import MapSettings
 from smalti.drawing.guidance import Guided
 from smalti.errors import UserError
@@ -30,7 +30,7 @@ def model(tmp_path):
 def of_maps(tmp_path):
     """A model that is told a map of four classes, through a tokenizer of its own."""
     torch.manual_seed(0)
-    pictures, maps = (
+    images, maps = (
         Tokenizer(
             TokenizerSettings(
                 network=NetworkSettings(
@@ -39,10 +39,10 @@ def of_maps(tmp_path):
                 content=content,
             )
         )
-        for channels, content in ((3, "picture"), (4, "segmentation"))
+        for channels, content in ((3, "image"), (4, "segmentation"))
     )
     settings = PipelineSettings(prior=GPTSettings(**SMALL), condition=MapSettings(), grid=(4, 4))
-    smalti.save(Pipeline(settings, pictures, maps), tmp_path / "of_maps")
+    smalti.save(Pipeline(settings, images, maps), tmp_path / "of_maps")
     return tmp_path / "of_maps"
 
 
@@ -56,8 +56,8 @@ def kept(model: Pipeline) -> tuple[torch.dtype, ...]:
     return model.dtype, model.tokenizer.dtype, model.tokenizer.quantizer.codebook.weight.dtype
 
 
-def facts(picture) -> dict:
-    return json.loads(picture.info[images.FACTS])
+def metadata(image) -> dict:
+    return json.loads(image.info[imaging.METADATA])
 
 
 @pytest.mark.parametrize("computes", [True, False])
@@ -85,12 +85,12 @@ def test_prior_and_tokenizer_of_different_types(model, in_bf16):
         drawn, wanted = (one.sample(num=3, label=1, **said).codes for one in (mixed, whole))
         assert drawn.equal(wanted), said  # codes are the prior's alone
         assert mixed.sample(num=3, label=1, **said).tensors.dtype == FP32
-    picture = mixed.sample(label=1, size=(8, 14))[0]
-    assert mixed.complete(picture, label=1)[0].size == (14, 8)
+    image = mixed.sample(label=1, size=(8, 14))[0]
+    assert mixed.complete(image, label=1)[0].size == (14, 8)
     pixels = mixed.sample(num=2, label=1).tensors.clamp(-1, 1)
     assert 0 < mixed.nats_per_token(pixels, label=1) < 20
     assert mixed.logits(mixed.tokenizer.encode(pixels), label=1).dtype == FP32
-    assert "prior fp32, tokenizer bf16" in facts(picture)["precision"]
+    assert "prior fp32, tokenizer bf16" in metadata(image)["precision"]
 
 
 @pytest.mark.parametrize("dtype", ["auto", BF16, FP16])
@@ -98,17 +98,17 @@ def test_maps_pass_through_tokenizers_in_half_precision(of_maps, in_bf16, dtype)
     model = smalti.load(of_maps, dtype=dtype)
     assert {model.tokenizer.dtype, model.condition.own.dtype} == {BF16 if dtype == "auto" else dtype}
     labels = torch.arange(128).view(8, 16) // 5 % 4
-    (picture,) = model.sample(map=labels, size=(8, 16))
-    assert picture.size == (16, 8)
-    assert model.complete(picture, map=labels)[0].size == (16, 8)
+    (image,) = model.sample(map=labels, size=(8, 16))
+    assert image.size == (16, 8)
+    assert model.complete(image, map=labels)[0].size == (16, 8)
 
 
 @pytest.mark.parametrize("kind", ["gpt", "neighbourhood"])
 def test_fp16_works_on_a_cpu(tmp_path, kind):
     smalti.save(tiny.generator(kind), tmp_path / "model")
     model = smalti.load(tmp_path / "model", dtype=FP16)
-    (picture,) = model.sample(label=0, size=(8, 14), guidance_scale=2.0)
-    assert facts(model.complete(picture, label=0)[0])["precision"] == "fp16"
+    (image,) = model.sample(label=0, size=(8, 14), guidance_scale=2.0)
+    assert metadata(model.complete(image, label=0)[0])["precision"] == "fp16"
     pixels = model.sample(label=0).tensors
     assert pixels.isfinite().all()
     assert 0 < model.nats_per_token(pixels.clamp(-1, 1), label=0) < 20
@@ -121,9 +121,9 @@ def test_the_fingerprint_is_that_of_the_weights_loaded(model, of_maps, in_bf16, 
         assert library.fingerprint(loaded) == loaded.fingerprint == written
 
 
-def test_a_picture_says_its_precision_unless_it_is_fp32(model):
-    assert facts(smalti.load(model, dtype=BF16).sample(label=0)[0])["precision"] == "bf16"
-    assert "precision" not in facts(smalti.load(model).sample(label=0)[0])
+def test_a_image_says_its_precision_unless_it_is_fp32(model):
+    assert metadata(smalti.load(model, dtype=BF16).sample(label=0)[0])["precision"] == "bf16"
+    assert "precision" not in metadata(smalti.load(model).sample(label=0)[0])
     assert precision.recorded(tokenizer=torch.float64) == {"precision": "torch.float64"}
 
 

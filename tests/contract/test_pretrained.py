@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import NETWORK, generator
 
 import smalti
-from smalti import images, library
+from smalti import imaging, library
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
@@ -48,7 +48,7 @@ def saved(model, tmp_path_factory):
     return folder
 
 
-def pictures(num: int) -> torch.Tensor:
+def images(num: int) -> torch.Tensor:
     return torch.rand(num, 3, 8, 12, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
@@ -108,19 +108,19 @@ def test_a_card_has_the_figures_of_its_run(model, saved, tmp_path):
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda one: one.kind)
 def test_the_example_of_a_card_runs(condition, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    images.save_png("map.png", torch.full((3, 8, 8), 90, dtype=torch.uint8))
-    images.save_png("photo.png", torch.full((3, 8, 12), 90, dtype=torch.uint8))
+    imaging.save_png("map.png", torch.full((3, 8, 8), 90, dtype=torch.uint8))
+    imaging.save_png("photo.png", torch.full((3, 8, 12), 90, dtype=torch.uint8))
     generator(condition=condition).save_pretrained("drawer")
     smalti.load("drawer/tokenizer").save_pretrained("tok")
     for card in (Path("drawer/README.md"), Path("tok/README.md")):
         (code,) = re.findall(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), re.S)
         exec(compile(code, str(card), "exec"), {})
-    assert images.open_rgb("samples.png").shape == (3, 8, 32)
-    assert images.open_rgb("rebuilt/00000.png").shape == (3, 8, 12)
+    assert imaging.open_rgb("samples.png").shape == (3, 8, 32)
+    assert imaging.open_rgb("rebuilt/00000.png").shape == (3, 8, 12)
 
 
 def test_a_call_gives_images_codes_and_loss_with_gradients(model):
-    tokenizer, given = model.tokenizer.eval(), pictures(2)
+    tokenizer, given = model.tokenizer.eval(), images(2)
     made = tokenizer(given)
     assert made.codes.equal(tokenizer.encode(given))
     torch.testing.assert_close(made.images.detach(), tokenizer.reconstruct(given))
@@ -139,7 +139,7 @@ def test_a_call_gives_images_codes_and_loss_with_gradients(model):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_what_loading_gives(saved, dtype):
-    given = pictures(3)
+    given = images(3)
     for cast in (
         lambda model: model.to(dtype),
         lambda model: model.bfloat16() if dtype is torch.bfloat16 else model.half(),
@@ -165,7 +165,7 @@ def test_samples(model, tmp_path):
     pairs = [model.tokenizer.decode(out.codes[[at, min(at + 1, 4)]]) for at in (0, 2, 4)]
     assert out.tensors.equal(torch.cat(pairs)[:5]), "decoded in the batches in which they were drawn"
     assert [one["seed"] for one in out.metadata] == [7, 8, 9, 10, 11]
-    assert [json.loads(one.info[images.FACTS]) for one in out] == out.metadata
+    assert [json.loads(one.info[imaging.METADATA]) for one in out] == out.metadata
     values = out.values()
     assert np.array_equal(values[3].transpose(1, 2, 0), np.asarray(out[3]))
     part = out[1:4]
@@ -174,7 +174,7 @@ def test_samples(model, tmp_path):
     assert out[-1].tobytes() == out.images[4].tobytes()
     paths = out.save(tmp_path, first=3)
     assert [path.name for path in paths] == [f"{index:05}.png" for index in range(3, 8)]
-    assert images.read_facts(paths[0]) == out.metadata[0]
+    assert imaging.read_metadata(paths[0]) == out.metadata[0]
     with pytest.raises(UserError, match="names that are free"):
         out.save(tmp_path)
     assert pickle.loads(pickle.dumps(out)).codes.equal(out.codes)

@@ -51,7 +51,7 @@ class Recipe:
 
 
 CELLS = tuple((place // 4, place % 4) for place in range(12))
-NUM, CODES, CLASSES = len(CELLS), 7, 10  # codes a picture, codes of the codebook, tokens of a prefix
+NUM, CODES, CLASSES = len(CELLS), 7, 10  # codes an image, codes of the codebook, tokens of a prefix
 
 
 def scope(prefix_length=1, cells=CELLS):

@@ -25,8 +25,12 @@ RECIPE = {
     "quantizer": {"codebook_size": 8, "kmeans_start": True, "revive_below": 0.2},
     "losses": {
         **TOKENIZER_TRAINING["losses"],
-        # ActNorm: BatchNorm would take the statistics of each process's own pictures
-        "adversarial": {"start": 2, "critic_start": 1, "patchgan": {"width": 8, "layers": 2, "norm": "act"}},
+        # ActNorm: BatchNorm would take the statistics of each process's own images
+        "adversarial": {
+            "start": 2,
+            "discriminator_start": 1,
+            "patchgan": {"width": 8, "layers": 2, "norm": "act"},
+        },
     },
     "optimizer": {"lr": 1.0e-3, "betas": [0.9, 0.95]},
 }
@@ -106,7 +110,7 @@ real = TokenizerTask.after_step
 
 
 def vanished(self, index):
-    raise UserError("a picture", f"{self.paths[index]}, gone", "bring it back")
+    raise UserError("an image", f"{self.paths[index]}, gone", "bring it back")
 
 
 def after_step(self, parts, step):
@@ -127,7 +131,7 @@ ENDS = {"SIGTERM": 128 + signal.SIGTERM, "SIGINT": -signal.SIGINT, "vanished": 1
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ENDS)
 def test_what_stops_one_process_stops_both_alike_and_nothing_is_lost(photos, tmp_path, what):
-    """Process 1 alone gets the signal, or loses its pictures; process 0 is the one that saves."""
+    """Process 1 alone gets the signal, or loses its images; process 0 is the one that saves."""
     recipe, script, out = tmp_path / "recipe.yaml", tmp_path / "script.py", tmp_path / "run"
     recipe.write_text(yaml.safe_dump(RECIPE))
     script.write_text(STOPPED)
@@ -153,9 +157,9 @@ def test_what_stops_one_process_stops_both_alike_and_nothing_is_lost(photos, tmp
     assert ["go on with: torchrun" in text for text in told] == [True, False]
     if what == "vanished":
         assert "none for another one" in told[0]
-        assert "pictures that can be used" in told[1]
+        assert "images that can be used" in told[1]
 
 
 def losses(run: Path) -> list[list[float]]:
     lines = [line for line in log.read(run / "log.jsonl") if line["kind"] == "train"]
-    return [[line["loss/autoencoder"], line.get("loss/critic", 0.0)] for line in lines]
+    return [[line["loss/autoencoder"], line.get("loss/discriminator", 0.0)] for line in lines]

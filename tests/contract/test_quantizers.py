@@ -87,7 +87,7 @@ def test_gradients_reach_the_encoder(quantizer, training):
 
 
 def test_the_loss_teaches_encoder_and_codebook(quantizer):
-    """A Gumbel codebook learns from the pictures instead, a running mean from the latents.
+    """A Gumbel codebook learns from the images instead, a running mean from the latents.
 
     Where there is no loss nothing is kept either, and so nothing that would have to be taught.
     """

@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 RATE = OptimizerSettings(lr=1.0e-3)
 VQ = VectorQuantizerSettings(codebook_size=8, kmeans_start=True, revive_below=0.9, usage_decay=0.5)
 EMA = EmaSettings(codebook_size=8, kmeans_start=True, revive_below=0.5, decay=0.5)
-# case -> quantizer, the critic's norm, the step from which pictures pass the codebook
+# case -> quantizer, the discriminator's norm, the step from which images pass the codebook
 CASES = {
     "vq": (VQ, "act", 0),
     "vq later": (VQ, "batch", 2),
@@ -53,7 +53,7 @@ WITH_BATCH_NORM = {"vq later"}
 def loop(folder: Path, case: str) -> Loop:
     quantizer, norm, begins = CASES[case]
     patchgan = PatchGANSettings(width=4, layers=1, norm=norm or "act")
-    adversarial = AdversarialSettings(start=1, critic_start=0, patchgan=patchgan) if norm else None
+    adversarial = AdversarialSettings(start=1, discriminator_start=0, patchgan=patchgan) if norm else None
     training = TokenizerTraining(
         data=FolderSettings(root=Path("unused")),
         size=(16, 8),
@@ -62,7 +62,7 @@ def loop(folder: Path, case: str) -> Loop:
         optimizer=RATE,
         network=NetworkSettings(**NETWORK, multipliers=(1, 2)),
         quantizer=quantizer,
-        quantize_from=begins,
+        quantize_start=begins,
         losses=LossSettings(perceptual=PerceptualSettings(kind="none"), adversarial=adversarial),
         log_every=1,
         validate_every=4,

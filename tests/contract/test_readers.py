@@ -14,15 +14,15 @@ from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.report import inspect
-from smalti.data.shards import ShardFacts, ShardsSettings, ShardWriter, TokenShards
+from smalti.data.shards import ShardMetadata, ShardsSettings, ShardWriter, TokenShards
 from smalti.errors import UserError
 
-FACTS = ShardFacts(tokenizer="abc", codebook_size=300, factor=8, classes=("lying", "standing"))
+METADATA = ShardMetadata(tokenizer="abc", codebook_size=300, factor=8, classes=("lying", "standing"))
 
 
 @pytest.fixture
 def shards(tmp_path):
-    writer = ShardWriter(tmp_path / "tokens", FACTS)
+    writer = ShardWriter(tmp_path / "tokens", METADATA)
     codes = torch.arange(7 * 6).view(7, 2, 3)
     writer.add("train", codes[:3], torch.tensor([0, 1, 0]))
     writer.add("train", codes[3:5], torch.tensor([1, 1]))
@@ -39,10 +39,10 @@ def maps(tmp_path):
         labels = np.full((6, 9), number, dtype=np.uint8)
         labels[:, 4:] = 5
         labels[0, 0] = 255
-        picture = Image.fromarray(labels)
+        image = Image.fromarray(labels)
         if number:
-            picture.putpalette(np.arange(768)[::-1].astype(np.uint8).tobytes())
-        picture.save(folder / f"{number}.png")
+            image.putpalette(np.arange(768)[::-1].astype(np.uint8).tobytes())
+        image.save(folder / f"{number}.png")
     return folder
 
 
@@ -52,7 +52,7 @@ def test_every_member_reads(photos, shards, maps, paired, coco, open_images):
         "folder": ({"root": photos}, both),
         "shards": ({"root": shards}, both),
         "maps": ({"root": maps, "classes": 256}, ()),
-        "pairs": ({"root": paired / "pictures", "maps": paired / "depth", "content": "depth"}, ()),
+        "pairs": ({"root": paired / "images", "maps": paired / "depth", "content": "depth"}, ()),
         "coco": ({"root": coco}, ("tree", "house", "cloud")),  # by their ids as words
         "open_images": ({"root": open_images}, ("cloud", "house", "tree")),
     }
@@ -116,11 +116,11 @@ def test_folder_splits_without_loss_and_for_ever(photos):
     assert len(train) + len(val) == 16
     assert not set(train.paths) & set(val.paths)
     Image.new("RGB", (8, 8)).save(photos / "lying" / "new.png")
-    assert set(val.paths) <= set(Folder(settings, "val").paths), "a held-out picture moved"
-    assert set(train.paths) <= set(Folder(settings, "train").paths), "a training picture moved"
+    assert set(val.paths) <= set(Folder(settings, "val").paths), "a held-out image moved"
+    assert set(train.paths) <= set(Folder(settings, "train").paths), "a training image moved"
 
 
-def test_classes_only_where_all_pictures_have_one(photos):
+def test_classes_only_where_all_images_have_one(photos):
     assert Folder(FolderSettings(root=photos, classes="none"), "train").classes == ()
     assert Folder(FolderSettings(root=photos / "lying"), "train").classes == ()
     Image.new("RGB", (8, 8)).save(photos / "alone.png")
@@ -140,7 +140,7 @@ def test_a_folder_of_its_own_for_validation(photos, tmp_path):
         Folder(settings, "val")
 
 
-def test_held_out_pictures_inside_the_root_are_not_trained_on(photos):
+def test_held_out_images_inside_the_root_are_not_trained_on(photos):
     reader = Folder(FolderSettings(root=photos, val=photos / "lying", classes="none"), "train")
     assert {path.parent.name for path in reader.paths} == {"standing"}
 
@@ -163,7 +163,7 @@ def test_a_held_out_folder_inside_the_root_is_known_by_any_path(way, photos, tmp
 
 
 def test_the_split_by_hash_belongs_to_paths_below_the_root(photos, tmp_path):
-    """The same pictures wherever the root lies and whatever it is called."""
+    """The same images wherever the root lies and whatever it is called."""
     held_out = {"lying/3.png", "standing/3.png"}
     for root in (photos, tmp_path / "a" / "longer" / "way"):
         if root != photos:
@@ -189,8 +189,8 @@ def test_shards_give_back_what_was_written(shards):
 
 def test_shards_of_many_codes_and_files(tmp_path, monkeypatch):
     monkeypatch.setattr("smalti.data.shards.ROWS", 2)
-    facts = ShardFacts(tokenizer="abc", codebook_size=2**18, factor=8, classes=())
-    writer = ShardWriter(tmp_path / "tokens", facts)
+    metadata = ShardMetadata(tokenizer="abc", codebook_size=2**18, factor=8, classes=())
+    writer = ShardWriter(tmp_path / "tokens", metadata)
     codes = torch.arange(2**18 - 5, 2**18).view(5, 1, 1)
     for row in codes:
         writer.add("train", row[None], None)
@@ -210,7 +210,7 @@ def test_shards_of_another_tokenizer_are_refused(shards):
 
 def test_shards_are_not_overwritten_and_damage_is_told(shards, tmp_path):
     with pytest.raises(UserError, match="new or empty"):
-        ShardWriter(shards, FACTS)
+        ShardWriter(shards, METADATA)
     (shards / "train-00000.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0not json at all")
     with pytest.raises(UserError, match="train-00000"):
         TokenShards(ShardsSettings(root=shards), "train")
@@ -220,12 +220,12 @@ def test_shards_are_not_overwritten_and_damage_is_told(shards, tmp_path):
 
 
 def test_report_names_what_cannot_be_read(photos):
-    (photos / "lying" / "broken.png").write_bytes(b"no picture")
+    (photos / "lying" / "broken.png").write_bytes(b"no image")
     report = inspect(Folder(FolderSettings(root=photos, val_share=0), "train"))
-    assert report.pictures == 17
+    assert report.images == 17
     assert report.classes == {"lying": 9, "standing": 8}
     assert [path.name for path in report.unreadable] == ["broken.png"]
-    for word in ("17 pictures", "40 to 40", "RGB 16", "lying 9", "broken.png"):
+    for word in ("17 images", "40 to 40", "RGB 16", "lying 9", "broken.png"):
         assert word in report.text()
 
 
@@ -238,7 +238,7 @@ def test_report_names_what_cannot_be_read(photos):
         lambda file: file["categories"][0].pop("name"),
         lambda file: file.update(annotations=None),
     ],
-    ids=["no box", "no picture", "no width", "no name", "no annotations"],
+    ids=["no box", "no image", "no width", "no name", "no annotations"],
 )
 def test_annotations_of_another_layout_are_told(coco, spoil):
     path = coco / "annotations" / "instances_train2017.json"
@@ -273,7 +273,7 @@ def test_boxes_of_coco_are_shares_of_width_and_height_cut_at_the_border(coco):
     reader = Coco(CocoSettings(root=coco), "train")
     assert [thing.box for thing in reader[0].scene.objects] == [(0.75, 0.75, 1, 1), (0, 0, 0.25, 0.25)]
     assert [thing.box for thing in reader[1].scene.objects] == [(0, 0, 0.5, 1), (0.25, 0.25, 1, 0.75)]
-    half = CocoSettings(root=coco, min_area=0.1)  # of the picture, after the cut
+    half = CocoSettings(root=coco, min_area=0.1)  # of the image, after the cut
     assert [path.stem for path in Coco(half, "train").paths] == ["1", "2", "3", "4", "5"]
 
 

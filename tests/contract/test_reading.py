@@ -1,4 +1,4 @@
-"""The values of picture files as they stand there, and what becomes of them (oblong throughout)."""
+"""The values of image files as they stand there, and what becomes of them (oblong throughout)."""
 
 import io
 import sys
@@ -12,7 +12,7 @@ import tifffile
 import torch
 from PIL import Image, PngImagePlugin
 
-from smalti import images, library, opening
+from smalti import imaging, library, opening
 from smalti.data import transforms
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.pixels import Percentiles, PixelSettings, with_numbers
@@ -137,18 +137,18 @@ def test_exif_turns_what_a_range_reads(tmp_path, monkeypatch):
     assert len(opened) == 1
 
 
-def test_a_pillow_picture_is_read_as_its_file(tmp_path):
+def test_a_pillow_image_is_read_as_its_file(tmp_path):
     how = PixelReading(range=(0, 4095), bands=(0,))
     Image.fromarray(numbers(4095)).save(tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as picture:
-        assert from_pil(picture, how).equal(open_pixels(tmp_path / "a.png", how))
+    with Image.open(tmp_path / "a.png") as image:
+        assert from_pil(image, how).equal(open_pixels(tmp_path / "a.png", how))
 
 
 def test_gray_is_what_pillow_calls_so(tmp_path):
     Image.fromarray(numbers(255, bands=3, kind=np.uint8)).save(tmp_path / "a.png")
     found = open_pixels(tmp_path / "a.png", PixelReading(bands="gray"))
-    with Image.open(tmp_path / "a.png") as picture:
-        assert found.numpy().tolist() == [np.asarray(picture.convert("L")).tolist()]
+    with Image.open(tmp_path / "a.png") as image:
+        assert found.numpy().tolist() == [np.asarray(image.convert("L")).tolist()]
     ranged = open_pixels(tmp_path / "a.png", PixelReading(range=(0, 255), bands="gray"))
     assert ranged.sub(found).abs().max() <= 0.5  # the same, not rounded
 
@@ -247,7 +247,7 @@ def test_a_kind_that_pillow_lacks_says_what_it_is(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", numbers(9, bands=5), photometric="minisblack", planarconfig="contig")
     reason = r"a\.tif \(a TIFF with 5 bands of numbers of 16 bits.*data\.bands='\[0, 1, 2\]'"
     with pytest.raises(UserError, match=reason):
-        images.open_rgb(tmp_path / "a.tif")
+        imaging.open_rgb(tmp_path / "a.tif")
     assert "unreadable" not in report(tmp_path, bands=(0, 1, 2))
     header = values.read_header(tmp_path / "a.tif", (0,))
     assert (header.height, header.width, header.bands) == (*SIDES, 5)
@@ -314,7 +314,7 @@ def test_percentiles_are_those_of_the_data(tmp_path):
 
 
 def test_the_report_says_why_a_file_cannot_be_read(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     Image.fromarray(numbers(255, kind=np.uint8)).save(tmp_path / "b.png")
     assert "a.png (no format that Pillow knows); mend the file" in report(tmp_path)
 
@@ -332,15 +332,15 @@ def long_texts(kind):
 
 
 @pytest.mark.parametrize("kind", ["iCCP", "zTXt", "iTXt"])
-def test_long_profiles_and_texts_do_not_cost_a_picture(tmp_path, kind):
+def test_long_profiles_and_texts_do_not_cost_a_image(tmp_path, kind):
     array, exif = numbers(255, bands=3, kind=np.uint8), Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(array).save(tmp_path / "a.png", exif=exif, **long_texts(kind))
     with pytest.raises(ValueError, match="MAX_TEXT_CHUNK"), Image.open(tmp_path / "a.png"):
         pass
     before = PngImagePlugin.MAX_TEXT_CHUNK, Image.MAX_IMAGE_PIXELS
-    assert (channels(images.open_rgb(tmp_path / "a.png")) == array[::-1, ::-1]).all()
-    header = images.read_header(tmp_path / "a.png")
+    assert (channels(imaging.open_rgb(tmp_path / "a.png")) == array[::-1, ::-1]).all()
+    header = imaging.read_header(tmp_path / "a.png")
     assert (header.height, header.width) == SIDES
     assert before == (PngImagePlugin.MAX_TEXT_CHUNK, Image.MAX_IMAGE_PIXELS)
 
@@ -352,19 +352,19 @@ def test_a_text_behind_the_pixels_that_would_fill_memory_is_left_out(tmp_path):
     data = png(numbers(255, bands=3, kind=np.uint8), bits=8, kind=2)
     chunk = writing._chunk(b"zTXt", b"Comment\0\0" + text)
     (tmp_path / "a.png").write_bytes(data[:-12] + chunk + data[-12:])
-    assert images.open_rgb(tmp_path / "a.png").shape == (3, *SIDES)
+    assert imaging.open_rgb(tmp_path / "a.png").shape == (3, *SIDES)
 
 
 @pytest.fixture
 def low_limit(monkeypatch):
-    """As if pictures of 10 x 10 pixels were large."""
+    """As if images of 10 x 10 pixels were large."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     monkeypatch.setattr(opening, "LIMIT", 100)
 
 
-def cropped(picture, size, how, seed=0):
+def cropped(image, size, how, seed=0):
     chance = torch.Generator().manual_seed(seed)
-    return transforms.place(tuple(picture.shape[1:]), size, how, chance).picture(picture)
+    return transforms.place(tuple(image.shape[1:]), size, how, chance).image(image)
 
 
 def waves(height=240, width=360):
@@ -373,17 +373,17 @@ def waves(height=240, width=360):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp"])
-def test_pictures_above_the_limit_are_allowed_by_a_setting(tmp_path, low_limit, suffix):
+def test_images_above_the_limit_are_allowed_by_a_setting(tmp_path, low_limit, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(waves()).save(path)
     said = r"86400 pixels, above the limit of 100\); .*data\.max_pixels=86400"
     with pytest.raises(UserError, match=said):
-        images.open_rgb(path)
+        imaging.open_rgb(path)
     with pytest.raises(UserError, match=said):
-        images.read_header(path)
+        imaging.read_header(path)
     with pytest.raises(UserError, match="above the limit of 86399"):
-        images.open_rgb(path, 86399)
-    found = images.open_rgb(path, 86400)
+        imaging.open_rgb(path, 86399)
+    found = imaging.open_rgb(path, 86400)
     assert np.abs(channels(found).astype(int) - waves()).max() <= (8 if suffix == "jpg" else 0)
     assert Image.MAX_IMAGE_PIXELS == 50
 
@@ -393,14 +393,14 @@ def test_a_format_that_pillow_bounds_by_itself_says_so(tmp_path, low_limit):
     with pytest.raises(
         UserError, match=r"a\.webp \(.* exceeds limit of 100 pixels.*; write it as PNG or TIFF"
     ):
-        images.open_rgb(tmp_path / "a.webp", 10**6)
+        imaging.open_rgb(tmp_path / "a.webp", 10**6)
 
 
 def test_other_threads_keep_the_limit(tmp_path, low_limit):
     Image.fromarray(waves()).save(tmp_path / "a.png")
     refused = []
 
-    def look(picture):
+    def look(image):
         other = threading.Thread(target=lambda: refused.append(limited(tmp_path / "a.png")))
         other.start()
         other.join()
@@ -411,7 +411,7 @@ def test_other_threads_keep_the_limit(tmp_path, low_limit):
 
 def limited(path):
     try:
-        images.read_header(path)
+        imaging.read_header(path)
     except UserError:
         return True
     return False
@@ -420,7 +420,7 @@ def limited(path):
 @pytest.mark.parametrize("crop", [CropSettings(scale=(1.0, 2.0)), CropSettings(resize="none")])
 @pytest.mark.parametrize("how", [{}, {"range": (0.0, 300.0)}, {"bands": (2, 0)}], ids=str)
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "tiles.tif", "strips.tif"])
-def test_crops_of_pictures_above_the_limit_are_those_of_the_whole(tmp_path, low_limit, name, how, crop):
+def test_crops_of_images_above_the_limit_are_those_of_the_whole(tmp_path, low_limit, name, how, crop):
     array, path = waves(), tmp_path / name
     if name == "tiles.tif":
         tifffile.imwrite(path, array, tile=(32, 48), photometric="rgb", compression="zlib")
@@ -433,7 +433,7 @@ def test_crops_of_pictures_above_the_limit_are_those_of_the_whole(tmp_path, low_
     whole = torch.from_numpy(array).permute(2, 0, 1)
     whole = whole.float() * 255 / 300 if "range" in how else whole[[2, 0]] if how else whole
     for seed in range(6):
-        crops = [cropped(picture, (16, 24), crop, seed) for picture in (huge, whole)]
+        crops = [cropped(image, (16, 24), crop, seed) for image in (huge, whole)]
         assert crops[0].shape == crops[1].shape == (2 if "bands" in how else 3, 16, 24)
         assert crops[0].dtype == crops[1].dtype
         apart = (crops[0].float() - crops[1].float()).abs().max()
@@ -458,9 +458,9 @@ def test_of_tiles_those_of_the_crop_are_decoded(tmp_path, low_limit, monkeypatch
 
 def test_a_jpeg_above_the_limit_is_decoded_smaller(tmp_path, low_limit, monkeypatch):
     Image.fromarray(waves()).save(tmp_path / "a.jpg")
-    decoded, decode = [], images.simplejpeg.decode_jpeg
+    decoded, decode = [], imaging.simplejpeg.decode_jpeg
     monkeypatch.setattr(
-        images.simplejpeg,
+        imaging.simplejpeg,
         "decode_jpeg",
         lambda *given, **options: decoded.append(decode(*given, **options)) or decoded[-1],
     )
@@ -496,9 +496,9 @@ def test_what_is_written_is_what_was_read(tmp_path, array, range):
     tifffile.imwrite(tmp_path / "in.tif", first, photometric="rgb" if many == 3 else "minisblack", **plan)
     how = PixelReading(range=range, bands=tuple(np.arange(many).tolist()))
     assert writing.is_needed(how)
-    read = images.to_float(open_pixels(tmp_path / "in.tif", how))
+    read = imaging.to_float(open_pixels(tmp_path / "in.tif", how))
     path = writing.file_values(read, how, '{"seed": 7}').save(tmp_path / "out")
-    assert images.read_facts(path) == {"seed": 7}
+    assert imaging.read_metadata(path) == {"seed": 7}
     again = values.read(path, how.bands).samples
     if range == (0, 1):
         np.testing.assert_allclose(again, array, atol=1e-6)
@@ -511,7 +511,7 @@ def test_what_is_written_is_what_was_read(tmp_path, array, range):
         writing.file_values(read, how, "{}").save(tmp_path / "out")
 
 
-def test_pillow_pictures_of_a_range_hold_16_bits():
+def test_pillow_images_of_a_range_hold_16_bits():
     drawn = torch.linspace(-1, 1, 60).view(1, 1, *SIDES)
     (gray,) = writing.to_pil(drawn, PixelReading(range=(0, 4095), bands="gray"))
     assert (gray.mode, gray.getpixel((9, 5)), gray.size) == ("I;16", 4095, (10, 6))

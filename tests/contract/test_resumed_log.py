@@ -15,7 +15,7 @@ from tiny import TOKENIZER_TRAINING, TRAINING
 from tqdm import tqdm
 
 import smalti
-from smalti import images, library, strategy
+from smalti import imaging, library, strategy
 from smalti.training import checkpoints, fit, health, log
 from smalti.training.health import Alarm
 from smalti.training.prior_task import PriorTask
@@ -28,7 +28,7 @@ TOKENIZER = {
     "quantizer": {"codebook_size": 16, "kmeans_start": True},
     "losses": {
         **TOKENIZER_TRAINING["losses"],
-        "adversarial": {"start": 1, "critic_start": 1, "patchgan": {"width": 8, "layers": 2}},
+        "adversarial": {"start": 1, "discriminator_start": 1, "patchgan": {"width": 8, "layers": 2}},
     },
     "steps": 4,
     "sample_every": 2,
@@ -55,7 +55,7 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def oblong(tmp_path_factory) -> Path:
-    """Twelve pictures of 20 x 30 pixels, each a wave of its own."""
+    """Twelve images of 20 x 30 pixels, each a wave of its own."""
     folder = tmp_path_factory.mktemp("oblong")
     across, down = np.meshgrid(np.arange(30), np.arange(20))
     for number in range(12):
@@ -142,14 +142,14 @@ def test_9_a_stopped_runs_log_and_sheets_go_on_to_the_digit(recipe, val_share, o
     assert record(whole) == record(tmp_path / "parts")
     lines = [line for line in log.read(whole / "log.jsonl") if line["kind"] == "train"]
     assert [line["step"] for line in lines] == [4, 6]
-    if "recent_codes" in lines[0]:  # 8 x 12 cells of 4 pictures a step
+    if "recent_codes" in lines[0]:  # 8 x 12 cells of 4 images a step
         assert [line["recent_codes"] for line in lines] == [4 * 96 * step for step in (4, 6)]
 
 
 PLACES = {
     "before the checkpoint": (checkpoints, "write"),
     "before the model": (library, "save"),
-    "before the sheet": (images, "save_png"),
+    "before the sheet": (imaging, "save_png"),
     "in the validation": (TokenizerTask, "validate"),
 }
 

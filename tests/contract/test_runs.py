@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny import NETWORK, TOKENIZER_TRAINING, TRAINING
 
 import smalti
-from smalti import images, library
+from smalti import imaging, library
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.shards import ShardsSettings, TokenShards
 from smalti.errors import UserError
@@ -27,7 +27,7 @@ TOKENIZER = {
     "quantizer": {"codebook_size": 16, "kmeans_start": True, "revive_below": 0.3},
     "losses": {
         **TOKENIZER_TRAINING["losses"],
-        "adversarial": {"start": 4, "critic_start": 2, "patchgan": {"width": 8, "layers": 2}},
+        "adversarial": {"start": 4, "discriminator_start": 2, "patchgan": {"width": 8, "layers": 2}},
     },
     "optimizer": {"lr": 1.0e-3, "warmup": 2, "schedule": "cosine"},
     "clip": 1.0,
@@ -65,7 +65,7 @@ def tokenizer(recipes, photos, tmp_path) -> Path:
 
 def test_what_a_run_folder_holds(recipes, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    changes = {"optimizer.lr": 2.0e-3, "critic_optimizer": {"lr": 5.0e-4}}
+    changes = {"optimizer.lr": 2.0e-3, "discriminator_optimizer": {"lr": 5.0e-4}}
     out = smalti.train(recipes["tokenizer"], data=photos, **changes)
     assert out == Path("runs") / "tokenizer"
     settings = yaml.safe_load((out / "settings.yaml").read_text())
@@ -85,20 +85,20 @@ def test_what_a_run_folder_holds(recipes, photos, tmp_path, monkeypatch):
     assert [line["step"] for line in lines if line["kind"] == "validation"] == [4, 8]
     names = {
         "loss/autoencoder",
-        "loss/critic",
-        "gradient/critic",
-        "lr/critic",
+        "loss/discriminator",
+        "gradient/discriminator",
+        "lr/discriminator",
         "adaptive_weight",
         "codebook_usage",
     }
     assert names | {"images_per_second", "data_wait", "memory_gib", "skipped"} <= lines[-2].keys()
-    rates = [(line["lr/autoencoder"], line["lr/critic"]) for line in lines if line["kind"] == "train"]
+    rates = [(line["lr/autoencoder"], line["lr/discriminator"]) for line in lines if line["kind"] == "train"]
     assert rates[:2] == [(1.0e-3, 5.0e-4), (2.0e-3, 5.0e-4)]  # a warm-up of two steps; none
     assert lines[-2]["lr/autoencoder"] == pytest.approx(0.0, abs=1e-12)  # the cosine's end
     model = smalti.load(out)
     assert isinstance(model, smalti.Tokenizer)
-    facts = json.loads((out / "model" / "config.json").read_text())["provenance"]
-    assert facts["steps"] == 8
+    metadata = json.loads((out / "model" / "config.json").read_text())["provenance"]
+    assert metadata["steps"] == 8
 
 
 def stop_after(step: int, task: type, monkeypatch) -> None:
@@ -118,7 +118,7 @@ def stop_after(step: int, task: type, monkeypatch) -> None:
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     kind, recipes, photos, tmp_path, monkeypatch, request, capsys
 ):
-    """Bit-equal weights, moments, averages, log: with dropout, chance in the task, a critic, a schedule."""
+    """Bit-equal weights, moments, averages, log: dropout, chance in the task, an adversary, a schedule."""
     more = {"tokenizer": str(request.getfixturevalue("tokenizer"))} if kind == "prior" else {}
     task = PriorTask if kind == "prior" else TokenizerTask
     whole = smalti.train(recipes[kind], data=photos, out=tmp_path / "whole", **more)
@@ -214,8 +214,8 @@ def test_what_is_told_leaves_the_standard_output_to_the_path(recipes, photos, tm
     smalti.train(recipes["tokenizer"], data=photos, out=tmp_path / "run", steps=1)
     told = capfd.readouterr()
     assert told.out == ""
-    assert "training on 14 pictures" in told.err
-    assert "held out: 2 pictures" in told.err
+    assert "training on 14 images" in told.err
+    assert "held out: 2 images" in told.err
 
 
 def test_another_seed_is_another_run_and_the_same_one_the_same(recipes, photos, tmp_path):
@@ -239,7 +239,7 @@ def test_training_leaves_the_default_generator_alone(recipes, photos, tmp_path):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_prior_learns_from_pictures_and_from_shards(recipes, photos, tmp_path, tokenizer):
+def test_a_prior_learns_from_images_and_from_shards(recipes, photos, tmp_path, tokenizer):
     given = {"tokenizer": str(tokenizer), "steps": 2}
     shards = encode(smalti.load(tokenizer), photos, tmp_path / "tokens", size=16, crops=2)
     for data in (photos, shards):
@@ -277,15 +277,15 @@ def test_shards_hold_the_codes_of_crops(photos, tmp_path, tokenizer):
     out = encode(model, photos, tmp_path / "tokens", size=(40, 40), crops=3, batch=5)
     train, val = (TokenShards(ShardsSettings(root=out), split) for split in ("train", "val"))
     where = FolderSettings(root=photos, val_share=0.2)  # as the tokenizer was trained
-    pictures = {split: Folder(where, split) for split in ("train", "val")}
-    assert (len(train), len(val)) == (3 * len(pictures["train"]), len(pictures["val"]))
+    images = {split: Folder(where, split) for split in ("train", "val")}
+    assert (len(train), len(val)) == (3 * len(images["train"]), len(images["val"]))
     assert train.classes == ("lying", "standing")
     train.check(library.fingerprint(model))
-    # a crop as large as the picture is the picture, or its mirror image
+    # a crop as large as the image is the image, or its mirror image
     possible = {}
-    for split, folder in pictures.items():
+    for split, folder in images.items():
         for index in range(len(folder)):
-            image = images.to_float(folder[index].image)[None]
+            image = imaging.to_float(folder[index].image)[None]
             for version in (image, image.flip(3)):
                 possible[tuple(model.encode(version).flatten().tolist())] = (split, folder.label(index))
     found = [(row, train[row]) for row in range(len(train))]

@@ -320,9 +320,9 @@ def test_runs_wait_for_what_they_see(side, more, stride):
         new = []
         for top, left in step.corners:
             cells = [(top + place // side[1], left + place % side[1]) for place in range(side[0] * side[1])]
-            own = [cells[place] for place in step.run.places]
-            assert set(cells[: step.run.places[-1]]) <= laid | set(own), "laid before what it sees"
-            for place in step.run.places:
+            own = [cells[place] for place in step.run.positions]
+            assert set(cells[: step.run.positions[-1]]) <= laid | set(own), "laid before what it sees"
+            for place in step.run.positions:
                 assert locate(*cells[place], grid, side, 0, canvas.stride)[2:] == (top, left, place)
             new += own
         assert not laid & set(new), "laid twice"
@@ -372,7 +372,7 @@ def test_passes_are_few():
     waves = {step.run.time for step in plan(canvas)}
     assert len(waves) <= 16 * (64 - 1) + 64
     assert together(canvas) == 6
-    assert sum(len(step.run.places) * len(step.corners) for step in plan(canvas)) == 64 * 64
+    assert sum(len(step.run.positions) * len(step.corners) for step in plan(canvas)) == 64 * 64
 
 
 def test_one_window_needs_one_pass_a_code():

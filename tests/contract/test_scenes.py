@@ -48,7 +48,7 @@ def test_one_list_for_each_canvas():
 
 
 def test_a_window_sees_what_it_touches():
-    """The right half of the picture; what ends at its border is not in it."""
+    """The right half of the image; what ends at its border is not in it."""
     left, right = ("tree", 0.0, 0.0, 0.5, 1.0), ("tree", 0.25, 0.0, 0.625, 1.0)
     window = (0, 4, 4, 4)
     assert tokens(boxes(), [left, right], window) == [[2, 2, 77, *[NONE] * 3, 4, 80]]
@@ -116,7 +116,7 @@ def test_things_come_in_any_order_while_training():
         ([(0, 0, 0, "1", 1)], "give boxes="),
         ([None], "got None"),
         ([[(0, 0, 0, 1, 1)], None], "got None"),
-        ([(0, 0, 0, 1, 1)] * 3, "at most 2 things in a picture, got 3"),
+        ([(0, 0, 0, 1, 1)] * 3, "at most 2 things in an image, got 3"),
         ([[], [], []], "one list of things, or 2 of them, got 3"),
         (torch.zeros(1, 5), "got Tensor"),
     ],

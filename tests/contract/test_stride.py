@@ -16,7 +16,7 @@ from smalti.conditions import CONDITIONS
 from smalti.drawing import plan
 from smalti.drawing.choice import Choice
 from smalti.errors import UserError
-from smalti.images import FACTS
+from smalti.imaging import METADATA
 
 CASES = [((4, 4), 2), ((5, 4), 2), ((4, 7), 2), ((7, 8), 1), ((6, 6), 2), ((6, 6), 3), ((7, 8), 3)]
 MORE = [(0, 1), (1, 0), (0, 9), (9, 0), (1, 2), (3, 4), (6, 7), (7, 5)]
@@ -151,8 +151,8 @@ def test_half_a_window_goes_in_lockstep():
     canvas = blank((64, 64), (16, 16), num=1, stride=8)
     steps = plan.plan(canvas)
     assert plan.together(canvas) == max(len(step.corners) for step in steps) == 6
-    assert sum(len(step.run.places) * len(step.corners) for step in steps) == 64 * 64
-    passes = sum(len(step.run.places) for step in steps)
+    assert sum(len(step.run.positions) * len(step.corners) for step in steps) == 64 * 64
+    passes = sum(len(step.run.positions) for step in steps)
     assert passes == 16 * 16 + 12 * 16 * 8 + 11 * 8 * 8
 
 
@@ -163,12 +163,12 @@ def test_the_generator(tmp_path):
     assert found[1].equal(model.sample(**ask).codes)
     assert not found[1].equal(found[2])
     assert not found[2].equal(found[3])
-    (picture,) = model.sample(**{**ask, "num": 1}, stride=3)
-    assert json.loads(picture.info[FACTS])["stride"] == 3
-    picture = model.tokenizer.decode(found[3][:1])
-    kept = model.complete(picture, keep=0.3, label=1, stride=2).codes
-    assert kept[:, :3].equal(model.tokenizer.encode(picture)[:, :3])
-    assert not kept.equal(model.complete(picture, keep=0.3, label=1).codes)
+    (image,) = model.sample(**{**ask, "num": 1}, stride=3)
+    assert json.loads(image.info[METADATA])["stride"] == 3
+    image = model.tokenizer.decode(found[3][:1])
+    kept = model.complete(image, keep=0.3, label=1, stride=2).codes
+    assert kept[:, :3].equal(model.tokenizer.encode(image)[:, :3])
+    assert not kept.equal(model.complete(image, keep=0.3, label=1).codes)
     crop = {**ask, "size": None}
     assert model.sample(**crop, stride=3).codes.equal(model.sample(**crop).codes)
 

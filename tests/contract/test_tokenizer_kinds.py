@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny import NETWORK
 
 import smalti
-from smalti import config, images
+from smalti import config, imaging
 from smalti.data.folder import FolderSettings
 from smalti.data.maps import MapsSettings
 from smalti.data.protocol import Batch
@@ -43,11 +43,15 @@ SMALL = {  # in place of what a recipe says: seconds, not days
     "sample_every": 2,
     "checkpoint_every": 2,
 }
-CRITIC = {"start": 2, "critic_start": 1, "patchgan": {"width": 8, "layers": 1}}
-PICTORIAL = {"losses.perceptual": {"kind": "none"}, "losses.adversarial": CRITIC, "data.val_share": 0.2}
+DISCRIMINATOR = {"start": 2, "discriminator_start": 1, "patchgan": {"width": 8, "layers": 1}}
+PICTORIAL = {
+    "losses.perceptual": {"kind": "none"},
+    "losses.adversarial": DISCRIMINATOR,
+    "data.val_share": 0.2,
+}
 RECIPES = {
     "vqgan_gumbel_f8": {**PICTORIAL, "quantizer.codebook_size": 16},
-    "vqgan_ema": {**PICTORIAL, "quantizer.codebook_size": 16, "quantize_from": 1},
+    "vqgan_ema": {**PICTORIAL, "quantizer.codebook_size": 16, "quantize_start": 1},
     "vqgan_fsq_f16": {**PICTORIAL, "quantizer.levels": 256, "network": {**SMALL["network"], "code_dim": 3}},
     "kl_f8": PICTORIAL,
     "vqgan_depth": {
@@ -76,7 +80,7 @@ def maps(tmp_path):
 
 
 def run(recipe, photos, maps, out, **more):
-    if recipe == "vqgan_depth":  # a picture's own gray, by the picture's name
+    if recipe == "vqgan_depth":  # an image's own gray, by the image's name
         more["data.maps"] = photos
     data = maps if recipe == "vqgan_segmentation" else photos
     return smalti.train(recipe, data=data, out=out, **{**SMALL, **RECIPES[recipe], **more})
@@ -100,14 +104,14 @@ def test_its_recipe_trains_and_can_be_resumed(recipe, photos, maps, tmp_path):
     }
     assert {"psnr", "l1"} <= held_out or {"accuracy", "bce"} <= held_out
     assert ("codebook_usage" in held_out) == (recipe != "kl_f8")
-    sheet = images.open_rgb(whole / "samples" / "step-00000004.png")
+    sheet = imaging.open_rgb(whole / "samples" / "step-00000004.png")
     assert sheet.shape[1] == 32
 
     tokenizer = smalti.load(whole)
     given = torch.rand(1, tokenizer.channels, 16, 24) * 2 - 1
     assert tokenizer.reconstruct(given).shape == given.shape
-    facts = json.loads((whole / "model" / "config.json").read_text())
-    assert facts["settings"]["content"] == ("segmentation" if recipe == "vqgan_segmentation" else "picture")
+    metadata = json.loads((whole / "model" / "config.json").read_text())
+    assert metadata["settings"]["content"] == ("segmentation" if recipe == "vqgan_segmentation" else "image")
     if recipe == "vqgan_gumbel_f8":
         temperature = config.parse(
             config.read(recipe, {"data.root": "x"}), TrainingSettings
@@ -159,7 +163,7 @@ def last(rows: list[dict[str, float]], name: str) -> float:
 
 
 @pytest.mark.parametrize("kind", LEARNERS)
-def test_pictures_become_better(kind):
+def test_images_become_better(kind):
     colours = torch.rand(4, 3, 1, 1, generator=torch.Generator().manual_seed(0)) * 2 - 1
     batch = Batch(images=colours.expand(4, 3, 16, 16).contiguous())
     task = TokenizerTask.build(training(quantizer=LEARNERS[kind]), torch.device("cpu"))
@@ -194,12 +198,12 @@ def test_segmentations_become_better():
     assert set(rows[0]) == {"bce", "reconstruction", "quantizer"}
     measured = task.validate([batch])
     assert measured["accuracy"] > 0.7
-    given = images.one_hot(batch.segmentations, 5)
+    given = imaging.one_hot(batch.segmentations, 5)
     guessed = task.tokenizer.reconstruct(given).argmax(1)
     assert measured["accuracy"] == pytest.approx((guessed == batch.segmentations).double().mean().item())
     sheet = task.samples(batch)
-    assert torch.equal(sheet[:, :16, :16], images.colour_labels(batch.segmentations)[0])
-    assert torch.equal(sheet[:, 16:, :16], images.colour_labels(guessed)[0])
+    assert torch.equal(sheet[:, :16, :16], imaging.colour_labels(batch.segmentations)[0])
+    assert torch.equal(sheet[:, 16:, :16], imaging.colour_labels(guessed)[0])
 
 
 def test_the_step_reaches_the_temperature():
@@ -218,10 +222,10 @@ def test_the_step_reaches_the_temperature():
 def test_before_the_codebook_every_weight_has_a_gradient(kind):
     """Several processes wait for a gradient of each, if only of zeros."""
     if not LEARNERS[kind].has_codes:
-        with pytest.raises(UserError, match="quantize_from=0"):
-            training(quantizer=LEARNERS[kind], quantize_from=5)
+        with pytest.raises(UserError, match="quantize_start=0"):
+            training(quantizer=LEARNERS[kind], quantize_start=5)
         return
-    task = TokenizerTask.build(training(quantizer=LEARNERS[kind], quantize_from=5), torch.device("cpu"))
+    task = TokenizerTask.build(training(quantizer=LEARNERS[kind], quantize_start=5), torch.device("cpu"))
     task.losses(Batch(images=torch.rand(4, 3, 16, 16)), 0).minimise["autoencoder"].backward()
     for name, weight in task.tokenizer.named_parameters():
         assert (weight.grad is not None) == weight.requires_grad, name
@@ -234,13 +238,13 @@ def test_before_the_codebook_every_weight_has_a_gradient(kind):
         ({"losses": LossSettings(l1=0.0, perceptual=UNSEEN)}, r"losses\.bce alone .*got none"),
         (
             {"data": FolderSettings(root=Path("x"))},
-            r"data\.kind=folder with content=segmentation; content=pic",
+            r"data\.kind=folder with content=segmentation; content=ima",
         ),
         (
             {"data": MapsSettings(root=Path("x"), classes=7)},
             r"network\.in_channels=7 network\.out_channels=7",
         ),
-        ({"content": "picture"}, r"losses\.bce for content=segmentation only"),
+        ({"content": "image"}, r"losses\.bce for content=segmentation only"),
     ],
 )
 def test_what_does_not_go_together_is_told(more, message):
@@ -252,14 +256,14 @@ def test_a_tokenizer_without_a_codebook_says_so(tmp_path, photos):
     settings = TokenizerSettings(network=NETWORK_2, quantizer=GaussianSettings())
     tokenizer = Tokenizer(settings)
     assert tokenizer.codebook_size == 0
-    pictures = torch.rand(2, 3, 16, 16) * 2 - 1
-    for use in (lambda: tokenizer.encode(pictures), lambda: tokenizer.decode(torch.zeros(1, 4, 4).long())):
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    for use in (lambda: tokenizer.encode(images), lambda: tokenizer.decode(torch.zeros(1, 4, 4).long())):
         with pytest.raises(UserError, match="a tokenizer with a codebook, got one of kind gaussian"):
             use()
-    moments = tokenizer.train().latents(pictures)
+    moments = tokenizer.train().latents(images)
     assert moments.shape == (2, 8, 8, 8)
     assert not torch.equal(tokenizer.quantize(moments).latents, tokenizer.quantize(moments).latents)
-    assert torch.equal(tokenizer.reconstruct(pictures), tokenizer.reconstruct(pictures))
+    assert torch.equal(tokenizer.reconstruct(images), tokenizer.reconstruct(images))
     smalti.save(tokenizer, tmp_path / "kl")
     prior = {"tokenizer": tmp_path / "kl", "size": 16}
     with pytest.raises(UserError, match="a tokenizer with codes for the prior"):

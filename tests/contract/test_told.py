@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import NETWORK
 
 import smalti
-from smalti import config, images, library
+from smalti import config, imaging, library
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.coordinates import Part
 from smalti.conditions.label import LabelCondition, LabelSettings
@@ -41,7 +41,7 @@ SMALL = {  # in place of what a recipe says: seconds, not weeks
     "sample_every": 3,
     "checkpoint_every": 3,
 }
-HEIGHT, WIDTH = 24, 36  # pixels of the pictures
+HEIGHT, WIDTH = 24, 36  # pixels of the images
 RECIPES = ["transformer_depth", "transformer_segmentation", "transformer_coordinates"]
 RECIPES += ["transformer_boxes", "transformer_points"]
 LOSSES = {  # of three steps, from the logarithm of the numbers that are scored: 8, 1024, 64
@@ -64,14 +64,14 @@ def tokenizer(channels: int = 3, **more) -> Tokenizer:
 @pytest.fixture
 def places(request, tmp_path):
     """What the recipes are given: data, and tokenizers."""
-    library.save(tokenizer(), tmp_path / "pictures_tokenizer")
+    library.save(tokenizer(), tmp_path / "images_tokenizer")
     maps = {
         "transformer_depth": tokenizer(1),
         "transformer_segmentation": tokenizer(5, content="segmentation"),
     }
 
     def find(recipe: str) -> dict:
-        found = {"tokenizer": str(tmp_path / "pictures_tokenizer")}
+        found = {"tokenizer": str(tmp_path / "images_tokenizer")}
         kind = recipe.removeprefix("transformer_")
         if recipe in maps:
             library.save(maps[recipe], tmp_path / f"{kind}_tokenizer")
@@ -81,7 +81,7 @@ def places(request, tmp_path):
             found["data"] = request.getfixturevalue("coco" if kind == "boxes" else "open_images")
             found["condition.no_tokens"] = 64
         else:
-            found["data"] = request.getfixturevalue("paired") / "pictures"
+            found["data"] = request.getfixturevalue("paired") / "images"
             found["data.val_share"] = 0.2
         return found
 
@@ -106,8 +106,8 @@ def test_its_recipe_trains(recipe, places, tmp_path):
     told |= {"points": [("house", 0.25, 0.5)]} if recipe == "transformer_points" else {}
     (drawn,) = model.sample(size=(16, 32), **told)
     assert drawn.size == (32, 16)
-    facts = json.loads(drawn.info["smalti"])
-    assert told.keys() <= facts.keys()
+    metadata = json.loads(drawn.info["smalti"])
+    assert told.keys() <= metadata.keys()
     assert len(drawn.info["smalti"]) < 1000
 
 
@@ -123,43 +123,43 @@ def test_classes_are_those_of_the_data(places, tmp_path):
     ("recipe", "changes", "words"),
     [
         ("transformer_coordinates", {"condition": {"kind": "map"}}, r"with maps .* got data\.kind=folder"),
-        ("transformer_depth", {"data.content": "picture"}, r"data\.content=depth, which condition_tokenizer"),
+        ("transformer_depth", {"data.content": "image"}, r"data\.content=depth, which condition_tokenizer"),
         ("transformer_depth", {"condition_tokenizer": None}, r"a tokenizer of the maps .* got none"),
-        ("transformer_coordinates", {"condition_tokenizer": "pictures"}, r"no second tokenizer .* got one"),
+        ("transformer_coordinates", {"condition_tokenizer": "images"}, r"no second tokenizer .* got one"),
         ("transformer_boxes", {"data.max_objects": 31}, r"condition\.max_objects of at least .*=31, got 30"),
-        ("transformer_coordinates", {"condition": {"kind": "boxes", "classes": 2}}, "annotated pictures"),
+        ("transformer_coordinates", {"condition": {"kind": "boxes", "classes": 2}}, "annotated images"),
         ("transformer_depth", {"condition_tokenizer": "nowhere"}, "a trained condition tokenizer .*nowhere"),
         (
             "transformer_boxes",
             {"data.year": "2014"},
             r"COCO's format, got .*instances_train2014",
         ),
-        ("transformer_boxes", {"data.min_objects": 5}, "pictures with 5 to 30 boxes .*none among 6"),
+        ("transformer_boxes", {"data.min_objects": 5}, "images with 5 to 30 boxes .*none among 6"),
         ("transformer_points", {"data.names": ["house", "hut"]}, "names of classes in .*, got hut"),
         (
             "transformer_coordinates",
             {"condition": {"kind": "label", "classes": 2}},
-            "pictures with classes .*",
+            "images with classes .*",
         ),
         (
             "transformer_depth",
             {"condition": {"kind": "map", "shared": True}, "condition_tokenizer": None},
-            r"data\.content=picture, which tokenizer takes, got depth",
+            r"data\.content=image, which tokenizer takes, got depth",
         ),
     ],
 )
 def test_what_does_not_fit_is_said(recipe, changes, words, places, tmp_path):
     values = {**SMALL, **places(recipe), **changes}
-    if changes.get("condition_tokenizer") == "pictures":
+    if changes.get("condition_tokenizer") == "images":
         values["condition_tokenizer"] = values["tokenizer"]
     with pytest.raises(UserError, match=words):
         smalti.train(recipe, out=tmp_path / "run", **values)
     assert not (tmp_path / "run").exists()
 
 
-def test_pictures_and_maps_are_cropped_alike(paired):
-    """Maps that are their pictures stay so, whatever the crop; parts say where it lies."""
-    how = PairsSettings(root=paired / "pictures", maps=paired / "pictures", val_share=0.0)
+def test_images_and_maps_are_cropped_alike(paired):
+    """Maps that are their images stay so, whatever the crop; parts say where it lies."""
+    how = PairsSettings(root=paired / "images", maps=paired / "images", val_share=0.0)
     crop = CropSettings(scale=(1.0, 1.5), filter="bilinear")
     loader = Loader(Pairs(how, "train"), size=(16, 16), crop=crop, batch=12, seed=3)
     batch = next(iter(loader.batches()))
@@ -173,21 +173,21 @@ def test_pictures_and_maps_are_cropped_alike(paired):
 
 
 def test_pairs_that_are_none(paired):
-    where = {"root": paired / "pictures", "maps": paired / "depth", "content": "depth"}
+    where = {"root": paired / "images", "maps": paired / "depth", "content": "depth"}
     (paired / "depth" / "5.png").unlink()
-    with pytest.raises(UserError, match="1 of 12 pictures without one, the first 5"):
+    with pytest.raises(UserError, match="1 of 12 images without one, the first 5"):
         Pairs(PairsSettings(**where, val_share=0.0), "train")
     Image.new("L", (WIDTH, HEIGHT - 1)).save(paired / "depth" / "5.png")
     reader = Pairs(PairsSettings(**where, val_share=0.0), "train")
     with pytest.raises(
-        UserError, match=r"a map of its picture's size, 24 x 36 pixels, got 23 x 36 in .*5\.png"
+        UserError, match=r"a map of its image's size, 24 x 36 pixels, got 23 x 36 in .*5\.png"
     ):
         [reader[index] for index in range(len(reader))]
 
 
 def test_class_numbers_wrap(paired):
     Image.new("L", (WIDTH, HEIGHT), 255).save(paired / "segmentation" / "0.png")
-    where = {"root": paired / "pictures", "maps": paired / "segmentation", "content": "segmentation"}
+    where = {"root": paired / "images", "maps": paired / "segmentation", "content": "segmentation"}
     reader = Pairs(PairsSettings(**where, shift=True, val_share=0.0), "train")
     assert reader[0].segmentation.eq(0).all()
     assert reader[1].segmentation.min() >= 1
@@ -274,20 +274,20 @@ def test_classes_may_be_shown_under_other_names(photos):
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_a_prior_is_told_the_classes_of_what_it_is_shown(paired, flip):
-    """Class maps lie on their pictures also when mirrored, scaled and cut: in the prefix itself."""
-    for number in range(12):  # a picture whose levels are its classes
+    """Class maps lie on their images also when mirrored, scaled and cut: in the prefix itself."""
+    for number in range(12):  # an image whose levels are its classes
         labels = np.kron(np.random.default_rng(number).integers(0, 5, (6, 9)), np.ones((4, 4))).astype(
             np.uint8
         )
-        Image.fromarray(np.repeat(labels[..., None] * 50, 3, -1)).save(paired / "pictures" / f"{number}.png")
-        (paired / "pictures" / f"{number}.jpg").unlink()
+        Image.fromarray(np.repeat(labels[..., None] * 50, 3, -1)).save(paired / "images" / f"{number}.png")
+        (paired / "images" / f"{number}.jpg").unlink()
         Image.fromarray(labels).save(paired / "segmentation" / f"{number}.png")
     how = PairsSettings(
-        root=paired / "pictures", maps=paired / "segmentation", content="segmentation", val_share=0.0
+        root=paired / "images", maps=paired / "segmentation", content="segmentation", val_share=0.0
     )
     crop = CropSettings(filter="nearest-exact", flip=flip, scale=(1.0, 1.2))
     batch = next(iter(Loader(Pairs(how, "train"), size=(16, 20), crop=crop, batch=12, seed=0).batches()))
-    shown = (images.to_uint8(batch.images[:, 0]) / 50).round().long()
+    shown = (imaging.to_uint8(batch.images[:, 0]) / 50).round().long()
     torch.manual_seed(0)
     maps = tokenizer(5, content="segmentation")
     settings = PipelineSettings(
@@ -310,18 +310,18 @@ def test_a_prior_is_told_the_classes_of_what_it_is_shown(paired, flip):
     seen = []
     task.objective = lambda codes, prefix, rng, pkeep: seen.append(prefix) or torch.zeros(())
     task.losses(batch, step=0)
-    expected = maps.encode(images.one_hot(shown, 5)).flatten(1)
+    expected = maps.encode(imaging.one_hot(shown, 5)).flatten(1)
     assert seen[0].equal(expected)
-    assert not maps.encode(images.one_hot(shown.flip(-1), 5)).flatten(1).equal(expected)
+    assert not maps.encode(imaging.one_hot(shown.flip(-1), 5)).flatten(1).equal(expected)
 
 
 def test_held_out_maps_have_a_folder_of_their_own(paired):
     """Also where the others have maps of the same names."""
     (paired / "held").mkdir()
     (paired / "held_maps").mkdir()
-    (paired / "pictures" / "3.jpg").rename(paired / "held" / "3.jpg")
+    (paired / "images" / "3.jpg").rename(paired / "held" / "3.jpg")
     Image.new("L", (WIDTH, HEIGHT), 4).save(paired / "held_maps" / "3.png")
-    where = {"root": paired / "pictures", "maps": paired / "segmentation", "content": "segmentation"}
+    where = {"root": paired / "images", "maps": paired / "segmentation", "content": "segmentation"}
     how = PairsSettings(**where, val=paired / "held", val_maps=paired / "held_maps")
     assert [sample.segmentation.unique().tolist() for sample in Pairs(how, "val")] == [[4]]
     assert len(Pairs(how, "train")) == 11

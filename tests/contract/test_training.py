@@ -32,7 +32,9 @@ from smalti.training.tokenizer_task import TokenizerTask
 
 CPU = torch.device("cpu")
 NETWORK = NetworkSettings(**NETWORK, multipliers=(1, 2))
-CRITIC = AdversarialSettings(start=4, critic_start=2, ramp=4, patchgan=PatchGANSettings(width=8, layers=1))
+DISCRIMINATOR = AdversarialSettings(
+    start=4, discriminator_start=2, ramp=4, patchgan=PatchGANSettings(width=8, layers=1)
+)
 RATE = OptimizerSettings(lr=3.0e-3, betas=(0.5, 0.9))
 COMMON = {
     "data": FolderSettings(root=Path("unused")),
@@ -45,7 +47,7 @@ COMMON = {
 }
 
 
-def tokenizer_training(adversarial: AdversarialSettings | None = CRITIC, **more) -> TokenizerTraining:
+def tokenizer_training(adversarial: AdversarialSettings | None = DISCRIMINATOR, **more) -> TokenizerTraining:
     losses = LossSettings(perceptual=PerceptualSettings(kind="none"), adversarial=adversarial)
     quantizer = VectorQuantizerSettings(codebook_size=8)
     return TokenizerTraining(
@@ -62,7 +64,7 @@ def prior_task(**more) -> PriorTask:
 
 
 def batch(seed: int = 0, size: int = 4) -> Batch:
-    """Pictures of one colour each, so that there is something to learn."""
+    """Images of one colour each, so that there is something to learn."""
     colours = torch.rand(size, 3, 1, 1, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     return Batch(images=colours.expand(size, 3, 16, 16).contiguous())
 
@@ -88,28 +90,28 @@ class Calls:
         self.count += 1
 
 
-@pytest.mark.parametrize(("step", "critic"), [(1, 0), (2, 2), (3, 2), (4, 2)])
-def test_one_pass_a_batch(step, critic):
-    """The critic sees real and rebuilt pictures once it trains, and not again when it is felt."""
+@pytest.mark.parametrize(("step", "discriminator"), [(1, 0), (2, 2), (3, 2), (4, 2)])
+def test_one_pass_a_batch(step, discriminator):
+    """The discriminator sees real and rebuilt images once it trains, and not again when it is felt."""
     task = TokenizerTask.build(tokenizer_training(), CPU)
     encoder, decoder = Calls(task.tokenizer.encoder), Calls(task.tokenizer.decoder)
-    judged = Calls(task.networks["critic"])
+    judged = Calls(task.networks["discriminator"])
     losses = task.losses(batch(), step)
-    assert (encoder.count, decoder.count, judged.count) == (1, 1, critic)
-    assert ("critic" in losses.minimise) == (step >= 2)
+    assert (encoder.count, decoder.count, judged.count) == (1, 1, discriminator)
+    assert ("discriminator" in losses.minimise) == (step >= 2)
     assert ("adaptive_weight" in losses.statistics) == (step >= 4)
 
 
 def test_each_network_learns_from_its_own_loss_alone():
     task = TokenizerTask.build(tokenizer_training(), CPU)
-    critic, tokenizer = task.networks["critic"], task.tokenizer
+    discriminator, tokenizer = task.networks["discriminator"], task.tokenizer
     task.losses(batch(), 7).minimise["autoencoder"].backward()
     assert gradients(tokenizer).keys() == dict(tokenizer.named_parameters()).keys()
-    assert not gradients(critic)
+    assert not gradients(discriminator)
     tokenizer.zero_grad()
-    task.losses(batch(), 7).minimise["critic"].backward()
+    task.losses(batch(), 7).minimise["discriminator"].backward()
     assert not gradients(tokenizer)
-    assert gradients(critic).keys() == dict(critic.named_parameters()).keys()
+    assert gradients(discriminator).keys() == dict(discriminator.named_parameters()).keys()
 
 
 def test_one_backward_pass_gives_both_networks_what_two_give():
@@ -119,7 +121,7 @@ def test_one_backward_pass_gives_both_networks_what_two_give():
         optimizers = Optimizers(task.networks, dict.fromkeys(task.networks, RATE), task.training, CPU)
         for part in [losses] if together else [{name: loss} for name, loss in losses.items()]:
             optimizers.backward(part, 1.0)
-        return {**gradients(task.tokenizer), **gradients(task.networks["critic"])}
+        return {**gradients(task.tokenizer), **gradients(task.networks["discriminator"])}
 
     one, two = after(together=True), after(together=False)
     assert one.keys() == two.keys()
@@ -143,7 +145,7 @@ def test_lambda_is_not_computed_before_it_counts(monkeypatch):
     assert len(asked) == 1
 
 
-def test_the_critic_is_felt_as_much_as_the_ramp_says(monkeypatch):
+def test_the_discriminator_is_felt_as_much_as_the_ramp_says(monkeypatch):
     monkeypatch.setattr(adversarial, "adaptive_weight", lambda *_, **__: torch.tensor(3.0))
     task = TokenizerTask.build(tokenizer_training(), CPU)
     for step, factor in ((3, 0.0), (4, 0.25), (6, 0.75), (7, 1.0), (9, 1.0)):
@@ -267,10 +269,10 @@ def test_what_is_measured_and_saved_are_the_averaged_weights(tmp_path):
     assert any(not torch.equal(saved[name], own[name]) for name in own)
 
 
-def test_pictures_pass_the_codebook_from_a_step_on(tmp_path):
+def test_images_pass_the_codebook_from_a_step_on(tmp_path):
     """Before, it is neither trained nor counted; then it starts at the latents, and the averages with it."""
     quantizer = VectorQuantizerSettings(codebook_size=8, kmeans_start=True)
-    training = tokenizer_training(adversarial=None, quantizer=quantizer, quantize_from=3, steps=4)
+    training = tokenizer_training(adversarial=None, quantizer=quantizer, quantize_start=3, steps=4)
     run = loop(tmp_path, training)
     codebook = run.task.networks["autoencoder"].quantizer.codebook.weight
     seen = []
@@ -340,7 +342,7 @@ def test_a_step_without_a_finite_loss_moves_nothing(tmp_path):
     lines = log.read(tmp_path / "log.jsonl")
     (skipped,) = [line for line in lines if line["kind"] == "skipped"]
     assert skipped["step"] == 3
-    assert {"loss/autoencoder", "loss/critic", "gradient/autoencoder", "l1"} <= set(
+    assert {"loss/autoencoder", "loss/discriminator", "gradient/autoencoder", "l1"} <= set(
         skipped["wrong"].split(", ")
     )
     train_lines = [line for line in lines if line["kind"] == "train"]
@@ -394,18 +396,18 @@ def test_what_a_prior_is_shown_is_corrupted_by_seed_and_step():
     assert not torch.equal(first, shown(1, 3))
 
 
-def test_a_prior_trains_on_pictures_as_on_their_codes_and_leaves_the_tokenizer_alone():
+def test_a_prior_trains_on_images_as_on_their_codes_and_leaves_the_tokenizer_alone():
     task = prior_task()
-    pictures = batch(3)
-    codes = task.pipeline.tokenizer.encode(pictures.images)
-    from_pictures = task.losses(pictures, 0)
-    assert torch.equal(from_pictures.codes, codes)
+    images = batch(3)
+    codes = task.pipeline.tokenizer.encode(images.images)
+    from_images = task.losses(images, 0)
+    assert torch.equal(from_images.codes, codes)
     torch.testing.assert_close(
-        from_pictures.minimise["prior"], task.losses(Batch(codes=codes), 0).minimise["prior"]
+        from_images.minimise["prior"], task.losses(Batch(codes=codes), 0).minimise["prior"]
     )
-    from_pictures.minimise["prior"].backward()
+    from_images.minimise["prior"].backward()
     assert not gradients(task.pipeline.tokenizer)
     assert isinstance(task.model(), Pipeline)
-    assert task.validate([pictures])["nats_per_token"] == pytest.approx(
-        from_pictures.minimise["prior"].item(), abs=1e-5
+    assert task.validate([images])["nats_per_token"] == pytest.approx(
+        from_images.minimise["prior"].item(), abs=1e-5
     )

@@ -1,4 +1,4 @@
-"""Pictures that cannot be read cost a run nothing but themselves."""
+"""Images that cannot be read cost a run nothing but themselves."""
 
 from pathlib import Path
 
@@ -54,11 +54,11 @@ def test_a_run_skips_them_by_name_and_says_so_once(recipe, photos, tmp_path, cap
     for path in bad:
         damage(path)
     no_header = paths(photos, "train")[0]
-    no_header.write_bytes(b"no picture")
+    no_header.write_bytes(b"no image")
     out = smalti.train(recipe, data=photos, out=tmp_path / "run", steps=8, workers=workers)
     told = capfd.readouterr()
     assert told.out == ""
-    skipped = [line for line in told.err.splitlines() if line.startswith("skipped: expected a picture")]
+    skipped = [line for line in told.err.splitlines() if line.startswith("skipped: expected an image")]
     assert (
         sorted(str(path) in line for path in (*bad, no_header) for line in skipped)
         == [False] * 6 + [True] * 3
@@ -77,7 +77,7 @@ def test_a_resumed_run_skips_the_same_ones(recipe, photos, tmp_path):
     assert same(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_run_without_one_held_out_picture_to_look_at(recipe, photos, tmp_path):
+def test_a_run_without_one_held_out_image_to_look_at(recipe, photos, tmp_path):
     for path in paths(photos, "val"):
         damage(path)
     out = smalti.train(recipe, data=photos, out=tmp_path / "run", steps=4)
@@ -89,14 +89,14 @@ def test_a_run_without_one_held_out_picture_to_look_at(recipe, photos, tmp_path)
 
 def test_a_folder_of_nothing_else_is_refused(recipe, photos, tmp_path):
     for path in paths(photos, "train"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     with pytest.raises(UserError, match="that can be read") as caught:
         smalti.train(recipe, data=photos, out=tmp_path / "run")
     assert str(paths(photos, "train")[0]) in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_whose_pictures_vanish_is_kept_and_goes_on_when_they_are_back(
+def test_a_run_whose_images_vanish_is_kept_and_goes_on_when_they_are_back(
     recipe, photos, tmp_path, monkeypatch
 ):
     smalti.train(recipe, data=photos, out=tmp_path / "whole")
@@ -109,7 +109,7 @@ def test_a_run_whose_pictures_vanish_is_kept_and_goes_on_when_they_are_back(
 
     with monkeypatch.context() as patched:
         patched.setattr(TokenizerTask, "after_step", after_step)
-        with pytest.raises(UserError, match="pictures that can be used"):
+        with pytest.raises(UserError, match="images that can be used"):
             smalti.train(recipe, data=photos, out=tmp_path / "parts")
     assert [path.name for path in (tmp_path / "parts" / "checkpoints").iterdir()] == ["step-00000005"]
     (tmp_path / "away").rename(photos)

@@ -39,7 +39,7 @@ def readers(golden):
     }
 
 
-def test_classes_and_pictures(golden, readers):
+def test_classes_and_images(golden, readers):
     case = golden("box_tokens").case
     numbers = case["category_numbers"]
     coco, openly = readers["coco_mini/validation"][0], readers["open_images_mini/train"][0]

@@ -134,7 +134,7 @@ def test_greedy_completion(model):
 
 
 @pytest.mark.parametrize("model", [name for name in CONDITIONS if name not in OTHER_ORDERS], indirect=True)
-def test_greedy_completion_of_pictures(model):
+def test_greedy_completion_of_images(model):
     """Row by row the first half is the upper one."""
     generator, case, told, end = model
     ((name, value),) = told.items()
@@ -152,7 +152,7 @@ def test_coordinates_are_decoded(golden):
 
 
 def test_coordinates_follow_from_size_and_part(golden):
-    """Row 0 is a whole picture of 16 x 16, row 1 the part at (12, 20) of one of 32 x 40."""
+    """Row 0 is a whole image of 16 x 16, row 1 the part at (12, 20) of one of 32 x 40."""
     case = golden("transformer_coord")
     condition = generator_of(case, CONDITIONS["transformer_coord"]).condition
     batch = Batch(images=case.tensors["image"], parts=(Part(0, 0, 16, 16), Part(12, 20, 32, 40)))
@@ -268,11 +268,11 @@ class Shuffled:
 @pytest.mark.parametrize("name", ["scene_bbox", "scene_center"])
 def test_larger_canvases_with_scenes(golden, name):
     case = golden("sliding_window")
-    facts, codes = case.case["variants"][name], case.tensors[f"{name}.codes"]
-    generator = generator_of(golden("transformer_boxes"), CONDITIONS[KINDS[facts["kind"]]]).eval()
-    chance = random.Random(facts["python_random_seed"])
-    grid = tuple(facts["canvas_cells"])
-    prompt = Shuffled(generator.condition, list(facts["annotations"]), grid, chance, [])
+    metadata, codes = case.case["variants"][name], case.tensors[f"{name}.codes"]
+    generator = generator_of(golden("transformer_boxes"), CONDITIONS[KINDS[metadata["kind"]]]).eval()
+    chance = random.Random(metadata["python_random_seed"])
+    grid = tuple(metadata["canvas_cells"])
+    prompt = Shuffled(generator.condition, list(metadata["annotations"]), grid, chance, [])
     with torch.no_grad():
         drawn = cell_by_cell(drawing(generator.prior, prompt, limit=64), canvas_of(generator, codes))
     assert torch.cat(prompt.seen).equal(case.tensors[f"{name}.conditioning_tokens"])
@@ -282,9 +282,9 @@ def test_larger_canvases_with_scenes(golden, name):
 
 def test_a_scene_as_large_as_the_window(golden):
     case = golden("sliding_window")
-    facts = case.case["variants"]["scene_bbox_no_window"]
-    annotations = list(facts["annotations"])
-    random.Random(facts["python_random_seed"]).shuffle(annotations)
+    metadata = case.case["variants"]["scene_bbox_no_window"]
+    annotations = list(metadata["annotations"])
+    random.Random(metadata["python_random_seed"]).shuffle(annotations)
     told = [(*thing,) for thing in scene_of(annotations).objects]
     generator = generator_of(golden("transformer_boxes"), CONDITIONS["boxes"])
     codes = generator.sample(**GREEDY, boxes=told).codes
@@ -297,11 +297,11 @@ def test_a_scene_as_large_as_the_window(golden):
 def test_scenes_cell_by_cell_and_in_wavefronts(golden, name):
     """With things in one order, which the 2021 code does not have."""
     case = golden("sliding_window")
-    facts = case.case["variants"][name]
-    argument = KINDS[facts["kind"]]
+    metadata = case.case["variants"][name]
+    argument = KINDS[metadata["kind"]]
     generator = generator_of(golden("transformer_boxes"), CONDITIONS[argument]).eval()
-    grid = tuple(facts["canvas_cells"])
-    told = scene_of(facts["annotations"])
+    grid = tuple(metadata["canvas_cells"])
+    told = scene_of(metadata["annotations"])
     drawn = generator.sample(size=grid, **GREEDY, **{argument: told}).codes
     prompt = generator.condition.context(told, num=1, grid=grid, device=CPU)
     scorer = drawing(generator.prior, prompt, limit=64)

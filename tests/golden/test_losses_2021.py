@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smalti.losses import OBJECTIVES, at_pictures
+from smalti.losses import OBJECTIVES, at_images
 from smalti.losses.adaptive_weight import adaptive_weight
 from smalti.losses.adversarial import AdversarialSettings
 from smalti.losses.lpips import LPIPS
@@ -30,9 +30,9 @@ def draw(name, shape):
 
 @pytest.fixture(scope="module")
 def lpips(golden):
-    facts = golden("lpips").case["weights"]["parameters_in_order_with_checks"]
-    weights = {name: draw(name, fact["shape"]) for name, fact in facts.items()}
-    for name, fact in facts.items():
+    metadata = golden("lpips").case["weights"]["parameters_in_order_with_checks"]
+    weights = {name: draw(name, fact["shape"]) for name, fact in metadata.items()}
+    for name, fact in metadata.items():
         assert weights[name].double().sum().item() == pytest.approx(fact["sum"], abs=1e-3)
     trunk = [value for name, value in weights.items() if name.startswith("net.")]
     heads = [value.flatten() for name, value in weights.items() if name.startswith("lin")]
@@ -75,13 +75,13 @@ class Run:
         self.layer = case.tensors["last_layer"].clone().requires_grad_()
         self.rebuilt = F.conv2d(case.tensors["features"], self.layer, case.tensors["last_bias"], padding=1)
 
-    def critic(self):
+    def discriminator(self):
         weights = self.case.case["variants"][self.variant].get("discriminator_weights", self.variant)
         prefix = f"{weights.removeprefix('same as ')}.discriminator."
-        critic = PatchGAN(self.settings.patchgan)
+        discriminator = PatchGAN(self.settings.patchgan)
         state = {k.removeprefix(prefix): v for k, v in self.case.tensors.items() if k.startswith(prefix)}
-        critic.load_state_dict(state)
-        return critic.train()
+        discriminator.load_state_dict(state)
+        return discriminator.train()
 
     def nll(self):
         pixels = (self.image - self.rebuilt).abs().mean()
@@ -89,7 +89,7 @@ class Run:
         return pixels + weight * self.distance(self.image, self.rebuilt).mean() if weight else pixels
 
     def balance(self, *losses, **options):
-        gradients = [at_pictures.gradient(loss, self.rebuilt, keep=True) for loss in losses]
+        gradients = [at_images.gradient(loss, self.rebuilt, keep=True) for loss in losses]
         return adaptive_weight(self.rebuilt, *gradients, self.layer, **options)
 
     def close(self, got, name):
@@ -103,7 +103,7 @@ def run(request, golden, lpips):
 
 @pytest.mark.parametrize("step", [0, 9, 10, 11])
 def test_generator(run, step):
-    nll, felt = run.nll(), run.objective.generator(run.critic()(run.rebuilt))
+    nll, felt = run.nll(), run.objective.generator(run.discriminator()(run.rebuilt))
     balance = run.balance(nll, felt)
     quantizer = run.case.tensors["codebook_loss"] * run.params.get("codebook_weight", 1.0)
     loss = nll + run.settings.weight * run.settings.factor(step) * balance * felt + quantizer
@@ -117,27 +117,27 @@ def test_generator(run, step):
 
 
 def test_lambda_is_clamped(run):
-    nll, felt = run.nll(), run.objective.generator(run.critic()(run.rebuilt))
+    nll, felt = run.nll(), run.objective.generator(run.discriminator()(run.rebuilt))
     limit = 0.5 * run.case.tensors[f"{run.variant}.lambda_before_clamp_and_weight"].item()
     assert run.balance(nll, felt, clamp=limit).item() == pytest.approx(limit)
 
 
 @pytest.mark.parametrize("step", [9, 10, 11])
-def test_critic(run, step):
+def test_discriminator(run, step):
     name = f"step{step}.discriminator_loss"
-    if not run.settings.critic_trains(step):
+    if not run.settings.discriminator_trains(step):
         assert run.case.tensors[f"{run.variant}.{name}"] == 0
         return
-    critic, share = run.critic(), run.params.get("disc_factor", 1.0)
-    real, fake = critic(run.image), critic(run.rebuilt.detach())
-    loss = share * run.objective.critic(real, fake)
+    discriminator, share = run.discriminator(), run.params.get("disc_factor", 1.0)
+    real, fake = discriminator(run.image), discriminator(run.rebuilt.detach())
+    loss = share * run.objective.discriminator(real, fake)
     run.close(loss, name)
     run.close(real.mean(), f"step{step}.log.logits_real")
     run.close(fake.mean(), f"step{step}.log.logits_fake")
     loss.backward()
     if step == 10:
-        for weight, value in critic.named_parameters():
+        for weight, value in discriminator.named_parameters():
             run.close(value.grad, f"step10.grad.discriminator.{weight}")
         for after in [key for key in run.case.tensors if key.startswith(f"{run.variant}.step10.after.")]:
             weight = after.partition(".discriminator.")[2]
-            run.close(critic.state_dict()[weight], after.partition(".")[2])
+            run.close(discriminator.state_dict()[weight], after.partition(".")[2])

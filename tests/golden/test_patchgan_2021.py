@@ -1,4 +1,4 @@
-"""The critic gives the numbers of the 2021 code: logits, gradients, statistics, and how weights start."""
+"""The discriminator gives the numbers of the 2021 code: logits, gradients, statistics, first weights."""
 
 import pytest
 import torch
@@ -8,58 +8,58 @@ from smalti.losses.patchgan import ActNorm, PatchGAN, PatchGANSettings
 
 @pytest.fixture(params=["bn3", "bn2_in6", "bn1", "act3"])
 def variant(request, golden):
-    """The critic of a variant, filled key by key, the case, and the variant's name."""
+    """The discriminator of a variant, filled key by key, the case, and the variant's name."""
     case, name = golden("patchgan"), request.param
     params = case.case["variants"][name]
     norm = "act" if params.get("use_actnorm") else "batch"
     settings = PatchGANSettings(width=params["ndf"], layers=params["n_layers"], norm=norm)
-    critic = PatchGAN(settings, params["input_nc"])
+    discriminator = PatchGAN(settings, params["input_nc"])
     prefix = f"{name}.state."
-    critic.load_state_dict(
+    discriminator.load_state_dict(
         {key.removeprefix(prefix): value for key, value in case.tensors.items() if key.startswith(prefix)}
     )
-    return critic, case, name
+    return discriminator, case, name
 
 
-def states_agree(critic, case, name, moment):
+def states_agree(discriminator, case, name, moment):
     for key in [key for key in case.tensors if key.startswith(f"{name}.{moment}.")]:
-        case.close(critic.state_dict()[key.removeprefix(f"{name}.{moment}.")], key)
+        case.close(discriminator.state_dict()[key.removeprefix(f"{name}.{moment}.")], key)
 
 
-def gradients_agree(critic, case, name):
+def gradients_agree(discriminator, case, name):
     seen = 0
-    for weight, parameter in critic.named_parameters():
+    for weight, parameter in discriminator.named_parameters():
         for key, value in (("grad", parameter.grad), ("grad_norm", parameter.grad.norm())):
             if f"{name}.{key}.{weight}" in case.tensors:
                 case.close(value, f"{name}.{key}.{weight}")
                 seen += 1
-    assert seen == len(list(critic.parameters()))
+    assert seen == len(list(discriminator.parameters()))
 
 
 def test_logits_gradients_and_statistics(variant):
-    critic, case, name = variant
+    discriminator, case, name = variant
     a, b = (case.tensors[f"{name}.{batch}"] for batch in ("a", "b"))
-    case.close(critic.eval()(a), f"{name}.eval_logits_a_before")
+    case.close(discriminator.eval()(a), f"{name}.eval_logits_a_before")
     a = a.clone().requires_grad_()
-    logits = critic.train()(a)
+    logits = discriminator.train()(a)
     case.close(logits, f"{name}.train_logits_a")
     (logits.mean() + logits.square().mean()).backward()
     case.close(a.grad, f"{name}.grad_input_a")
-    gradients_agree(critic, case, name)
-    states_agree(critic, case, name, "after_a")
-    case.close(critic(b), f"{name}.train_logits_b")
-    states_agree(critic, case, name, "after_b")
-    case.close(critic.eval()(a), f"{name}.eval_logits_a")
-    case.close(critic(b), f"{name}.eval_logits_b")
+    gradients_agree(discriminator, case, name)
+    states_agree(discriminator, case, name, "after_a")
+    case.close(discriminator(b), f"{name}.train_logits_b")
+    states_agree(discriminator, case, name, "after_b")
+    case.close(discriminator.eval()(a), f"{name}.eval_logits_a")
+    case.close(discriminator(b), f"{name}.eval_logits_b")
 
 
 def test_weights_start_as_in_2021(golden):
-    facts = golden("patchgan").case["init"]["statistics_of_a_default_discriminator"]
+    metadata = golden("patchgan").case["init"]["statistics_of_a_default_discriminator"]
     state = PatchGAN(PatchGANSettings(), generator=torch.Generator().manual_seed(0)).state_dict()
     assert {key: list(value.shape) for key, value in state.items()} == {
-        k: v["shape"] for k, v in facts.items()
+        k: v["shape"] for k, v in metadata.items()
     }
-    for name, fact in facts.items():
+    for name, fact in metadata.items():
         if state[name].numel() < 64 or not fact["std"]:
             assert state[name].numel() == 1 or state[name].float().mean() == fact["mean"]
             continue

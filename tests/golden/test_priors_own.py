@@ -21,12 +21,12 @@ OWN = Path(__file__).parent / "own" / "priors_tiny.safetensors"
 @pytest.mark.parametrize("kind", PRIORS)
 def test_own_numbers_stay(kind):
     with safe_open(OWN, "pt") as file:
-        facts = file.metadata()
+        metadata = file.metadata()
         names = [name for name in file.keys() if name.startswith(f"{kind}/")]  # noqa: SIM118, no mapping
         stored = {name.removeprefix(f"{kind}/"): file.get_tensor(name) for name in names}
-    assert json.loads(facts["draws"]) == DRAWS
-    settings = config.parse(json.loads(facts["settings"])[kind], PipelineSettings)
-    model = untrained(settings, int(facts["codebook_size"]))
+    assert json.loads(metadata["draws"]) == DRAWS
+    settings = config.parse(json.loads(metadata["settings"])[kind], PipelineSettings)
+    model = untrained(settings, int(metadata["codebook_size"]))
     weights = {name: tensor.float() for name, tensor in stored.items() if name.startswith("weights.")}
     model.prior.load_state_dict(
         {name.removeprefix("weights."): w for name, w in weights.items()}, strict=True

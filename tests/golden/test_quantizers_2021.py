@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smalti import images
+from smalti import imaging
 from smalti.formats.compvis import codebook
 from smalti.quantizers.ema import EmaQuantizer, EmaSettings
 from smalti.quantizers.gaussian import GaussianQuantizer, GaussianSettings, split
@@ -50,7 +50,7 @@ def test_gumbel_in_use(golden, suffix):
     with torch.no_grad():
         latents = tokenizer.latents(image)
         case.close(latents, "latent_before_quant" + suffix)
-        case.close(tokenizer.quantizer.scores(latents), "quantizer_logits" + suffix)
+        case.close(tokenizer.quantizer.logits(latents), "quantizer_logits" + suffix)
         codes = tokenizer.encode(image)
         assert torch.equal(codes, case.tensors["codes_argmax_of_logits" + suffix])
         case.close(tokenizer.decode(codes), "reconstruction_argmax" + suffix)
@@ -200,7 +200,7 @@ def test_gaussian_variances_are_clipped(golden):
 
 
 def test_gaussian_divergence_as_the_loss_takes_it(golden):
-    """In its loss the 2021 code sums over a picture; ours is the mean over cells, times their number."""
+    """In its loss the 2021 code sums over an image; ours is the mean over cells, times their number."""
     case = golden("losses")
     moments = case.tensors["moments"]
     quantized = GaussianQuantizer(GaussianSettings(kl=1.0), dim=4).eval()(moments)
@@ -213,7 +213,7 @@ def test_segmentation_losses(golden):
     tokenizer = filled(case, settings)
     assert tokenizer.settings.content == "segmentation"
     maps = case.tensors["image"]
-    assert torch.equal(images.one_hot(case.tensors["labels"], 12), maps)
+    assert torch.equal(imaging.one_hot(case.tensors["labels"], 12), maps)
     with torch.no_grad():
         quantized = tokenizer.quantize(tokenizer.latents(maps))
         logits = tokenizer.decode_latents(quantized.latents)

@@ -1,4 +1,4 @@
-"""Greedy sampling lays the codes and pictures of the 2021 code, on whole windows and on larger canvases."""
+"""Greedy sampling lays the codes and images of the 2021 code, on whole windows and on larger canvases."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def model(request, golden):
     return generator_of(case), case, condition(case, request.param)
 
 
-def test_greedy_codes_and_pictures(model):
+def test_greedy_codes_and_images(model):
     generator, case, given = model
     codes = generator.sample(num=2, top_k=1, **given).codes
     assert codes.flatten(1).equal(case.tensors["greedy_codes"])
@@ -57,8 +57,8 @@ def test_scores_and_likelihood(model):
     generator, case, given = model
     codes = case.tensors["z_indices"].view(-1, 8, 8)
     case.close(generator.logits(codes, **given), "logits")
-    for pictures in (codes, case.tensors["image"]):
-        case.close(torch.tensor(generator.nats_per_token(pictures, **given)), "loss")
+    for images in (codes, case.tensors["image"]):
+        case.close(torch.tensor(generator.nats_per_token(images, **given)), "loss")
 
 
 @pytest.mark.parametrize("name", CANVASES)

@@ -1,8 +1,8 @@
 """Does a training run go the way of the 2021 code, step by step?
 
-Theirs runs the autoencoder a second time for the critic, after it was updated; ours once for both. So the
-test calls our losses twice a batch and uses one network's loss of each call. Tolerances are those that came
-with the curves: ten times what fp32 loses against fp64, or one thread against two.
+Theirs runs the autoencoder a second time for the discriminator, after it was updated; ours once for both. So
+the test calls our losses twice a batch and uses one network's loss of each call. Tolerances are those that
+came with the curves: ten times what fp32 loses against fp64, or one thread against two.
 """
 
 import zlib
@@ -28,7 +28,7 @@ from smalti.training.tokenizer_task import TokenizerTask
 NETWORK = NetworkSettings(
     width=32, multipliers=(1, 2, 1), blocks=1, attention_levels=(2,), latent_channels=16, code_dim=16
 )
-CRITIC = PatchGANSettings(width=16, layers=2)
+DISCRIMINATOR = PatchGANSettings(width=16, layers=2)
 RATE = OptimizerSettings(lr=4.5e-6, betas=(0.5, 0.9))
 STEPS = 30
 
@@ -36,8 +36,8 @@ STEPS = 30
 def lpips(case) -> LPIPS:
     """LPIPS with weights drawn anew from the parameters' names: 58 MB that are not stored."""
     drawn = []
-    for name, facts in case["weights"]["parameters_in_order_with_checks"].items():
-        shape = facts["shape"]
+    for name, metadata in case["weights"]["parameters_in_order_with_checks"].items():
+        shape = metadata["shape"]
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
         if name.startswith("lin"):
             drawn.append((noise.abs() / shape[1]).flatten())
@@ -47,7 +47,7 @@ def lpips(case) -> LPIPS:
 
 
 def recipe(start: int) -> TokenizerTraining:
-    """What the golden run trained; start: of the critic."""
+    """What the golden run trained; start: of the discriminator."""
     return TokenizerTraining(
         data=FolderSettings(root=Path("unused")),
         size=32,
@@ -58,7 +58,7 @@ def recipe(start: int) -> TokenizerTraining:
         quantizer=VectorQuantizerSettings.legacy(codebook_size=64),
         losses=LossSettings(
             perceptual=PerceptualSettings(kind="none"),
-            adversarial=AdversarialSettings(start=start, weight=0.8, patchgan=CRITIC),
+            adversarial=AdversarialSettings(start=start, weight=0.8, patchgan=DISCRIMINATOR),
         ),
     )
 
@@ -67,10 +67,10 @@ def recipe(start: int) -> TokenizerTraining:
 def task(golden) -> TokenizerTask:
     found = golden("vqgan").imported()
     assert found.model.settings.network == NETWORK
-    critic = PatchGAN(CRITIC)
-    critic.load_state_dict(found.critic)
-    losses = [*terms(recipe(start=10).losses, "picture"), Perceptual(lpips(golden("lpips").case))]
-    return TokenizerTask(recipe(start=10), found.model, critic, losses)
+    discriminator = PatchGAN(DISCRIMINATOR)
+    discriminator.load_state_dict(found.discriminator)
+    losses = [*terms(recipe(start=10).losses, "image"), Perceptual(lpips(golden("lpips").case))]
+    return TokenizerTask(recipe(start=10), found.model, discriminator, losses)
 
 
 def test_the_curve_of_2021(golden, task):
@@ -96,19 +96,21 @@ def test_the_curve_of_2021(golden, task):
         if step >= 10:
             note(step, "log.d_weight", found.statistics["adaptive_weight"], scale=0.8)
             note(step, "log.g_loss", found.statistics["adversarial"])
-        if step < 10:  # theirs moves the critic from the start, by gradients of zero: Adam counts these steps
-            for parameter in task.networks["critic"].parameters():
+        if (
+            step < 10
+        ):  # theirs moves the discriminator from the start, by gradients of zero: Adam counts these steps
+            for parameter in task.networks["discriminator"].parameters():
                 parameter.grad = torch.zeros_like(parameter)
         else:
-            perceptual = task.terms.pop()  # dear, and the critic's loss is without it
+            perceptual = task.terms.pop()  # dear, and the discriminator's loss is without it
             again = task.losses(batch, step)
             task.terms.append(perceptual)
-            again.minimise["critic"].backward()
-            note(step, "discriminator_loss", again.minimise["critic"])
+            again.minimise["discriminator"].backward()
+            note(step, "discriminator_loss", again.minimise["discriminator"])
             note(step, "log.logits_real", again.statistics["logits_real"])
             note(step, "log.logits_fake", again.statistics["logits_fake"])
-        optimizers["critic"].step()
-        optimizers["critic"].zero_grad()
+        optimizers["discriminator"].step()
+        optimizers["discriminator"].zero_grad()
     for name, curve in curves.items():
         case.close(torch.stack(list(curve.values())), f"lpips_eval.{name}", rows=list(curve))
     assert len(curves) == 9

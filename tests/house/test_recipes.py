@@ -17,7 +17,7 @@ def test_recipes_are_counted():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_parses_and_says_what_it_is(name):
-    mapping = config.read(name, {"data.root": "pictures"})
+    mapping = config.read(name, {"data.root": "images"})
     if mapping.get("condition", {}).get("kind") in ("label", "boxes", "points"):
         mapping["condition"] = {**mapping["condition"], "classes": 10}  # otherwise the data's
     training = config.parse(mapping, TrainingSettings)

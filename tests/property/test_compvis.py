@@ -150,7 +150,7 @@ def test_models_with_a_prior(condition, data):
     tokens, maps = tokenizer(draw(networks(levels=st.just(2), channels=st.just(3)))), None
     if condition.kind == "map" and not condition.shared:
         network = draw(networks(levels=st.just(2), channels=st.sampled_from([1, 6])))
-        maps = tokenizer(network, content="segmentation" if network["in_channels"] == 6 else "picture")
+        maps = tokenizer(network, content="segmentation" if network["in_channels"] == 6 else "image")
     prior = GPTSettings(
         layers=draw(st.integers(1, 2)),
         heads=draw(st.sampled_from([1, 2])),
@@ -189,7 +189,7 @@ def told(condition, grid, maps):
 
 @pytest.mark.parametrize("used", [[0, 8], [-1, 3], [[1, 2]], [0.5, 1.0], []])
 def test_a_list_of_used_codes_that_is_none(used):
-    """Damage that would show only when a picture is encoded."""
+    """Damage that would show only when an image is encoded."""
     state = {"quantize.embedding.weight": torch.zeros(8, 4), "quantize.used": torch.tensor(used)}
     with pytest.raises(UserError, match=r"quantize\.used as a list of codes from 0 to 7 in file"):
         codebook.find(state, {}, "file")

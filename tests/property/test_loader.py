@@ -52,11 +52,11 @@ def test_a_pass_meets_every_sample_once(reader):
 
 
 def test_every_pass_has_an_order_of_its_own(reader):
-    """Without chance in the crops, so that a picture looks the same in every pass."""
+    """Without chance in the crops, so that an image looks the same in every pass."""
     still = CropSettings(position="center", flip=0.0)
     whole = images_of(loader(reader, batch=16, crop=still).batches(), 3)
-    known = {picture.numpy().tobytes(): number for number, picture in enumerate(whole[0])}
-    orders = [[known[picture.numpy().tobytes()] for picture in turn] for turn in whole]
+    known = {image.numpy().tobytes(): number for number, image in enumerate(whole[0])}
+    orders = [[known[image.numpy().tobytes()] for image in turn] for turn in whole]
     assert [sorted(order) for order in orders] == [list(range(16))] * 3
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
@@ -77,16 +77,16 @@ def test_processes_share_a_batch(reader):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_picture_is_named(reader, workers):
-    reader.paths[5].write_bytes(b"no picture")
+def test_an_unreadable_image_is_named(reader, workers):
+    reader.paths[5].write_bytes(b"no image")
     with pytest.raises(UserError, match=reader.paths[5].name):
         images_of(loader(reader, workers=workers).batches(), 4)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("damage", ["unreadable", "too small"])
-def test_another_picture_stands_in_for_one_that_is_skipped(reader, workers, damage):
-    """Only its own places change, to the same pictures wherever the run begins; it is told by name."""
+def test_another_image_stands_in_for_one_that_is_skipped(reader, workers, damage):
+    """Only its own places change, to the same images wherever the run begins; it is told by name."""
     sound = images_of(loader(reader, crop=AS_IT_IS).batches(), 8)
     if damage == "unreadable":
         reader.paths[5].write_bytes(reader.paths[5].read_bytes()[:-200])  # a sound header
@@ -105,13 +105,13 @@ def test_another_picture_stands_in_for_one_that_is_skipped(reader, workers, dama
     assert torch.equal(torch.cat(halves, dim=1), found)
 
 
-def test_a_run_goes_on_with_one_picture_that_can_be_used(reader):
+def test_a_run_goes_on_with_one_image_that_can_be_used(reader):
     for path in reader.paths[1:]:
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     told: list[UserError] = []
     still = CropSettings(position="center", flip=0.0)
     found = images_of(loader(reader, crop=still, skipped=told.append).batches(), 3)
-    assert len({picture.numpy().tobytes() for picture in found.flatten(0, 1)}) == 1
+    assert len({image.numpy().tobytes() for image in found.flatten(0, 1)}) == 1
     assert len({mistake.got for mistake in told}) == 15
     reader.paths[0].unlink()
     with pytest.raises(UserError, match="16 in a row"):
@@ -122,7 +122,7 @@ def test_validation_leaves_out_what_is_skipped(reader):
     settings = {"size": SIZE, "crop": CropSettings(), "batch": 5}
     whole = torch.cat([batch.images for batch in in_order(reader, **settings)])
     for index in (2, 15):
-        reader.paths[index].write_bytes(b"no picture")
+        reader.paths[index].write_bytes(b"no image")
     told: list[UserError] = []
     batches = list(in_order(reader, **settings, skipped=told.append))
     assert [batch.size for batch in batches] == [5, 5, 4]
@@ -134,7 +134,7 @@ def test_validation_leaves_out_what_is_skipped(reader):
         list(in_order(reader, **settings))
 
 
-def test_a_picture_too_small_is_named(reader):
+def test_a_image_too_small_is_named(reader):
     Image.new("RGB", (9, 9)).save(reader.paths[5])
     with pytest.raises(UserError, match=reader.paths[5].name):
         images_of(loader(reader, crop=CropSettings(resize="none")).batches(), 4)
@@ -158,5 +158,5 @@ def test_nothing_to_train_on_is_told(photos):
     folder.mkdir()
     Image.new("RGB", (30, 30)).save(folder / "a.png")
     reader = Folder(FolderSettings(root=folder), "val")
-    with pytest.raises(UserError, match="pictures to train on"):
+    with pytest.raises(UserError, match="images to train on"):
         loader(reader)

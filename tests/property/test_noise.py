@@ -33,7 +33,7 @@ def along(axis: str, start: int = 0, stride: int = 1) -> torch.Tensor:
 
 
 def test_pinned_values():
-    """Pictures of a seed stay what they are: a change here changes every picture ever drawn."""
+    """Images of a seed stay what they are: a change here changes every image ever drawn."""
     seeds = torch.tensor([0, 1, -1, 2**62])
     cells = torch.tensor([0, 255, 3, 4095])
     codes = torch.tensor([[0, 1, 16383]]).expand(4, 3)

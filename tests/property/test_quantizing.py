@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smalti import images
+from smalti import imaging
 from smalti.quantizers.clusters import nearest
 from smalti.quantizers.ema import EmaQuantizer, EmaSettings
 from smalti.quantizers.gaussian import GaussianQuantizer, GaussianSettings
@@ -111,7 +111,7 @@ def test_gumbel_codes_are_drawn_by_their_probabilities(temperature):
     torch.manual_seed(1)
     found = quantizer(latents)
     shares = torch.bincount(found.codes.flatten(), minlength=6) / found.codes.numel()
-    expected = quantizer.scores(latents)[0, :, 0, 0].softmax(0)
+    expected = quantizer.logits(latents)[0, :, 0, 0].softmax(0)
     torch.testing.assert_close(shares, expected.detach(), atol=0.02, rtol=0.0)
     assert shares.min() > 0
 
@@ -198,14 +198,14 @@ def test_an_idle_entry_stays_where_it_is_and_one_of_2021_flies_off():
 @given(classes=st.integers(1, 9), seed=st.integers(0, 99))
 def test_one_hot_is_one_channel_a_class(classes, seed):
     labels = torch.randint(0, classes, (2, 4, 5), generator=torch.Generator().manual_seed(seed))
-    channels = images.one_hot(labels, classes)
+    channels = imaging.one_hot(labels, classes)
     assert channels.shape == (2, classes, 4, 5)
     assert torch.equal(channels.sum(1), torch.ones(2, 4, 5))
     assert torch.equal(channels.argmax(1), labels)
 
 
 def test_colours_of_classes_are_told_apart():
-    shown = images.colour_labels(torch.arange(256).view(1, 16, 16))[0].flatten(1).T.double()
+    shown = imaging.colour_labels(torch.arange(256).view(1, 16, 16))[0].flatten(1).T.double()
     distances = torch.cdist(shown, shown) + 1000 * torch.eye(256)
     assert distances.min() > 0
     assert distances.diagonal(1).min() > 60  # of numbers beside each other

@@ -93,20 +93,20 @@ def test_boxes_stay_on_what_they_show(sides, at, is_flipped, pixel):
     where = Placement(
         sides=sides, top=top, left=left, size=(8, 8), flipped=is_flipped, settings=CropSettings()
     )
-    picture = torch.zeros(1, height, width)
-    picture[0, row, column] = 1
+    image = torch.zeros(1, height, width)
+    image[0, row, column] = 1
     box = Object(0, column / width, row / height, (column + 1) / width, (row + 1) / height)
     told = condition("boxes", 10**6, encode_crop=False)
     prompt = told.context(where.scene(Scene((box,))), num=1, grid=(8, 8), device=CPU)
     (scene,) = told.decode(prompt.window(0, 0, 8, 8))
     # a neighbour of the crop may touch it by the rounding of a sum, as in the 2021 code: it has no extent
     seen = [thing for thing in scene.objects if min(thing.x1 - thing.x0, thing.y1 - thing.y0) > 0.01]
-    bright = where.map(picture)[0].nonzero().tolist()
+    bright = where.map(image)[0].nonzero().tolist()
     assert len(seen) == len(bright)
     for thing, (y, x) in zip(seen, bright, strict=True):
         expected = (x / 8, y / 8, (x + 1) / 8, (y + 1) / 8)
         assert all(abs(one - other) < 0.002 for one, other in zip(thing.box, expected, strict=True))
-    whole = picture.flip(2) if is_flipped else picture
+    whole = image.flip(2) if is_flipped else image
     part = where.part
     assert part == Part(part.top, part.left, height, width)
-    assert where.map(picture).equal(whole[:, part.top : part.top + 8, part.left : part.left + 8])
+    assert where.map(image).equal(whole[:, part.top : part.top + 8, part.left : part.left + 8])

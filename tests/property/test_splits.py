@@ -8,7 +8,7 @@ CLASSES = ("x", "y")
 
 
 def found(*folders: str, classes=CLASSES) -> tuple[tuple[str, ...], ...]:
-    """What is trained on, held out, left alone where each folder holds a picture of each class."""
+    """What is trained on, held out, left alone where each folder holds an image of each class."""
     splits = find([(*folder.split("/"), name, "1.png") for folder in folders for name in classes])
     return splits.train, splits.val, splits.neither
 
@@ -97,14 +97,14 @@ def test_what_could_as_well_be_classes(folders):
 
 
 def test_held_out_folders_without_the_classes_are_left_alone():
-    """Kaggle's test pictures have none."""
+    """Kaggle's test images have none."""
     labelled = [("train", name, "1.png") for name in CLASSES]
     assert find([*labelled, ("test", "1.png")]) == Splits(train=("train",), neither=("test",))
     both = [*labelled, ("val", "x", "1.png"), ("test", "1.png")]
     assert find(both) == Splits(train=("train",), val=("val",), neither=("test",))
 
 
-def test_loose_pictures_need_both():
+def test_loose_images_need_both():
     loose = [("logo.png",), ("train", "1.png")]
     assert find(loose) == Splits()
     assert find([*loose, ("test", "1.png")]) == Splits(train=("train",), val=("test",))

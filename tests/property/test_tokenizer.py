@@ -1,4 +1,4 @@
-"""What holds for every tokenizer, every size of picture, every batch."""
+"""What holds for every tokenizer, every size of image, every batch."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ def test_every_network_goes_there_and_back(network, b, h, w, cosine, data):
     network = NetworkSettings(**network)
     tokenizer = build(network, image_range, cosine=cosine).train()
     images = torch.rand(b, network.in_channels, h * tokenizer.factor, w * tokenizer.factor) * 2 - 1
-    images[..., 0, 0] = -1  # few pixels that are all above 0 would be taken for pictures in [0, 1]
+    images[..., 0, 0] = -1  # few pixels that are all above 0 would be taken for images in [0, 1]
     assert tokenizer.latents(images).shape == (b, network.code_dim, h, w)
     codes = tokenizer.encode(images)
     assert codes.shape == (b, h, w)
@@ -70,11 +70,11 @@ def test_every_network_goes_there_and_back(network, b, h, w, cosine, data):
 
 @EXAMPLES
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6), st.data())
-def test_a_picture_alone_is_the_same_as_in_a_batch(b, h, w, data):
+def test_a_image_alone_is_the_same_as_in_a_batch(b, h, w, data):
     tokenizer = build()
     row = data.draw(st.integers(0, b - 1))
     images = torch.rand(b, 3, 2 * h, 2 * w) * 2 - 1
-    images[..., 0, 0] = -1  # few pixels that are all above 0 would be taken for pictures in [0, 1]
+    images[..., 0, 0] = -1  # few pixels that are all above 0 would be taken for images in [0, 1]
     with torch.no_grad():
         torch.testing.assert_close(tokenizer.latents(images)[row], tokenizer.latents(images[row, None])[0])
     codes = tokenizer.encode(images)
@@ -170,5 +170,5 @@ def test_the_range_inside_does_not_show_outside():
 def test_half_precision_weights_decode():
     tokenizer = build().bfloat16()
     images = torch.rand(1, 3, 8, 8, dtype=torch.bfloat16) * 2 - 1
-    assert tokenizer.reconstruct(images).dtype == torch.float32, "pictures are fp32 at the interface"
+    assert tokenizer.reconstruct(images).dtype == torch.float32, "images are fp32 at the interface"
     assert tokenizer.quantize(tokenizer.latents(images)).latents.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""Crops have the size asked for, come from the picture, and follow from the generator."""
+"""Crops have the size asked for, come from the image, and follow from the generator."""
 
 import pytest
 import torch
@@ -12,10 +12,10 @@ sides = st.integers(3, 40)
 
 
 @settings(deadline=None, max_examples=60)
-@given(picture=st.tuples(sides, sides), size=st.tuples(sides, sides), seed=st.integers(0, 1000))
-def test_any_picture_gives_a_crop_of_any_size(picture, size, seed):
+@given(image=st.tuples(sides, sides), size=st.tuples(sides, sides), seed=st.integers(0, 1000))
+def test_any_image_gives_a_crop_of_any_size(image, size, seed):
     pixels = torch.randint(
-        0, 256, (3, *picture), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+        0, 256, (3, *image), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
     )
     how = CropSettings(scale=(1.0, 1.3))
     crops = [crop(pixels, size, how, torch.Generator().manual_seed(seed)) for _ in range(2)]
@@ -25,7 +25,7 @@ def test_any_picture_gives_a_crop_of_any_size(picture, size, seed):
 
 @settings(deadline=None, max_examples=60)
 @given(extra=st.tuples(st.integers(0, 6), st.integers(0, 6)), seed=st.integers(0, 1000))
-def test_a_crop_without_resizing_is_a_piece_of_the_picture(extra, seed):
+def test_a_crop_without_resizing_is_a_piece_of_the_image(extra, seed):
     height, width = 5 + extra[0], 7 + extra[1]
     pixels = torch.arange(height * width).to(torch.uint8).view(1, height, width).expand(3, -1, -1)
     cut = crop(pixels, (5, 7), CropSettings(resize="none", flip=0.5), torch.Generator().manual_seed(seed))
@@ -40,13 +40,13 @@ def test_a_crop_without_resizing_is_a_piece_of_the_picture(extra, seed):
 
 @settings(deadline=None, max_examples=60)
 @given(whole=st.tuples(sides, sides), size=st.tuples(sides, sides), seed=st.integers(0, 1000))
-def test_a_map_is_cropped_as_its_picture(whole, size, seed):
+def test_a_map_is_cropped_as_its_image(whole, size, seed):
     """With the map's filter both show the same; and no label comes that was not there."""
     labels = torch.randint(0, 7, whole, generator=torch.Generator().manual_seed(seed)) * 31
     how = CropSettings(scale=(1.0, 1.6), filter="nearest-exact")
     where = place(whole, size, how, torch.Generator().manual_seed(seed))
-    picture = where.picture(labels[None].to(torch.uint8))
-    assert torch.equal(where.labels(labels), picture[0].long())
+    image = where.image(labels[None].to(torch.uint8))
+    assert torch.equal(where.labels(labels), image[0].long())
     assert set(where.labels(labels + 70000).unique().tolist()) <= set((labels + 70000).unique().tolist())
 
 
@@ -66,13 +66,13 @@ def test_flips_happen_as_often_as_asked():
     assert 420 < flipped < 580
 
 
-def test_too_small_a_picture_is_told():
+def test_too_small_a_image_is_told():
     with pytest.raises(UserError, match="8 x 8"):
         crop(torch.zeros(3, 8, 5, dtype=torch.uint8), (8, 8), CropSettings(resize="none"), torch.Generator())
 
 
 @pytest.mark.parametrize(("antialias", "value"), [(True, 50), (False, 0)])
-def test_pictures_are_reduced_as_antialias_says(antialias, value):
+def test_images_are_reduced_as_antialias_says(antialias, value):
     """Lines of one bright pixel in five: averaged, or what lies in the middle between two."""
     pixels = torch.zeros(3, 20, 30, dtype=torch.uint8)
     pixels[:, :, ::5] = 250

@@ -10,13 +10,13 @@ from PIL import Image
 from tiny import TRAINING, generator, once
 
 import smalti
-from smalti import images
+from smalti import imaging
 from smalti.losses.patchgan import PatchGAN, PatchGANSettings
 
 TINY = ("train", "tokenizer_300", "batch=4", "steps=2", "network.width=16", "network.groups=8")
 TINY += ("network.multipliers=[1,1,2]", "network.latent_channels=16", "network.code_dim=8")
-TINY += ("quantizer.codebook_size=32", "quantize_from=1", "losses.perceptual.weight=0.0")
-WITHOUT_CRITIC = ("losses.adversarial=null", "critic_optimizer=null")
+TINY += ("quantizer.codebook_size=32", "quantize_start=1", "losses.perceptual.weight=0.0")
+WITHOUT_DISCRIMINATOR = ("losses.adversarial=null", "discriminator_optimizer=null")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def refused(smalti_command, monkeypatch):
     def run(*words: object, parts: tuple[str, ...], looks: bool = False) -> None:
         with monkeypatch.context() as patched:
             if not looks:
-                patched.setattr(images, "find_pictures", None)
+                patched.setattr(imaging, "find_images", None)
             status, told, err = smalti_command(*once(*words))
         assert (status, told) == (2, ""), err
         assert len(err.splitlines()) == 1, err
@@ -46,7 +46,7 @@ def refused(smalti_command, monkeypatch):
     return run
 
 
-def test_15_a_critic_too_deep_for_the_crop(art, refused, smalti_command):
+def test_15_a_discriminator_too_deep_for_the_crop(art, refused, smalti_command):
     words = (*TINY, "--data", art, "--out", "new", "size=[16,20]")
     deepest = "losses.adversarial.patchgan.layers"
     said = (
@@ -55,27 +55,28 @@ def test_15_a_critic_too_deep_for_the_crop(art, refused, smalti_command):
         f"{deepest}=2",
     )
     refused(*words, f"{deepest}=3", parts=said)
-    critic = ("losses.adversarial.start=0", "losses.adversarial.critic_start=0")
-    status, _, err = smalti_command(*words, *critic, f"{deepest}=2")
+    discriminator = ("losses.adversarial.start=0", "losses.adversarial.discriminator_start=0")
+    status, _, err = smalti_command(*words, *discriminator, f"{deepest}=2")
     assert status == 0, err
 
 
 @pytest.mark.parametrize(
     "size", [(12, 20), (16, 20), (40, 24), (50, 7), (6, 8), (47, 95), (96, 48), (256, 300)]
 )
-def test_15_the_deepest_critic_is_the_deepest_that_runs(size):
+def test_15_the_deepest_discriminator_is_the_deepest_that_runs(size):
     deepest = PatchGANSettings.deepest(min(size))
-    pictures = torch.zeros(1, 3, *size)
-    assert min(PatchGAN(PatchGANSettings(width=2, layers=deepest))(pictures).shape[-2:]) >= 1
+    images = torch.zeros(1, 3, *size)
+    assert min(PatchGAN(PatchGANSettings(width=2, layers=deepest))(images).shape[-2:]) >= 1
     assert PatchGANSettings(layers=deepest).least <= min(size) < PatchGANSettings(layers=deepest + 1).least
     with pytest.raises((RuntimeError, ValueError)):
-        PatchGAN(PatchGANSettings(width=2, layers=deepest + 1))(pictures)
+        PatchGAN(PatchGANSettings(width=2, layers=deepest + 1))(images)
 
 
-def test_15_a_crop_for_no_critic_says_the_size_for_one(art, refused):
+def test_15_a_crop_for_no_discriminator_says_the_size_for_one(art, refused):
     words = (*TINY, "--data", art, "--out", "new", "size=[4,20]", "losses.adversarial.patchgan.layers=1")
     refused(
-        *words, parts=("no losses.adversarial", "losses.adversarial=null critic_optimizer=null, or size=8")
+        *words,
+        parts=("no losses.adversarial", "losses.adversarial=null discriminator_optimizer=null, or size=8"),
     )
 
 
@@ -93,7 +94,7 @@ def test_15_settings_are_looked_at_before_the_data(art, refused, words, parts):
     looks = words[0].startswith("losses.perceptual")
     refused(
         *TINY,
-        *WITHOUT_CRITIC,
+        *WITHOUT_DISCRIMINATOR,
         "--data",
         art,
         "--out",
@@ -108,7 +109,7 @@ def test_15_settings_are_looked_at_before_the_data(art, refused, words, parts):
 def test_15_a_folder_that_is_there_is_refused_before_the_data_are_looked_for(art, refused, home):
     (home / "old").mkdir()
     (home / "old" / "kept.txt").write_text("kept")
-    words = (*TINY, *WITHOUT_CRITIC, "--data", art, "--out", "old")
+    words = (*TINY, *WITHOUT_DISCRIMINATOR, "--data", art, "--out", "old")
     refused(*words, parts=("a new or empty run folder", "old, which holds something"))
 
 
@@ -130,11 +131,11 @@ def test_15_a_prior_that_cannot_be_built_leaves_no_folder(art, refused):
         refused("train", "prior.yaml", "--data", art, "--out", "new", word, parts=(part,), looks=True)
 
 
-def test_15_pictures_that_would_all_be_too_small(art, refused, smalti_command):
-    words = (*TINY, *WITHOUT_CRITIC, "--data", art, "--out", "new", "crop.resize=none")
+def test_15_images_that_would_all_be_too_small(art, refused, smalti_command):
+    words = (*TINY, *WITHOUT_DISCRIMINATOR, "--data", art, "--out", "new", "crop.resize=none")
     status, told, err = smalti_command(*words, "size=[16,24]")
     assert (status, told, Path("new").exists()) == (2, "", False)
-    assert "expected pictures of at least 16 x 24 pixels with crop.resize=none, got 7 smaller ones" in err
+    assert "expected images of at least 16 x 24 pixels with crop.resize=none, got 7 smaller ones" in err
     Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(art / "large.png")
     status, _, err = smalti_command(*words, "size=[16,24]")
     assert status == 0, err
@@ -143,7 +144,7 @@ def test_15_pictures_that_would_all_be_too_small(art, refused, smalti_command):
 
 def test_15_what_the_report_says_of_small_data(art, smalti_command):
     """7 to train on and 1 held out, of 16 x 20; for crops of 48 x 60 they are enlarged threefold."""
-    words = (*TINY[:2], "--data", art, *TINY[3:], *WITHOUT_CRITIC)
+    words = (*TINY[:2], "--data", art, *TINY[3:], *WITHOUT_DISCRIMINATOR)
     status, _, err = smalti_command(
         *once(*words, "--out", "a", "size=[48,60]", "batch=8", "data.val_share=0.0", "steps=1")
     )
@@ -152,10 +153,10 @@ def test_15_what_the_report_says_of_small_data(art, smalti_command):
         "8 of the 8 looked at are enlarged more than twofold, up to 3 times, to fill crops of 48 x 60" in err
     )
     assert "held out: nothing" in err
-    assert "quantize_from=1 is not below steps=1" in err
+    assert "quantize_start=1 is not below steps=1" in err
     assert "batch=8 is more" not in err
     status, _, err = smalti_command(*words, "--out", "b", "size=[32,40]", "batch=8")
     assert status == 0, err
     assert "enlarged" not in err, "exactly twofold"
     assert "batch=8 is more than the 7 there are" in err
-    assert "held out: 1 pictures" in err
+    assert "held out: 1 images" in err

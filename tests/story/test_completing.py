@@ -1,4 +1,4 @@
-"""A person says what of a picture is kept: by a side, or by a mask beside it."""
+"""A person says what of an image is kept: by a side, or by a mask beside it."""
 
 import pytest
 import torch
@@ -6,15 +6,15 @@ from PIL import Image
 from tiny import generator
 
 import smalti
-from smalti import images
+from smalti import imaging
 
 
 @pytest.fixture
 def words(home):
-    """The command on a picture of 20 x 40 pixels, of which 8 x 12 are completed: its columns 5 .. 34."""
+    """The command on an image of 20 x 40 pixels, of which 8 x 12 are completed: its columns 5 .. 34."""
     smalti.save(generator(), "model")
     noise = torch.randint(256, (3, 20, 40), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    images.save_png("photo.png", noise)
+    imaging.save_png("photo.png", noise)
     mask = Image.new("L", (40, 20))
     mask.paste(
         255, (20, 0, 25, 10)
@@ -38,10 +38,10 @@ KEPT = {
 def test_what_is_kept(words, how, smalti_command):
     status, out, complaint = smalti_command(*words, *how)
     assert (status, out) == (0, "out/00000.png\n"), complaint
-    facts = images.read_facts("out/00000.png")
-    rows = ["".join(map(str, row)) for row in facts.get("mask", [])]
+    metadata = imaging.read_metadata("out/00000.png")
+    rows = ["".join(map(str, row)) for row in metadata.get("mask", [])]
     top = KEPT[how].index("1" * 6) if how in ((), ("--keep", "0.25")) else None
-    assert facts["rows_kept"] == (top or 0)
+    assert metadata["rows_kept"] == (top or 0)
     assert rows == ([] if top else KEPT[how])
 
 

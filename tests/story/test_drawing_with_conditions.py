@@ -9,7 +9,7 @@ from PIL import Image
 from tiny import NETWORK
 
 import smalti
-from smalti import images
+from smalti import imaging
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.points import PointsSettings
@@ -33,8 +33,8 @@ def save(condition, *maps: Tokenizer) -> None:
     smalti.save(Pipeline(settings, tokenizer(3), *maps), "model")
 
 
-def facts(path) -> dict:
-    return images.read_facts(path)
+def metadata(path) -> dict:
+    return imaging.read_metadata(path)
 
 
 @pytest.fixture
@@ -51,29 +51,29 @@ def test_without_a_size_the_training_crop_is_drawn(classes, smalti_command):
         "sample", "model", "out", "--map", "map.png", "--num", 2, "--top-k", 1
     )
     assert status == 0, complaint
-    drawn = [images.open_rgb(classes / "out" / name) for name in ("00000.png", "00001.png")]
-    assert [picture.shape for picture in drawn] == [(3, 8, 8)] * 2
+    drawn = [imaging.open_rgb(classes / "out" / name) for name in ("00000.png", "00001.png")]
+    assert [image.shape for image in drawn] == [(3, 8, 8)] * 2
     # 11 x 30 pixels just cover 8 x 8 at 8 x 22, of which columns 7 .. 14 are the middle
     rows, columns = ((torch.arange(count) + 0.5) * side / count for side, count in ((11, 8), (30, 22)))
     labels = open_labels("map.png")[rows.long()][:, columns.long()][:, 7:15]
     (expected,) = smalti.load("model").sample(map=labels, top_k=1)
-    apart = (drawn[0].int() - images.from_pil(expected).int()).abs().max()
-    assert apart <= 1, "another part of the map"  # two pictures at once are rounded otherwise than one
+    apart = (drawn[0].int() - imaging.from_pil(expected).int()).abs().max()
+    assert apart <= 1, "another part of the map"  # two images at once are rounded otherwise than one
 
 
 def test_a_map_that_fits_is_named(classes, smalti_command):
     Image.fromarray(open_labels("map.png")[:8, :8].byte().numpy()).save("small.png")
     status, _, complaint = smalti_command("sample", "model", "out", "--map", "small.png")
     assert status == 0, complaint
-    assert facts(classes / "out" / "00000.png")["map"] == "small.png"
+    assert metadata(classes / "out" / "00000.png")["map"] == "small.png"
 
 
-def test_map_and_picture_are_scaled_to_the_size(classes, smalti_command):
-    Image.new("RGB", (40, 20), "red").save("picture.png")
-    words = ("complete", "model", "picture.png", "out", "--map", "map.png", "--size", "8x12")
+def test_map_and_image_are_scaled_to_the_size(classes, smalti_command):
+    Image.new("RGB", (40, 20), "red").save("image.png")
+    words = ("complete", "model", "image.png", "out", "--map", "map.png", "--size", "8x12")
     status, _, complaint = smalti_command(*words)
     assert status == 0, complaint
-    assert images.open_rgb(classes / "out" / "00000.png").shape == (3, 8, 12)
+    assert imaging.open_rgb(classes / "out" / "00000.png").shape == (3, 8, 12)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_lists_of_things(home, smalti_command, kind):
     words = ("sample", "model", "out", f"--{kind}", "things.json", "--size", "8x16")
     status, _, complaint = smalti_command(*words)
     assert status == 0, complaint
-    assert facts(home / "out" / "00000.png")[kind] == [thing]
+    assert metadata(home / "out" / "00000.png")[kind] == [thing]
     (home / "things.json").write_text(json.dumps({"tree": 1}))
     status, _, complaint = smalti_command(*words[:2], "other", *words[3:])
     assert status == 2
@@ -117,9 +117,9 @@ def test_reconstructions_of_label_maps(home, smalti_command):
     status, told, complaint = smalti_command("reconstruct", "model", "maps", "out")
     assert status == 0, complaint
     given = torch.from_numpy(labels[:10]).long()[None]
-    rebuilt = smalti.load("model").reconstruct(images.one_hot(given, 5)).argmax(1)
-    shown = images.open_rgb(home / "out" / "00000-map.png")
-    assert shown.equal(images.colour_labels(rebuilt)[0])
+    rebuilt = smalti.load("model").reconstruct(imaging.one_hot(given, 5)).argmax(1)
+    shown = imaging.open_rgb(home / "out" / "00000-map.png")
+    assert shown.equal(imaging.colour_labels(rebuilt)[0])
     assert f"{(rebuilt == given).float().mean():.1%} of pixels right" in told
     Image.fromarray(labels + 1).save("maps/other.png")
     status, _, complaint = smalti_command("reconstruct", "model", "maps/other.png", "more")
@@ -133,7 +133,7 @@ def test_reconstructions_of_maps_with_one_channel(home, smalti_command):
     status, told, complaint = smalti_command("reconstruct", "model", "map.png", "out")
     assert status == 0, complaint
     assert "dB" in told
-    assert images.read_header(home / "out" / "00000-map.png").mode == "L"
+    assert imaging.read_header(home / "out" / "00000-map.png").mode == "L"
 
 
 @pytest.mark.parametrize("command", ["sample", "complete"])
@@ -141,23 +141,23 @@ def test_class_maps_are_scaled_by_the_nearest(classes, smalti_command, command):
     """Between classes 0 and 4 there is no class 2, nor half of each: every channel stays 0 or 1."""
     labels = np.kron(np.random.default_rng(1).choice([0, 4], (4, 6)), np.ones((2, 2))).astype(np.uint8)
     Image.fromarray(labels).save("two.png")  # 8 x 12, drawn as 12 x 18
-    Image.new("RGB", (18, 12), "red").save("picture.png")
+    Image.new("RGB", (18, 12), "red").save("image.png")
     model = smalti.load("model")
     with torch.no_grad():  # so that the prior listens
         for parameter in model.prior.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
     smalti.save(model, "model")
-    words = [command, "model", *(["picture.png"] if command == "complete" else []), "out"]
+    words = [command, "model", *(["image.png"] if command == "complete" else []), "out"]
     status, _, complaint = smalti_command(*words, "--map", "two.png", "--size", "12x18", "--top-k", 1)
     assert status == 0, complaint
-    scaled = images.resize(torch.from_numpy(labels)[None], (12, 18), "nearest-exact")[0].long()
+    scaled = imaging.resize(torch.from_numpy(labels)[None], (12, 18), "nearest-exact")[0].long()
     assert set(scaled.unique().tolist()) == {0, 4}
     model = smalti.load("model")
     told = {"map": scaled, "top_k": 1}
     (expected,) = (
-        model.sample(size=(12, 18), **told) if command == "sample" else model.complete("picture.png", **told)
+        model.sample(size=(12, 18), **told) if command == "sample" else model.complete("image.png", **told)
     )
-    assert images.open_rgb(classes / "out" / "00000.png").equal(images.from_pil(expected))
+    assert imaging.open_rgb(classes / "out" / "00000.png").equal(imaging.from_pil(expected))
 
 
 def test_other_maps_are_scaled_smoothly(home, smalti_command):
@@ -174,6 +174,6 @@ def test_other_maps_are_scaled_smoothly(home, smalti_command):
     words = ("sample", "model", "out", "--map", "depth.png", "--size", "12x18", "--top-k", 1)
     status, _, complaint = smalti_command(*words)
     assert status == 0, complaint
-    scaled = images.resize(images.to_float(torch.from_numpy(levels))[None], (12, 18), "bilinear")
+    scaled = imaging.resize(imaging.to_float(torch.from_numpy(levels))[None], (12, 18), "bilinear")
     (expected,) = smalti.load("model").sample(size=(12, 18), map=scaled, top_k=1)
-    assert images.open_rgb(home / "out" / "00000.png").equal(images.from_pil(expected))
+    assert imaging.open_rgb(home / "out" / "00000.png").equal(imaging.from_pil(expected))

@@ -34,8 +34,8 @@ PRIOR = {
 }
 
 
-def pictures(root: Path, *names: str, sides: tuple[int, int] = (24, 32)) -> Path:
-    """Oblong pictures, no two alike."""
+def images(root: Path, *names: str, sides: tuple[int, int] = (24, 32)) -> Path:
+    """Oblong images, no two alike."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,22 +76,22 @@ def rows(folder: str) -> dict[str, int]:
 
 def test_splits_are_trained_on_and_held_out_and_encoded_alike(recipes, smalti_command):
     names = ["Train/x/0.png", "Train/y/1.png", "Train/y/2.png", "Test/x/0.png", "Test/y/3.png"]
-    pictures(Path("data"), *names, "Predict/9.png")
+    images(Path("data"), *names, "Predict/9.png")
     err = succeed(smalti_command("train", "tok.yaml", "--data", "data", "--out", "run"))
-    assert "training on 3 pictures" in err
-    assert "held out: 2 pictures" in err
+    assert "training on 3 images" in err
+    assert "held out: 2 images" in err
     assert "Train trained on, Test held out, Predict left alone" in err
     assert json.loads(Path("run/classes.json").read_text()) == ["x", "y"]
     begun = yaml.safe_load(Path("run/settings.yaml").read_text())["data"]["splits"]
     assert begun == {"train": ["Train"], "val": ["Test"], "neither": ["Predict"]}
     err = succeed(smalti_command("encode", "run", "data", "tokens", "--batch", 3))
-    assert "held out: 2 of 5 pictures" in err
+    assert "held out: 2 of 5 images" in err
     assert "Train trained on, Test held out, Predict left alone" in err
     assert rows("tokens") == {"train": 3, "val": 2}
     assert load_file("tokens/val-00000.safetensors")["labels"].tolist() == [0, 1]
     assert sorted(load_file("tokens/train-00000.safetensors")["labels"].tolist()) == [0, 1, 1]
 
-    pictures(Path("data"), "dev/x/5.png")  # which comes later: the run stays what it is
+    images(Path("data"), "dev/x/5.png")  # which comes later: the run stays what it is
     Path("data").rename("moved")
     err = succeed(
         smalti_command("train", "tok.yaml", "--data", "moved", "--out", "run", "--resume", "steps=2")
@@ -102,14 +102,14 @@ def test_splits_are_trained_on_and_held_out_and_encoded_alike(recipes, smalti_co
 
 
 def test_what_the_user_says_wins_over_names(recipes, smalti_command):
-    pictures(Path("data"), "Train/0.png", "Train/1.png", "Val/2.png")
-    pictures(Path("other"), "a.png")
+    images(Path("data"), "Train/0.png", "Train/1.png", "Val/2.png")
+    images(Path("other"), "a.png")
     words = ("train", "tok.yaml", "--data", "data")
     err = succeed(smalti_command(*words, "--out", "a", "data.classes=none", "data.val_share=0"))
-    assert "training on 3 pictures" in err
+    assert "training on 3 images" in err
     err = succeed(smalti_command(*words, "--out", "b", "data.val=other"))
-    assert "training on 2 pictures" in err
-    assert "held out: 1 pictures" in err
+    assert "training on 2 images" in err
+    assert "held out: 1 images" in err
     status, _, err = smalti_command(
         "train", "tok.yaml", "--data", "data/Val/..", "--out", "c", "data.splits={}"
     )
@@ -121,7 +121,7 @@ def test_what_the_user_says_wins_over_names(recipes, smalti_command):
 
 def test_a_run_begun_before_there_were_splits_keeps_its_meaning(recipes, smalti_command):
     """Train and Test were two classes then; of maps and pairs they were pooled."""
-    pictures(Path("data"), *(f"{part}/{number}.png" for part in ("Train", "Test") for number in range(4)))
+    images(Path("data"), *(f"{part}/{number}.png" for part in ("Train", "Test") for number in range(4)))
     succeed(smalti_command("train", "tok.yaml", "--data", "data", "--out", "run", "data.splits={}"))
     settings = yaml.safe_load(Path("run/settings.yaml").read_text())
     del settings["data"]["splits"]
@@ -132,12 +132,12 @@ def test_a_run_begun_before_there_were_splits_keeps_its_meaning(recipes, smalti_
     succeed(smalti_command("encode", "run", "data", "tokens"))
     assert rows("tokens") == {"train": 7, "val": 1}, "what the tokenizer held out"
     err = succeed(smalti_command("train", "tok.yaml", "--out", "run", "--resume", "steps=2"))
-    assert "training on 7 pictures" in err
+    assert "training on 7 images" in err
     assert "2 classes: Train 4, Test 3" in err or "2 classes: Test 4, Train 3" in err
 
 
 def test_folders_of_tests_alone_are_asked_about(home):
-    pictures(Path("data"), "test/x/0.png", "val/x/1.png")
+    images(Path("data"), "test/x/0.png", "val/x/1.png")
     with pytest.raises(UserError, match=r"splits \['test', 'val'\]; name data/test itself .*classes=none"):
         Folder(FolderSettings(root=Path("data")), "train")
 
@@ -145,14 +145,14 @@ def test_folders_of_tests_alone_are_asked_about(home):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_maps_and_pairs_have_splits_too(home, split):
     names = [f"{part}/{number}.png" for part in ("Train", "Val") for number in range(3)]
-    pictures(Path("pictures"), *names)
+    images(Path("images"), *names)
     for number, name in enumerate(names):
         (Path("maps") / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (32, 24), number).save(Path("maps") / name)
     wanted = {"train": [0, 1, 2], "val": [3, 4, 5]}[split]
     maps = Maps(MapsSettings(root=Path("maps"), classes=6), split)
     assert [int(maps[index].segmentation.max()) for index in range(len(maps))] == wanted
-    how = PairsSettings(root=Path("pictures"), maps=Path("maps"), content="segmentation")
+    how = PairsSettings(root=Path("images"), maps=Path("maps"), content="segmentation")
     pairs = Pairs(how, split)
     assert [int(pairs[index].segmentation.max()) for index in range(len(pairs))] == wanted
 
@@ -161,7 +161,7 @@ def test_maps_and_pairs_have_splits_too(home, split):
 
 
 def test_whole_number_classes_from_the_folder_to_the_label(tok, smalti_command):
-    pictures(Path("data"), *(f"{name}/{number}.png" for name in NUMBERS for number in range(2)))
+    images(Path("data"), *(f"{name}/{number}.png" for name in NUMBERS for number in range(2)))
     words = ("train", "prior.yaml", "--data", "data", "--out", "run", "data.val_share=0")
     succeed(smalti_command(*words, "size=8"))
     assert json.loads(Path("run/classes.json").read_text()) == list(NUMBERS)
@@ -190,7 +190,7 @@ def test_whole_number_classes_from_the_folder_to_the_label(tok, smalti_command):
     ],
 )
 def test_the_order_of_names_that_are_numbers(names, expected, home):
-    pictures(Path("data"), *(f"{name}/{number}.png" for name in names for number in range(2)))
+    images(Path("data"), *(f"{name}/{number}.png" for name in names for number in range(2)))
     assert Folder(FolderSettings(root=Path("data")), "train").classes == expected
 
 
@@ -237,7 +237,7 @@ def test_what_data_tell_is_a_number_and_no_name():
 
 
 def test_shards_begun_with_the_old_order_go_on_with_it(tok, smalti_command):
-    pictures(Path("data"), *(f"{name}/{number}.png" for name in NUMBERS for number in range(3)))
+    images(Path("data"), *(f"{name}/{number}.png" for name in NUMBERS for number in range(3)))
     words = ("encode", "tok", "data", "tokens", "--size", 8)
     succeed(smalti_command(*words))
     index = json.loads(Path("tokens/index.json").read_text())
@@ -253,7 +253,7 @@ def test_shards_begun_with_the_old_order_go_on_with_it(tok, smalti_command):
 
 
 def test_a_run_begun_with_the_old_order_goes_on_with_it(tok, smalti_command):
-    pictures(Path("data"), *(f"{name}/{number}.png" for name in NUMBERS for number in range(2)))
+    images(Path("data"), *(f"{name}/{number}.png" for name in NUMBERS for number in range(2)))
     words = ("train", "prior.yaml", "--data", "data", "--out", "run", "size=8", "data.val_share=0")
     old = f"condition={{kind: label, classes: 12, names: {json.dumps(OLD)}}}"
     succeed(smalti_command(*words, old))  # as by init_from: the model's names have their numbers
@@ -275,7 +275,7 @@ def test_a_run_begun_with_the_old_order_goes_on_with_it(tok, smalti_command):
 
 @pytest.fixture
 def many(home) -> Path:
-    return pictures(Path("data"), *(f"{number:03}.png" for number in range(80)), sides=(8, 12))
+    return images(Path("data"), *(f"{number:03}.png" for number in range(80)), sides=(8, 12))
 
 
 def test_encode_holds_out_what_the_tokenizer_held_out(recipes, many, smalti_command):
@@ -285,7 +285,7 @@ def test_encode_holds_out_what_the_tokenizer_held_out(recipes, many, smalti_comm
     assert held_out > len(Folder(FolderSettings(root=many), "val"))
     err = succeed(smalti_command("encode", "run", "data", "tokens"))
     assert rows("tokens") == {"train": 80 - held_out, "val": held_out}
-    assert f"held out: {held_out} of 80 pictures, as the tokenizer's training did" in err
+    assert f"held out: {held_out} of 80 images, as the tokenizer's training did" in err
     remedy = err.split("little; ")[1].split()
     assert remedy[0] == "--val-share"
     err = succeed(smalti_command("encode", "run", "data", "enough", *remedy))
@@ -305,14 +305,14 @@ def test_encode_holds_out_what_the_tokenizer_held_out(recipes, many, smalti_comm
 
 def test_nothing_held_out_as_asked_is_not_warned_of(tok, many, smalti_command):
     err = succeed(smalti_command("encode", "tok", "data", "none", "--size", 8, "--val-share", 0))
-    assert "held out: 0 of 80 pictures, a share of 0.0 as asked for" in err
+    assert "held out: 0 of 80 images, a share of 0.0 as asked for" in err
     assert "warning" not in err
     err = succeed(smalti_command("encode", "tok", "data", "few", "--size", 8, "--val-share", 0.01))
-    assert "warning: below 32 held-out pictures" in err
+    assert "warning: below 32 held-out images" in err
 
 
 def test_encode_holds_out_a_folder_as_the_tokenizer_or_as_asked(recipes, many, smalti_command):
-    pictures(Path("more"), *(f"{number}.png" for number in range(40)), sides=(8, 12))
+    images(Path("more"), *(f"{number}.png" for number in range(40)), sides=(8, 12))
     succeed(smalti_command("train", "tok.yaml", "--data", "data", "--out", "run", "size=8", "data.val=more"))
     err = succeed(smalti_command("encode", "run", "data", "tokens"))
     assert rows("tokens") == {"train": 80, "val": 40}
@@ -352,7 +352,7 @@ def test_a_resumed_encoding_holds_out_the_same(tok, many, smalti_command):
 
 
 @pytest.mark.parametrize("held_out_rows", [1, 4])
-def test_a_resumed_encoding_leaves_out_no_held_out_picture(
+def test_a_resumed_encoding_leaves_out_no_held_out_image(
     tok, many, smalti_command, monkeypatch, held_out_rows
 ):
     """Stopped before or among those that are held out, of which there are several and no two alike."""
@@ -380,8 +380,8 @@ def test_a_resumed_encoding_leaves_out_no_held_out_picture(
 # 22
 
 
-def test_counts_of_classes_look_at_each_picture_once(home):
-    """Names are compared as often as there are pictures, not as often as pictures times classes."""
+def test_counts_of_classes_look_at_each_image_once(home):
+    """Names are compared as often as there are images, not as often as images times classes."""
 
     class Name(str):
         __slots__ = ()
@@ -392,7 +392,7 @@ def test_counts_of_classes_look_at_each_picture_once(home):
             Name.compared += 1
             return str.__eq__(self, other)
 
-    pictures(Path("data"), *(f"c{number:03}/{index}.png" for number in range(60) for index in range(2)))
+    images(Path("data"), *(f"c{number:03}/{index}.png" for number in range(60) for index in range(2)))
     reader = Folder(FolderSettings(root=Path("data"), val_share=0), "train")
     reader.number_as([Name(name) for name in reader.classes])
     Name.compared = 0

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import smalti
-from smalti import images, precision
+from smalti import imaging, precision
 from smalti.tokenizer import Tokenizer
 
 ENCODE = ("--size", 16, "--crops", 2, "--batch", 8)
@@ -24,31 +24,31 @@ def model(home) -> Path:
 
 @pytest.mark.parametrize(("word", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])
 @pytest.mark.parametrize("verb", ["sample", "complete"])
-def test_a_picture_is_drawn_again_as_it_says(model, photos, smalti_command, verb, word, dtype):
+def test_a_image_is_drawn_again_as_it_says(model, photos, smalti_command, verb, word, dtype):
     given = [photos / "lying" / "0.png"] if verb == "complete" else []
     words = (verb, model, *given, "out", "--label", "moon", "--seed", 3, "--precision", word)
     status, told, complaint = smalti_command(*words)
     assert (status, complaint) == (0, "")
-    facts = images.read_facts(told.strip())
-    assert facts["precision"] == word
+    metadata = imaging.read_metadata(told.strip())
+    assert metadata["precision"] == word
     if verb == "sample":
-        again = smalti.load(model, dtype=dtype).sample(label=facts["label"], seed=facts["seed"])[0]
-        assert images.open_rgb(told.strip()).equal(images.from_pil(again))
-        assert facts["model"] == smalti.load(model).fingerprint
+        again = smalti.load(model, dtype=dtype).sample(label=metadata["label"], seed=metadata["seed"])[0]
+        assert imaging.open_rgb(told.strip()).equal(imaging.from_pil(again))
+        assert metadata["model"] == smalti.load(model).fingerprint
 
 
 def test_auto_asks_the_device(model, smalti_command, monkeypatch):
     for computes, said in ((True, "prior fp32, tokenizer bf16"), (False, None)):
         monkeypatch.setattr(precision, "computes_bf16", lambda device, answer=computes: answer)
         status, told, _ = smalti_command("sample", model, f"{computes}", "--label", 0, "--precision", "auto")
-        assert (status, images.read_facts(told.strip()).get("precision")) == (0, said)
+        assert (status, imaging.read_metadata(told.strip()).get("precision")) == (0, said)
 
 
 def test_reconstructions_say_it_too(model, photos, smalti_command):
     for out, more, said in (("half", BF16, "bf16"), ("whole", (), None)):
         status, told, _ = smalti_command("reconstruct", model, photos / "lying" / "0.png", out, *more)
         assert (status, "dB" in told) == (0, True)
-        assert images.read_facts(f"{out}/00000-0.png").get("precision") == said
+        assert imaging.read_metadata(f"{out}/00000-0.png").get("precision") == said
 
 
 def interrupted(smalti_command, monkeypatch, *words: object) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from tiny import NETWORK, once
 
 import smalti
-from smalti import images, library
+from smalti import imaging, library
 from smalti.conditions.map import MapSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.pipeline import Pipeline, PipelineSettings
@@ -44,11 +44,11 @@ def by_hand(number: int) -> torch.Tensor:
 @pytest.fixture
 def maps(home):
     (home / "maps").mkdir()
-    (home / "pictures").mkdir()
+    (home / "images").mkdir()
     for number in range(4):
         Image.fromarray(values(number)).save(home / "maps" / f"{number}.png")
         noise = np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(home / "pictures" / f"{number}.png")
+        Image.fromarray(noise).save(home / "images" / f"{number}.png")
     return home
 
 
@@ -88,10 +88,10 @@ def test_a_tokenizer_keeps_how_its_training_maps_were_read(maps, smalti_command)
     assert status == 0, complaint
     for number in range(4):
         given = by_hand(number)
-        rebuilt = model.reconstruct(images.one_hot(given[None], CLASSES)).argmax(1)
+        rebuilt = model.reconstruct(imaging.one_hot(given[None], CLASSES)).argmax(1)
         assert f"{(rebuilt == given).float().mean():.1%} of pixels right" in told.splitlines()[number]
-        shown = images.open_rgb(maps / "out" / f"{number:05}-{number}.png")
-        assert shown.equal(images.colour_labels(rebuilt)[0])
+        shown = imaging.open_rgb(maps / "out" / f"{number:05}-{number}.png")
+        assert shown.equal(imaging.colour_labels(rebuilt)[0])
 
 
 @pytest.mark.parametrize("size", [None, f"{HEIGHT}x{WIDTH}", "24x48"])
@@ -101,34 +101,36 @@ def test_sample_tells_the_prior_what_training_did(maps, smalti_command, size):
     model, given = smalti.load("model"), by_hand(0)
     tall, wide = (HEIGHT, WIDTH) if size is None else map(int, size.split("x"))
     scale = max(tall / HEIGHT, wide / WIDTH)
-    whole = images.resize(given[None].float(), (round(HEIGHT * scale), round(WIDTH * scale)), "nearest-exact")
+    whole = imaging.resize(
+        given[None].float(), (round(HEIGHT * scale), round(WIDTH * scale)), "nearest-exact"
+    )
     top, left = (whole.shape[1] - tall) // 2, (whole.shape[2] - wide) // 2
     given = whole[0, top : top + tall, left : left + wide].long()
     words = ["sample", "model", "out", "--map", "maps/0.png", "--top-k", 1]
     status, _, complaint = smalti_command(*words, *(["--size", size] if size else []))
     assert status == 0, complaint
     (expected,) = model.sample(size=(tall, wide), map=given, top_k=1)
-    drawn = images.open_rgb(maps / "out" / "00000.png")
-    assert drawn.equal(images.from_pil(expected))
+    drawn = imaging.open_rgb(maps / "out" / "00000.png")
+    assert drawn.equal(imaging.from_pil(expected))
     (other,) = model.sample(size=(tall, wide), map=(given + 1) % CLASSES, top_k=1)
-    assert not drawn.equal(images.from_pil(other)), "a prior that does not listen would pass"
+    assert not drawn.equal(imaging.from_pil(other)), "a prior that does not listen would pass"
 
 
 def test_complete_and_python_tell_it_too(maps, smalti_command):
     smalti.save(told(labels=KEPT), "model")
     model, given = smalti.load("model"), by_hand(1)
-    words = ("complete", "model", "pictures/1.png", "out", "--map", "maps/1.png", "--top-k", 1)
+    words = ("complete", "model", "images/1.png", "out", "--map", "maps/1.png", "--top-k", 1)
     status, _, complaint = smalti_command(*words)
     assert status == 0, complaint
-    (expected,) = model.complete("pictures/1.png", map=given, top_k=1)
-    assert images.open_rgb(maps / "out" / "00000.png").equal(images.from_pil(expected))
-    with Image.open("maps/1.png") as picture:
-        sources = ["maps/1.png", picture, Image.fromarray(values(1)), given]
+    (expected,) = model.complete("images/1.png", map=given, top_k=1)
+    assert imaging.open_rgb(maps / "out" / "00000.png").equal(imaging.from_pil(expected))
+    with Image.open("maps/1.png") as image:
+        sources = ["maps/1.png", image, Image.fromarray(values(1)), given]
         prefixes = [
             model.condition.context(one, num=1, grid=(8, 12), device=torch.device("cpu")).window(0, 0, 8, 12)
             for one in sources
         ]
-    codes = model.condition.own.encode(images.one_hot(given[None], CLASSES)).flatten(1)
+    codes = model.condition.own.encode(imaging.one_hot(given[None], CLASSES)).flatten(1)
     assert all(prefix.equal(codes) for prefix in prefixes)
     assert codes.unique().numel() > 3
 
@@ -142,7 +144,7 @@ PRIOR = [
     "data.val_share=0.0",
 ]
 PRIOR += ["prior={kind: gpt, layers: 1, heads: 2, width: 16}", "optimizer.lr=0.01"]
-PRIOR += ["tokenizer=pictures_tokenizer", "condition_tokenizer=maps_tokenizer", "log_every=1"]
+PRIOR += ["tokenizer=images_tokenizer", "condition_tokenizer=maps_tokenizer", "log_every=1"]
 
 
 @pytest.mark.parametrize(
@@ -152,10 +154,10 @@ PRIOR += ["tokenizer=pictures_tokenizer", "condition_tokenizer=maps_tokenizer", 
 )
 def test_a_prior_is_told_as_its_tokenizer_of_maps_was(maps, smalti_command, kept, said):
     torch.manual_seed(0)
-    smalti.save(tokenizer(3), "pictures_tokenizer")
+    smalti.save(tokenizer(3), "images_tokenizer")
     of_maps = tokenizer(CLASSES, content="segmentation", labels=kept)
     smalti.save(of_maps, "maps_tokenizer")
-    words = ("train", "transformer_segmentation", *PRIOR, *said, "--data", "pictures", "--out", "run")
+    words = ("train", "transformer_segmentation", *PRIOR, *said, "--data", "images", "--out", "run")
     status, _, complaint = smalti_command(*words)
     assert status == 0, complaint
     assert "skipped" not in complaint
@@ -165,10 +167,10 @@ def test_a_prior_is_told_as_its_tokenizer_of_maps_was(maps, smalti_command, kept
     assert all(weights[name].equal(tensor) for name, tensor in of_maps.state_dict().items())
     assert (
         library.fingerprint(model.tokenizer)
-        == json.loads((maps / "pictures_tokenizer" / "config.json").read_text())["fingerprint"]
+        == json.loads((maps / "images_tokenizer" / "config.json").read_text())["fingerprint"]
     )
     sees = model.condition.open("maps/2.png")
-    assert sees.equal(images.one_hot(by_hand(2)[None], CLASSES))
+    assert sees.equal(imaging.one_hot(by_hand(2)[None], CLASSES))
 
 
 @pytest.mark.parametrize(
@@ -179,9 +181,9 @@ def test_a_prior_is_told_as_its_tokenizer_of_maps_was(maps, smalti_command, kept
     ],
 )
 def test_data_that_contradict_the_tokenizer_are_refused(maps, smalti_command, said, words):
-    smalti.save(tokenizer(3), "pictures_tokenizer")
+    smalti.save(tokenizer(3), "images_tokenizer")
     smalti.save(tokenizer(CLASSES, content="segmentation", labels=KEPT), "maps_tokenizer")
-    command = ("train", "transformer_segmentation", *PRIOR, said, "--data", "pictures", "--out", "run")
+    command = ("train", "transformer_segmentation", *PRIOR, said, "--data", "images", "--out", "run")
     status, _, complaint = smalti_command(*command)
     assert status == 2
     assert len(complaint.splitlines()) == 1
@@ -190,11 +192,11 @@ def test_data_that_contradict_the_tokenizer_are_refused(maps, smalti_command, sa
 
 
 def test_a_map_with_a_number_of_no_class_is_skipped_with_its_path(maps, smalti_command):
-    smalti.save(tokenizer(3), "pictures_tokenizer")
+    smalti.save(tokenizer(3), "images_tokenizer")
     smalti.save(tokenizer(CLASSES, content="segmentation"), "maps_tokenizer")
     for number in range(3):
         Image.fromarray(by_hand(number).numpy().astype(np.uint8)).save(f"maps/{number}.png")
-    command = once("train", "transformer_segmentation", *PRIOR, "steps=4", "--data", "pictures")
+    command = once("train", "transformer_segmentation", *PRIOR, "steps=4", "--data", "images")
     status, _, complaint = smalti_command(*command, "--out", "run")
     assert status == 0, complaint
     assert (
@@ -214,7 +216,7 @@ def test_fine_tuning_goes_on_reading_as_the_model_does(maps, smalti_command):
     assert status == 2
     assert "data.shift=true, with which the model was trained, got false" in complaint
     status, _, complaint = smalti_command(
-        "train", "tokenizer_300", *small, "init_from=model", "--data", "pictures"
+        "train", "tokenizer_300", *small, "init_from=model", "--data", "images"
     )
     assert status == 2
     assert "expected losses.bce alone for content=segmentation" in complaint  # not of data.merge, untyped
@@ -232,7 +234,7 @@ def test_optimised_and_clear_maps_draw_the_same(home, smalti_command):
     for name in ("gray", "optimised"):
         words = ("sample", "model", name, "--map", f"{name}.png", "--top-k", 1)
         assert smalti_command(*words)[0] == 0
-    drawn = [images.open_rgb(home / name / "00000.png") for name in ("gray", "optimised")]
+    drawn = [imaging.open_rgb(home / name / "00000.png") for name in ("gray", "optimised")]
     assert drawn[0].equal(drawn[1])
 
     torch.manual_seed(1)
@@ -247,25 +249,25 @@ def test_optimised_and_clear_maps_draw_the_same(home, smalti_command):
     palette.info["transparency"] = 1
     kinds = {"rgba": rgba, "la": rgba.convert("LA"), "p": palette}
     kinds["l"] = Image.fromarray(255 - art[..., 3])
-    pictures = []
-    for name, picture in kinds.items():
-        picture.save(f"{name}.png")
+    images = []
+    for name, image in kinds.items():
+        image.save(f"{name}.png")
         status, _, complaint = smalti_command("sample", "clear", name, "--map", f"{name}.png", "--top-k", 1)
         assert status == 0, complaint
-        pictures.append(images.open_rgb(home / name / "00000.png"))
-    assert all(picture.equal(pictures[-1]) for picture in pictures)
+        images.append(imaging.open_rgb(home / name / "00000.png"))
+    assert all(image.equal(images[-1]) for image in images)
 
 
-def test_maps_turn_with_their_pictures_from_the_first_step(home, smalti_command):
+def test_maps_turn_with_their_images_from_the_first_step(home, smalti_command):
     """The sheet of a training shows the maps that it was given."""
     values = np.zeros((24, 24), dtype=np.uint8)  # a square: no size tells
     values[2:6, 3:21] = 255
     exif = Image.Exif()
     exif[0x0112] = 6
     for number in range(4):
-        for folder in ("pictures", "maps"):
+        for folder in ("images", "maps"):
             (home / folder).mkdir(exist_ok=True)
-        Image.fromarray(values).convert("RGB").save(f"pictures/{number}.png", exif=exif)
+        Image.fromarray(values).convert("RGB").save(f"images/{number}.png", exif=exif)
         Image.fromarray(values).save(f"maps/{number}.png")
     small = [word for word in SMALL if not word.startswith(("size", "network.in", "network.out"))]
     small += [
@@ -275,20 +277,20 @@ def test_maps_turn_with_their_pictures_from_the_first_step(home, smalti_command)
         "losses.perceptual.weight=0.0",
         "data.val_share=0.0",
     ]
-    small += ["losses.adversarial=null", "critic_optimizer=null", "quantize_from=0"]
+    small += ["losses.adversarial=null", "discriminator_optimizer=null", "quantize_start=0"]
     for described, expected in (("stored", values.T[:, ::-1]), ("upright", values)):
         words = ("train", "vqgan_depth", *small, "data.maps=maps", f"data.annotated={described}")
-        status, _, complaint = smalti_command(*words, "--data", "pictures", "--out", described)
+        status, _, complaint = smalti_command(*words, "--data", "images", "--out", described)
         assert status == 0, complaint
-        assert "4 pictures are turned by EXIF, and no size tells what their maps describe" in complaint
+        assert "4 images are turned by EXIF, and no size tells what their maps describe" in complaint
         assert f"(data.annotated={described})" in complaint
-        sheet = images.open_rgb(home / described / "samples" / "step-00000002.png")[0, :24, :24]
+        sheet = imaging.open_rgb(home / described / "samples" / "step-00000002.png")[0, :24, :24]
         assert np.array_equal(sheet.numpy(), expected)
 
 
 @pytest.mark.parametrize("size", [f"{HEIGHT}x{WIDTH}", "24x24"])
 def test_complete_turns_a_map_of_the_raster_in_the_file(maps, smalti_command, size):
-    """Whatever map describes a picture that lies on its side: what is drawn is the same."""
+    """Whatever map describes an image that lies on its side: what is drawn is the same."""
     smalti.save(told(labels=KEPT), "model")
     noise = np.random.default_rng(5).integers(0, 256, (WIDTH, HEIGHT, 3), dtype=np.uint8)
     exif = Image.Exif()
@@ -301,7 +303,7 @@ def test_complete_turns_a_map_of_the_raster_in_the_file(maps, smalti_command, si
         words = ("complete", "model", "lying.png", name, "--map", f"{name}.png", "--top-k", 1, "--size", size)
         status, _, complaint = smalti_command(*words)
         assert status == 0, complaint
-    drawn = [images.open_rgb(maps / name / "00000.png") for name in ("upright", "stored")]
+    drawn = [imaging.open_rgb(maps / name / "00000.png") for name in ("upright", "stored")]
     assert drawn[0].equal(drawn[1])
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tiny import generator
 
 import smalti
-from smalti import images, library
+from smalti import imaging, library
 from smalti import pipeline as pipeline_module
 from smalti.data import shards
 from smalti.tokenizer import Tokenizer
@@ -40,26 +40,26 @@ def ctrl_c() -> None:
 
 
 def pixels(folder: Path) -> list[bytes]:
-    return [images.open_rgb(path).numpy().tobytes() for path in images.find_pictures(folder)]
+    return [imaging.open_rgb(path).numpy().tobytes() for path in imaging.find_images(folder)]
 
 
 @pytest.mark.parametrize(
     "command", [("sample",), ("complete", "photos/lying/0.png")], ids=lambda words: words[0]
 )
-def test_pictures_are_written_as_they_are_drawn(home, model, photos, smalti_command, monkeypatch, command):
+def test_images_are_written_as_they_are_drawn(home, model, photos, smalti_command, monkeypatch, command):
     verb, *given = command[0], *command[1:]
     options = ("--label", "moon", "--micro-batch", 2)
     status, told, err = smalti_command(verb, model, *given, "whole", *options, "--num", 7, "--seed", 3)
     assert (status, err) == (0, "")
     assert told.split() == [f"whole/{index:05}.png" for index in range(7)]
-    assert [images.read_facts(path)["seed"] for path in told.split()] == list(range(3, 10))
+    assert [imaging.read_metadata(path)["seed"] for path in told.split()] == list(range(3, 10))
 
     with monkeypatch.context() as patched:
         interrupt(patched, pipeline_module, "draw", 3, ctrl_c)
         status, told, err = smalti_command(verb, model, *given, "part", *options, "--num", 7, "--seed", 3)
     assert status == 130
     assert told.split() == [f"part/{index:05}.png" for index in range(4)]
-    assert "4 of 7 pictures are in part" in err
+    assert "4 of 7 images are in part" in err
     assert "--seed 7 --num 3" in err
     assert "Traceback" not in err
     assert sorted(path.name for path in Path("part").iterdir()) == [f"{index:05}.png" for index in range(4)]
@@ -69,7 +69,7 @@ def test_pictures_are_written_as_they_are_drawn(home, model, photos, smalti_comm
     assert pixels(Path("part")) + pixels(Path("rest")) == pixels(Path("whole"))
 
 
-def test_a_folder_with_pictures_is_refused_before_work(home, model, smalti_command, monkeypatch):
+def test_a_folder_with_images_is_refused_before_work(home, model, smalti_command, monkeypatch):
     smalti_command("sample", model, "out", "--label", 0)
     before = Path("out/00000.png").read_bytes()
     monkeypatch.setattr(library, "load", None)  # what would be called first
@@ -83,7 +83,7 @@ def test_the_bar_is_for_terminals(home, model, photos, smalti_command, monkeypat
     monkeypatch.setattr("_pytest.capture.CaptureIO.isatty", lambda _: is_terminal)
     for words, unit in (
         (("sample", model, "drawn", "--label", 0, "--num", 2), "cells/s"),
-        (("reconstruct", model, photos / "lying", "rebuilt"), "picture/s"),
+        (("reconstruct", model, photos / "lying", "rebuilt"), "image/s"),
         (("encode", model, photos, "tokens"), "crop/s"),
     ):
         status, told, err = smalti_command(*words)
@@ -94,19 +94,19 @@ def test_the_bar_is_for_terminals(home, model, photos, smalti_command, monkeypat
 
 def test_reconstructions_say_what_made_them(home, model, photos, smalti_command, monkeypatch):
     with monkeypatch.context() as patched:
-        interrupt(patched, images, "open_rgb", 3, ctrl_c)
+        interrupt(patched, imaging, "open_rgb", 3, ctrl_c)
         status, _, err = smalti_command("reconstruct", model, photos, "part")
     assert (status, "Traceback" in err) == (130, False)
     assert sorted(path.name for path in Path("part").iterdir()) == ["00000-0.png", "00001-1.png"]
     made_by = library.read_config(model / "tokenizer")["fingerprint"]
-    assert images.read_facts("part/00001-1.png") == {
+    assert imaging.read_metadata("part/00001-1.png") == {
         "model": made_by,
         "source": "lying/1.png",
         "height": 40,
         "width": 40,
     }
     smalti_command("reconstruct", model, photos / "lying" / "1.png", "one")
-    assert images.read_facts("one/00000-1.png")["source"] == "1.png"
+    assert imaging.read_metadata("one/00000-1.png")["source"] == "1.png"
     status, told, _ = smalti_command("info", model / "tokenizer")
     assert made_by in told
 
@@ -131,7 +131,7 @@ def at_one_go() -> dict[str, bytes]:
 
 @pytest.fixture
 def whole(home, model, photos, smalti_command, small_shards, at_one_go) -> dict[str, bytes]:
-    """What encoding 15 pictures four times, and one once, gives at one go: 8 batches, then one picture."""
+    """What encoding 15 images four times, and one once, gives at one go: 8 batches, then one image."""
     if at_one_go:
         return at_one_go
     status, _, err = smalti_command("encode", model, photos, "whole", *ENCODE)
@@ -230,7 +230,7 @@ def test_what_a_resumed_encoding_refuses(home, model, photos, smalti_command, mo
         others = [pair for pair in zip(ENCODE[::2], ENCODE[1::2], strict=True) if pair[0] != change[0]]
         refuse(hint, model, photos, "tokens", *chain(*others), *change)
     (photos / "standing" / "0.png").rename(photos / "standing" / "zero.png")
-    refuse("expected pictures 16 files ", model, photos, "tokens", *ENCODE)
+    refuse("expected images 16 files ", model, photos, "tokens", *ENCODE)
     (photos / "standing" / "zero.png").rename(photos / "standing" / "0.png")
     moved = photos.rename(home / "moved")
     status, _, err = smalti_command("encode", "prior", moved, "tokens", *ENCODE, "--workers", 1, "--resume")

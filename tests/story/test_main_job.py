@@ -1,4 +1,4 @@
-"""A person's way: a folder of pictures, a tokenizer, a prior, new pictures; and every mistake on the way."""
+"""A person's way: a folder of images, a tokenizer, a prior, new images; and every mistake on the way."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import smalti
-from smalti import images
+from smalti import imaging
 
 TOKENIZER = (
     "size=32",
@@ -16,7 +16,7 @@ TOKENIZER = (
     "code_dim: 4, groups: 4}",
     "quantizer.codebook_size=16",
     "losses.perceptual.kind=none",
-    "losses.adversarial={start: 6, critic_start: 4, ramp: 4, patchgan: {width: 8, layers: 2}}",
+    "losses.adversarial={start: 6, discriminator_start: 4, ramp: 4, patchgan: {width: 8, layers: 2}}",
     "optimizer.lr=1.0e-3",
     "log_every=4",
     "workers=0",
@@ -45,7 +45,7 @@ def test_from_a_folder_of_images_to_new_images(home, photos, smalti_command):
     told = succeed(run("reconstruct", "runs/tokenizer", photos / "lying" / "0.png", "rebuilt"))
     assert "dB" in told
     (rebuilt,) = Path("rebuilt").glob("*.png")
-    assert images.open_rgb(rebuilt).shape == (3, 40, 40)
+    assert imaging.open_rgb(rebuilt).shape == (3, 40, 40)
 
     succeed(run("encode", "runs/tokenizer", photos, "tokens", "--size", 32, "--crops", 3))
     words = ("train", "prior_300", "--data", "tokens", "--out", "runs/prior", *PRIOR)
@@ -55,17 +55,17 @@ def test_from_a_folder_of_images_to_new_images(home, photos, smalti_command):
     how = ("--size", "32x48", "--label", "standing", "--micro-batch", 2)
     first = succeed(run("sample", "runs/prior", "drawn", "--num", 2, "--seed", 5, *how)).split()
     again = succeed(run("sample", "runs/prior", "again", "--num", 1, "--seed", 6, *how)).split()
-    pixels = [images.open_rgb(path) for path in (*first, *again)]
+    pixels = [imaging.open_rgb(path) for path in (*first, *again)]
     assert pixels[0].shape == (3, 32, 48)
-    assert torch.equal(pixels[1], pixels[2]), "picture i of seed s is picture 0 of seed s + i"
-    facts = images.read_facts(first[1])
-    assert facts["seed"] == 6
-    assert facts["label"] == "standing"
-    assert facts["model"] in succeed(run("info", "runs/prior"))
+    assert torch.equal(pixels[1], pixels[2]), "image i of seed s is image 0 of seed s + i"
+    metadata = imaging.read_metadata(first[1])
+    assert metadata["seed"] == 6
+    assert metadata["label"] == "standing"
+    assert metadata["model"] in succeed(run("info", "runs/prior"))
 
     Image.open(photos / "lying" / "0.png").resize((57, 43)).save("odd.png")
     made = succeed(run("complete", "runs/prior", "odd.png", "made", "--label", "lying", "--num", 2)).split()
-    assert [images.open_rgb(path).shape for path in made] == [(3, 32, 32)] * 2
+    assert [imaging.open_rgb(path).shape for path in made] == [(3, 32, 32)] * 2
     status, _, err = run("sample", "runs/prior", "elsewhere", "--label", "lying", "--device", "gpu")
     assert (status, "device=cpu" in err) == (2, True)
 
@@ -75,7 +75,7 @@ def test_python_and_resume(home, photos):
     changes = {
         "size": 32, "batch": 4, "steps": 6, "network": {**network, "latent_channels": 8, "code_dim": 4},
         "quantizer.codebook_size": 16, "losses.perceptual.kind": "none", "losses.adversarial": None,
-        "critic_optimizer": None,
+        "discriminator_optimizer": None,
     }  # fmt: skip
     smalti.train("tokenizer_300", data=photos, out="runs/whole", **changes)
     smalti.train(
@@ -89,8 +89,8 @@ def test_python_and_resume(home, photos):
     smalti.train("prior_300", data=photos, out="runs/prior", tokenizer="runs/whole", steps=3, **prior)
     smalti.train("prior_300", out="runs/prior", resume=True, steps=5)
     model = smalti.load("runs/prior")
-    pictures = model.sample(num=2, label="lying", seed=0)
-    assert [picture.size for picture in pictures] == [(32, 32)] * 2
+    images = model.sample(num=2, label="lying", seed=0)
+    assert [image.size for image in images] == [(32, 32)] * 2
     wide = model.sample(size=(32, 64), label="standing", seed=0).codes
     assert wide.shape == (1, 8, 16)
 

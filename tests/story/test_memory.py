@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tiny import TOKENIZER_TRAINING, generator
 
 import smalti
-from smalti import images, library, memory
+from smalti import imaging, library, memory
 from smalti import pipeline as pipeline_module
 from smalti.tokenizer import Tokenizer
 from smalti.training import limits, log, precompute
@@ -25,14 +25,14 @@ RECIPE = {**TOKENIZER_TRAINING, "batch": 4, "steps": 4, "checkpoint_every": 2, "
 
 
 def short_of_memory(monkeypatch, owner, name: str, most: int, *, spared: int = 0) -> None:
-    """From the call after `spared` ones on, more than `most` pictures at a time do not fit into memory."""
+    """From the call after `spared` ones on, more than `most` images at a time do not fit into memory."""
     real, calls = getattr(owner, name), []
 
-    def allocate(self, pictures, *args, **options):
+    def allocate(self, images, *args, **options):
         calls.append(1)
-        if len(pictures) > most and len(calls) > spared:
+        if len(images) > most and len(calls) > spared:
             raise torch.OutOfMemoryError(GPU)
-        return real(self, pictures, *args, **options)
+        return real(self, images, *args, **options)
 
     monkeypatch.setattr(owner, name, allocate)
 
@@ -60,7 +60,7 @@ def model(home) -> Path:
         (RuntimeError("Storage size calculation overflowed with sizes=[4611686018427387904]"), "too little"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), "too little"),
         (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), "too little"),
-        (RuntimeError(WORKER), "a process that opens pictures killed for it"),
+        (RuntimeError(WORKER), "a process that opens images killed for it"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "too little"),
         (memory.OutOfMemory("memory for this", "none for 1 GiB more", "that"), "none for 1 GiB more"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
@@ -73,8 +73,8 @@ def test_what_counts_as_a_lack_of_memory(problem, told):
 
 
 def test_the_outermost_knows_the_command():
-    step, picture = memory.needed("a step", lambda: "batch=2"), memory.needed("a picture", "a smaller one")
-    with pytest.raises(memory.OutOfMemory) as caught, step, picture:
+    step, image = memory.needed("a step", lambda: "batch=2"), memory.needed("an image", "a smaller one")
+    with pytest.raises(memory.OutOfMemory) as caught, step, image:
         raise torch.OutOfMemoryError(GPU)
     assert str(caught.value) == "expected memory for a step, got none for 20.50 GiB more; batch=2"
     with pytest.raises(ZeroDivisionError), memory.needed("a step", "batch=2"):
@@ -103,7 +103,7 @@ def test_a_lack_of_memory_holds_no_tensors():
 def test_training_says_what_to_type_and_goes_on_from_its_checkpoint(
     home, photos, smalti_command, monkeypatch
 ):
-    """As when the critic begins: the first steps fitted. The line's command works."""
+    """As when the discriminator begins: the first steps fitted. The line's command works."""
     Path("recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     words = ("train", "recipe.yaml", "--data", photos, "--out", "run")
     with monkeypatch.context() as patched:
@@ -164,7 +164,7 @@ def test_encoding_keeps_its_rows_and_goes_on(home, model, photos, smalti_command
 
 
 @pytest.mark.parametrize(("owner", "name"), [(pipeline_module, "draw"), (Tokenizer, "decode")])
-def test_drawing_keeps_its_pictures_and_says_what_fits(home, model, smalti_command, monkeypatch, owner, name):
+def test_drawing_keeps_its_images_and_says_what_fits(home, model, smalti_command, monkeypatch, owner, name):
     words = ("sample", model, "out", "--label", "moon", "--size", "8x12", "--num", 7, "--micro-batch", 3)
     real, calls = getattr(owner, name), []
 
@@ -178,24 +178,22 @@ def test_drawing_keeps_its_pictures_and_says_what_fits(home, model, smalti_comma
     status, told, err = smalti_command(*words)
     assert status == 2
     assert told.split() == [f"out/{index:05}.png" for index in range(6)]
-    assert [images.open_rgb(path).shape for path in told.split()] == [(3, 8, 12)] * 6
+    assert [imaging.open_rgb(path).shape for path in told.split()] == [(3, 8, 12)] * 6
     lines = err.splitlines()
-    assert (
-        lines[-2] == "stopped: 6 of 7 pictures are in out; --seed 6 --num 1 and another OUT draw the others"
-    )
+    assert lines[-2] == "stopped: 6 of 7 images are in out; --seed 6 --num 1 and another OUT draw the others"
     assert lines[-1] == (
         "smalti: expected memory for drawing 3 of 8 x 12 pixels together, got none for 4.0 GiB more; "
         "--micro-batch 1 (micro_batch=1), or --precision bf16 (dtype='bf16')"
     )
 
 
-def test_reconstructing_names_the_picture(home, model, photos, smalti_command, monkeypatch):
+def test_reconstructing_names_the_image(home, model, photos, smalti_command, monkeypatch):
     short_of_memory(monkeypatch, Tokenizer, "reconstruct", 0, spared=3)
     status, _, err = smalti_command("reconstruct", model, photos / "lying", "out")
     assert status == 2
     assert len([*Path("out").iterdir()]) == 3
-    picture = photos / "lying" / "3.png"
-    assert f"memory for {picture}, 40 x 40 pixels, got none for 20.50 GiB more; --precision bf16" in err
+    image = photos / "lying" / "3.png"
+    assert f"memory for {image}, 40 x 40 pixels, got none for 20.50 GiB more; --precision bf16" in err
 
 
 def test_any_other_command_tells_it_in_one_line(home, model, smalti_command, monkeypatch):
@@ -211,8 +209,8 @@ def test_any_other_command_tells_it_in_one_line(home, model, smalti_command, mon
 
 GIB = 2**30
 ABSURD = [  # (command, what it is answered), on a machine of one GiB
-    ("train batch=40000000", "at most 4096, as there are 14 pictures or rows, got 40000000; batch=14"),
-    ("train batch=4097", "a batch of at most 4096, as there are 14 pictures or rows, got 4097; batch=14"),
+    ("train batch=40000000", "at most 4096, as there are 14 images or rows, got 40000000; batch=14"),
+    ("train batch=4097", "a batch of at most 4096, as there are 14 images or rows, got 4097; batch=14"),
     ("train batch=4000 size=1024", "got batch=4000, 1024 x 1024 each: 31.2 GiB; batch=8"),
     ("train size=1000000", "got batch=4, 1000000 x 1000000 each: 29.1 TiB; give a smaller size"),
     ("train size=[16,1000000000]", "got batch=4, 16 x 1000000000 each: 476.8 GiB; give a smaller size"),
@@ -222,10 +220,10 @@ ABSURD = [  # (command, what it is answered), on a machine of one GiB
     ("train network.blocks=1000000000", "a valid network.blocks, got 1000000000; input should be less than"),
     ("train steps=1000000000000000000", "a valid steps, got 1000000000000000000; input should be less than"),
     ("train workers=100000", "a valid workers, got 100000; input should be less than or equal to 256"),
-    ("encode --batch 40000000", "at most 4096, as there are 16 pictures or rows, got 40000000; batch=16"),
+    ("encode --batch 40000000", "at most 4096, as there are 16 images or rows, got 40000000; batch=16"),
     ("encode --size 1000000", "within 1.0 GiB of memory, got batch=16, 1000000 x 1000000 each: 116.4"),
     ("sample --num 1000000000", "num, got 1000000000; for example num=1000000, then seed=1000000"),
-    ("sample --size 1000000", "pictures within 1.0 GiB of memory, got num=1 of 1000000 x 1000000"),
+    ("sample --size 1000000", "images within 1.0 GiB of memory, got num=1 of 1000000 x 1000000"),
     ("sample --micro-batch 1000000000", "micro_batch=1000000000: 119.2 GiB; a smaller micro_batch"),
 ]  # fmt: skip
 
@@ -281,7 +279,7 @@ def test_weights_are_counted_without_building(home, photos, smalti_command, monk
     assert len(built) == 1
 
 
-def test_pictures_in_memory_have_a_bound_and_those_handed_over_none(monkeypatch):
+def test_images_in_memory_have_a_bound_and_those_handed_over_none(monkeypatch):
     model = generator()
     monkeypatch.setattr(memory, "of_machine", lambda: 2**20)
     with pytest.raises(smalti.UserError, match=r"num=9999 of 8 x 8 pixels: 3\.1 MiB; .*iter_samples"):

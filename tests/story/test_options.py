@@ -8,7 +8,7 @@ import torch
 from tiny import generator
 
 import smalti
-from smalti import images
+from smalti import imaging
 
 DRAWING = {
     "--num": ("0", "-3", "1.5", "many", "nan"),
@@ -128,7 +128,7 @@ def test_numbers_at_the_edge_of_their_range(ways, smalti_command):
     assert smalti_command(*ways["encode"][:3], "tokens", *odd)[0] == 0
 
 
-def test_many_places_a_pass_draw_the_same_pictures(ways, smalti_command):
+def test_many_places_a_pass_draw_the_same_images(ways, smalti_command):
     for verb, words in (("sample", ways["sample"]), ("complete", ways["complete"])):
         *_, out = words[:-2]
         drawn = {}
@@ -136,7 +136,7 @@ def test_many_places_a_pass_draw_the_same_pictures(ways, smalti_command):
             place = f"{verb}-{count}"
             told = [place if word == out else word for word in words]
             assert smalti_command(*told, "--num", 3, "--parallel", count)[0] == 0
-            drawn[count] = [images.open_rgb(path) for path in sorted(Path(place).glob("*.png"))]
+            drawn[count] = [imaging.open_rgb(path) for path in sorted(Path(place).glob("*.png"))]
         assert len(drawn[6]) == 3
         assert all(map(torch.equal, drawn[6], drawn[1]))
     assert smalti_command(*ways["sample"], "--parallel", 2, "--size", "8x12")[0] == 0, "larger canvases too"

@@ -9,15 +9,22 @@ import tifffile
 import torch
 import yaml
 from PIL import Image
-from test_before_the_first_step import TINY as WITH_CRITIC
-from test_before_the_first_step import WITHOUT_CRITIC
+from test_before_the_first_step import TINY as WITH_DISCRIMINATOR
+from test_before_the_first_step import WITHOUT_DISCRIMINATOR
 from tiny import once
 
 import smalti
-from smalti import images, library
+from smalti import imaging, library
 from smalti.tokenizer import Tokenizer
 
-TINY = once(*WITH_CRITIC, *WITHOUT_CRITIC, "steps=1", "quantize_from=0", "data.val_share=0.0", "size=[16,24]")
+TINY = once(
+    *WITH_DISCRIMINATOR,
+    *WITHOUT_DISCRIMINATOR,
+    "steps=1",
+    "quantize_start=0",
+    "data.val_share=0.0",
+    "size=[16,24]",
+)
 GRAY = ("network.in_channels=1", "network.out_channels=1", "--data", "files")
 PRIOR = ("train", "prior_300", "batch=2", "steps=1", "size=[16,24]", "prior.layers=1", "prior.heads=2")
 PRIOR += ("prior.width=16", "condition={kind: none}", "data.val_share=0.0", "--data", "files")
@@ -53,8 +60,8 @@ def test_3_a_range_goes_from_training_to_every_use(files, smalti_command, monkey
 
     expected = torch.from_numpy((BY_NUMBER * 10 / 1915).clip(0, 1) * 2 - 1)[None, None]
     model = smalti.load("tok")
-    assert (model.pictures("files/0.tif") - expected).abs().max() < 1e-6
-    assert (model.pictures(Image.open("files/0.tif")) - expected).abs().max() < 1e-6
+    assert (model.images("files/0.tif") - expected).abs().max() < 1e-6
+    assert (model.images(Image.open("files/0.tif")) - expected).abs().max() < 1e-6
 
     seen = []
     encode = Tokenizer.encode
@@ -69,7 +76,7 @@ def test_3_a_range_goes_from_training_to_every_use(files, smalti_command, monkey
     with Image.open("again/00000-0.png") as written:  # in 16 bits, what is above the range is cut
         assert written.mode == "I;16"
         assert np.asarray(written).tolist() == (BY_NUMBER * 10).clip(0, 1915).tolist()
-    assert images.read_facts("again/00000-0.png")["range"] == [0, 1915]
+    assert imaging.read_metadata("again/00000-0.png")["range"] == [0, 1915]
 
     status, _, said = smalti_command(
         "encode", "tok", "files", "shards", "--size", "16x24", "--val-share", "0"
@@ -91,9 +98,9 @@ def test_3_a_range_goes_from_training_to_every_use(files, smalti_command, monkey
     assert status == 0, said
     assert (seen[0] - expected).abs().max() < 1e-6
     for number in range(2):
-        assert images.read_header(f"whole/{number:05}.png").mode == "I;16"
-        facts = images.read_facts(f"whole/{number:05}.png")
-        assert (facts["range"], facts["seed"]) == ([0, 1915], number)
+        assert imaging.read_header(f"whole/{number:05}.png").mode == "I;16"
+        metadata = imaging.read_metadata(f"whole/{number:05}.png")
+        assert (metadata["range"], metadata["seed"]) == ([0, 1915], number)
 
 
 @pytest.mark.parametrize("many", [1, 5])
@@ -109,7 +116,7 @@ def test_3_any_number_of_channels_trains_from_a_folder(home, smalti_command, man
     assert status == 0, said
     model = smalti.load("tok")
     assert model.channels == many
-    found = (model.pictures("files/0.tif")[0, :, 0, 100 % 24] + 1) * 127.5
+    found = (model.images("files/0.tif")[0, :, 0, 100 % 24] + 1) * 127.5
     assert [round(level) for level in found.tolist()] == ([5] if many == 1 else [4, 5, 6, 7, 8])
     sheets = list(Path("tok/samples").glob("*.png"))
     assert len(sheets) == 1
@@ -124,8 +131,8 @@ def test_3_any_number_of_channels_trains_from_a_folder(home, smalti_command, man
         assert "losses.perceptual.weight=0.0" in said
 
 
-def test_3_pictures_beside_maps_have_percentiles_too(files, smalti_command):
-    """A tokenizer of maps keeps no range, but the pictures that lie beside them are opened all the same."""
+def test_3_images_beside_maps_have_percentiles_too(files, smalti_command):
+    """A tokenizer of maps keeps no range, but the images that lie beside them are opened all the same."""
     Path("maps").mkdir()
     for number in range(2):
         Image.new("L", (24, 16), number).save(f"maps/{number}.png")
@@ -152,4 +159,4 @@ def test_3_a_prior_on_a_tokenizer_without_a_range_is_warned_too(files, smalti_co
     status, _, said = smalti_command(*PRIOR, "tokenizer=tok", "--out", "prior")
     assert status == 0, said
     assert "less than a tenth of the range is used" in said
-    assert "a prior's pictures are read as its tokenizer reads them: train one with these settings" in said
+    assert "a prior's images are read as its tokenizer reads them: train one with these settings" in said

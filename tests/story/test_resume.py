@@ -384,9 +384,9 @@ def test_21_saving_a_model_again_clears_what_a_kill_left(at_home):
     assert sorted(path.name for path in Path("models").iterdir()) == [".one a.new-4194305", "one [a]"]
 
 
-def test_21_a_folder_with_half_a_picture_alone_is_empty(at_home, smalti_command):
+def test_21_a_folder_with_half_a_image_alone_is_empty(at_home, smalti_command):
     Path("drawn").mkdir()
-    for name in (".00000.png.4194305", ".00000.tif.4194305", ".00000-a picture.png.4194305"):
+    for name in (".00000.png.4194305", ".00000.tif.4194305", ".00000-an image.png.4194305"):
         Path("drawn", name).write_bytes(b"half")
     person = Path("drawn/.holiday.png.4194305")
     person.write_bytes(b"a person's")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_before_the_first_step import TINY, WITHOUT_CRITIC
+from test_before_the_first_step import TINY, WITHOUT_DISCRIMINATOR
 from tiny import once
 
 import smalti
@@ -32,7 +32,7 @@ KEYS = {  # typed -> what is refused, what is meant
     "codebook_size=64": ("", "did you mean quantizer.codebook_size?"),
     "quantizer.beta=0.5": ("", "did you mean quantizer.commitment?"),
     "quantizer.decay=0.9": ("got quantizer.decay", "; quantizer.kind=ema has it"),
-    "lr=1e-4": ("", "did you mean optimizer.lr or critic_optimizer.lr?"),
+    "lr=1e-4": ("", "did you mean optimizer.lr or discriminator_optimizer.lr?"),
     "resolution=64": ("got resolution", "did you mean size=256 or size=192x256?"),
     "data.params.batch_size=8": ("data has, got data.params", "did you mean batch?"),
     "epochs=10": ("", "did you mean steps=20000 (of one batch each)?"),
@@ -158,16 +158,16 @@ def test_the_whole_before_a_part_is_no_repetition():
 
 
 @pytest.mark.parametrize(("white", "suggested"), [(1, "[0.0, 1.0]"), (10000, "[0.0, 9990.0]")])
-def test_float_pictures_without_a_white_end_before_the_first_step(home, smalti_command, white, suggested):
-    """In one line, with no run folder and no process that opens pictures; what it says trains."""
+def test_float_images_without_a_white_end_before_the_first_step(home, smalti_command, white, suggested):
+    """In one line, with no run folder and no process that opens images; what it says trains."""
     Path("floats").mkdir()
     ramp = np.linspace(0, 0.999, 16 * 24, dtype=np.float32).reshape(16, 24)
     for number in range(4):
         Image.fromarray(ramp * np.float32(white)).save(f"floats/{number}.tif")
-    words = (*TINY, *WITHOUT_CRITIC, "size=[16,24]", "steps=1", "quantize_from=0", "--data", "floats")
+    words = (*TINY, *WITHOUT_DISCRIMINATOR, "size=[16,24]", "steps=1", "quantize_start=0", "--data", "floats")
     words = once(*words, "--out", "run")
     status, _, said = smalti_command(*words, "workers=2")
-    expected = "smalti: expected pictures whose black and white are known, got floating point numbers, which "
+    expected = "smalti: expected images whose black and white are known, got floating point numbers, which "
     last = said.splitlines()[-1]
     assert (status, last) == (2, f"{expected}have none, in all 3 looked at; data.range='{suggested}'")
     assert ("skipped" in said, Path("run").exists()) == (False, False)
@@ -175,13 +175,13 @@ def test_float_pictures_without_a_white_end_before_the_first_step(home, smalti_c
     assert (status, "skipped" in said) == (0, False), said
 
 
-def test_float_pictures_among_others_are_left_out_and_counted(home, smalti_command, monkeypatch):
+def test_float_images_among_others_are_left_out_and_counted(home, smalti_command, monkeypatch):
     """Of many that are skipped the first twenty are named."""
     Path("some").mkdir()
     for number in range(24):
         Image.fromarray(np.full((16, 24), number, np.float32)).save(f"some/{number}.tif")
         Image.fromarray(np.full((16, 24, 3), number, np.uint8)).save(f"some/{number}.png")
-    words = (*TINY, *WITHOUT_CRITIC, "size=[16,24]", "steps=1", "batch=48", "quantize_from=0")
+    words = (*TINY, *WITHOUT_DISCRIMINATOR, "size=[16,24]", "steps=1", "batch=48", "quantize_start=0")
     words = once(*words, "data.val_share=0", "--data", "some", "--out", "run")
     status, _, said = smalti_command(*words)
     assert status == 0, said

@@ -15,16 +15,16 @@ from smalti.cli.options import Size, computing, drawing, load_pipeline, new_fold
 @click.option(
     "--keep", help="top, bottom, left, right or centre, with a share: left:0.25; unless given top:0.5."
 )
-@click.option("--mask", type=Path, help="Picture file: white is drawn anew, black is kept.")
+@click.option("--mask", type=Path, help="Image file: white is drawn anew, black is kept.")
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @sampling
 @computing
 def complete(
     model: Path, image: Path, out: Path, mask: Path | None, device: str, precision: str, **options: Any
 ) -> None:
-    """Keep a part of a picture and draw the rest anew, into OUT, a new or empty folder.
+    """Keep a part of an image and draw the rest anew, into OUT, a new or empty folder.
 
-    The picture, and a map or a mask if one is given, is scaled until it just covers the size, and its middle
+    The image, and a map or a mask if one is given, is scaled until it just covers the size, and its middle
     is taken. Kept are cells, the squares that a code stands for: one in which the mask has any white is drawn
     anew whole. A number alone for --keep is a share of rows from the top.
     A map of the raster in the file is turned as EXIF turns that, where its size tells.
@@ -35,7 +35,7 @@ def complete(
     """
     import torch
 
-    from smalti import images, masks
+    from smalti import imaging, masks
     from smalti.data.transforms import CropSettings, crop, place
     from smalti.reading.pixels import open_turned
 
@@ -46,10 +46,10 @@ def complete(
     beside = (pixels.shape[1], pixels.shape[2]), turn
     given = drawing(pipeline, options, beside)
     size, middle = given.pop("size"), CropSettings().for_validation()
-    picture = images.to_float(crop(pixels, size, middle, torch.Generator()))
+    kept = imaging.to_float(crop(pixels, size, middle, torch.Generator()))
     if mask is not None:
         found, near = masks.read(mask), CropSettings(filter="nearest-exact").for_validation()
         where = place((found.shape[0], found.shape[1]), size, near, torch.Generator())
         given["mask"] = where.map(found[None].float())[0] > 0
-    batches = pipeline.iter_batches(image=picture, **given)
+    batches = pipeline.iter_batches(image=kept, **given)
     write(batches, out, num=options["num"], seed=options["seed"])

@@ -16,23 +16,23 @@ from smalti.cli.options import Size, computing, load_tokenizer, new_folder, star
 @click.option(
     "--scale", nargs=2, type=float, default=(1.0, 1.25), show_default=True, help="Crops show a part."
 )
-@click.option("--crops", default=1, show_default=True, help="Random crops of each training picture.")
-@click.option("--batch", default=16, show_default=True, help="Pictures a pass.")
-@click.option("--workers", default=0, show_default=True, help="Processes that open pictures.")
+@click.option("--crops", default=1, show_default=True, help="Random crops of each training image.")
+@click.option("--batch", default=16, show_default=True, help="Images a pass.")
+@click.option("--workers", default=0, show_default=True, help="Processes that open images.")
 @click.option("--seed", default=0, show_default=True, help="Of the crops and flips.")
 @click.option("--val", type=Path, help="A folder that is held out.")
 @click.option("--val-share", type=float, help="Share that is held out; as the tokenizer's unless given.")
-@click.option("--max-pixels", type=int, help="Of a picture; 178956970 unless given, as Pillow has it.")
+@click.option("--max-pixels", type=int, help="Of an image; 178956970 unless given, as Pillow has it.")
 @click.option("--resume", is_flag=True, help="Go on in an OUT whose encoding was interrupted.")
 @computing
 def encode(model: Path, data: Path, out: Path, device: str, precision: str, **options: Any) -> None:
-    """Turn a folder of pictures into token shards, which `smalti train` reads for a prior.
+    """Turn a folder of images into token shards, which `smalti train` reads for a prior.
 
     Held out is what the tokenizer's training held out, where that was on the same folder: a share by the same
     rule, or the splits that its folders are by name. Else the latter, or a share of 0.05.
 
     OUT is a new or empty folder. Interrupted, the same command with --resume goes on where it was, with the
-    same model, pictures and options; only --workers, --max-pixels and --device may change.
+    same model, images and options; only --workers, --max-pixels and --device may change.
 
     Example: smalti encode runs/tokenizer photos tokens --size 256 --crops 10
     """

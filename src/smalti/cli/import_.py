@@ -27,11 +27,11 @@ from smalti.cli.options import Size, new_folder
 @click.option(
     "--tokenizer", type=Path, help="Of a prior whose file comes without one (LlamaGen's): its model folder."
 )
-@click.option("--size", type=Size(), help="Of such a prior's training pictures, in pixels.")
+@click.option("--size", type=Size(), help="Of such a prior's training images, in pixels.")
 @click.option(
     "--image-range",
     type=click.Choice(["-1..1", "0..1"]),
-    help="Of pictures inside the tokenizer, where its code took another range than the format's.",
+    help="Of images inside the tokenizer, where its code took another range than the format's.",
 )
 @click.option(
     "--shift/--no-shift",
@@ -55,7 +55,7 @@ def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | No
     found = importing.convert(source, out, settings, Wanted(**options, tokenizer=first))
     for line in found.dropped:
         click.echo(f"left out: {line}")
-    if found.critic:
+    if found.discriminator:
         click.echo("kept beside the model: the discriminator, for smalti train --init-from")
     for part in importing.of_segmentations(found.model):
         how, other = part.settings.labels, "--shift if training added 1 to them"

@@ -3,6 +3,7 @@
 import difflib
 import re
 import sys
+import warnings
 from importlib import import_module
 from keyword import iskeyword
 
@@ -13,12 +14,12 @@ from smalti import memory
 from smalti.errors import UserError
 
 COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when the command runs
-    "demo": "From photographs to new pictures in minutes, with a report.",
+    "demo": "From photographs to new images in minutes, with a report.",
     "train": "Train a tokenizer or a prior from a recipe.",
     "encode": "Turn a dataset into token shards, which training a prior reads.",
-    "reconstruct": "Send pictures through a tokenizer and back.",
-    "sample": "Draw pictures.",
-    "complete": "Keep a part of a picture and draw the rest anew.",
+    "reconstruct": "Send images through a tokenizer and back.",
+    "sample": "Draw images.",
+    "complete": "Keep a part of an image and draw the rest anew.",
     "recipes": "List the recipes.",
     "info": "Say what a model folder, a run folder or another project's model is.",
     "import": "Turn another project's model into a model folder.",
@@ -30,11 +31,11 @@ class Commands(click.Group):
     """Knows the commands by name and help; imports the module of the one that is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order of use."""
+        """Return all names, in the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now; None for an unknown name."""
+        """Return the command, imported now; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name  # no module can be called import
@@ -42,14 +43,14 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of commands, without importing one."""
+        """Write the table of commands, without importing one."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest name for a misspelt command."""
+        """Do as click does, with the nearest name for a misspelt command."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             remedy = f"did you mean {near[0]}?" if near else "see smalti --help"
@@ -76,7 +77,7 @@ def _refuse_again(command: click.Command, args: list[str]) -> None:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(smalti.__version__, prog_name="smalti")
 def group() -> None:
-    """Learn a codebook of visual parts from images, model how they are laid, draw new images.
+    """Learn a codebook of visual parts from images, model how they are arranged, draw new images.
 
     Example: smalti demo
     """
@@ -84,6 +85,7 @@ def group() -> None:
 
 def main() -> None:
     """Entry point of the command `smalti`."""
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"  # one line, as all that it says
     try:
         sys.exit(group(prog_name="smalti", standalone_mode=False))
     except UserError as mistake:
@@ -98,9 +100,7 @@ def main() -> None:
         got = memory.asked(problem)
         if got is None:
             raise
-        remedy = (
-            "free some, use a smaller model, picture or size, or --precision bf16 where the command has it"
-        )
+        remedy = "free some, use a smaller model, image or size, or --precision bf16 where the command has it"
         _complain(memory.mistake("this command", got, remedy))
     sys.exit(2)
 
@@ -110,7 +110,7 @@ def _complain(mistake: UserError) -> None:
 
 
 def _one_line(mistake: click.UsageError) -> UserError:
-    """What click says of an argument, without the lines on usage that it puts above."""
+    """Return what click says of an argument, without the lines on usage that it puts above."""
     command = mistake.ctx.command_path if mistake.ctx else "smalti"
     got = mistake.format_message().rstrip(".").removeprefix("Got ")
     remedy = _as_option(mistake) or f"see {command} --help"
@@ -118,7 +118,7 @@ def _one_line(mistake: click.UsageError) -> UserError:
 
 
 def _as_option(mistake: click.UsageError) -> str | None:
-    """How to write an option that was given as key=value, as the settings of `smalti train` are."""
+    """Return how to write an option that was given as key=value, as the settings of `smalti train` are."""
     said = re.search(r"([\w-]+)=([^\s)]+)", mistake.message)
     if mistake.ctx is None or said is None:
         return None

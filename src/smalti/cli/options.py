@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smalti.exif import Turn
-    from smalti.images import Filter
+    from smalti.imaging import Filter
     from smalti.pipeline import Pipeline
     from smalti.samples import Samples
     from smalti.tokenizer import Tokenizer
@@ -74,16 +74,16 @@ def _of_priors() -> list[Callable[..., Any]]:
 
 
 def computing(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that runs a model: where, and in which number type."""
+    """Return the options of every command that runs a model: where, and in which number type."""
     return _DEVICE(_PRECISION(command))
 
 
 def drawing(
     pipeline: "Pipeline", options: dict[str, Any], beside: "tuple[tuple[int, int], Turn] | None" = None
 ) -> dict[str, Any]:
-    """The options of `sampling` as arguments of Pipeline.iter_batches, whose images `write` takes.
+    """Return the options of `sampling` as arguments of Pipeline.iter_batches, whose images `write` takes.
 
-    beside: size and turn of the picture that a map describes; see `_fit`.
+    beside: size and turn of the image that a map describes; see `_fit`.
     """
     from smalti.cli.pace import Pace, faster
     from smalti.reading import writing
@@ -101,10 +101,10 @@ def drawing(
 def _fit(
     found: "Tensor", filter: "Filter", size: tuple[int, int], beside: "tuple[tuple[int, int], Turn] | None"
 ) -> "Tensor | None":
-    """A map (1 c H W) scaled until it just covers the size, of which the middle is taken (c h w).
+    """Return a map (1 c H W) scaled until it just covers the size, of which the middle is taken (c h w).
 
-    None for a map that fits. beside: size and turn of the picture that it describes; a map that has the size
-    of its raster in the file, and not of the picture as it is seen, is turned with it.
+    None for a map that fits. beside: size and turn of the image that it describes; a map that has the size
+    of its raster in the file, and not of the image as it is seen, is turned with it.
     """
     import torch
 
@@ -133,7 +133,7 @@ def starting() -> Iterator[None]:
 
 
 def load_pipeline(model: Path, device: str, precision: str) -> "Pipeline":
-    """A model that can draw; UserError with what to do for a tokenizer alone."""
+    """Return a model that can draw; UserError with what to do for a tokenizer alone."""
     import smalti  # not above: `smalti --help` must not wait for torch
 
     with starting():
@@ -145,7 +145,7 @@ def load_pipeline(model: Path, device: str, precision: str) -> "Pipeline":
 
 
 def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
-    """A tokenizer, alone or out of a model with a prior."""
+    """Return a tokenizer, alone or out of a model with a prior."""
     import smalti
 
     with starting():
@@ -154,8 +154,8 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
-    """A folder to write into: refused where it holds anything, so that nothing is overwritten."""
-    for kind in ("png", "tif"):  # of a process that was killed inside its first picture
+    """Return a folder to write into: refused where it holds anything, so that nothing is overwritten."""
+    for kind in ("png", "tif"):  # of a process that was killed inside its first image
         leftovers.clear(out, f".{'[0-9]' * 5}*.{kind}.*")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
@@ -175,14 +175,14 @@ def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int) -> No
     finally:
         if done < num:
             rest = f"--seed {seed + done} --num {num - done} and another OUT draw the others"
-            tqdm.write(f"stopped: {done} of {num} pictures are in {out}; {rest}", file=sys.stderr)
+            tqdm.write(f"stopped: {done} of {num} images are in {out}; {rest}", file=sys.stderr)
 
 
-_HALF = "bf16 and fp16: faster but for small priors; other pictures, a few other codes. auto: the quickest."
-_PARALLEL = "Cells drawn in a pass, the same picture sooner; 1 is off. Pays for one picture at a time: try 8."
-_NUM = click.option("--num", default=1, show_default=True, help="How many pictures.")
+_HALF = "bf16 and fp16: faster but for small priors; other images, a few other codes. auto: the quickest."
+_PARALLEL = "Cells drawn in a pass, the same image sooner; 1 is off. Pays for one image at a time: try 8."
+_NUM = click.option("--num", default=1, show_default=True, help="How many images.")
 _SAMPLING = [
-    click.option("--seed", default=0, show_default=True, help="Picture i uses seed + i."),
+    click.option("--seed", default=0, show_default=True, help="Image i uses seed + i."),
     click.option("--temperature", default=1.0, show_default=True, help="Below 1: safer, above: wilder."),
     click.option("--top-k", type=int, help="Draw among the k likeliest codes; 1 is greedy."),
     click.option("--top-p", type=float, help="Draw among the likeliest codes that hold this share."),
@@ -194,7 +194,7 @@ _SAMPLING = [
         "--stride", default=1, show_default=True, help="Cells by which a window moves; more: faster."
     ),
     click.option("--parallel", default=1, show_default=True, help=_PARALLEL),
-    click.option("--micro-batch", type=int, help="Fixed batch size: bit-equal pictures whatever --num."),
+    click.option("--micro-batch", type=int, help="Fixed batch size: bit-equal images whatever --num."),
 ]
 
 _DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")

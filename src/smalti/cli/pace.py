@@ -15,11 +15,11 @@ FIRST = 2.0  # seconds after which the pace tells
 
 
 class Pace:
-    """Told of cells that are laid, shows a bar on a terminal; says once where the whole takes long."""
+    """Told of cells that are drawn, shows a bar on a terminal; says once where the whole takes long."""
 
     def __init__(self, hint: str, clock: Callable[[], float] = time.monotonic) -> None:
         """hint: how it would go faster, said after the estimate."""
-        self._hint, self._clock, self._is_told = hint, clock, False
+        self._hint, self._clock, self._is_said = hint, clock, False
         self._begun: float | None = None
         self._given = 0  # cells that came before the clock ran: kept ones, which take no time
         self._done = 0
@@ -34,21 +34,24 @@ class Pace:
         self._bar.update(count)
         if self._done >= total:
             self._bar.close()
-        if not self._is_told:
+        if not self._is_said:
             self._tell(self._clock() - self._begun, total)
 
     def _tell(self, spent: float, total: int) -> None:
-        laid, work = self._done - self._given, total - self._given
-        if laid <= 0 or spent < FIRST or spent * work / laid < LONG:
+        drawn, work = self._done - self._given, total - self._given
+        if drawn <= 0 or spent < FIRST or spent * work / drawn < LONG:
             return
-        self._is_told = True
-        whole = round(spent * work / laid / 60)
+        self._is_said = True
+        whole = round(spent * work / drawn / 60)
         hours = f"{whole // 60} h {whole % 60} min" if whole >= 60 else f"{whole} min"
         tqdm.write(f"{total} cells to draw take about {hours} at this pace{self._hint}", file=sys.stderr)
 
 
 def faster(pipeline: "Pipeline", size: tuple[int, int], stride: int) -> str:
-    """The end of a sentence: the --stride by which a canvas of a size in pixels is quicker, if by any."""
+    """Return the end of a sentence.
+
+    The --stride by which a canvas of a size in pixels is quicker, if by any.
+    """
     most = pipeline.prior.longest_stride
     if size == pipeline.crop_size or stride >= most:
         return ""

@@ -14,21 +14,21 @@ from smalti.cli.options import computing, load_tokenizer, new_folder
 @click.argument("out", type=Path)
 @computing
 def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precision: str) -> None:
-    """Send pictures through a tokenizer and back, into OUT, a new or empty folder; prints each one's PSNR.
+    """Send images through a tokenizer and back, into OUT, a new or empty folder; prints each one's PSNR.
 
-    A tokenizer of depth or edges takes pictures of such maps. One of segmentations takes label maps, whose
+    A tokenizer of depth or edges takes images of such maps. One of segmentations takes label maps, whose
     values mean what they did in training (shifted, merged): the likeliest class of each pixel is written,
     coloured, and the share of pixels that are right is printed.
     One that was trained with data.range writes the numbers of its files: as PNG of 16 bits where they are
-    whole, from 0 to 65535, and of 1 or 3 bands, else as TIFF, with the facts in its description.
-    Sides are cropped at the right and bottom to multiples of the factor. Each picture is written as soon as
+    whole, from 0 to 65535, and of 1 or 3 bands, else as TIFF, with the metadata in its description.
+    Sides are cropped at the right and bottom to multiples of the factor. Each image is written as soon as
     it is done.
 
     Example: smalti reconstruct runs/tokenizer photo.jpg reconstructed
     """
     from tqdm import tqdm
 
-    from smalti import images, library, memory
+    from smalti import imaging, library, memory
     from smalti.conditions.map_files import open_for
     from smalti.metrics import METRICS
     from smalti.metrics.protocol import Measured
@@ -39,7 +39,7 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     from smalti.training.contents import content
 
     new_folder(out)
-    paths = images.find_pictures(image_or_dir)
+    paths = imaging.find_images(image_or_dir)
     tokenizer = load_tokenizer(model, device, precision)
     what = tokenizer.settings.content
     warning = mixture(paths) if what == "segmentation" else None
@@ -50,19 +50,19 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
     kind = content(what, tokenizer.channels)
     root = image_or_dir if image_or_dir.is_dir() else image_or_dir.parent
     made_by = {"model": library.fingerprint(tokenizer), **recorded(tokenizer=tokenizer.dtype)}
-    for index, path in enumerate(tqdm(paths, unit="picture", disable=None)):
-        original = images.crop_to_multiple(open_for(tokenizer, path), tokenizer.factor).to(device)
+    for index, path in enumerate(tqdm(paths, unit="image", disable=None)):
+        original = imaging.crop_to_multiple(open_for(tokenizer, path), tokenizer.factor).to(device)
         with memory.needed(f"{path}, {original.shape[2]} x {original.shape[3]} pixels", _REMEDY):
             rebuilt = tokenizer.reconstruct(original, is_checked=True)
         stem = out / f"{index:05}-{path.stem}"
         sides = {"height": rebuilt.shape[2], "width": rebuilt.shape[3]}
-        facts = {**made_by, "source": path.relative_to(root).as_posix(), **sides}
+        metadata = {**made_by, "source": path.relative_to(root).as_posix(), **sides}
         if deep:
-            found = writing.file_values(rebuilt[0], how, json.dumps({**facts, "range": how.range}))
+            found = writing.file_values(rebuilt[0], how, json.dumps({**metadata, "range": how.range}))
             target = found.save(stem)
         else:
             shown = kind.show(rebuilt)[0].cpu()
-            target = images.save_png(stem.with_name(f"{stem.name}.png"), shown, facts)
+            target = imaging.save_png(stem.with_name(f"{stem.name}.png"), shown, metadata)
         fitting = [metric for member in METRICS.values() for metric in member.of(what, 0, {})]
         (metric,) = (metric for metric in fitting if metric.words)
         metric.update(Measured(real=original, fake=rebuilt))
@@ -70,4 +70,4 @@ def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precisi
         tqdm.write(f"{target}  {metric.words.format(number)}")
 
 
-_REMEDY = "--precision bf16, or a smaller picture; in Python encode and decode take tile=32"
+_REMEDY = "--precision bf16, or a smaller image; in Python encode and decode take tile=32"

@@ -15,16 +15,16 @@ from smalti.cli.options import Size, computing, drawing, load_pipeline, new_fold
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @computing
 def sample(model: Path, out: Path, device: str, precision: str, **options: Any) -> None:
-    """Draw pictures from a model folder or a run folder into OUT, a new or empty folder.
+    """Draw images from a model folder or a run folder into OUT, a new or empty folder.
 
-    Each picture is written as soon as its batch is drawn: 00000.png with the seed that --seed says, 00001.png
+    Each image is written as soon as its batch is drawn: 00000.png with the seed that --seed says, 00001.png
     with the next one. A model that was trained with data.range, or with other than 1 or 3 bands, writes the
     numbers of its files: as PNG of 16 bits where they fit, else as 00000.tif. What is there when drawing is
     interrupted stays; the others are drawn from their seeds.
     A map is scaled until it just covers the size, and its middle is taken. What takes more than a minute says
     how long.
 
-    Example: smalti sample runs/photos-prior pictures --num 4 --label brick --size 64x512
+    Example: smalti sample runs/photos-prior images --num 4 --label brick --size 64x512
     """
     new_folder(out)
     pipeline = load_pipeline(model, device, precision)

@@ -14,7 +14,7 @@ class KeyValue(click.Command):
     """A command whose settings are words key=value; one given as an option is told how to write it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; UserError for an option that is a setting."""
+        """Do as click does; UserError for an option that is a setting."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -26,7 +26,7 @@ class KeyValue(click.Command):
 
 
 def _as_setting(given: list[str], unknown: click.NoSuchOption) -> str | None:
-    """How to write a setting that was given as an option, by its key, its last part, or others' word."""
+    """Return how to write a setting that was given as an option."""
     from smalti import hints, schema
     from smalti.training.settings import TrainingSettings
 
@@ -53,7 +53,7 @@ def _refuse_both(changes: Mapping[str, Any], options: Mapping[str, Path | None])
 @click.command(cls=KeyValue)
 @click.argument("recipe", required=False)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--data", type=Path, help="A folder of pictures, or of token shards.")
+@click.option("--data", type=Path, help="A folder of images, or of token shards.")
 @click.option("--out", type=Path, help="The run folder; runs/RECIPE unless given.")
 @click.option("--init-from", type=Path, help="A model to begin with: fine-tuning.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in the run folder.")

@@ -1,7 +1,7 @@
 """Boxes and points as tokens and back: the arithmetic of the 2021 code (2021 code's scene models).
 
-All places are shares of the whole picture, x to the right and y down, in [0, 1]. A token of a place is a
-point of a grid of S x S points, S = floor(sqrt(no_tokens)), whose outer points lie on the picture's border.
+All places are shares of the whole image, x to the right and y down, in [0, 1]. A token of a place is a
+point of a grid of S x S points, S = floor(sqrt(no_tokens)), whose outer points lie on the image's border.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ FLAGS = ("group", "occluded", "depiction", "inside")  # flag k adds classes * 2 
 
 
 class Object(NamedTuple):
-    """A thing in a picture. A point is a box without extent."""
+    """A thing in an image. A point is a box without extent."""
 
     label: int | str  # a class, by name or number; a number from `classes` on carries flags
     x0: float
@@ -27,24 +27,24 @@ class Object(NamedTuple):
 
     @property
     def box(self) -> Box:
-        """Without the label."""
+        """Return it without the label."""
         return self.x0, self.y0, self.x1, self.y1
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The things in a whole picture, of which a crop is shown, perhaps flipped after the cut."""
+    """The things in a whole image, of which a crop is shown, perhaps flipped after the cut."""
 
     objects: tuple[Object, ...]
-    crop: Box = WHOLE  # of the picture as it lies
+    crop: Box = WHOLE  # of the image as it lies
     is_flipped: bool = False  # left to right
 
     def flipped(self) -> "Scene":
-        """The other way round."""
+        """Return the other way round."""
         return replace(self, is_flipped=not self.is_flipped)
 
     def part(self, box: Box) -> "Scene":
-        """Less of the picture: the part that a box, in shares of what is shown, cuts out of it."""
+        """Return less of the image: the part that a box, in shares of what is shown, cuts out of it."""
         x0, y0, x1, y1 = self.crop
         box = flipped(box) if self.is_flipped else box
         width, height = x1 - x0, y1 - y0
@@ -60,15 +60,15 @@ class Points:
 
     @property
     def side(self) -> int:
-        """S, points of a row."""
+        """Return the points of a row."""
         return isqrt(self.no_tokens)
 
     def token(self, x: float, y: float) -> int:
-        """The nearest point; half-way ones go to the even number, as Python's round."""
+        """Return the nearest point; half-way ones go to the even number, as Python's round."""
         return round(y * (self.side - 1)) * self.side + round(x * (self.side - 1))
 
     def place(self, token: int) -> tuple[float, float]:
-        """x, y of a point. UserError for a number that is none."""
+        """Return x, y of a point; UserError for a number that is none."""
         if not 0 <= token < self.side**2:
             remedy = "decode what encode gave, with the settings it was encoded with"
             raise UserError(f"the token of a point, 0 to {self.side**2 - 1}", str(token), remedy)
@@ -77,17 +77,20 @@ class Points:
 
 
 def flipped(box: Box) -> Box:
-    """Left to right."""
+    """Return the box mirrored left to right."""
     return 1 - box[2], box[1], 1 - box[0], box[3]
 
 
 def touches(box: Box, crop: Box) -> bool:
-    """Whether a box shares area with a crop; what has no extent either way, whether it lies in the crop."""
+    """Return whether a box shares area with a crop.
+
+    What has no extent either way, whether it lies in the crop.
+    """
     return _meets(box[0], box[2], crop[0], crop[2]) and _meets(box[1], box[3], crop[1], crop[3])
 
 
 def rescaled(box: Box, crop: Box, *, clip_both_ends: bool) -> Box:
-    """A box in shares of a crop, cut at the crop's borders.
+    """Return a box in shares of a crop, cut at the crop's borders.
 
     clip_both_ends: false as the 2021 code had it: a box that begins before the crop is moved there and keeps
     its width, or as much of it as fits.

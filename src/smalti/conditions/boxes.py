@@ -1,4 +1,4 @@
-"""Boxes: what stands where in the picture, each a class, a top left and a bottom right point."""
+"""Boxes: what stands where in the image, each a class, a top left and a bottom right point."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -18,7 +18,7 @@ class BoxesSettings(SceneSettings):
 
 
 class BoxesCondition(SceneCondition):
-    """Takes (class, x0, y0, x1, y1) a thing, in [0, 1] of the picture (2021 code's objects_bbox)."""
+    """Takes (class, x0, y0, x1, y1) a thing, in [0, 1] of the image (2021 code's objects_bbox)."""
 
     argument: ClassVar[str | None] = "boxes"
     option: ClassVar[Option | None] = Option(
@@ -29,14 +29,14 @@ class BoxesCondition(SceneCondition):
     per_object = 3
 
     def where(self, box: Box) -> list[int]:
-        """Top left, bottom right."""
+        """Return the tokens of top left and bottom right."""
         return [self.points.token(box[0], box[1]), self.points.token(box[2], box[3])]
 
     def box(self, tokens: list[int]) -> Box:
-        """From its two corners."""
+        """Build it from its two corners."""
         return *self.points.place(tokens[0]), *self.points.place(tokens[1])
 
     def thing(self, given: Sequence[Any]) -> Object | None:
-        """From a class and four numbers."""
+        """Build it from a class and four numbers."""
         numbers = all(isinstance(one, Real) for one in given[1:])
         return Object(given[0], *map(float, given[1:])) if len(given) == 5 and numbers else None

@@ -21,7 +21,7 @@ class Classes:
     names: tuple[str, ...] = ()
 
     def number(self, label: Any) -> int:
-        """The number of a class given by name or number; a word that is no name may be a whole number.
+        """Return the number of a class given by name or number; a word that is no name may be a whole number.
 
         A name that is there wins: 2 and "2" are the class called 2, or the one called 02, where there is one,
         else class number 2. UserError for what is neither, and for a number out of range.
@@ -41,7 +41,7 @@ class Classes:
         return number
 
     def named(self, label: Any) -> int | None:
-        """The number of the class that is called so, by a word or a whole number; None: none is."""
+        """Return the number of the class that is called so, by a word or a whole number; None: none is."""
         if isinstance(label, str):
             found = self._by_name.get(label)
             return self._by_value.get(int(label)) if found is None and _is_whole(label) else found
@@ -56,13 +56,13 @@ class Classes:
 
     @cached_property
     def _by_value(self) -> dict[int, int]:
-        """By what a name says as a number, where no other name says the same: 007 and 7 are two names."""
+        """Find by what a name says as a number, where no other name says the same: 007 and 7 are two."""
         whole = [(int(name), number) for number, name in enumerate(self.names) if _is_whole(name)]
         counts = Counter(value for value, _ in whole)
         return {value: number for value, number in whole if counts[value] == 1}
 
     def known(self) -> str:
-        """What may be given, in words."""
+        """Return what may be given, in words."""
         numbers = f"a number from 0 to {self.count - 1}"
         if not self.names:
             return numbers
@@ -81,7 +81,7 @@ class ByClass(Condition):
         if not classes:
             remedy = "put each class into a sub-folder of its own, or give 'condition={kind: none}'"
             raise UserError(
-                f"pictures with classes for condition.kind={cls.argument}", f"none in {root}", remedy
+                f"images with classes for condition.kind={cls.argument}", f"none in {root}", remedy
             )
         return {**mapping, "classes": len(classes), "names": list(classes)}
 
@@ -101,7 +101,7 @@ def _is_whole(name: str) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A class, a number or a list of them without numpy's and torch's types, which do not fit into a file."""
+    """Return classes without numpy's and torch's types, which do not fit into a file."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         return value

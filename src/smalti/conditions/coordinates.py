@@ -1,4 +1,4 @@
-"""Coordinates: one token a cell, how far down the whole picture it lies."""
+"""Coordinates: one token a cell, how far down the whole image it lies."""
 
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ class CoordinatesSettings:
 
 
 class Part(NamedTuple):
-    """Which part of a whole picture a crop shows, in pixels."""
+    """Which part of a whole image a crop shows, in pixels."""
 
     top: int
     left: int
@@ -42,7 +42,7 @@ class CoordinatesCondition(Condition):
         self, settings: CoordinatesSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
     ) -> None:
         super().__init__(settings, tokenizer, part)
-        assert tokenizer is not None, "coordinates need the factor of the tokenizer of the pictures"
+        assert tokenizer is not None, "coordinates need the factor of the tokenizer of the images"
         self.vocabulary, self.factor = settings.tokens, tokenizer.factor
 
     def length(self, grid: tuple[int, int]) -> int:
@@ -52,7 +52,7 @@ class CoordinatesCondition(Condition):
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Float[Tensor, "b H W"]:
         """Return shares in [0, 1], one for each pixel of the canvas; b = 1 for all canvases, or num.
 
-        value: a tensor (H W), (1 H W), (b H W) or (b 1 H W) of them, or None, the canvas as a whole picture.
+        value: a tensor (H W), (1 H W), (b H W) or (b 1 H W) of them, or None, the canvas as a whole image.
         UserError for others.
         """
         sides = grid[0] * self.factor, grid[1] * self.factor
@@ -63,7 +63,7 @@ class CoordinatesCondition(Condition):
         return _checked(value, num, sides)
 
     def from_batch(self, batch: Any) -> Float[Tensor, "b H W"]:
-        """Return the shares of each crop, of where it lies in its picture."""
+        """Return the shares of each crop, of where it lies in its image."""
         sides = (batch.images.shape[2], batch.images.shape[3])
         return torch.stack([_shares(part, sides) for part in batch.parts])
 
@@ -85,17 +85,17 @@ class CoordinatesCondition(Condition):
 
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
-        """See Condition: pictures, of which a crop lies somewhere."""
+        """See Condition: images, of which a crop lies somewhere."""
         if "image" not in reader.gives:
-            remedy = "give the folder of pictures: shards do not say where a crop lies"
-            raise UserError("pictures for condition.kind=coordinates", f"data.kind={data.kind}", remedy)
+            remedy = "give the folder of images: shards do not say where a crop lies"
+            raise UserError("images for condition.kind=coordinates", f"data.kind={data.kind}", remedy)
 
     def count(self, value: Any) -> int | None:
         """Return how many planes a tensor has; None for one."""
         return len(value) if isinstance(value, Tensor) and value.dim() > 2 else None
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
-        """Return of a tensor its shape."""
+        """Return the shape of a tensor."""
         return [value if value is None else f"a tensor {tuple(value.shape)}"] * num
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from smalti.conditions.classes import ByClass, Classes, check_names, plain
 from smalti.conditions.context import SameContext
-from smalti.conditions.hiding import Hiding
+from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.protocol import Codec, Option
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
@@ -21,7 +21,7 @@ class LabelSettings:
     kind: Literal["label"] = "label"
     classes: Positive  # how many
     names: tuple[str, ...] = ()  # by number; empty where the classes have none
-    dropout: Share = 0.0  # of pictures shown without their label; above 0 the model can be guided
+    dropout: Share = 0.0  # of images shown without their label; above 0 the model can be guided
 
     def __post_init__(self) -> None:
         check_names(self.classes, self.names)
@@ -40,8 +40,8 @@ class LabelCondition(ByClass):
         super().__init__(settings, tokenizer, part)
         self.names = settings.names
         self.classes = Classes(settings.classes, settings.names)
-        self.hiding = Hiding(what="labels", share=settings.dropout, token=settings.classes)
-        self.vocabulary = settings.classes + self.hiding.extra
+        self.dropout = ConditionDropout(what="labels", share=settings.dropout, token=settings.classes)
+        self.vocabulary = settings.classes + self.dropout.extra
 
     def length(self, grid: tuple[int, int]) -> int:
         """Return one token."""
@@ -57,7 +57,7 @@ class LabelCondition(ByClass):
             raise UserError("a label", "none", f"give label= {self.classes.known()}")
         numbers = [self.classes.number(one) for one in self.describe(value, num=num)]
         if len(numbers) != num:
-            raise UserError(f"one label, or {num} of them", f"{len(numbers)}", "give one for each picture")
+            raise UserError(f"one label, or {num} of them", f"{len(numbers)}", "give one for each image")
         return torch.tensor(numbers, dtype=torch.int64)
 
     def from_batch(self, batch: Any) -> Int64[Tensor, " b"]:

@@ -1,4 +1,4 @@
-"""A map: a picture of depth, classes, edges or low resolution, told in the codes of a tokenizer."""
+"""A map: an image of depth, classes, edges or low resolution, told in the codes of a tokenizer."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from smalti.conditions.context import Context, GridContext
-from smalti.conditions.hiding import Hiding
+from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.map_files import one_hot, open_for
 from smalti.conditions.protocol import Codec, Condition, Option
 from smalti.config import Positive, Share, settings
@@ -30,18 +30,18 @@ class MapSettings:
     kind: Literal["map"] = "map"
     # pixels a side to which the map of a window is reduced first, by the nearest; None: it is not
     size: Positive | None = None
-    shared: bool = False  # the tokenizer of the pictures is that of the maps too
-    dropout: Share = 0.0  # of pictures shown without their map; above 0 the model can be guided
+    shared: bool = False  # the tokenizer of the images is that of the maps too
+    dropout: Share = 0.0  # of images shown without their map; above 0 the model can be guided
 
 
 class MapCondition(Condition):
-    """Takes a map of the picture's size. With dropout one more token says that no map is given.
+    """Takes a map of the image's size. With dropout one more token says that no map is given.
 
-    Its part is the tokenizer of its maps, unless the pictures' is shared.
+    Its part is the tokenizer of its maps, unless the images' is shared.
     """
 
     argument: ClassVar[str | None] = "map"
-    option: ClassVar[Option | None] = Option("Picture file of a map, for a model that is told one.", True)
+    option: ClassVar[Option | None] = Option("Image file of a map, for a model that is told one.", True)
     example = 'map="map.png"'
 
     def __init__(
@@ -56,8 +56,9 @@ class MapCondition(Condition):
             expected = f"condition.size as a multiple of {factor}, the factor of the maps' tokenizer"
             remedy = f"condition.size={max(1, round(settings.size / factor)) * factor}"
             raise UserError(expected, str(settings.size), remedy)
-        self.hiding = Hiding(what="maps", share=settings.dropout, token=self.tokenizer.codebook_size)
-        self.vocabulary = self.tokenizer.codebook_size + self.hiding.extra
+        vocabulary = self.tokenizer.codebook_size
+        self.dropout = ConditionDropout(what="maps", share=settings.dropout, token=vocabulary)
+        self.vocabulary = self.tokenizer.codebook_size + self.dropout.extra
         self.of_classes = self.tokenizer.settings.content == "segmentation"
 
     def length(self, grid: tuple[int, int]) -> int:
@@ -69,18 +70,18 @@ class MapCondition(Condition):
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
         """Return maps as their tokenizer takes them; b = 1 for all canvases, or num.
 
-        value: a map, or a sequence or tensor of num of them. A map is a picture file, a Pillow picture, or a
+        value: a map, or a sequence or tensor of num of them. A map is an image file, a Pillow image, or a
         tensor: floats (c H W) as its tokenizer takes them, in [-1, 1]; of classes also their numbers (H W).
-        Values in files and Pillow pictures of classes mean what they did in training (shifted, merged: the
-        tokenizer's settings.labels); tensors hold class numbers already. H and W are those of the picture.
+        Values in files and Pillow images of classes mean what they did in training (shifted, merged: the
+        tokenizer's settings.labels); tensors hold class numbers already. H and W are those of the image.
         UserError for others.
         """
         if value is None:
-            raise UserError("a map", "none", "give map= a picture file, or a tensor")
+            raise UserError("a map", "none", "give map= an image file, or a tensor")
         found = [self._one(one, grid) for one in value] if _is_list(value) else [self._one(value, grid)]
         count, sides = sum(map(len, found)), sorted({tuple(maps.shape[2:]) for maps in found})
         if count not in (1, num):
-            raise UserError(f"one map, or {num} of them", str(count), "give one for each picture")
+            raise UserError(f"one map, or {num} of them", str(count), "give one for each image")
         if len(sides) > 1:
             got = f"{sides[0][0]} x {sides[0][1]} and {sides[1][0]} x {sides[1][1]}"
             raise UserError("maps of one size", got, "resize them alike")
@@ -100,10 +101,10 @@ class MapCondition(Condition):
 
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
-        """See Condition: pictures with maps."""
+        """See Condition: images with maps."""
         if not {"image", "map"} <= reader.gives:
             remedy = "give data.kind=pairs, data.root and data.maps"
-            raise UserError("pictures with maps for condition.kind=map", f"data.kind={data.kind}", remedy)
+            raise UserError("images with maps for condition.kind=map", f"data.kind={data.kind}", remedy)
 
     def agree(self, data: Any, readers: Iterable[Any]) -> None:
         """See Condition: that the data's maps are those that the tokenizer takes.
@@ -118,7 +119,7 @@ class MapCondition(Condition):
             expected = f"a {key} of maps, which are read as they are"
             raise UserError(expected, "one with data.range or bands", remedy)
         channels = self.tokenizer.channels
-        takes = {1: "depth", 3: "picture"}.get(channels, f"{channels} channels")
+        takes = {1: "depth", 3: "image"}.get(channels, f"{channels} channels")
         takes = "segmentation" if self.of_classes else takes
         if data.content != takes:
             expected = f"data.content={takes}, which {key} takes"
@@ -143,17 +144,17 @@ class MapCondition(Condition):
         reader.bound(self.tokenizer.channels)
 
     def from_option(self, given: Any, fit: Callable[[Tensor, str], Tensor | None]) -> Any:
-        """Return the map scaled to the canvas; one that fits stays a path, which the pictures then name."""
+        """Return the map scaled to the canvas; one that fits stays a path, which the images then name."""
         fitted = fit(self.open(given), "nearest-exact" if self.of_classes else "bilinear")
         return given if fitted is None else fitted
 
     @property
     def own(self) -> Any:
-        """The tokenizer of the maps; None where the pictures' is shared."""
+        """Return the tokenizer of the maps; None where the images' is shared."""
         return None if self.settings.shared else self.tokenizer
 
     def open(self, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
-        """Return a map of a file or a Pillow picture, of its own size; of classes a channel each, 0 or 1."""
+        """Return a map of a file or a Pillow image, of its own size; of classes a channel each, 0 or 1."""
         return open_for(self.tokenizer, source)
 
     def decode(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b c H W"]:
@@ -178,13 +179,13 @@ class MapCondition(Condition):
         return torch.cat([self.tokenizer.encode(part, is_checked=True) for part in parts])
 
     def _one(self, given: Any, grid: tuple[int, int]) -> Float[Tensor, "b c H W"]:
-        """A file, a picture or a tensor, which may hold several maps."""
+        """Return a file, an image or a tensor, which may hold several maps."""
         if isinstance(given, str | Path | Image.Image):
             maps = self.open(given)
         elif isinstance(given, Tensor):
             maps = self._floats(given)
         else:
-            remedy = "give map= a picture file, a Pillow picture or a tensor"
+            remedy = "give map= an image file, a Pillow image or a tensor"
             raise UserError("a map", f"{type(given).__name__} {str(given)[:40]}", remedy)
         cell = maps.shape[2] // grid[0] if self.size is not None else self.tokenizer.factor
         if tuple(maps.shape[2:]) != (cell * grid[0], cell * grid[1]) or not cell:
@@ -215,9 +216,9 @@ class MapCondition(Condition):
 
     def _refuse_size(self, maps: Tensor, grid: tuple[int, int]) -> None:
         got, factor = f"{maps.shape[2]} x {maps.shape[3]}", self.tokenizer.factor
-        expected = f"a map of the picture's size, {grid[0] * factor} x {grid[1] * factor} pixels"
-        if self.size is not None:  # how many pixels a cell of the picture has is its own tokenizer's business
-            expected = f"a map of the picture's size, {grid[0]} x {grid[1]} cells of whole pixels, all equal"
+        expected = f"a map of the image's size, {grid[0] * factor} x {grid[1] * factor} pixels"
+        if self.size is not None:  # how many pixels a cell of the image has is its own tokenizer's business
+            expected = f"a map of the image's size, {grid[0]} x {grid[1]} cells of whole pixels, all equal"
         raise UserError(expected, got, f"resize the map, or give size=({maps.shape[2]}, {maps.shape[3]})")
 
 
@@ -233,7 +234,7 @@ class ReducedContext:
     def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
         """Return the codes of the window's part of the map, reduced to the size the model knows."""
         side, size = self.maps.shape[2] // self.grid[0], self.condition.size
-        assert size is not None, "maps of the picture's size need no reduction"
+        assert size is not None, "maps of the image's size need no reduction"
         part = self.maps[:, :, top * side : (top + height) * side, left * side : (left + width) * side]
         reduced = F.interpolate(part, size=(size, size))  # nearest, as in the 2021 code
         return self.condition.codes(reduced).flatten(1).expand(self.num, -1)
@@ -252,7 +253,7 @@ def _check_part(settings: MapSettings, tokenizer: Any, part: Any) -> None:
         kind = "a tokenizer of the maps" if wanted else "no second tokenizer"
         raise UserError(f"{kind} for {settings}", "none" if wanted else "one", remedy)
     if part is not None and settings.size is None and part.factor != tokenizer.factor:
-        expected = f"a tokenizer of the maps with the pictures' factor, {tokenizer.factor}"
+        expected = f"a tokenizer of the maps with the images' factor, {tokenizer.factor}"
         raise UserError(expected, str(part.factor), "use another one, or set condition.size")
 
 

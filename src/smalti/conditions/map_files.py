@@ -1,4 +1,4 @@
-"""Maps out of picture files: what a condition's tokenizer takes."""
+"""Maps out of image files: what a condition's tokenizer takes."""
 
 import math
 from pathlib import Path
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from smalti import exif, images, opening
+from smalti import exif, imaging, opening
 from smalti.conditions.protocol import Codec
 from smalti.errors import UserError
 from smalti.reading.labels import open_labels
@@ -20,17 +20,17 @@ _NEAR, _FAR = 1e-12, 1e12
 
 
 def open_for(tokenizer: Codec, source: str | Path | Image.Image) -> Float[Tensor, "1 c H W"]:
-    """What a tokenizer takes, out of a file or a Pillow picture, of its own size.
+    """Return what a tokenizer takes, out of a file or a Pillow image, of its own size.
 
-    Of pictures as its settings say that values are read, else, and of maps, as `open_map` gives it; of
+    Of images as its settings say that values are read, else, and of maps, as `open_map` gives it; of
     classes one channel each, 0 or 1, out of a label map, whose values mean what they did in training
     (settings.labels). UserError for what cannot be read, and for numbers of classes that the tokenizer lacks.
     """
     how = tokenizer.settings.pixels
     if how is not None:
         if isinstance(source, Image.Image):
-            return images.to_float(from_pil(source, how))[None]
-        return images.to_float(open_pixels(source, how))[None]
+            return imaging.to_float(from_pil(source, how))[None]
+        return imaging.to_float(open_pixels(source, how))[None]
     if tokenizer.settings.content != "segmentation":
         return open_map(source, tokenizer.channels)[None]
     of = "" if isinstance(source, Image.Image) else f" in {source}"
@@ -42,59 +42,62 @@ def open_for(tokenizer: Codec, source: str | Path | Image.Image) -> Float[Tensor
 
 
 def one_hot(labels: Tensor, classes: int, of: str = "") -> Float[Tensor, "b {classes} H W"]:
-    """A channel a class, of class numbers (b H W). of: the end of the UserError for numbers of no class."""
+    """Return a channel a class, of class numbers (b H W).
+
+    of: the end of the UserError for numbers of no class.
+    """
     if labels.numel() == 0 or labels.min() < 0 or labels.max() >= classes:
         got = f"{labels.min().item()} to {labels.max().item()}" if labels.numel() else "none"
         remedy = "renumber the map's classes as in training"
         raise UserError(f"class numbers from 0 to {classes - 1}", got + of, remedy)
-    return images.one_hot(labels.long(), classes)
+    return imaging.one_hot(labels.long(), classes)
 
 
 def open_map(source: str | Path | Image.Image, channels: int) -> Float[Tensor, "c H W"]:
-    """A map of one or three channels in [-1, 1], from a file or a Pillow picture.
+    """Return a map of one or three channels in [-1, 1], from a file or a Pillow image.
 
-    Three: as a picture. One: gray of 8 bits from black to white, colours by their luminance, transparency on
+    Three: as an image. One: gray of 8 bits from black to white, colours by their luminance, transparency on
     white; gray of more bits, floats, and a float in the four bytes of an RGBA pixel (the 2021 code's depth
     files) stretched, so that the smallest value is -1 and the largest 1. UserError for what cannot be read,
     and other channels.
     """
     if channels == 3:
-        pixels = images.from_pil(source) if isinstance(source, Image.Image) else images.open_rgb(source)
-        return images.to_float(pixels)
+        pixels = imaging.from_pil(source) if isinstance(source, Image.Image) else imaging.open_rgb(source)
+        return imaging.to_float(pixels)
     if channels != 1:
-        expected = f"a tensor: this tokenizer takes {channels} channels, picture files have 1 or 3"
-        raise UserError(expected, "a picture", f"give a tensor (b {channels} H W) in Python")
-    picture = images.open_pil(source)
-    depths = _depths(picture)
+        expected = f"a tensor: this tokenizer takes {channels} channels, image files have 1 or 3"
+        raise UserError(expected, "an image", f"give a tensor (b {channels} H W) in Python")
+    image = imaging.open_pil(source)
+    depths = _depths(image)
     if depths is not None:
-        return exif.turn(picture).raster(stretched(depths)[None])
+        return exif.turn(image).raster(stretched(depths)[None])
     with opening.readable(source):
-        return _luminance(picture)
+        return _luminance(image)
 
 
-def _luminance(picture: Image.Image) -> Float[Tensor, "1 H W"]:
-    if picture.has_transparency_data:  # on white first: the luminance of what cannot be seen is no value
-        picture = images.to_pil(images.from_pil(picture)[None])[0]
-    gray = picture if picture.mode in ("1", "L") else picture.convert("L")
-    return images.to_float(images.from_pil(gray)[:1])
+def _luminance(image: Image.Image) -> Float[Tensor, "1 H W"]:
+    if image.has_transparency_data:  # on white first: the luminance of what cannot be seen is no value
+        image = imaging.to_pil(imaging.from_pil(image)[None])[0]
+    gray = image if image.mode in ("1", "L") else image.convert("L")
+    return imaging.to_float(imaging.from_pil(gray)[:1])
 
 
 def stretched(depths: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
-    """From the smallest value, -1, to the largest, 1 (2021 code)."""
+    """Scale to the range from the smallest value, -1, to the largest, 1 (2021 code)."""
     least, most = depths.min(), depths.max()
     return 2 * ((depths - least) / (most - least).clamp(min=1e-8)) - 1
 
 
-def _depths(picture: Image.Image) -> Float[Tensor, "H W"] | None:
-    """The values of a picture that has more than 8 bits; None for the others."""
-    if picture.mode == "RGBA":
-        values = np.ascontiguousarray(np.asarray(picture)).view("<f4")[..., 0]
+def _depths(image: Image.Image) -> Float[Tensor, "H W"] | None:
+    """Return the values of an image that has more than 8 bits; None for the others."""
+    if image.mode == "RGBA":
+        values = np.ascontiguousarray(np.asarray(image)).view("<f4")[..., 0]
         furthest = np.abs(values).max() if np.isfinite(values).all() else np.inf
         if furthest > _FAR or 0 < furthest < _NEAR:
             return None
-    elif picture.mode == "F" or picture.mode.startswith("I"):
-        values = np.asarray(picture)
-        values = -values.astype(np.float64) if opening.is_white_zero(picture) else values
+    elif image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image)
+        values = -values.astype(np.float64) if opening.is_white_zero(image) else values
     else:
         return None
     depths = torch.from_numpy(values.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Points: what stands where in the picture, each a class and the point in its middle."""
+"""Points: what stands where in the image, each a class and the point in its middle."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -18,7 +18,7 @@ class PointsSettings(SceneSettings):
 
 
 class PointsCondition(SceneCondition):
-    """Takes (class, x, y) a thing, in [0, 1] of the picture (2021 code's objects_center_points).
+    """Takes (class, x, y) a thing, in [0, 1] of the image (2021 code's objects_center_points).
 
     Or (class, x0, y0, x1, y1), of which the middle is told: a window sees a box that it touches, even where
     its middle lies outside.
@@ -31,17 +31,17 @@ class PointsCondition(SceneCondition):
     per_object = 2
 
     def where(self, box: Box) -> list[int]:
-        """The middle."""
+        """Return the middle."""
         x0, y0, x1, y1 = box
         return [self.points.token(x0 + (x1 - x0) / 2, y0 + (y1 - y0) / 2)]
 
     def box(self, tokens: list[int]) -> Box:
-        """A box without extent."""
+        """Return a box without extent."""
         x, y = self.points.place(tokens[0])
         return x, y, x, y
 
     def thing(self, given: Sequence[Any]) -> Object | None:
-        """From a class and two numbers, or four."""
+        """Build it from a class and two numbers, or four."""
         places = given[1:]
         if not all(isinstance(one, Real) for one in places) or len(places) not in (2, 4):
             return None

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.conditions.context import Context
-from smalti.conditions.hiding import Hiding
+from smalti.conditions.dropout import ConditionDropout
 from smalti.errors import UserError
 
 
@@ -24,22 +24,22 @@ class Codec(Protocol):
 
     @property
     def factor(self) -> int:
-        """Pixels a cell side."""
+        """Return pixels a cell side."""
         ...
 
     @property
     def codebook_size(self) -> int:
-        """Codes are 0 .. codebook_size - 1."""
+        """Return codes are 0 .. codebook_size - 1."""
         ...
 
     @property
     def channels(self) -> int:
-        """Of the maps it takes; of a segmentation the number of classes."""
+        """Return the channels of the maps it takes; of a segmentation the number of classes."""
         ...
 
     @property
     def settings(self) -> Any:
-        """Its settings: `content` says whether it takes pictures or segmentations."""
+        """Return its settings: `content` says whether it takes images or segmentations."""
         ...
 
     def encode(self, images: Float[Tensor, "b c H W"], *, is_checked: bool = False) -> Int64[Tensor, "b h w"]:
@@ -80,10 +80,10 @@ class Condition(nn.Module, ABC):
     vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1
     shift: ClassVar[int] = 0  # windows that move begin (side - shift) // 2 cells before the drawn one: 0 or 1
     fingerprint: str = ""  # for the library, as a tokenizer's
-    hiding: Hiding | None = None  # how training drops it at times; None: it does not
+    dropout: ConditionDropout | None = None  # how training drops it at times; None: it does not
 
     def __init__(self, settings: Any, tokenizer: Codec | None = None, part: nn.Module | None = None) -> None:
-        """tokenizer: of the pictures. part: what only this condition has and was trained before.
+        """tokenizer: of the images. part: what only this condition has and was trained before.
 
         UserError for a part: members that take one look at it and keep it from here.
         """
@@ -125,15 +125,15 @@ class Condition(nn.Module, ABC):
 
         UserError if the model was not trained with it.
         """
-        if self.hiding is None:
+        if self.dropout is None:
             got = self.argument or "one without a condition"
             expected = "a model with a condition that can be left out, for guidance"
             raise UserError(expected, got, "leave guidance_scale at 1")
-        return self.hiding.null(num=num, length=self.length(grid), device=device)
+        return self.dropout.null(num=num, length=self.length(grid), device=device)
 
     def drop(self, context: Context, num: int, rng: torch.Generator) -> Context:
         """Return what training shows of the context of num crops: a share of them says nothing."""
-        return context if self.hiding is None else self.hiding.hide(context, num, rng)
+        return context if self.dropout is None else self.dropout.hide(context, num, rng)
 
     @classmethod
     def settle(cls, mapping: Mapping[str, Any], classes: Sequence[str], root: str) -> dict[str, Any]:
@@ -170,11 +170,14 @@ class Condition(nn.Module, ABC):
 
     @property
     def own(self) -> Any:
-        """The module that is saved with the model in a folder of its own: this one, a part, or None."""
+        """Return the module that is saved with the model in a folder of its own.
+
+        This one, a part, or None.
+        """
         return self if self.state_dict() else None
 
     @property
     def dtype(self) -> torch.dtype:
-        """What its floating point numbers are kept in."""
+        """Return what its floating point numbers are kept in."""
         found = (tensor.dtype for tensor in self.state_dict().values() if tensor.is_floating_point())
         return next(found, torch.float32)

@@ -1,4 +1,4 @@
-"""What `boxes` and `points` share: a list of things in a picture becomes tokens, anew for every window."""
+"""What `boxes` and `points` share: a list of things in an image becomes tokens, anew for every window."""
 
 import json
 from abc import abstractmethod
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smalti.conditions.box_tokens import FLAGS, Box, Object, Points, Scene, flipped, rescaled, touches
 from smalti.conditions.classes import ByClass, Classes, check_names, plain
 from smalti.conditions.context import Context, SameContext
-from smalti.conditions.hiding import Hiding
+from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.protocol import Codec
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
@@ -29,9 +29,9 @@ class SceneSettings:
     names: tuple[str, ...] = ()  # by number; empty where the classes have none
     max_objects: Positive = 30
     flags: tuple[Literal["group", "occluded", "depiction", "inside"], ...] = ()  # told with a thing's class
-    encode_crop: bool = True  # two tokens tell what part of the picture is shown; else boxes are told in it
+    encode_crop: bool = True  # two tokens tell what part of the image is shown; else boxes are told in it
     clip_both_ends: bool = True  # of boxes told in a part; false: the 2021 code's way
-    dropout: Share = 0.0  # of pictures shown without their things; above 0 the model can be guided
+    dropout: Share = 0.0  # of images shown without their things; above 0 the model can be guided
 
     def __post_init__(self) -> None:
         check_names(self.classes, self.names)
@@ -42,20 +42,20 @@ class SceneSettings:
 
     @property
     def numbers(self) -> int:
-        """Of classes with their flags: 0 .. numbers - 1."""
+        """Return the count of classes with their flags: 0 .. numbers - 1."""
         return self.classes * (1 + self.bits)
 
     @property
     def bits(self) -> int:
-        """The sum of 2 ** k over the flags that are told."""
+        """Return the sum of 2 ** k over the flags that are told."""
         return sum(1 << FLAGS.index(flag) for flag in set(self.flags))
 
 
 class SceneCondition(ByClass):
-    """Things in a picture, each a class and one or two points; empty slots are filled with "nothing".
+    """Things in an image, each a class and one or two points; empty slots are filled with "nothing".
 
-    Where the settings say so, two tokens more tell what part of the picture is shown, and boxes stay those
-    of the whole picture. A window that moves sees the things that it touches (2021 code's scene sampler).
+    Where the settings say so, two tokens more tell what part of the image is shown, and boxes stay those
+    of the whole image. A window that moves sees the things that it touches (2021 code's scene sampler).
     """
 
     form: str  # of a thing, in words
@@ -68,23 +68,23 @@ class SceneCondition(ByClass):
         super().__init__(settings, tokenizer, part)
         self.classes, self.points = Classes(settings.classes, settings.names), Points(settings.no_tokens)
         self.none = settings.no_tokens - 1
-        self.hiding = Hiding(what="its things", share=settings.dropout, token=settings.no_tokens)
-        self.vocabulary = settings.no_tokens + self.hiding.extra
+        self.dropout = ConditionDropout(what="its things", share=settings.dropout, token=settings.no_tokens)
+        self.vocabulary = settings.no_tokens + self.dropout.extra
 
     @abstractmethod
     def where(self, box: Box) -> list[int]:
-        """The tokens of a place."""
+        """Return the tokens of a place."""
 
     @abstractmethod
     def box(self, tokens: list[int]) -> Box:
-        """The place of tokens."""
+        """Return the place of tokens."""
 
     @abstractmethod
     def thing(self, given: Sequence[Any]) -> Object | None:
-        """One thing as a user gives it; None if it does not have this form."""
+        """Return one thing as a user gives it; None if it does not have this form."""
 
     def length(self, grid: tuple[int, int]) -> int:
-        """Slots for things, and the crop where it is told."""
+        """Return slots for things, and the crop where it is told."""
         return self.settings.max_objects * self.per_object + 2 * self.settings.encode_crop
 
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> list[Scene]:
@@ -111,10 +111,10 @@ class SceneCondition(ByClass):
 
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
-        """See Condition: annotated pictures, with the classes and no more things than the model knows."""
+        """See Condition: annotated images, with the classes and no more things than the model knows."""
         if "scene" not in reader.gives:
             remedy = "give data.kind=coco or open_images"
-            raise UserError(f"annotated pictures for condition.kind={cls.argument}", data.kind, remedy)
+            raise UserError(f"annotated images for condition.kind={cls.argument}", data.kind, remedy)
         if settings.classes != len(reader.classes):
             remedy = f"leave condition.classes out, or give condition.classes={len(reader.classes)}"
             expected = f"as many condition.classes as the data have, {len(reader.classes)}"
@@ -125,7 +125,7 @@ class SceneCondition(ByClass):
         super().needs(settings, data, reader)
 
     def decode(self, prefix: Int64[Tensor, "b m"]) -> list[Scene]:
-        """The things of each prefix, at the points they were rounded to; "nothing said" has none.
+        """Return the things of each prefix, at the points they were rounded to; "nothing said" has none.
 
         Labels are names where the classes have names and the thing no flags, else numbers.
         """
@@ -159,19 +159,19 @@ class SceneCondition(ByClass):
         return found
 
     def count(self, value: Any) -> int | None:
-        """As many as there are lists of things."""
+        """Return how many lists of things there are."""
         is_one = not _is_list(value) or all(_is_thing(one) for one in value)
         return None if is_one else len(value)
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
-        """The lists as they were given."""
+        """Return the lists as they were given."""
         return [
             one.objects if isinstance(one, Scene) else [plain(thing) for thing in one]
             for one in self._each(value, num)
         ]
 
     def tokens(self, scene: Scene) -> list[int]:
-        """The prefix of a scene whose labels are numbers."""
+        """Return the prefix of a scene whose labels are numbers."""
         found: list[int] = []
         for thing in scene.objects:
             if touches(thing.box, scene.crop):
@@ -204,7 +204,7 @@ class SceneCondition(ByClass):
         return names[number] if number < len(names) else number
 
     def _each(self, value: Any, num: int) -> list[Any]:
-        """The value of each canvas: a Scene or a sequence of things."""
+        """Return the value of each canvas: a Scene or a sequence of things."""
         if value is None:
             raise UserError(f"{self.argument}", "none", self._remedy())
         if not isinstance(value, Scene) and not _is_list(value):
@@ -213,12 +213,12 @@ class SceneCondition(ByClass):
             return [value] * num
         if len(value) != num:
             raise UserError(
-                f"one list of things, or {num} of them", f"{len(value)}", "give one for each picture"
+                f"one list of things, or {num} of them", f"{len(value)}", "give one for each image"
             )
         return list(value)
 
     def _numbered(self, given: Any) -> Scene:
-        """A scene whose labels are numbers, from a Scene or from a user's list."""
+        """Return a scene whose labels are numbers, from a Scene or from a user's list."""
         if isinstance(given, Scene):
             scene = replace(given, objects=tuple(self._told(thing) for thing in given.objects))
         elif _is_list(given):
@@ -227,7 +227,7 @@ class SceneCondition(ByClass):
             raise UserError(f"a list of {self.form}", repr(given), self._remedy())
         count, most = len(scene.objects), self.settings.max_objects
         if count > most:
-            raise UserError(f"at most {most} things in a picture", str(count), "leave out the smallest")
+            raise UserError(f"at most {most} things in an image", str(count), "leave out the smallest")
         return scene
 
     def _checked(self, given: Any) -> Object:
@@ -237,7 +237,7 @@ class SceneCondition(ByClass):
         x0, y0, x1, y1 = thing.box
         if not (0 <= x0 <= x1 <= 1 and 0 <= y0 <= y1 <= 1):  # not a number fails too
             expected = f"{self.form}, all of them from 0 to 1, x0 <= x1 and y0 <= y1"
-            raise UserError(expected, repr(given), "divide pixels by the picture's width and height")
+            raise UserError(expected, repr(given), "divide pixels by the image's width and height")
         return thing._replace(label=self._number(thing.label))
 
     def _number(self, label: Any) -> int:
@@ -254,7 +254,7 @@ class SceneCondition(ByClass):
         return flags
 
     def _told(self, thing: Object) -> Object:
-        """With those flags only that the model is told."""
+        """Return it with those flags only that the model is told."""
         if isinstance(thing.label, str):
             return thing._replace(label=self.classes.number(thing.label))
         flags, number = divmod(thing.label, self.classes.count)
@@ -275,7 +275,7 @@ class SceneContext:
     device: torch.device
 
     def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
-        """The things that touch the window, and where on the canvas it lies."""
+        """Return the things that touch the window, and where on the canvas it lies."""
         rows, columns = self.grid
         x, y = left / columns, top / rows
         box = (x, y, x + width / columns, y + height / rows)
@@ -290,7 +290,7 @@ class SceneContext:
 
 
 def _is_thing(given: Any) -> bool:
-    """Whether this can be meant as one thing, not as a list of them: it begins with no list."""
+    """Return whether this can be meant as one thing, not as a list of them: it begins with no list."""
     if isinstance(given, Scene):
         return False
     return not _is_list(given) or (len(given) > 0 and not _is_list(given[0]))

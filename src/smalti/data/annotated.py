@@ -1,4 +1,4 @@
-"""What readers of annotated boxes share: which boxes count, and which pictures have enough of them."""
+"""What readers of annotated boxes share: which boxes count, and which images have enough of them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,16 +18,16 @@ class AnnotatedSettings(PixelSettings):
     """Where the data lie, in the publisher's layout, and what of them counts."""
 
     root: Path
-    min_area: Share = 1.0e-5  # of the picture: smaller boxes are left out
-    min_objects: Positive = 2  # boxes that are left; pictures with fewer or more are left out
+    min_area: Share = 1.0e-5  # of the image: smaller boxes are left out
+    min_objects: Positive = 2  # boxes that are left; images with fewer or more are left out
     max_objects: Positive = 30
-    # what boxes describe of a picture that EXIF turns, where its annotated size does not tell: the raster in
-    # the file, and they turn with it, or the picture as it is seen
+    # what boxes describe of an image that EXIF turns, where its annotated size does not tell: the raster in
+    # the file, and they turn with it, or the image as it is seen
     annotated: Described = "stored"
 
 
 class Annotated(Reader):
-    """Pictures with the things in them, in the order of the annotations."""
+    """Images with the things in them, in the order of the annotations."""
 
     gives = frozenset({"image", "scene"})
 
@@ -39,7 +39,7 @@ class Annotated(Reader):
         things: Mapping[str, list[Object]],
         sizes: Mapping[str, Size] | None = None,
     ) -> None:
-        """root: of the pictures. things: of each picture, by its path below root; labels are numbers.
+        """root: of the images. things: of each image, by its path below root; labels are numbers.
 
         sizes: for which boxes were made, by the same paths; None where annotations do not say them.
         """
@@ -48,7 +48,7 @@ class Annotated(Reader):
         least, most = settings.min_objects, settings.max_objects
         kept = {name: found for name, found in counting.items() if least <= len(found) <= most}
         if not kept:
-            expected = f"pictures with {least} to {most} boxes of an area above {settings.min_area}"
+            expected = f"images with {least} to {most} boxes of an area above {settings.min_area}"
             remedy = "change data.min_objects, data.max_objects or data.min_area"
             raise UserError(expected, f"none among {len(things)} that are annotated", remedy)
         self.paths = [root / name for name in kept]
@@ -60,20 +60,20 @@ class Annotated(Reader):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        """A picture and its things, turned with it where they describe what is stored.
+        """An image and its things, turned with it where they describe what is stored.
 
         UserError with the path where it cannot be read, or is another than the annotated one.
         """
         path, things, said = self.paths[index], self._things[index], self._sizes[index]
-        picture, turn = self.settings.open_turned(path)
-        upright = (picture.shape[1], picture.shape[2])
+        image, turn = self.settings.open_turned(path)
+        upright = (image.shape[1], image.shape[2])
         along = turns_along(said, upright, turn, self.settings.annotated, _alike)
         if along is None and said is not None:
-            got, remedy = "{} x {} in {}".format(*said, path), "mend the annotation, or take the picture away"
-            raise UserError(f"boxes for the picture's size, {in_words(upright, turn)}", got, remedy)
+            got, remedy = "{} x {} in {}".format(*said, path), "mend the annotation, or take the image away"
+            raise UserError(f"boxes for the image's size, {in_words(upright, turn)}", got, remedy)
         if along and turn:
             things = tuple(Object(thing.label, *turn.box(thing.box)) for thing in things)
-        return Sample(image=picture, scene=Scene(things), path=path)
+        return Sample(image=image, scene=Scene(things), path=path)
 
     def summary(self) -> Summary:
         """See Reader."""
@@ -90,13 +90,16 @@ class Annotated(Reader):
 
 
 def inside(box: Box) -> Box:
-    """A box cut at the borders of the picture, which annotations overstep by rounding."""
+    """Return a box cut at the borders of the image, which annotations overstep by rounding."""
     x0, y0, x1, y1 = (min(max(at, 0.0), 1.0) for at in box)
     return x0, y0, x1, y1
 
 
 def _alike(said: Size, found: Size) -> bool:
-    """Whether boxes for a size are right in shares of another: a copy of it, scaled, its sides rounded."""
+    """Return whether boxes for a size are right in shares of another.
+
+    A copy of it, scaled, its sides rounded.
+    """
     ratios = [[(side + by) / own for by in (-1, 1)] for side, own in zip(found, said, strict=True)]
     return max(least for least, _ in ratios) < min(most for _, most in ratios)
 

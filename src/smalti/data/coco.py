@@ -26,11 +26,11 @@ class CocoSettings(AnnotatedSettings):
 
 
 class Coco(Annotated):
-    """Pictures of COCO with their boxes; crowds have the flag "group".
+    """Images of COCO with their boxes; crowds have the flag "group".
 
     A class's number is the rank of its id among the ids as words ("1", "10", "100", "11", ...), as in the
-    models published in 2021. Stuff named "other" is left out. Boxes of pictures that EXIF turns are those of
-    the size that the annotations say: of the raster in the file, or of the picture as it is seen.
+    models published in 2021. Stuff named "other" is left out. Boxes of images that EXIF turns are those of
+    the size that the annotations say: of the raster in the file, or of the image as it is seen.
     """
 
     def __init__(self, settings: CocoSettings, split: Literal["train", "val"]) -> None:
@@ -55,23 +55,23 @@ class Coco(Annotated):
 
 
 def _things(file: dict[str, Any], ranks: dict[str, int]) -> Iterator[tuple[str, Object]]:
-    """File name and thing of every annotation of a class that counts."""
-    pictures = {one["id"]: one for one in file["images"]}
+    """Return file name and thing of every annotation of a class that counts."""
+    images = {one["id"]: one for one in file["images"]}
     for one in file["annotations"]:
         rank = ranks.get(str(one["category_id"]))
         if rank is None:
             continue
-        picture = pictures[one["image_id"]]
-        width, height = picture["width"], picture["height"]
+        image = images[one["image_id"]]
+        width, height = image["width"], image["height"]
         x, y, w, h = one["bbox"]
         x0, y0 = x / width, y / height
         box = inside((x0, y0, x0 + w / width, y0 + h / height))
         flags = (1 << FLAGS.index("group")) * bool(one.get("iscrowd"))
-        yield str(picture["file_name"]), Object(rank + len(ranks) * flags, *box)
+        yield str(image["file_name"]), Object(rank + len(ranks) * flags, *box)
 
 
-def _size(picture: dict[str, Any]) -> Size:
-    return int(picture["height"]), int(picture["width"])
+def _size(image: dict[str, Any]) -> Size:
+    return int(image["height"]), int(image["width"])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A folder of pictures: recursive, classes by sub-folder, a split that never moves."""
+"""A folder of images: recursive, classes by sub-folder, a split that never moves."""
 
 import hashlib
 import math
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from smalti import images
+from smalti import imaging
 from smalti.config import Share, settings
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
@@ -20,30 +20,30 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
 @settings
 class FolderSettings(PixelSettings):
-    """Where the pictures lie, what the classes are, which are held out."""
+    """Where the images lie, what the classes are, which are held out."""
 
     kind: Literal["folder"] = "folder"
     root: Path
     val: Path | None = None  # a folder with the same classes, held out in place of a share of root
-    val_share: Share = 0.05  # of the pictures, by a hash of the path below root; 0: none
-    classes: Literal["auto", "none"] = "auto"  # auto: the sub-folders, if all pictures lie in two or more
+    val_share: Share = 0.05  # of the images, by a hash of the path below root; 0: none
+    classes: Literal["auto", "none"] = "auto"  # auto: the sub-folders, if all images lie in two or more
     # folders below root by their use, which come before val_share; None: those that are named as splits, as a
     # run finds them when it begins; {}: none
     splits: Splits | None = None
 
 
 class Folder(Reader):
-    """The pictures of a folder and those below it, sorted by path.
+    """The images of a folder and those below it, sorted by path.
 
-    Folders that are splits by their names are used as such. Else a picture is held out if the hash of its
+    Folders that are splits by their names are used as such. Else an image is held out if the hash of its
     path below the root says so: it stays where it is when others are added. Where the hash would leave one
-    side of three or more pictures empty, one picture changes sides.
+    side of three or more images empty, one image changes sides.
     """
 
     def __init__(self, settings: FolderSettings, split: Literal["train", "val"]) -> None:
         assert split in ("train", "val"), f"no split {split}"
         self.root, self.pixels = settings.root, settings
-        everything = _without(images.find_pictures(settings.root), settings)
+        everything = _without(imaging.find_images(settings.root), settings)
         places = {path: _place(path, settings.root) for path in everything}
         self.splits = _splits(settings, list(places.values()))
         names = _parted(places, self.splits.train, settings) if self.splits else _by_top(places)
@@ -52,7 +52,7 @@ class Folder(Reader):
             _check_splits(names.values(), settings.root)
         if settings.val is not None and split == "val":
             self.root = settings.val
-            found = images.find_pictures(settings.val)
+            found = imaging.find_images(settings.val)
             names = _by_top({path: _place(path, settings.val) for path in found})
         elif self.splits.val and split == "val":
             names = _parted(places, self.splits.val, settings)
@@ -68,7 +68,7 @@ class Folder(Reader):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Sample:
-        """The picture with its class. UserError with the path where a file is no readable picture."""
+        """The image with its class. UserError with the path where a file is no readable image."""
         path = self.paths[index]
         return Sample(image=self.pixels.open(path), label=self.label(index), path=path)
 
@@ -84,12 +84,12 @@ class Folder(Reader):
         )
 
     def counts(self) -> dict[str, int]:
-        """See Reader: pictures."""
+        """See Reader: images."""
         found = Counter(self._names) if self.classes else Counter[str]()
         return {name: found[name] for name in self.classes}
 
     def label(self, index: int) -> int | None:
-        """The number of a picture's class, without opening it; None where there are no classes."""
+        """Return the number of an image's class, without opening it; None where there are no classes."""
         return self._numbers[self._names[index]] if self.classes else None
 
     def number_as(self, names: Sequence[str]) -> None:
@@ -98,18 +98,18 @@ class Folder(Reader):
             self.classes, self._numbers = tuple(names), _numbers(names)
 
     def _note(self) -> str:
-        """Which folders are splits, or are called so and are not; "" where there are none."""
+        """Return which folders are splits, or are called so and are not; "" where there are none."""
         if self.splits:
             return self.splits.text()
         doubtful = mixed(self.classes)
         if not doubtful:
             return ""
-        among = f"{', '.join(doubtful)} are taken for classes, as other folders with pictures lie beside them"
+        among = f"{', '.join(doubtful)} are taken for classes, as other folders with images lie beside them"
         return f"{among}; if they are splits, give data.root and data.val"
 
 
 def share_for(paths: Sequence[Path], root: Path, least: int) -> float | None:
-    """The least val_share, of two digits, that holds out so many pictures; None for one above a half."""
+    """Return the least val_share, of two digits, that holds out so many images; None for one above a half."""
     hashed = sorted(_hash(_place(path, root)) for path in paths)
     if len(hashed) < 2 * least:
         return None
@@ -118,14 +118,14 @@ def share_for(paths: Sequence[Path], root: Path, least: int) -> float | None:
 
 
 def _without(paths: list[Path], settings: FolderSettings) -> list[Path]:
-    """The pictures outside data.val, which may lie inside root: what is held out is not trained on."""
+    """Return the images outside data.val, which may lie inside root: what is held out is not trained on."""
     if settings.val is None:
         return paths
     held_out_root = settings.val.resolve()
     kept = [path for path in paths if not path.resolve().is_relative_to(held_out_root)]
     if not kept:
         got = f"{settings.val}, in which all of {settings.root} lies"
-        raise UserError("a data.val that leaves pictures to train on", got, "choose another data.val")
+        raise UserError("a data.val that leaves images to train on", got, "choose another data.val")
     return kept
 
 
@@ -137,17 +137,17 @@ def _splits(settings: FolderSettings, places: list[Place]) -> Splits:
 
 
 def _parted(places: dict[Path, Place], folders: tuple[str, ...], settings: FolderSettings) -> dict[Path, str]:
-    """The pictures of some of the splits, each with its class. UserError where there are none."""
+    """Return the images of some of the splits, each with its class. UserError where there are none."""
     found = {path: below(place, folders) for path, place in places.items()}
     kept = {path: name for path, name in found.items() if name is not None}
     if not kept:
-        expected = f"pictures in {' and '.join(folders)} of {settings.root}, as data.splits has it"
+        expected = f"images in {' and '.join(folders)} of {settings.root}, as data.splits has it"
         raise UserError(expected, "none", "give the folder that holds all splits as data.root")
     return kept
 
 
 def _by_top(places: dict[Path, Place]) -> dict[Path, str]:
-    """The pictures, each with the sub-folder in which it lies; "" for those that lie in none."""
+    """Return the images, each with the sub-folder in which it lies; "" for those that lie in none."""
     return {path: place[0] if len(place) > 1 else "" for path, place in places.items()}
 
 
@@ -156,7 +156,7 @@ def _place(path: Path, root: Path) -> Place:
 
 
 def _classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Classes in the order of their numbers: by value where all names are numbers, else by name."""
+    """Return classes in the order of their numbers: by value where all names are numbers, else by name."""
     found = sorted(set(names))
     if all(_NUMBER.fullmatch(name) for name in found):
         found.sort(key=float)
@@ -171,13 +171,13 @@ def _check_splits(names: Iterable[str], root: Path) -> None:
     found = sorted(set(names))
     if is_named(found):
         remedy = f"name {root / found[0]} itself to train on it, or data.classes=none to train on all"
-        raise UserError(f"pictures to train on, or folders of classes, in {root}", f"splits {found}", remedy)
+        raise UserError(f"images to train on, or folders of classes, in {root}", f"splits {found}", remedy)
 
 
 def _check_classes(classes: tuple[str, ...], names: Iterable[str], root: Path) -> None:
     strange = sorted(set(names) - set(classes)) if classes else []
     if strange:
-        got = f"{strange[0] or 'pictures without one'} in {root}"
+        got = f"{strange[0] or 'images without one'} in {root}"
         raise UserError("the sub-folders of data.root in data.val", got, "name the sub-folders alike")
 
 
@@ -194,6 +194,6 @@ def _held_out(places: dict[Path, Place], share: float) -> set[Path]:
 
 
 def _hash(place: Place) -> float:
-    """A number in [0, 1) that belongs to the path below root, on every machine."""
+    """Return a number in [0, 1) that belongs to the path below root, on every machine."""
     name = "/".join(place)
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) / 2**64

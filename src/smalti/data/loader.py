@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from smalti import images
+from smalti import imaging
 from smalti.data import transforms
 from smalti.data.protocol import Batch, Reader, Sample
 from smalti.data.transforms import CropSettings, Placement
@@ -52,7 +52,7 @@ class Loader:
         """
         rank, world = share
         if not len(reader):
-            raise UserError("pictures to train on", "none", "give more pictures, or a smaller data.val_share")
+            raise UserError("images to train on", "none", "give more images, or a smaller data.val_share")
         if batch % world:
             raise UserError(f"a batch that {world} processes can share", str(batch), f"batch={world * 8}")
         self._crops = Crops(reader, size, crop, seed)
@@ -61,7 +61,7 @@ class Loader:
         self._skipped = skipped
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
-        """This process's share of batch start, start + 1, ... without end.
+        """Return this process's share of batch start, start + 1, ... without end.
 
         Raises the UserError of a sample that cannot be used when its turn comes, from workers too; with
         `skipped` only where none of the samples tried in its place can be used either.
@@ -70,7 +70,7 @@ class Loader:
             yield collate([self._usable(*pair) for pair in zip(places, samples, strict=True)])
 
     def _samples(self, start: int) -> Iterator[list[Sample | UserError]]:
-        """What lies at the places of batch start, start + 1, ..."""
+        """Return what lies at the places of batch start, start + 1, ..."""
         if not self._workers:
             for places in self._places(start):  # endless: nothing below is reached
                 yield [self._crops[place] for place in places]
@@ -84,7 +84,7 @@ class Loader:
         )
 
     def _usable(self, place: Place, sample: Sample | UserError) -> Sample | UserError:
-        """The sample, or if it is skipped the first usable one in a permutation that belongs to its place."""
+        """Return the sample, or if it is skipped the first usable one in a permutation of its place."""
         if not isinstance(sample, UserError) or self._skipped is None:
             return sample
         self._skipped(sample)
@@ -95,7 +95,7 @@ class Loader:
             if not isinstance(found, UserError):
                 return found
         got = f"{len(others)} in a row that cannot, among them {sample.got}"
-        return UserError("pictures that can be used", got, sample.remedy)
+        return UserError("images that can be used", got, sample.remedy)
 
     def _places(self, start: int) -> Iterator[list[Place]]:
         number = start
@@ -142,7 +142,7 @@ def in_order(
     most: int | None = None,
     skipped: Skipped | None = None,
 ) -> Iterator[Batch]:
-    """Every sample once, in the reader's order and without chance; the last batch may be short.
+    """Return every sample once, in the reader's order and without chance; the last batch may be short.
 
     most: at most so many samples, evenly over the reader, so that all classes are among them. skipped: is
     told of a sample that cannot be used, which is left out; None: that is a UserError.
@@ -164,7 +164,7 @@ def in_order(
 
 
 def collate(samples: list[Sample | UserError]) -> Batch:
-    """One batch of samples, pictures scaled to [-1, 1]; raises the first UserError among them."""
+    """Return one batch of samples, images scaled to [-1, 1]; raises the first UserError among them."""
     found: list[Sample] = []
     for sample in samples:
         if isinstance(sample, UserError):
@@ -172,7 +172,7 @@ def collate(samples: list[Sample | UserError]) -> Batch:
         found.append(sample)
     pixels = _stack([_open(sample.image) for sample in found])
     return Batch(
-        images=None if pixels is None else images.to_float(pixels),
+        images=None if pixels is None else imaging.to_float(pixels),
         segmentations=_stack([sample.segmentation for sample in found]),
         maps=_stack([sample.map for sample in found]),
         scenes=_tuple([sample.scene for sample in found]),
@@ -183,7 +183,7 @@ def collate(samples: list[Sample | UserError]) -> Batch:
 
 
 def mix(*numbers: int) -> int:
-    """A seed of 63 bits that belongs to these numbers and to no others in practice."""
+    """Return a seed of 63 bits that belongs to these numbers and to no others in practice."""
     text = ",".join(map(str, numbers)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
@@ -194,14 +194,14 @@ def _permutation(count: int, seed: int) -> Tensor:
 
 
 def _cropped(sample: Sample, where: Placement) -> Sample:
-    """The picture of a sample and what belongs to it, cropped alike."""
+    """Return the image of a sample and what belongs to it, cropped alike."""
     image, labels, found, scene = sample.image, sample.segmentation, sample.map, sample.scene
     return replace(
         sample,
         part=where.part,
         map=None if found is None else where.map(found),
         scene=None if scene is None else where.scene(scene),
-        image=None if image is None else where.picture(image),
+        image=None if image is None else where.image(image),
         segmentation=None if labels is None else where.labels(labels),
     )
 

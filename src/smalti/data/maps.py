@@ -1,4 +1,4 @@
-"""A folder of label maps: picture files whose values are class numbers."""
+"""A folder of label maps: image files whose values are class numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +30,12 @@ class MapsSettings:
 
     @property
     def contents(self) -> dict[str, int]:
-        """What can be rebuilt of such data, each with its channels."""
+        """Return what can be rebuilt of such data, each with its channels."""
         return {"segmentation": self.classes}
 
 
 class Maps(Reader):
-    """The label maps of a folder and those below it, split as a folder of pictures is."""
+    """The label maps of a folder and those below it, split as a folder of images is."""
 
     classes: tuple[str, ...] = ()
     gives = frozenset({"map"})
@@ -76,7 +76,7 @@ class Maps(Reader):
 
 
 def reading(data: Any) -> LabelReading | None:
-    """How data of kind maps or pairs say that label maps are read; None for values as they are."""
+    """Return how data of kind maps or pairs say that label maps are read; None for values as they are."""
     found = LabelReading(merge=data.merge or {}, shift=bool(data.shift))
     return None if found == LabelReading() else found
 

@@ -13,7 +13,7 @@ from smalti.errors import UserError
 
 NAMES = "class-descriptions-boxable.csv"
 BOXES = {"train": "oidv6-train-annotations-bbox.csv", "val": "validation-annotations-bbox.csv"}
-PICTURES = {"train": "train", "val": "validation"}
+IMAGES = {"train": "train", "val": "validation"}
 _COLUMNS = dict(zip(FLAGS, ("IsGroupOf", "IsOccluded", "IsDepiction", "IsInside"), strict=True))
 
 
@@ -28,9 +28,9 @@ class OpenImagesSettings(AnnotatedSettings):
 
 
 class OpenImages(Annotated):
-    """Pictures of Open Images with their boxes and all four flags.
+    """Images of Open Images with their boxes and all four flags.
 
-    Boxes are those of the rasters in the files: the publisher turns boxes as pictures ("that the image
+    Boxes are those of the rasters in the files: the publisher turns boxes as images ("that the image
     and boxes should be rotated", openimages/web/2018-05-17-rotation-information.html).
     """
 
@@ -51,7 +51,7 @@ class OpenImages(Annotated):
             if rank is not None:
                 thing = _thing(row, rank, len(ranks), settings.unknown_flags)
                 things.setdefault(f"{row['ImageID']}.jpg", []).append(thing)
-        super().__init__(settings, settings.root / PICTURES[split], names, things)
+        super().__init__(settings, settings.root / IMAGES[split], names, things)
 
 
 def _thing(row: dict[str, str], rank: int, classes: int, unknown: bool) -> Object:
@@ -66,7 +66,7 @@ def _thing(row: dict[str, str], rank: int, classes: int, unknown: bool) -> Objec
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    """Rows of a CSV file; UserError where there is none."""
+    """Return rows of a CSV file; UserError where there is none."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             yield from csv.reader(file)
@@ -76,7 +76,7 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 
 def _described(path: Path) -> dict[str, str]:
-    """Names of classes by their ids."""
+    """Return names of classes by their ids."""
     rows = list(_rows(path))
     if not all(len(row) == 2 for row in rows):
         raise UserError(f"an id and a name in every line of {path}", "something else", "download it anew")
@@ -84,7 +84,7 @@ def _described(path: Path) -> dict[str, str]:
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
-    """Rows by the names of the columns."""
+    """Return rows by the names of the columns."""
     rows = _rows(path)
     columns = next(rows, [])
     missing = {"ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", *_COLUMNS.values()} - set(columns)

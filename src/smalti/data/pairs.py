@@ -1,4 +1,4 @@
-"""A folder of pictures and a folder of their maps: depth, classes, edges, low resolution."""
+"""A folder of images and a folder of their maps: depth, classes, edges, low resolution."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from typing import Literal
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.conditions.map_files import open_map
 from smalti.config import Count, Share, settings
 from smalti.data.folder import Folder, FolderSettings
@@ -28,32 +28,32 @@ from smalti.reading.pixels import Pixels
 
 @settings
 class PairsSettings(PixelSettings):
-    """Where pictures and maps lie. A map has the picture's path below its folder, but for the suffix."""
+    """Where images and maps lie. A map has the image's path below its folder, but for the suffix."""
 
     kind: Literal["pairs"] = "pairs"
-    root: Path  # of the pictures
+    root: Path  # of the images
     maps: Path  # of those that are held out too, unless val_maps says otherwise
-    content: Literal["picture", "depth", "segmentation"] = "picture"  # depth: one channel, see `open_map`
+    content: Literal["image", "depth", "segmentation"] = "image"  # depth: one channel, see `open_map`
     # of class maps, as the reader of maps has them; None: as their tokenizer was trained
     merge: dict[Count, Count] | None = None
     shift: bool | None = None
-    # what a map describes of a picture that EXIF turns, where sizes do not tell: the raster in the file, and
-    # it turns with it, or the picture as it is seen
+    # what a map describes of an image that EXIF turns, where sizes do not tell: the raster in the file, and
+    # it turns with it, or the image as it is seen
     annotated: Described = "stored"
-    val: Path | None = None  # a folder of pictures held out in place of a share of root
+    val: Path | None = None  # a folder of images held out in place of a share of root
     val_maps: Path | None = None
-    val_share: Share = 0.05  # of the pictures, by a hash of the path below root; 0: none
+    val_share: Share = 0.05  # of the images, by a hash of the path below root; 0: none
     splits: Splits | None = None  # as the reader of folders has them; maps have the same folders
 
     @property
     def contents(self) -> dict[str, int]:
-        """The maps, or the pictures, each with its channels; 0: as many as the network asks for."""
-        maps = {"segmentation": {"segmentation": 0}, "depth": {"map": 1}, "picture": {"map": 3}}
-        return {**maps[self.content], "picture": self.channels}
+        """Return the maps, or the images, each with its channels; 0: as many as the network asks for."""
+        maps = {"segmentation": {"segmentation": 0}, "depth": {"map": 1}, "image": {"map": 3}}
+        return {**maps[self.content], "image": self.channels}
 
 
 class Pairs(Reader):
-    """Pictures with their maps, split as a folder of pictures is."""
+    """Images with their maps, split as a folder of images is."""
 
     classes: tuple[str, ...] = ()
     gives = frozenset({"image", "map"})
@@ -80,18 +80,18 @@ class Pairs(Reader):
         return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
-        """A picture and its map, of one size: a map of the stored raster is turned with it.
+        """An image and its map, of one size: a map of the stored raster is turned with it.
 
         UserError with the path for what cannot be used.
         """
         path, source, content = self.files.paths[index], self.maps[index], self.settings.content
-        picture, turn = self.settings.open_turned(path)
+        image, turn = self.settings.open_turned(path)
         if content == "segmentation":
             labels = open_labels(source, self.labels)
             self._check_classes(labels, source)
-            return Sample(image=picture, segmentation=self._fitted(labels, picture, turn, source), path=path)
-        found = open_map(source, 3 if content == "picture" else 1)
-        return Sample(image=picture, map=self._fitted(found, picture, turn, source), path=path)
+            return Sample(image=image, segmentation=self._fitted(labels, image, turn, source), path=path)
+        found = open_map(source, 3 if content == "image" else 1)
+        return Sample(image=image, map=self._fitted(found, image, turn, source), path=path)
 
     def summary(self) -> Summary:
         """See Reader."""
@@ -103,12 +103,12 @@ class Pairs(Reader):
         return [*lines, *turned_notes("maps", self.settings.annotated, True, headers)]
 
     def _fitted(
-        self, found: Shaped[Tensor, "*c _ _"], picture: Pixels | Huge, turn: Turn, source: Path
+        self, found: Shaped[Tensor, "*c _ _"], image: Pixels | Huge, turn: Turn, source: Path
     ) -> Shaped[Tensor, "*c H W"]:
-        said, upright = (found.shape[-2], found.shape[-1]), (picture.shape[1], picture.shape[2])
+        said, upright = (found.shape[-2], found.shape[-1]), (image.shape[1], image.shape[2])
         along = turns_along(said, upright, turn, self.settings.annotated, eq)
         if along is None:
-            expected = f"a map of its picture's size, {in_words(upright, turn)}"
+            expected = f"a map of its image's size, {in_words(upright, turn)}"
             raise UserError(expected, "{} x {} in {}".format(*said, source), "resize one of the two")
         return turn.raster(found) if along else found
 
@@ -123,12 +123,12 @@ class Pairs(Reader):
 
 
 def _partners(files: Folder, maps: Path) -> list[Path]:
-    """The map of each picture."""
-    there = {path.relative_to(maps).with_suffix(""): path for path in images.find_pictures(maps)}
+    """Return the map of each image."""
+    there = {path.relative_to(maps).with_suffix(""): path for path in imaging.find_images(maps)}
     names = [path.relative_to(files.root).with_suffix("") for path in files.paths]
     alone = [name for name in names if name not in there]
     if alone:
-        expected = f"a map in {maps} for each picture in {files.root}, of the same name but for the suffix"
-        got = f"{len(alone)} of {len(names)} pictures without one, the first {alone[0]}"
-        raise UserError(expected, got, "complete the maps, or read the pictures alone: data.kind=folder")
+        expected = f"a map in {maps} for each image in {files.root}, of the same name but for the suffix"
+        got = f"{len(alone)} of {len(names)} images without one, the first {alone[0]}"
+        raise UserError(expected, got, "complete the maps, or read the images alone: data.kind=folder")
     return [there[name] for name in names]

@@ -1,4 +1,4 @@
-"""How a reader's pictures are opened: the settings that all readers of pictures share."""
+"""How a reader's images are opened: the settings that all readers of images share."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,7 +44,7 @@ class PixelSettings:
     # of a file, by number from 0, that become the channels, counted through the pages of a TIFF; gray: one
     # channel of light; None: as network.in_channels has it, for 3 red, green and blue, transparency on white
     bands: Bands | Literal["gray"] | None = None
-    max_pixels: Positive | None = None  # of a picture: others are refused; None: what Pillow opens, 178956970
+    max_pixels: Positive | None = None  # of an image: others are refused; None: what Pillow opens, 178956970
 
     def __post_init__(self) -> None:
         if not isinstance(self.range, Percentiles):
@@ -52,7 +52,7 @@ class PixelSettings:
 
     @property
     def reading(self) -> PixelReading | None:
-        """The same for a model to keep; None: as ever."""
+        """Return the same for a model to keep; None: as ever."""
         assert not isinstance(self.range, Percentiles), "percentiles are settled first"
         if self.range is None and self.bands is None:
             return None
@@ -60,24 +60,30 @@ class PixelSettings:
 
     @property
     def channels(self) -> int:
-        """Of a picture; 0: as many as the network asks for."""
+        """Return the channels of an image; 0: as many as the network asks for."""
         return 0 if self.bands is None else PixelReading(bands=self.bands).channels
 
     @property
     def contents(self) -> dict[str, int]:
-        """What can be rebuilt of such data, each with its channels; 0: as many as the network asks for."""
-        return {"picture": self.channels}
+        """Return what can be rebuilt of such data, each with its channels.
+
+        0: as many as the network asks for.
+        """
+        return {"image": self.channels}
 
     def reads(self) -> dict[str, Any]:
-        """These settings alone, for those of another reader."""
+        """Return these settings alone, for those of another reader."""
         return {"range": self.range, "bands": self.bands, "max_pixels": self.max_pixels}
 
     def open(self, path: Path) -> Pixels | Huge:
-        """A picture's pixels; of one above Pillow's limit, if it is allowed, what opens a part of it."""
+        """Return an image's pixels.
+
+        Of one above Pillow's limit, if it is allowed, what opens a part of it.
+        """
         return self.open_turned(path)[0]
 
     def open_turned(self, path: Path) -> tuple[Pixels | Huge, Turn]:
-        """As `open`, and how the stored raster was turned, for what describes that raster."""
+        """Return what `open` does, and how the stored raster was turned, for what describes that raster."""
         how = self.reading
         if self.max_pixels is not None and self.max_pixels > opening.LIMIT:
             numbers = how.bands if how is not None and isinstance(how.bands, tuple) else None
@@ -87,7 +93,7 @@ class PixelSettings:
         return open_turned(path, how, self.max_pixels)
 
     def values(self, path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Some of a file's values as they stand there, of the bands that are read; UserError."""
+        """Return some of a file's values as they stand there, of the bands that are read; UserError."""
         bands = self.bands if isinstance(self.bands, tuple) else None
         with opening.readable(path):
             found = values.read(path, bands, self.max_pixels)
@@ -98,7 +104,10 @@ class PixelSettings:
 
 
 def with_numbers(found: S, paths: Sequence[Path]) -> S:
-    """Settings in which percentiles are numbers, those of up to 64 files; UserError if none can be read."""
+    """Return settings in which percentiles are numbers, those of up to 64 files.
+
+    UserError if none can be read.
+    """
     if not isinstance(found.range, Percentiles):
         return found
     taken, problem = [], None
@@ -108,7 +117,7 @@ def with_numbers(found: S, paths: Sequence[Path]) -> S:
         except UserError as mistake:
             problem = mistake
     if not taken or not sum(map(len, taken)):
-        raise problem or UserError("pictures with values", "none", "give data.range as two numbers")
+        raise problem or UserError("images with values", "none", "give data.range as two numbers")
     low, high = np.percentile(np.concatenate(taken), found.range.percentiles).tolist()
     if not low < high:
         got = f"{low:g} for both in {len(taken)} files"

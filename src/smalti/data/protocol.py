@@ -21,13 +21,13 @@ from smalti.reading.pixels import Pixels
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One picture or label map as the reader found it, neither cropped nor scaled; or codes, from shards."""
+    """One image or label map as the reader found it, neither cropped nor scaled; or codes, from shards."""
 
     image: Pixels | Huge | None = None  # 0 .. 255, RGB or the bands that the settings name
     segmentation: Int64[Tensor, "H W"] | None = None  # a class number each pixel
-    map: Float[Tensor, "m H W"] | None = None  # another map of the picture, in [-1, 1]
-    scene: Scene | None = None  # what stands where in the picture
-    part: Part | None = None  # of a crop: which part of the picture it is
+    map: Float[Tensor, "m H W"] | None = None  # another map of the image, in [-1, 1]
+    scene: Scene | None = None  # what stands where in the image
+    part: Part | None = None  # of a crop: which part of the image it is
     codes: Int64[Tensor, "h w"] | None = None
     label: int | None = None
     path: Path | None = None
@@ -35,7 +35,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What a training step gets: pictures, label maps or codes; what the data do not have is None."""
+    """What a training step gets: images, label maps or codes; what the data do not have is None."""
 
     images: Float[Tensor, "b c H W"] | None = None  # in [-1, 1]
     segmentations: Int64[Tensor, "b H W"] | None = None
@@ -47,9 +47,9 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """b."""
+        """Return b."""
         held = [part for part in (self.images, self.segmentations, self.codes) if part is not None]
-        assert held, "a batch holds pictures, label maps or codes"
+        assert held, "a batch holds images, label maps or codes"
         return len(held[0])
 
 
@@ -101,7 +101,7 @@ class Reader(Protocol):
     def notes(self, headers: Sequence[Header]) -> list[str]:
         """Return what a person should know of how maps and boxes are read, a line each; mostly nothing.
 
-        headers: of the pictures that were looked at.
+        headers: of the images that were looked at.
         """
         return []
 

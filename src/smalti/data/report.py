@@ -1,4 +1,4 @@
-"""What a folder of pictures holds, before anything is trained on it."""
+"""What a folder of images holds, before anything is trained on it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,27 +13,25 @@ from smalti.files import evenly
 from smalti.opening import Header
 from smalti.reading.values import read_header
 
-LOOKED_AT = 5000  # pictures whose headers are read: a second or two
+LOOKED_AT = 5000  # images whose headers are read: a second or two
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataReport:
     """Counts, from file names and headers."""
 
-    pictures: int
-    classes: dict[str, int]  # name -> pictures, or things in them; empty where there are no classes
-    headers: tuple[Header, ...]  # of the pictures looked at, evenly over all
+    images: int
+    classes: dict[str, int]  # name -> images, or things in them; empty where there are no classes
+    headers: tuple[Header, ...]  # of the images looked at, evenly over all
     unreadable: tuple[Path, ...]  # of those
     reasons: tuple[UserError, ...] = ()  # why, one each
     remarks: tuple[str, ...] = ()  # on values, bands and pages
     splits: str = ""  # in words, which folders are splits
 
     def text(self) -> str:
-        """A few lines for a person."""
+        """Return a few lines for a person."""
         looked = len(self.headers) + len(self.unreadable)
-        lines = [
-            f"{self.pictures} pictures" + (f", {looked} of them looked at" if looked < self.pictures else "")
-        ]
+        lines = [f"{self.images} images" + (f", {looked} of them looked at" if looked < self.images else "")]
         if self.headers:
             heights, widths = (
                 [getattr(header, side) for header in self.headers] for side in ("height", "width")
@@ -53,8 +51,8 @@ class DataReport:
 def inspect(reader: Reader, *, of_values: bool = True) -> DataReport:
     """Read the headers of a reader's files, of 5,000 evenly chosen ones at most.
 
-    A header says nothing of damage further on in the file: that shows when the picture is opened.
-    of_values: look into some pictures of more than 8 bits too, and remark on bands.
+    A header says nothing of damage further on in the file: that shows when the image is opened.
+    of_values: look into some images of more than 8 bits too, and remark on bands.
     """
     summary = reader.summary()
     how, looked, unreadable = summary.pixels, [], {}
@@ -65,7 +63,7 @@ def inspect(reader: Reader, *, of_values: bool = True) -> DataReport:
         except UserError as mistake:
             unreadable[path] = mistake
     return DataReport(
-        pictures=summary.count,
+        images=summary.count,
         classes=reader.counts(),
         headers=tuple(header for _, header in looked),
         unreadable=tuple(unreadable),

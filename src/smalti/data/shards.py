@@ -38,7 +38,7 @@ SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardFacts:
+class ShardMetadata:
     """What makes codes mean something."""
 
     tokenizer: str  # fingerprint of the model that made them
@@ -58,7 +58,7 @@ class ShardsSettings:
 
     @property
     def contents(self) -> dict[str, int]:
-        """What can be rebuilt of such data: nothing."""
+        """Return what can be rebuilt of such data: nothing."""
         return {}
 
 
@@ -70,9 +70,9 @@ class ShardWriter:
     comes out is what would have come out at one go.
     """
 
-    def __init__(self, folder: Path, facts: ShardFacts, *, resume: bool = False) -> None:
-        """UserError for a folder that holds something; with resume, for one not begun with these facts."""
-        self.folder, self.facts = folder, facts
+    def __init__(self, folder: Path, metadata: ShardMetadata, *, resume: bool = False) -> None:
+        """UserError for a folder that holds something; with resume, for one not begun with these metadata."""
+        self.folder, self.metadata = folder, metadata
         self._waiting: dict[str, list[dict[str, Tensor]]] = {split: [] for split in SPLITS}
         self._files: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._kept = time.monotonic()
@@ -96,7 +96,7 @@ class ShardWriter:
 
     def add(self, split: str, codes: Int64[Tensor, "b h w"], labels: Int64[Tensor, " b"] | None) -> None:
         """Rows more of a split, "train" or "val"; all of one grid."""
-        dtype = torch.uint16 if self.facts.codebook_size <= 65536 else torch.int32
+        dtype = torch.uint16 if self.metadata.codebook_size <= 65536 else torch.int32
         rows = {"codes": codes.cpu().to(dtype)}
         if labels is not None:
             rows["labels"] = labels.cpu().to(torch.int32)
@@ -132,14 +132,14 @@ class ShardWriter:
         self._kept = time.monotonic()
 
     def _go_on(self) -> None:
-        """Take up the rows of a writer before this one, which was given the same facts."""
+        """Take up the rows of a writer before this one, which was given the same metadata."""
         if not is_shards(self.folder):
             got = f"{self.folder} without {INDEX}"
             raise UserError("a folder of token shards to go on with", got, "leave out --resume")
         index = _read(self.folder)
-        now = _facts(self._index(complete=False))
+        now = _metadata(self._index(complete=False))
         # older indexes do not say their precision, which is taken as fp32; nor how many are held out
-        begun = {"precision": "fp32", "held_out": now.get("held_out")} | _facts(index)
+        begun = {"precision": "fp32", "held_out": now.get("held_out")} | _metadata(index)
         for name, value in now.items():
             if begun.get(name) != value:
                 expected = f"{name} {begun.get(name)}, with which {self.folder} was begun"
@@ -155,8 +155,8 @@ class ShardWriter:
         return f"{split}-{len(self._files[split]):05}"
 
     def _index(self, *, complete: bool) -> dict[str, Any]:
-        """What the index says, as JSON gives it back."""
-        index = {"format": FORMAT, **asdict(self.facts), **self._files, "complete": complete}
+        """Return what the index says, as JSON gives it back."""
+        index = {"format": FORMAT, **asdict(self.metadata), **self._files, "complete": complete}
         return dict(json.loads(json.dumps(index)))
 
     def _write_index(self, *, complete: bool) -> None:
@@ -199,24 +199,27 @@ class TokenShards(Reader):
         """See Reader."""
         if tokenizer != self.tokenizer:
             got = f"those of {self.tokenizer} in {self.root}"
-            remedy = "encode the pictures with this tokenizer, or name the one that made them"
+            remedy = "encode the images with this tokenizer, or name the one that made them"
             raise UserError(f"codes of the tokenizer {tokenizer}", got, remedy)
         if not self._shards:
-            raise UserError(f"codes in {self.root}", "none", "encode pictures into it: smalti encode")
+            raise UserError(f"codes in {self.root}", "none", "encode images into it: smalti encode")
 
 
 def is_shards(folder: Path) -> bool:
-    """Whether a folder holds token shards."""
+    """Return whether a folder holds token shards."""
     return (folder / INDEX).is_file()
 
 
 def begun_classes(folder: Path) -> list[str]:
-    """The classes of shards, complete or not, by number; UserError where there are none."""
+    """Return the classes of shards, complete or not, by number; UserError where there are none."""
     return list(_read(folder)["classes"])
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """What a folder of shards says about itself. Raises UserError where it is none, or not complete."""
+    """Return what a folder of shards says about itself.
+
+    Raises UserError where it is none, or not complete.
+    """
     index = _read(folder)
     if not index.get("complete", True):  # folders of before this was said are complete
         got = f"{folder}, whose encoding was interrupted"
@@ -228,17 +231,17 @@ def _read(folder: Path) -> dict[str, Any]:
     try:
         index = dict(json.loads((folder / INDEX).read_text()))
     except (OSError, ValueError, TypeError) as problem:
-        remedy = "smalti encode TOKENIZER PICTURES OUT makes one"
+        remedy = "smalti encode TOKENIZER IMAGES OUT makes one"
         raise UserError("a folder of token shards", f"{folder} ({problem})", remedy) from None
     wanted = {"train", "val", "classes", "tokenizer", "codebook_size"}
     if index.get("format") != FORMAT or wanted - index.keys():
         got = f"format {index.get('format')} in {folder / INDEX}"
-        raise UserError(f"token shards of format {FORMAT}", got, "encode the pictures again")
+        raise UserError(f"token shards of format {FORMAT}", got, "encode the images again")
     return index
 
 
-def _facts(index: dict[str, Any]) -> dict[str, Any]:
-    """What makes the codes of an index mean something, and how they were made; without the files."""
+def _metadata(index: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes the codes of an index mean something, and how they were made; without the files."""
     others = {*SPLITS, "complete", "made"}
     return {name: index[name] for name in index if name not in others} | index.get("made", {})
 
@@ -255,7 +258,7 @@ def _save(parts: list[dict[str, Tensor]], path: Path) -> None:
 
 
 def _partial(path: Path) -> list[dict[str, Tensor]]:
-    """The rows of a partial file; none where there is no whole one: they will be made again."""
+    """Return the rows of a partial file; none where there is no whole one: they will be made again."""
     try:
         return [load_file(path)]
     except (FileNotFoundError, SafetensorError):
@@ -263,7 +266,7 @@ def _partial(path: Path) -> list[dict[str, Tensor]]:
 
 
 def _map(path: Path) -> dict[str, Any]:
-    """The arrays of a safetensors file, mapped: 8 bytes of length, a JSON header, then the data."""
+    """Return the arrays of a safetensors file, mapped: 8 bytes of length, a JSON header, then the data."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -275,4 +278,4 @@ def _map(path: Path) -> dict[str, Any]:
             arrays[name] = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
         return arrays
     except (OSError, ValueError, KeyError) as problem:
-        raise UserError(f"a token shard in {path}", str(problem), "encode the pictures again") from None
+        raise UserError(f"a token shard in {path}", str(problem), "encode the images again") from None

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from smalti.config import settings
 
-Place = tuple[str, ...]  # the names on the way from the root to a picture, its own last
+Place = tuple[str, ...]  # the names on the way from the root to an image, its own last
 Use = tuple[str, int]  # train, val or neither; and a rank: of each use the folders of the lowest one count
 
 _WORDS: dict[str, Use] = {  # a split's word
@@ -38,37 +38,40 @@ class Splits:
 
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
-    neither: tuple[str, ...] = ()  # of a split too, but not used: test pictures beside held-out ones
+    neither: tuple[str, ...] = ()  # of a split too, but not used: test images beside held-out ones
 
     def __bool__(self) -> bool:
         return bool(self.train)
 
     def text(self) -> str:
-        """For a person: what each folder is used for."""
+        """Say for a person what each folder is used for."""
         held_out = f"{_listed(self.val)} held out" if self.val else "a share of it held out"
         neither = f", {_listed(self.neither)} left alone" if self.neither else ""
         return f"splits by the names of folders: {_listed(self.train)} trained on, {held_out}{neither}"
 
 
 def find(places: Sequence[Place]) -> Splits:
-    """The splits of a folder with pictures at these places; empty where its folders are none.
+    """Return the splits of a folder with images at these places; empty where its folders are none.
 
-    They are where all folders with pictures have a split's name, at least one that of what is trained on:
+    They are where all folders with images have a split's name, at least one that of what is trained on:
     in the root, in the one folder that it holds, or in every one of its folders, which are classes then.
-    Only where there is no doubt: besides loose pictures, one folder down and in classes, there must be one
+    Only where there is no doubt: besides loose images, one folder down and in classes, there must be one
     to hold out too. Held-out folders whose classes are not those that are trained on are left alone.
     """
     return _chosen(_found((), places), places)
 
 
 def is_named(names: Iterable[str]) -> bool:
-    """Whether all of these names of folders are those of splits."""
+    """Return whether all of these names of folders are those of splits."""
     names = set(names)
     return bool(names) and _uses(names).keys() == names
 
 
 def mixed(names: Iterable[str]) -> list[str]:
-    """Names of splits, one to train on and one to hold out among them, that stand among others; else none."""
+    """Return names of splits, one to train on and one to hold out among them, that stand among others.
+
+    Else none.
+    """
     names = set(names)
     uses = _uses(names, strict=False)
     kinds = {use for use, _ in uses.values()}
@@ -76,7 +79,10 @@ def mixed(names: Iterable[str]) -> list[str]:
 
 
 def below(place: Place, patterns: Iterable[str]) -> str | None:
-    """The class of a place that lies in one of these folders, "" where it has none; None: it lies in none."""
+    """Return the class of a place that lies in one of these folders, "" where it has none.
+
+    None: it lies in none.
+    """
     for pattern in patterns:
         names = tuple(pattern.split("/"))
         if len(place) > len(names) and all(
@@ -89,12 +95,12 @@ def below(place: Place, patterns: Iterable[str]) -> str | None:
 
 
 def without_held_out(found: Splits) -> Splits:
-    """The same, but what is held out comes from elsewhere."""
+    """Return the same, but what is held out comes from elsewhere."""
     return replace(found, val=(), neither=(*found.val, *found.neither))
 
 
 def _found(within: Place, places: Sequence[Place]) -> dict[Place, Use]:
-    """Folders that are splits, with their uses; within: the way to the folder in which places lie."""
+    """Return folders that are splits, with their uses; within: the way to the folder in which places lie."""
     top = {place[0] for place in places if len(place) > 1}
     is_loose = any(len(place) == 1 for place in places)
     deeper: dict[Place, Use] = {}
@@ -135,7 +141,7 @@ def _uses(names: set[str], *, strict: bool = True) -> dict[str, Use]:
 
 
 def _words(name: str) -> set[str]:
-    """The words of a name, in lower case; single letters, numbers and signs are none."""
+    """Return the words of a name, in lower case; single letters, numbers and signs are none."""
     found = [word.lower() for word in _NAMES.findall(_HUMPS.sub(" ", name))]
     if found[:2] in (["hold", "out"], ["held", "out"]):
         found[:2] = ["holdout"]
@@ -143,7 +149,7 @@ def _words(name: str) -> set[str]:
 
 
 def _unglued(word: str) -> str:
-    """The split's word of one that is joined to another: trainset, imagestrain."""
+    """Return the split's word of one that is joined to another: trainset, imagestrain."""
     for split in _WORDS:
         if split in word and {word.removeprefix(split), word.removesuffix(split)} & _BESIDE:
             return split
@@ -151,7 +157,7 @@ def _unglued(word: str) -> str:
 
 
 def _chosen(uses: dict[Place, Use], places: Sequence[Place]) -> Splits:
-    """Folders by use: of each use those of the lowest rank; held out only where the classes fit."""
+    """Return folders by use: of each use those of the lowest rank; held out only where the classes fit."""
     trained = _of_rank(uses, "train")
     classes = _classes(trained, places)
     fitting: list[Place] = []
@@ -176,7 +182,7 @@ def _of_rank(uses: dict[Place, Use], wanted: str, rank: int | None = None) -> li
 
 
 def _classes(folders: Iterable[Place], places: Sequence[Place], *, alone: bool = False) -> set[str]:
-    """Names of the classes in these folders; none where they hold none, unless each counts `alone`."""
+    """Return names of the classes in these folders; none where they hold none, unless each counts `alone`."""
     patterns = ["/".join(_same_again(folder, places)) for folder in folders]
     names = {below(place, patterns) for place in places} - {None}
     found = {name for name in names if name is not None}
@@ -184,7 +190,7 @@ def _classes(folders: Iterable[Place], places: Sequence[Place], *, alone: bool =
 
 
 def _same_again(folder: Place, places: Sequence[Place]) -> Place:
-    """A folder that holds nothing but one of its own name, as archives do, is that one."""
+    """Return a folder that holds nothing but one of its own name, as archives do, is that one."""
     depth = len(folder)
     held = {
         place[depth] if len(place) > depth + 1 else ""

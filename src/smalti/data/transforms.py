@@ -1,4 +1,4 @@
-"""From a picture of any size to a crop of the size that a training wants."""
+"""From an image of any size to a crop of the size that a training wants."""
 
 import math
 from dataclasses import dataclass, replace
@@ -10,12 +10,12 @@ from jaxtyping import Float, Int64, Shaped
 from pydantic import BeforeValidator
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.conditions.box_tokens import Scene
 from smalti.conditions.coordinates import Part
 from smalti.config import Positive, Share, read_size, settings
 from smalti.errors import UserError
-from smalti.images import Filter
+from smalti.imaging import Filter
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
 
@@ -23,7 +23,7 @@ Scale = Annotated[float, Ge(1.0)]
 
 
 def _from_text(value: Any) -> Any:
-    """48x32 as commands take it, in place of [48, 32]; all else is left to the types."""
+    """Read 48x32 as commands take it, in place of [48, 32]; leave all else to the types."""
     return read_size(value) if isinstance(value, str) and "x" in value.lower() else value
 
 
@@ -39,7 +39,7 @@ class CropSettings:
     resize: Literal["short", "none"] = "short"
     scale: tuple[Scale, Scale] = (1.0, 1.0)  # drawn evenly between the two: above 1 a crop shows a part
     filter: Filter = "bicubic"
-    antialias: bool = True  # average what a smaller picture cannot show; the 2021 code did not
+    antialias: bool = True  # average what a smaller image cannot show; the 2021 code did not
     position: Literal["random", "center"] = "random"
     flip: Share = 0.5  # of the crops, left to right
 
@@ -48,19 +48,22 @@ class CropSettings:
             raise UserError("crop.scale as [least, most]", str(list(self.scale)), "crop.scale=[1.0, 1.25]")
 
     def enlargement(self, sides: tuple[int, int], size: tuple[int, int]) -> float:
-        """Times by which a picture of these sides is enlarged at least, below 1: reduced, for a crop."""
+        """Return times by which an image of these sides is enlarged at least, below 1.
+
+        reduced, for a crop.
+        """
         if self.resize == "none":
             return 1.0
         return self.scale[0] * max(want / have for want, have in zip(size, sides, strict=True))
 
     def for_validation(self) -> "CropSettings":
-        """The same without chance: the middle, at the least scale, not flipped."""
+        """Return the same without chance: the middle, at the least scale, not flipped."""
         return replace(self, position="center", flip=0.0, scale=(self.scale[0], self.scale[0]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where a crop lies, so that a picture and its maps are cropped alike."""
+    """Where a crop lies, so that an image and its maps are cropped alike."""
 
     sides: tuple[int, int]  # height and width to which the whole is resized first
     top: int  # pixels of the resized whole, as all that follow
@@ -69,25 +72,25 @@ class Placement:
     flipped: bool  # left to right, after the cut
     settings: CropSettings
 
-    def picture(self, picture: Pixels | Huge) -> Pixels:
-        """The crop of a picture, from 0 to 255, resized by the settings' filter."""
+    def image(self, image: Pixels | Huge) -> Pixels:
+        """Return the crop of an image, from 0 to 255, resized by the settings' filter."""
         how = self.settings
-        if isinstance(picture, Huge):
-            part = picture.part(self.sides, (self.top, self.left, *self.size), how.filter, how.antialias)
+        if isinstance(image, Huge):
+            part = image.part(self.sides, (self.top, self.left, *self.size), how.filter, how.antialias)
             return part.flip(2) if self.flipped else part
-        if tuple(picture.shape[1:]) != self.sides:
-            picture = images.resize(picture, self.sides, how.filter, antialias=how.antialias)
+        if tuple(image.shape[1:]) != self.sides:
+            image = imaging.resize(image, self.sides, how.filter, antialias=how.antialias)
             # of 8 bits bicubic cuts what it overshoots by itself
-            picture = picture.clamp(0, 255) if picture.is_floating_point() else picture
-        return self._cut(picture)
+            image = image.clamp(0, 255) if image.is_floating_point() else image
+        return self._cut(image)
 
     def map(self, found: Float[Tensor, "c H W"]) -> Float[Tensor, "c h w"]:
-        """The crop of a map, as that of the picture."""
+        """Return the crop of a map, as that of the image."""
         how = self.settings
-        return self._cut(images.resize(found, self.sides, how.filter, antialias=how.antialias))
+        return self._cut(imaging.resize(found, self.sides, how.filter, antialias=how.antialias))
 
     def scene(self, scene: Scene) -> Scene:
-        """What stands where, with the crop that is shown of it."""
+        """Return what stands where, with the crop that is shown of it."""
         height, width = self.sides
         x, y = self.left / width, self.top / height
         shown = scene.part((x, y, x + self.size[1] / width, y + self.size[0] / height))
@@ -95,15 +98,15 @@ class Placement:
 
     @property
     def part(self) -> Part:
-        """The crop's place in the whole, which is flipped where the crop is."""
+        """Return the crop's place in the whole, which is flipped where the crop is."""
         height, width = self.sides
         left = width - self.left - self.size[1] if self.flipped else self.left
         return Part(self.top, left, height, width)
 
     def labels(self, labels: Int64[Tensor, "H W"]) -> Int64[Tensor, "h w"]:
-        """The crop of a label map: the nearest label each, as between two classes there is none."""
-        # in the arithmetic that pictures are resized in, so that both agree; exact below 2 ** 24
-        whole = images.resize(labels[None].float(), self.sides, "nearest-exact")
+        """Return the crop of a label map: the nearest label each, as between two classes there is none."""
+        # in the arithmetic that images are resized in, so that both agree; exact below 2 ** 24
+        whole = imaging.resize(labels[None].float(), self.sides, "nearest-exact")
         return self._cut(whole)[0].long()
 
     def _cut(self, whole: Shaped[Tensor, "c H W"]) -> Shaped[Tensor, "c h w"]:
@@ -114,9 +117,9 @@ class Placement:
 def place(
     sides: tuple[int, int], size: tuple[int, int], settings: CropSettings, generator: torch.Generator
 ) -> Placement:
-    """Where a crop of size (height, width) lies in a picture of sides (height, width), in pixels.
+    """Return where a crop of size (height, width) lies in an image of sides (height, width), in pixels.
 
-    All chance comes from the generator, four draws a call. Raises UserError where the picture is too small
+    All chance comes from the generator, four draws a call. Raises UserError where the image is too small
     and resize is "none".
     """
     scale, down, across, flip = torch.rand(4, generator=generator).tolist()
@@ -126,9 +129,7 @@ def place(
     room = [have - want for have, want in zip(sides, size, strict=True)]
     if min(room) < 0:
         remedy = "leave crop.resize at short, or choose a smaller size"
-        raise UserError(
-            "a picture of at least {} x {} pixels".format(*size), "{} x {}".format(*sides), remedy
-        )
+        raise UserError("an image of at least {} x {} pixels".format(*size), "{} x {}".format(*sides), remedy)
     if settings.position == "center":
         top, left = (length // 2 for length in room)
     else:
@@ -138,18 +139,18 @@ def place(
 
 
 def crop(
-    picture: Pixels,
+    image: Pixels,
     size: tuple[int, int],
     settings: CropSettings,
     generator: torch.Generator,
 ) -> Pixels:
-    """A crop of size (height, width) pixels, placed as `place` says."""
-    height, width = picture.shape[1:]
-    return place((height, width), size, settings, generator).picture(picture)
+    """Return a crop of size (height, width) pixels, placed as `place` says."""
+    height, width = image.shape[1:]
+    return place((height, width), size, settings, generator).image(image)
 
 
 def _fit(sides: tuple[int, int], size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Sides of the same shape in which the crop fits `scale` times into the tighter one."""
+    """Return sides of the same shape in which the crop fits `scale` times into the tighter one."""
     ratio = scale * max(want / have for want, have in zip(size, sides, strict=True))
     height, width = (
         max(want, math.floor(have * ratio + 0.5)) for want, have in zip(size, sides, strict=True)

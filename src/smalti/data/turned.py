@@ -1,4 +1,4 @@
-"""Pictures that EXIF turns, and what describes them: the stored raster, or the picture as it is seen?"""
+"""Images that EXIF turns, and what describes them: the stored raster, or the image as it is seen?"""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -13,10 +13,10 @@ Size = tuple[int, int]  # height and width in pixels
 def turns_along(
     said: Size | None, upright: Size, turn: Turn, otherwise: Described, fits: Callable[[Size, Size], bool]
 ) -> bool | None:
-    """Whether boxes or a map are of the stored raster, and so turn with it; None: they fit neither.
+    """Return whether boxes or a map are of the stored raster, and so turn with it; None: they fit neither.
 
     said: the size that they are for; None where nobody knows it. otherwise: what holds where sizes do not
-    tell: squares, and pictures that are stored mirrored or upside down.
+    tell: squares, and images that are stored mirrored or upside down.
     """
     if said is None:
         return otherwise == "stored"
@@ -27,7 +27,7 @@ def turns_along(
 
 
 def turned_notes(what: str, held: Described, sized: bool, headers: Sequence[Header]) -> list[str]:
-    """Return a line on pictures that are turned so that sizes do not tell what was annotated, if any are.
+    """Return a line on images that are turned so that sizes do not tell what was annotated, if any are.
 
     what: "maps" or "boxes". held: what these are taken to describe. sized: whether they have sizes.
     """
@@ -37,14 +37,14 @@ def turned_notes(what: str, held: Described, sized: bool, headers: Sequence[Head
         return []
     taken = {
         "stored": "of the raster in the file, and turned along",
-        "upright": "of the picture as it is seen",
+        "upright": "of the image as it is seen",
     }
     (other,) = taken.keys() - {held}
-    why = f"{count} pictures are turned by EXIF, and no size tells what their {what} describe"
+    why = f"{count} images are turned by EXIF, and no size tells what their {what} describe"
     return [f"{why}: they are taken to be {taken[held]} (data.annotated={held}); else data.annotated={other}"]
 
 
 def in_words(upright: Size, turn: Turn) -> str:
-    """The sizes that would fit a picture."""
+    """Return the sizes that would fit an image."""
     other = ", or {} x {} as it is stored".format(*turn.size(upright)) if turn.swapped else ""
     return "{} x {} pixels".format(*upright) + other

@@ -1,4 +1,4 @@
-"""What a person must know of the values in picture files before a training: ranges, bands, pages."""
+"""What a person must know of the values in image files before a training: ranges, bands, pages."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,13 +17,13 @@ LOOKED_AT = 32  # files whose values are read
 PIXELS = 2**26  # of all of them: a second or two
 WHITE = 65535  # of whole numbers of more than 8 bits, unless data.range says otherwise
 FLOATS = "floating point numbers have no known white"
-_USED = 0.1  # of the range: below, pictures show next to nothing
+_USED = 0.1  # of the range: below, images show next to nothing
 
 Looked = Sequence[tuple[Path, Header]]
 
 
 def remarks(how: PixelSettings, looked: Looked) -> list[str]:
-    """Lines on values of more than 8 bits, and on bands and pages that are not read, each with its remedy.
+    """Return lines on values of more than 8 bits, and on bands and pages that are not read.
 
     Files of 8 bits are not opened for it.
     """
@@ -48,7 +48,7 @@ def remarks(how: PixelSettings, looked: Looked) -> list[str]:
 
 
 def is_float(header: Header) -> bool:
-    """Whether a file holds floating point numbers."""
+    """Return whether a file holds floating point numbers."""
     return header.mode == "F" or "float" in header.mode
 
 
@@ -79,7 +79,7 @@ def _left_out(count: int, bands: int, read: str) -> str:
 
 
 def _taking(bands: Iterable[int]) -> str:
-    """What to type for these bands in the training of a tokenizer."""
+    """Return what to type for these bands in the training of a tokenizer."""
     words = [f"data.bands='{list(bands)}'"]
     many = words[0].count(",") + 1
     if many != 3:
@@ -126,7 +126,7 @@ def _of_range(how: PixelSettings, looked: Looked) -> list[str]:
     used = max(0.0, min(most, WHITE) - max(least, 0)) / WHITE
     wrong = []
     if used < _USED:
-        wrong.append("less than a tenth of the range is used, so that pictures show hardly anything")
+        wrong.append("less than a tenth of the range is used, so that images show hardly anything")
     if least < 0 or most > WHITE:
         part = ((found.taken < 0) | (found.taken > WHITE)).mean()
         wrong.append(f"{part:.1%} of the values lie outside and will be cut to black or white")
@@ -152,7 +152,10 @@ def _look(how: PixelSettings, wanted: Looked) -> _Found | None:
 
 
 def _suggested(found: _Found) -> list[float]:
-    """Black and white for values like these; of whole numbers from 0 the next that bits end with, if near."""
+    """Return black and white for values like these.
+
+    Of whole numbers from 0 the next that bits end with, if near.
+    """
     black, white = found.limits
     if found.are_floats:
         near = black >= 0 and 0.5 < white <= 1

@@ -1,1 +1,1 @@
-"""The main job on shipped pictures: train, draw, measure, show."""
+"""The main job on shipped images: train, draw, measure, show."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.demo.photographs import PHOTOGRAPHS
 from smalti.errors import optional
 from smalti.losses.hed import HED
@@ -23,13 +23,13 @@ from smalti.metrics.reconstruction import Perceptual, Psnr, Ssim
 from smalti.pipeline import Pipeline
 
 CLASSES = tuple(PHOTOGRAPHS)
-EACH = 30  # pictures of every class, real or drawn
+EACH = 30  # images of every class, real or drawn
 DRAW: dict[str, Any] = {"top_p": 0.95, "guidance_scale": 1.5}  # how samples are drawn
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crops:
-    """EACH pictures of every class, class by class."""
+    """EACH images of every class, class by class."""
 
     images: Float[Tensor, "b 3 H W"]  # in [-1, 1]
     labels: Int64[Tensor, " b"]
@@ -48,7 +48,7 @@ class Evidence:
 
     @cached_property
     def samples(self) -> Crops:
-        """Drawn pictures."""
+        """Draw images."""
         labels = self.held_out.labels
         drawn = self.model.sample(num=len(labels), label=labels, seed=1000, **DRAW).tensors
         return Crops(images=drawn.clamp(-1, 1), labels=labels)
@@ -81,14 +81,14 @@ class Evidence:
     def _sets(self) -> list[tuple[str, float, str]]:
         held_out, samples = self.held_out.images, self.samples.images
 
-        def distance(pictures: Tensor) -> float:
-            return _number(Frechet(self._features, "lite0-FD"), held_out, pictures)
+        def distance(images: Tensor) -> float:
+            return _number(Frechet(self._features, "lite0-FD"), held_out, images)
 
         real = f"{distance(self.real.images):.1f} for real training crops"
-        beside = f"{real}; {len(held_out)} pictures a side"
+        beside = f"{real}; {len(held_out)} images a side"
         return [
-            (f"lite0-FD to held-out crops: {name}", distance(pictures), beside)
-            for name, pictures in (("their reconstructions", self.rebuilt), ("samples", samples))
+            (f"lite0-FD to held-out crops: {name}", distance(images), beside)
+            for name, images in (("their reconstructions", self.rebuilt), ("samples", samples))
         ]
 
     def _likelihood(self) -> list[tuple[str, float, str]]:
@@ -111,24 +111,24 @@ class Evidence:
         return [
             (f"{name} held-out crops", self._accuracy(self.held_out.images), chance),
             (f"{name} their reconstructions", self._accuracy(self.rebuilt), chance),
-            (f"{name} generated pictures", self._accuracy(self.samples.images), chance),
+            (f"{name} generated images", self._accuracy(self.samples.images), chance),
         ]
 
     def _open(self, folder: Path) -> Crops:
-        """Crops evenly over the tiles: the middle of those that are larger than a crop."""
+        """Return crops evenly over the tiles: the middle of those that are larger than a crop."""
         found = []
         for name in CLASSES:
-            paths = images.find_pictures(folder / name)
+            paths = imaging.find_images(folder / name)
             for index in range(EACH):
-                picture = images.open_rgb(paths[index * len(paths) // EACH])
-                top = (picture.shape[1] - self.crop) // 2
-                found.append(picture[:, top : top + self.crop, top : top + self.crop])
+                image = imaging.open_rgb(paths[index * len(paths) // EACH])
+                top = (image.shape[1] - self.crop) // 2
+                found.append(image[:, top : top + self.crop, top : top + self.crop])
         labels = torch.arange(len(CLASSES)).repeat_interleave(EACH)
-        return Crops(images=images.to_float(torch.stack(found)), labels=labels)
+        return Crops(images=imaging.to_float(torch.stack(found)), labels=labels)
 
     @cached_property
     def _classifier(self) -> Any:
-        """Sees real crops sharp and blurred: it is to name what is shown, not how sharply."""
+        """Train on real crops sharp and blurred: it is to name what is shown, not how sharply."""
         linear_model = optional("sklearn.linear_model", extra="demo")
         classifier = linear_model.LogisticRegression(max_iter=1000)
         half = F.interpolate(self.real.images, scale_factor=0.5, mode="area")
@@ -136,15 +136,15 @@ class Evidence:
         features = torch.cat([self._features(self.real.images), blurred]).numpy()
         return classifier.fit(features, self.real.labels.repeat(2).numpy())
 
-    def _accuracy(self, pictures: Float[Tensor, "b 3 H W"]) -> float:
-        named = self._classifier.predict(self._features(pictures).numpy())
+    def _accuracy(self, images: Float[Tensor, "b 3 H W"]) -> float:
+        named = self._classifier.predict(self._features(images).numpy())
         return float(
             (named == self.held_out.labels.numpy()).mean()
         )  # all sets have the classes in this order
 
 
 def _number(metric: Metric, real: Float[Tensor, "b 3 H W"], fake: Float[Tensor, "b 3 H W"]) -> float:
-    """What a metric says of two sets of pictures."""
+    """Return what a metric says of two sets of images."""
     metric.update(Measured(real=real, fake=fake))
     (number,) = metric.compute().values()
     return number

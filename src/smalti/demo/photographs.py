@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.errors import optional
 
 PHOTOGRAPHS = {  # class -> package, file below it, scale
@@ -35,13 +35,13 @@ def cut(folder: Path, crop: int) -> None:
 
 
 def parts(crop: int) -> Iterator[tuple[str, UInt8[Tensor, "3 H W"], UInt8[Tensor, "3 H V"]]]:
-    """Class, training part and held-out part (`crop` pixels wide or more) of each photograph, scaled."""
+    """Return class, training part and held-out part (`crop` pixels wide or more) of each, scaled."""
     for name, (package, file, scale) in PHOTOGRAPHS.items():
-        picture = images.open_rgb(_find(package, file))
-        height, width = (round(side * scale) for side in picture.shape[1:])
-        picture = images.resize(picture, (height, width))
+        image = imaging.open_rgb(_find(package, file))
+        height, width = (round(side * scale) for side in image.shape[1:])
+        image = imaging.resize(image, (height, width))
         border = width - max(width // 5, crop)
-        yield name, picture[:, :, :border], picture[:, :, border:]
+        yield name, image[:, :, :border], image[:, :, border:]
 
 
 def _find(package: str, file: str) -> Path:
@@ -51,14 +51,17 @@ def _find(package: str, file: str) -> Path:
     return Path(str(spec.origin)).parent / file
 
 
-def _save_tiles(picture: UInt8[Tensor, "3 H W"], folder: Path, *, side: int, count: int) -> None:
+def _save_tiles(image: UInt8[Tensor, "3 H W"], folder: Path, *, side: int, count: int) -> None:
     folder.mkdir(parents=True)
-    for index, (top, left) in enumerate(_places(picture.shape[1:], side, count)):
-        images.save_png(folder / f"{index:03}.png", picture[:, top : top + side, left : left + side], {})
+    for index, (top, left) in enumerate(_places(image.shape[1:], side, count)):
+        imaging.save_png(folder / f"{index:03}.png", image[:, top : top + side, left : left + side], {})
 
 
 def _places(shape: torch.Size, side: int, count: int) -> Iterator[tuple[int, int]]:
-    """Places of side x side tiles, evenly over a picture: as wide a square net as gives `count` of them."""
+    """Return places of side x side tiles, evenly over an image.
+
+    As wide a square net as gives `count` of them.
+    """
     down, right = (length - side for length in shape)
     step = max(down, right, 1)
     while step > 1 and (down // step + 1) * (right // step + 1) < count:

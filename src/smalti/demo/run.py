@@ -1,4 +1,4 @@
-"""From shipped photographs to new pictures and one page of evidence."""
+"""From shipped photographs to new images and one page of evidence."""
 
 import time
 from pathlib import Path
@@ -21,7 +21,7 @@ CROPS = 4  # random crops of each training tile that the prior learns from
 def run(out: Path) -> Path:
     """Train a tokenizer and a prior, draw, measure; gives the path of report.html.
 
-    out: a new or empty folder; gets photos/, tokenizer/, tokens/, prior/, pictures/, numbers.json, the page.
+    out: a new or empty folder; gets photos/, tokenizer/, tokens/, prior/, images/, numbers.json, the page.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("a new or empty folder", f"{out}, which holds something", "choose another --out")

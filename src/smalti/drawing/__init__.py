@@ -1,1 +1,1 @@
-"""From scores of the next code to codes of whole canvases."""
+"""From logits of the next code to codes of whole canvases."""

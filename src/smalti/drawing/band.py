@@ -13,7 +13,7 @@ class Band:
     """The last columns of the last rows of b canvases as every layer sees them.
 
     Row i takes the place of row i - rows, and of a row column j that of column j - columns. Axes: b batch,
-    k heads, p = rows * columns places, e a head's width.
+    k heads, p = rows * columns positions, e a head's width.
     """
 
     keys: tuple[Float[Tensor, "b k p e"], ...]  # one a layer
@@ -27,7 +27,7 @@ class Band:
     def empty(
         cls, tokens: Tensor, *, rows: int, columns: int, layers: int, heads: int, like: Tensor
     ) -> "Band":
-        """Unfilled, for as many canvases as there are conditions; like: an embedding of codes, v e."""
+        """Return one unfilled, for as many canvases as there are conditions; like: an embedding of codes."""
         shape = (len(tokens), heads, rows * columns, like.shape[1] // heads)
         # zeros: what was never written is hidden by a mask, but a NaN would come through
         return cls(
@@ -40,15 +40,15 @@ class Band:
         )
 
     def place(self, cells: Int64[Tensor, "c 2"]) -> Int64[Tensor, " c"]:
-        """Give cells their places, in which others lay that nobody sees any more."""
-        places = cells[:, 0] % self.rows * self.columns + cells[:, 1] % self.columns
-        self.cells.index_copy_(0, places, cells)
-        return places
+        """Give cells their positions, in which others lay that nobody sees any more."""
+        positions = cells[:, 0] % self.rows * self.columns + cells[:, 1] % self.columns
+        self.cells.index_copy_(0, positions, cells)
+        return positions
 
     def write(
-        self, layer: int, places: Int64[Tensor, " c"], keys: Tensor, values: Tensor
+        self, layer: int, positions: Int64[Tensor, " c"], keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Put keys and values (b k c e) into places; give those of the whole band."""
+        """Put keys and values (b k c e) into positions; give those of the whole band."""
         for band, new in ((self.keys[layer], keys), (self.values[layer], values)):
-            band.index_copy_(2, places, new.to(band.dtype))
+            band.index_copy_(2, positions, new.to(band.dtype))
         return self.keys[layer], self.values[layer]

@@ -11,24 +11,24 @@ from smalti.precision import of_cache
 
 @dataclass
 class Cache:
-    """Keys and values of every layer for the places fed so far.
+    """Keys and values of every layer for the positions fed so far.
 
-    Axes: b batch, k heads, t places, e and f a head's width, which most priors have in common.
+    Axes: b batch, k heads, t positions, e and f a head's width, which most priors have in common.
     """
 
     keys: tuple[Float[Tensor, "b k t e"], ...]  # one a layer
     values: tuple[Float[Tensor, "b k t f"], ...]
-    length: int = 0  # places filled
+    length: int = 0  # positions filled
     starts: Int64[Tensor, " b"] | None = None  # where each row goes on; None: all at `length`
     shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where the prior takes it so
 
     @classmethod
-    def empty(cls, batch: int, places: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
+    def empty(cls, batch: int, positions: int, *, layers: int, heads: int, like: Tensor) -> "Cache":
         """Return an unfilled one; like: a table of embeddings, rows of k * e, in the prior's type.
 
         See `of_cache`.
         """
-        dtype, sizes = of_cache(like.dtype, like.device), (2, layers, batch, heads, places)
+        dtype, sizes = of_cache(like.dtype, like.device), (2, layers, batch, heads, positions)
         whole = like.new_empty(*sizes, like.shape[1] // heads, dtype=dtype)
         return cls(
             keys=tuple(whole[0, i] for i in range(layers)), values=tuple(whole[1, i] for i in range(layers))
@@ -40,44 +40,44 @@ class Cache:
         return sum(part.nbytes for part in (*self.keys, *self.values))
 
     def next(self, count: int) -> slice | Int64[Tensor, "b n"]:
-        """Return the places that the next `count` tokens of a row take."""
+        """Return the positions that the next `count` tokens of a row take."""
         if self.starts is None:
             return slice(self.length, self.length + count)
         return self.starts[:, None] + torch.arange(count, device=self.starts.device)
 
     def advance(self, count: int) -> None:
-        """Hold the places that `next` gave; rows with starts of their own end at `length` already."""
+        """Hold the positions that `next` gave; rows with starts of their own end at `length` already."""
         if self.starts is None:
             self.length += count
 
     def visible(self, count: int) -> Bool[Tensor, "b 1 n t"] | None:
-        """Return what the next tokens see of the places up to their end; None: all before, in every row."""
+        """Return what the next tokens see of the positions up to their end; None: all before them."""
         if self.starts is None:
             return None
-        places = self.starts[:, None] + torch.arange(count, device=self.starts.device)
-        held = torch.arange(self.length, device=places.device)
-        return (held <= places[:, :, None])[:, None]
+        positions = self.starts[:, None] + torch.arange(count, device=self.starts.device)
+        held = torch.arange(self.length, device=positions.device)
+        return (held <= positions[:, :, None])[:, None]
 
     def clear(self) -> None:
-        """Put zeros after the places that are filled: what a mask hides must be a number."""
+        """Put zeros after the positions that are filled: what a mask hides must be a number."""
         for part in (*self.keys, *self.values):
             part[:, :, self.length :] = 0
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the next places' keys and values (b k n e) into the cache; return those of all places so far.
+        """Put the next positions' keys and values (b k n e) into the cache; return all so far.
 
         The caller moves `length` on once all layers are written. Where rows have starts of their own it is
         where the row furthest on ends, set before.
         """
-        places = self.next(keys.shape[2])
+        positions = self.next(keys.shape[2])
         held_keys, held_values, end = self.keys[layer], self.values[layer], self.length
-        if isinstance(places, slice):
-            end = places.stop
-            assert end <= held_keys.shape[2], f"cache holds {held_keys.shape[2]} places, got {end}"
-            held_keys[:, :, places] = keys
-            held_values[:, :, places] = values
+        if isinstance(positions, slice):
+            end = positions.stop
+            assert end <= held_keys.shape[2], f"cache holds {held_keys.shape[2]} positions, got {end}"
+            held_keys[:, :, positions] = keys
+            held_values[:, :, positions] = values
         else:
-            where = places[:, None, :, None]
+            where = positions[:, None, :, None]
             held_keys.scatter_(2, where.expand_as(keys), keys.to(held_keys.dtype))
             held_values.scatter_(2, where.expand_as(values), values.to(held_values.dtype))
         return held_keys[:, :, :end], held_values[:, :, :end]

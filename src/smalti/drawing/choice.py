@@ -1,4 +1,4 @@
-"""Which code is laid: temperature, filters, and the draw itself."""
+"""Which code is drawn: temperature, filters, and the draw itself."""
 
 import math
 
@@ -13,12 +13,12 @@ from smalti.errors import UserError
 
 @settings
 class Choice:
-    """How a code is chosen from its scores. Each filter works on what the one before it left.
+    """How a code is chosen from its logits. Each filter works on what the one before it left.
 
     Raises UserError for a value out of its range. Greedy choice is top_k=1.
     """
 
-    temperature: float = 1.0  # scores are divided by it first
+    temperature: float = 1.0  # logits are divided by it first
     top_k: int | None = None  # keep the k best codes
     top_p: float | None = None  # keep the smallest set of best codes that holds this share of what is left
     min_p: float | None = None  # keep codes with at least this share of the best one's probability
@@ -37,47 +37,50 @@ class Choice:
 
 
 def choose(
-    scores: Float[Tensor, "b v"], seeds: Int64[Tensor, " b"], cells: Int64[Tensor, " b"], how: Choice
+    logits: Float[Tensor, "b v"], seeds: Int64[Tensor, " b"], cells: Int64[Tensor, " b"], how: Choice
 ) -> Int64[Tensor, " b"]:
     """Draw one code a row: argmax of log p + Gumbel noise is a draw from p. Never waits for the device.
 
-    scores: log p up to a constant. seeds: of the picture. cells: row-major number on the canvas. The noise
-    belongs to (seed, cell, code), so a picture depends neither on its neighbours in the batch nor on the
+    logits: log p up to a constant. seeds: of the image. cells: row-major number on the canvas. The noise
+    belongs to (seed, cell, code), so an image depends neither on its neighbours in the batch nor on the
     order in which cells are drawn.
     """
-    kept, codes = keep(scores, how)
+    kept, codes = keep(logits, how)
     if kept.shape[1] == 1:
         return codes[:, 0]
     best = (kept + noise.gumbel(seeds, cells, codes)).argmax(-1, keepdim=True)
     return codes.gather(-1, best)[:, 0]
 
 
-def keep(scores: Float[Tensor, "b v"], how: Choice) -> tuple[Float[Tensor, "b k"], Int64[Tensor, "b k"]]:
-    """The codes that may be drawn, and their scores over the temperature in fp32, -inf where not after all.
+def keep(logits: Float[Tensor, "b v"], how: Choice) -> tuple[Float[Tensor, "b k"], Int64[Tensor, "b k"]]:
+    """Return the codes that may be drawn, and their logits over the temperature in fp32.
 
     Temperature, top-k, top-p, min-p, in this order as in the 2021 code. Unlike there, exactly k codes
     survive top-k: of those that tie with the k-th some are dropped, and top_k=1 is argmax (the lowest code).
     """
-    scores = scores.float() / how.temperature
-    scores, codes = _best(scores, how)
+    logits = logits.float() / how.temperature
+    logits, codes = _best(logits, how)
     if how.top_p is not None and how.top_p < 1:  # 1 keeps all, whatever a sum of shares rounds to
-        shares = scores.softmax(-1)
+        shares = logits.softmax(-1)
         before = shares.cumsum(-1) - shares  # the share of better codes: 0 for the best, which always stays
-        scores = scores.masked_fill(before >= how.top_p, -math.inf)
+        logits = logits.masked_fill(before >= how.top_p, -math.inf)
     if how.min_p:
-        least = scores.amax(-1, keepdim=True) + math.log(how.min_p)
-        scores = scores.masked_fill(scores < least, -math.inf)
-    return scores, codes
+        least = logits.amax(-1, keepdim=True) + math.log(how.min_p)
+        logits = logits.masked_fill(logits < least, -math.inf)
+    return logits, codes
 
 
-def _best(scores: Tensor, how: Choice) -> tuple[Tensor, Tensor]:
-    """Scores with their codes: the k best, from the best on; all in order if no filter needs the ranks."""
+def _best(logits: Tensor, how: Choice) -> tuple[Tensor, Tensor]:
+    """Return scores with their codes.
+
+    The k best, from the best on; all in order if no filter needs the ranks.
+    """
     if how.top_k == 1:
-        best, codes = scores.max(-1, keepdim=True)
-    elif how.top_k is not None and how.top_k < scores.shape[1]:
-        best, codes = scores.topk(how.top_k)
+        best, codes = logits.max(-1, keepdim=True)
+    elif how.top_k is not None and how.top_k < logits.shape[1]:
+        best, codes = logits.topk(how.top_k)
     elif how.top_p is not None:
-        best, codes = scores.sort(dim=-1, descending=True, stable=True)
+        best, codes = logits.sort(dim=-1, descending=True, stable=True)
     else:
-        best, codes = scores, torch.arange(scores.shape[1], device=scores.device).expand(scores.shape)
+        best, codes = logits, torch.arange(logits.shape[1], device=logits.device).expand(logits.shape)
     return best, codes

@@ -38,7 +38,7 @@ class Guided:
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def doubled(self, rows: Tensor) -> Tensor:
-        """Return rows (codes, places) once for each context."""
+        """Return rows (codes, positions) once for each context."""
         return rows if len(self.contexts) == 1 else torch.cat([rows, rows])
 
     def __call__(

@@ -2,7 +2,7 @@
 
 The rule is that of arXiv:2012.09841, section 3.3. A *block* is the unknown cells that are seen through one
 window. A block, or where blocks see one another each of its rows, is a *run*: it is generated at one go, from
-one cache, as soon as all that it sees is there. Windows whose runs have the same times and places go in
+one cache, as soon as all that it sees is there. Windows whose runs have the same times and positions go in
 lockstep. A crop is one window; windows at a border stand still because they are clamped, and those of a
 stride because they are told to.
 """
@@ -24,7 +24,7 @@ class Run(NamedTuple):
 
     time: int  # the wave at which all that they see is there
     row: int  # from the window's top
-    places: tuple[int, ...]  # inside the window, in the prior's order
+    positions: tuple[int, ...]  # inside the window, in the prior's order
 
 
 class Step(NamedTuple):
@@ -32,7 +32,7 @@ class Step(NamedTuple):
 
     corners: tuple[Corner, ...]
     run: Run
-    fed: int  # places that the windows' cache holds; 0: none is there yet
+    fed: int  # positions that the windows' cache holds; 0: none is there yet
     is_last: bool  # of these windows
 
 
@@ -83,7 +83,7 @@ def _plan(canvas: _Layout) -> tuple[Step, ...]:
             together, fed = tuple(corners[start : start + HELD]), 0
             for run in of_window:
                 steps.append(Step(together, run, fed, run is of_window[-1]))
-                fed = run.places[-1]
+                fed = run.positions[-1]
     return tuple(sorted(steps, key=lambda step: step.run.time))
 
 
@@ -111,12 +111,12 @@ def _timed(canvas: _Layout, *, by_rows: bool) -> dict[Corner, list[Run]] | None:
     runs: dict[Corner, list[Run]] = defaultdict(list)
     for (top, left, *_), found in cells.items():
         found.sort()
-        places, downs, rights = (torch.tensor(each) for each in zip(*found, strict=True))
+        positions, downs, rights = (torch.tensor(each) for each in zip(*found, strict=True))
         times[downs, rights] = 0  # its own cells are generated one after the other
         seen = times[top : top + rows, left : left + columns].flatten()[order[: found[-1][0]]]
         if (seen < 0).any():
             return None
         time = 1 + int(seen.max()) if len(seen) else 1
         times[downs, rights] = time
-        runs[top, left].append(Run(time, found[0][1] - top, tuple(places.tolist())))
+        runs[top, left].append(Run(time, found[0][1] - top, tuple(positions.tolist())))
     return runs

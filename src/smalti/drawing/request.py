@@ -1,4 +1,4 @@
-"""What a caller asks of a generator, checked before work begins, and what a picture says of its making."""
+"""What a caller asks of a generator, checked before work begins, and what an image says of its making."""
 
 import difflib
 import json
@@ -14,7 +14,7 @@ from smalti.config import parse, read_size, settings
 from smalti.drawing.choice import Choice
 from smalti.errors import UserError, shown
 
-MOST = 1_000_000  # pictures of one request: what each needs is kept in memory
+MOST = 1_000_000  # images of one request: what each needs is kept in memory
 _WHOLE = {"num": 1, "seed": 0, "top_k": 1, "stride": 1, "micro_batch": 16, "parallel": 1}  # with an example
 _REAL = {"temperature": 1.0, "top_p": 0.9, "min_p": 0.05, "guidance_scale": 3.0}
 OPTIONS = (*_WHOLE, *_REAL, "size", "progress")
@@ -52,10 +52,10 @@ _FORMS = ("output", "output_type", "return_type", "return_dict", "format")  # of
 
 @settings
 class Request:
-    """How many pictures, how drawn, how handed over. Raises UserError for a value out of its range."""
+    """How many images, how drawn, how handed over. Raises UserError for a value out of its range."""
 
     num: int
-    seed: int  # of the first picture; picture i has seed + i
+    seed: int  # of the first image; image i has seed + i
     choice: Choice
     guidance_scale: float  # s in u + s (c - u)
     stride: int  # cells by which a window moves
@@ -68,7 +68,7 @@ class Request:
         checks = (
             (self.num >= 1, "num", "a number from 1", "1"),
             (self.num <= MOST, "num", f"a number up to {MOST}", f"{MOST}, then seed={self.seed + MOST}"),
-            (-(2**63) <= self.seed <= last < 2**63, "seed", "64 bits, also for the last picture's,", "0"),
+            (-(2**63) <= self.seed <= last < 2**63, "seed", "64 bits, also for the last image's,", "0"),
             (math.isfinite(self.guidance_scale), "guidance_scale", "a number", "1, which is off"),
             (self.stride >= 1, "stride", "a number of cells from 1", "1"),
             (micro is None or micro >= 1, "micro_batch", "a number from 1", "16"),
@@ -81,7 +81,7 @@ class Request:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Request":
-        """What a person asks, by the names of Pipeline.sample; UserError for what is no number."""
+        """Return what a person asks, by the names of Pipeline.sample; UserError for what is no number."""
         numbers = {name: whole(name, given[name]) for name in _WHOLE}
         numbers |= {name: real(name, given[name]) for name in _REAL}
         choice = Choice(**{name: numbers.pop(name) for name in ("temperature", "top_k", "top_p", "min_p")})
@@ -91,7 +91,7 @@ class Request:
     def check_room(self, grid: tuple[int, int], factor: int, *, streamed: bool) -> None:
         """UserError where this machine cannot hold the images, and a batch of codes, at the least.
 
-        grid: cells of a picture; factor: pixels a cell side. streamed: images need not be held together.
+        grid: cells of an image; factor: pixels a cell side. streamed: images need not be held together.
         """
         cells, pixels = math.prod(grid), math.prod(grid) * factor**2
         kept, one = 0 if streamed else 8 * cells + 3 * pixels, 8 * cells + 12 * pixels
@@ -99,12 +99,12 @@ class Request:
         size, has = "{} x {}".format(*(side * factor for side in grid)), memory.of_machine()
         micro = "" if self.micro_batch is None else f", micro_batch={self.micro_batch}"
         remedy = "give a smaller size" if one > has else "a smaller micro_batch, or iter_samples"
-        memory.check(needs, has, "pictures", f"num={self.num} of {size} pixels{micro}", remedy)
+        memory.check(needs, has, "images", f"num={self.num} of {size} pixels{micro}", remedy)
 
     def metadata(self, index: int, more: Mapping[str, Any]) -> dict[str, Any]:
-        """Give what it takes to draw picture `index` again, in plain values.
+        """Give what it takes to draw image `index` again, in plain values.
 
-        more: other facts, one value or a sequence of one a picture.
+        more: other metadata, one value or a sequence of one an image.
         """
         made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance_scale}
         made["stride"] = self.stride
@@ -114,14 +114,14 @@ class Request:
 
 
 def needed(rows: int, grid: tuple[int, int], factor: int) -> AbstractContextManager[None]:
-    """Within, a lack of memory is one line, for `rows` pictures drawn together; see Request.check_room."""
+    """Within, a lack of memory is one line, for `rows` images drawn together; see Request.check_room."""
     what = "drawing {} of {} x {} pixels together".format(rows, *(side * factor for side in grid))
     fewer = f"--micro-batch {rows // 2} (micro_batch={rows // 2})" if rows > 1 else "a smaller size"
     return memory.needed(what, f"{fewer}, or --precision bf16 (dtype='bf16')")
 
 
 def whole(name: str, value: Any) -> Any:
-    """A whole number of Python, numpy or torch as Python's; None where that has a meaning."""
+    """Return a whole number of Python, numpy or torch as Python's; None where that has a meaning."""
     if value is None and name in _MAY_BE_NONE:
         return None
     try:
@@ -132,7 +132,7 @@ def whole(name: str, value: Any) -> Any:
 
 
 def real(name: str, value: Any) -> Any:
-    """The same of any real number."""
+    """Return the same of any real number."""
     if value is None and name in _MAY_BE_NONE:
         return None
     try:
@@ -144,7 +144,10 @@ def real(name: str, value: Any) -> Any:
 
 
 def sides(size: Any) -> tuple[int, int]:
-    """Height and width in pixels: of two numbers, of one for a square, or of text as commands take it."""
+    """Return height and width in pixels.
+
+    Of two numbers, of one for a square, or of text as commands take it.
+    """
     if isinstance(size, str):
         return read_size(size)
     size = size.tolist() if hasattr(size, "tolist") else size
@@ -169,7 +172,7 @@ def apart(given: Mapping[str, Any], own: type[Any]) -> tuple[Any, dict[str, Any]
 def unknown(
     name: str, known: Iterable[str], condition: str | None, own: type[Any] | None = None
 ) -> UserError:
-    """The error for an option that is none, with ours of that meaning.
+    """Return the error for an option that is none, with ours of that meaning.
 
     known: the options there are; condition: the one by which the model takes its condition, if it has one.
     own: settings of what the model's prior takes besides.

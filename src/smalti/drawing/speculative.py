@@ -21,8 +21,8 @@ from smalti.drawing.windows import Scoring, Windows
 class Speculative(Windows):
     """The first cell of a run as `Windows` has it, then up to `canvas.parallel` unknown ones a pass.
 
-    Places of a run are counted: number i is run.places[i]. What is kept for each row stands in lists, as how
-    far it goes on hangs on what was right, for which one waits once a pass.
+    Places of a run are counted: number i is run.positions[i]. What is kept for each row stands in lists, as
+    how far it goes on hangs on what was right, for which one waits once a pass.
     """
 
     def __init__(self, prior: Scoring, guided: Guided, canvas: Canvas) -> None:
@@ -37,7 +37,7 @@ class Speculative(Windows):
         """See Decoder."""
         if self.step is None:
             return super().next()
-        places = self.step.run.places
+        places = self.step.run.positions
         if self.at == 0:
             rows = len(self.step.corners) * len(self.canvas.codes)
             self.at, self.done, self.guessed = 1, [1] * rows, [1] * rows
@@ -63,10 +63,10 @@ class Speculative(Windows):
             self.seen = self._codes(tokens, 0, len(self.above))  # r n; of unknown cells, guesses
             if self.cache is not None:
                 self.cache.clear()
-                self.before = self.cache.length - self.step.run.places[0]
+                self.before = self.cache.length - self.step.run.positions[0]
             return logits
         self._guess(self.step)
-        places, count = self.step.run.places, self.asked.shape[1]
+        places, count = self.step.run.positions, self.asked.shape[1]
         ends = [places[first + count - 1] for first in self.firsts]
         longest = max(end - places[first - 1] for end, first in zip(ends, self.firsts, strict=True))
         begins = [max(0, end - longest) for end in ends]
@@ -91,7 +91,7 @@ class Speculative(Windows):
         windows = len(self.step.corners)
         rows = drawn.view(len(drawn), windows, -1).transpose(0, 1).flatten(0, 1)  # r p
         if self.at == 0:
-            self.seen[:, self.step.run.places[0]] = rows[:, 0]
+            self.seen[:, self.step.run.positions[0]] = rows[:, 0]
             return None
         count = rows.shape[1]
         decided = [done - first for done, first in zip(self.done, self.firsts, strict=True)]
@@ -111,7 +111,7 @@ class Speculative(Windows):
 
         It costs next to nothing; the last place's logits with the cell's own noise are right about as often.
         """
-        places, sources = step.run.places, []
+        places, sources = step.run.positions, []
         for first, guessed in zip(self.firsts, self.guessed, strict=True):
             asked = places[first : first + self.asked.shape[1]]
             fresh, last = places[guessed] if guessed < len(places) else len(self.above), places[guessed - 1]

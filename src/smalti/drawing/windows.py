@@ -45,21 +45,23 @@ class Windows(Decoder):
         self.caches: dict[tuple[Corner, ...], Cache] = {}  # that wait for the next run of their windows
         self.step: Step | None = None
         self.cache: Cache | None = None  # of this run
-        self.at = self.fed = 0  # of the run's places, the one that is predicted; codes that the cache holds
+        self.at = self.fed = (
+            0  # of the run's positions, the one that is predicted; codes that the cache holds
+        )
         self.drawn: Tensor | None = None  # the last codes of this run, not fed yet
 
     def next(self) -> Int64[Tensor, "b p"] | None:
         """See Decoder."""
         if self.step is not None:
             self.at += 1
-            if self.at == len(self.step.run.places):
+            if self.at == len(self.step.run.positions):
                 self._leave(self.step)
         if self.step is None:
             self.step = next(self.steps, None)
             if self.step is None:
                 return None
             self._enter(self.step)
-        place = self.step.run.places[self.at]
+        place = self.step.run.positions[self.at]
         return self.numbers[:, place].expand(len(self.canvas.codes), -1)
 
     def predict(
@@ -67,14 +69,14 @@ class Windows(Decoder):
     ) -> Float[Tensor, "b p v"]:
         """See Decoder."""
         assert self.step is not None, "next comes first"
-        place = self.step.run.places[self.at]
+        place = self.step.run.positions[self.at]
         if self.drawn is not None and self.fed == place - 1:
             codes = self.drawn if self.drawn.shape[1] == 1 else self.drawn.mT.reshape(-1, 1)
         else:
             codes = self._codes(tokens, self.fed, place)
         codes = self.guided.doubled(codes)
         if self.cache is None:  # and it stays so where there is but one code to generate
-            if len(self.step.run.places) > 1 or not self.step.is_last:
+            if len(self.step.run.positions) > 1 or not self.step.is_last:
                 self.cache = self.prior.new_cache(len(codes))
             prefix = self.guided.prefix(self.step.corners, self.canvas.window)
             logits = self.guided(self.prior.prefill(codes, prefix, self.cache)[:, None])
@@ -108,5 +110,5 @@ class Windows(Decoder):
         self.step = self.cache = None
 
     def _codes(self, tokens: Tensor, begin: int, end: int) -> Int64[Tensor, "r n"]:
-        """Return the codes at these places of each window, on all canvases."""
+        """Return the codes at these positions of each window, on all canvases."""
         return tokens[:, self.numbers[:, begin:end]].transpose(0, 1).flatten(0, 1)

@@ -18,7 +18,7 @@ _PLAIN = re.compile(
 
 
 def key(value: Any) -> Any:
-    """The value, if it can be a key: tuples in tuples would take exponential time to hash."""
+    """Return the value, if it can be a key: tuples in tuples would take exponential time to hash."""
     flat = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(part, _SCALARS) for part in flat):
         raise Corrupt(f"a key that is a {type(value).__name__}")
@@ -34,7 +34,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Te
 def _tensor_of_kind(
     storage: Any, offset: Any, size: Any, stride: Any, gradient: Any, hooks: Any, kind: Any, *rest: Any
 ) -> Tensor | Placeholder:
-    """The newest form: bytes, and what to read them as."""
+    """Return the newest form: bytes, and what to read them as."""
     name = kind.name.removeprefix("torch.") if isinstance(kind, Placeholder) else ""
     dtype = getattr(torch, name) if name in _KINDS else None
     if not isinstance(storage, Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
@@ -45,7 +45,7 @@ def _tensor_of_kind(
 
 
 def _parameter(data: Any, *rest: Any) -> Any:
-    """The tensor: what else a parameter is, its module knows."""
+    """Return the tensor: what else a parameter is, its module knows."""
     return data
 
 
@@ -68,7 +68,10 @@ def _hashed(kind: Callable[[Iterable[Any]], Any]) -> Callable[..., Any]:
 
 
 def _dtype(code: Any, *rest: Any) -> np.dtype[Any] | Placeholder:
-    """A kind of plain numbers; a Placeholder for others, with which no array and no number can be built."""
+    """Return a kind of plain numbers.
+
+    A Placeholder for others, with which no array and no number can be built.
+    """
     if not isinstance(code, str) or not _PLAIN.fullmatch(code):
         return Placeholder("numpy.dtype")
     return np.dtype(code)
@@ -81,12 +84,12 @@ def _scalar(kind: Any, data: Any = b"") -> Any:
 
 
 def _array(*rest: Any) -> NDArray[Any]:
-    """Empty: the state that follows fills it."""
+    """Return an empty one: the state that follows fills it."""
     return np.zeros(0)
 
 
 def _encode(text: Any, coding: Any = "utf-8") -> bytes:
-    """Bytes, as pickles of version 2 write them."""
+    """Return bytes, as pickles of version 2 write them."""
     if not isinstance(text, str) or coding not in ("latin1", "latin-1", "utf-8", "ascii"):
         raise Corrupt("text in an unknown coding")
     return text.encode(coding)

@@ -1,7 +1,7 @@
 """The VQGAN of dalle-mini, in flax: flax_model.msgpack + config.json, converted from the 2021 model.
 
 Its code applies all attention blocks of a level after each residual block, where the 2021 code applies one:
-the same weights give other pictures. What is read here gives its pictures (network.attention says so).
+the same weights give other images. What is read here gives its images (network.attention says so).
 """
 
 import dataclasses
@@ -32,23 +32,23 @@ _NAMES = Naming(
         ("norm_out.weight", "norm_out.scale"),
         ("weight", "kernel"),
     ),
-    levels=0,  # both count them from the picture down
+    levels=0,  # both count them from the image down
 )
 
 
 def recognises(source: Source) -> bool:
-    """Whether it has flax's names for the networks of 2021."""
+    """Return whether it has flax's names for the networks of 2021."""
     return source.tensors.keys() >= {"encoder.conv_in.kernel", "encoder.down_0.block_0.conv1.kernel"}
 
 
 def describe(source: Source) -> str:
-    """Factor, codes and channels, in one line."""
+    """Return factor, codes and channels, in one line."""
     book = _book(source)
     return line("dalle-mini VQGAN (flax)", _settings(_state(book), source, book.where))
 
 
 def read(source: Source, wanted: Wanted) -> Imported:
-    """The tokenizer. UserError for tensors that do not fit each other or config.json."""
+    """Return the tokenizer. UserError for tensors that do not fit each other or config.json."""
     book = _book(source)
     state = _state(book)
     model = build(state, _settings(state, source, book.where), _NAMES, book.where)
@@ -64,7 +64,7 @@ def _state(book: Ledger) -> dict[str, Tensor]:
 
 
 def _turned(name: str, tensor: Tensor) -> Tensor:
-    """A convolution's (y, x, in, out) as (out, in, y, x); older files' norms (1, 1, 1, e) as (e)."""
+    """Return a convolution's (y, x, in, out) as (out, in, y, x); older files' norms (1, 1, 1, e) as (e)."""
     if name.startswith("quantize."):
         return tensor
     if "norm" in name and tensor.dim() == 4 and tensor.shape[:3].numel() == 1:

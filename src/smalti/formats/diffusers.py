@@ -78,31 +78,33 @@ class ModelConfig:
 
 
 def recognises(source: Source) -> bool:
-    """Whether config.json names one of the two classes, or none and the tensors have their names."""
+    """Return whether config.json names one of the two classes, or none and the tensors have their names."""
     named = source.config.get("_class_name")
     return _class(source) in _KINDS.values() if named else ANCHOR in source.tensors
 
 
 def describe(source: Source) -> str:
-    """Class, factor, codes and channels, in one line."""
+    """Return class, factor, codes and channels, in one line."""
     return line(f"diffusers {_class(source)}", _settings(source))
 
 
 def read(source: Source, wanted: Wanted) -> Imported:
-    """The tokenizer. UserError for networks that ours do not have, and for tensors that do not fit."""
+    """Return the tokenizer. UserError for networks that ours do not have, and for tensors that do not fit."""
     found = _settings(source)
     assert isinstance(found.network, NetworkSettings), "diffusers' networks are those of 2021"
     book, naming = Ledger(source.tensors, str(source.weights)), _naming_of(source)
     state = networks.with_small_convolutions(_state(book, naming), *_lacking(source))
     kept = _kept(source)
     model = build(state, kept.tokenizer(found, book.where), naming, book.where, kept)
-    facts = {"class": _class(source)}
-    facts |= {key: source.config[key] for key in ("scaling_factor", "shift_factor") if source.config.get(key)}
-    return Imported(model=model, facts=facts, dropped=book.finish())
+    metadata = {"class": _class(source)}
+    metadata |= {
+        key: source.config[key] for key in ("scaling_factor", "shift_factor") if source.config.get(key)
+    }
+    return Imported(model=model, metadata=metadata, dropped=book.finish())
 
 
-def write(model: Tokenizer | Pipeline, out: Path, critic: Mapping[str, Tensor]) -> None:
-    """A folder that diffusers loads, into the folder `out`. It has no place for a critic.
+def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> None:
+    """Write a folder that diffusers loads, into `out`. It has no place for a discriminator.
 
     UserError for a model whose output diffusers' classes could not give.
     """
@@ -120,24 +122,24 @@ def write(model: Tokenizer | Pipeline, out: Path, critic: Mapping[str, Tensor]) 
     alone = own_tensors(model)
     if alone:
         save_tensors(alone, out / OUR_TENSORS)
-    facts = {**_config(model.settings, network, without), OURS: {"settings": dump(model.settings)}}
-    (out / CONFIG).write_text(json.dumps(facts, indent=2) + "\n")
+    metadata = {**_config(model.settings, network, without), OURS: {"settings": dump(model.settings)}}
+    (out / CONFIG).write_text(json.dumps(metadata, indent=2) + "\n")
 
 
 def _kept(source: Source) -> Own:
-    """What our own writer left, nothing in the folders of others."""
+    """Return what our own writer left, nothing in the folders of others."""
     said, file = section(source.config, OURS), source.weights.with_name(OUR_TENSORS)
     return Own(section(said, "settings"), read_safetensors(file) if file.is_file() else {})
 
 
 def _class(source: Source) -> str:
-    """The class's name; flax's classes have the same networks. Without a config by the tensors."""
+    """Return the class's name; flax's classes have the same networks. Without a config by the tensors."""
     named = str(source.config.get("_class_name", "")).removeprefix("Flax")
     return named or _KINDS["vq" if _CODEBOOK in source.tensors else "gaussian"]
 
 
 def _lacking(source: Source) -> list[str]:
-    """Those of the small convolutions that a model does without, by its config, else by its tensors."""
+    """Return which small convolutions a model does without, by its config, else by its tensors."""
     if _class(source) != _KINDS["gaussian"]:
         return []
     there = {name: f"{name}.weight" in source.tensors for name in SMALL}
@@ -152,7 +154,7 @@ def _lacking(source: Source) -> list[str]:
 
 
 def _changes_nothing(model: Tokenizer, state: Mapping[str, Tensor], name: str) -> bool:
-    """Whether a small convolution of a KL model gives what it gets, as theirs gives without it."""
+    """Return whether a small convolution of a KL model gives what it gets, as theirs gives without it."""
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
     is_one = weight.shape[0] == weight.shape[1] and weight[..., 0, 0].equal(torch.eye(len(weight)).to(weight))
     return model.settings.quantizer.kind == "gaussian" and is_one and not bias.any()
@@ -163,7 +165,7 @@ def _settings(source: Source) -> TokenizerSettings:
 
 
 def _by_shapes(source: Source) -> TokenizerSettings:
-    """Without a config: what the tensors tell, and for the rest what the published models have."""
+    """Return what holds without a config: what the tensors tell, for the rest what published models have."""
     where = str(source.weights)
     if any(name.startswith(_ASYMMETRIC) for name in source.tensors):
         raise unread("AsymmetricAutoencoderKL", where)
@@ -177,7 +179,7 @@ def _by_shapes(source: Source) -> TokenizerSettings:
 
 
 def unread(name: str, where: str) -> UserError:
-    """The error for one of diffusers' classes that cannot be read."""
+    """Return the error for one of diffusers' classes that cannot be read."""
     return UserError(
         f"{' or '.join(_KINDS.values())} of diffusers'", f"{name} in {where}", "this class cannot be read"
     )
@@ -215,14 +217,14 @@ def _by_config(source: Source) -> TokenizerSettings:
 
 
 def _naming_of(source: Source) -> Naming:
-    """Of a file: by its levels, and by the words of its release for attention."""
+    """Return the kind of a file by its levels, and by the words of its release for attention."""
     old = any(name.endswith(".query.weight") for name in source.tensors)
     levels = {name.split(".")[2] for name in source.tensors if name.startswith("encoder.down_blocks.")}
     return Naming((*_PIECES, *(_OLD_ATTENTION if old else _ATTENTION)), levels=len(levels))
 
 
 def _state(book: Ledger, naming: Naming) -> dict[str, Tensor]:
-    """All tensors under the names of 2021; crosses them off."""
+    """Return all tensors under the names of 2021; crosses them off."""
     return {name: _conv(name, tensor) for name, tensor in state_2021(book, naming).items()}
 
 
@@ -231,7 +233,7 @@ def _naming(network: NetworkSettings, attention: tuple[tuple[str, str], ...]) ->
 
 
 def _conv(name: str, tensor: Tensor) -> Tensor:
-    """An attention's matrix as the 1x1 convolution that it is."""
+    """Return an attention's matrix as the 1x1 convolution that it is."""
     return tensor[..., None, None] if _is_matrix(name, _ATTENTION, 0) and tensor.dim() == 2 else tensor
 
 
@@ -244,7 +246,7 @@ def _is_matrix(name: str, attention: tuple[tuple[str, str], ...], side: int) -> 
 
 
 def _held(how: TokenizerSettings) -> NetworkSettings:
-    """The networks, if diffusers' classes give what ours give; UserError says what they cannot."""
+    """Return the networks, if diffusers' classes give what ours give; UserError says what they cannot."""
     network, quantizer = how.network, how.quantizer
     if not isinstance(network, NetworkSettings):
         raise _cannot("the networks of 2021", f"network.kind={network.kind}")
@@ -252,7 +254,7 @@ def _held(how: TokenizerSettings) -> NetworkSettings:
     plain = isinstance(quantizer, VectorQuantizerSettings) and not quantizer.cosine
     checks = {
         f"quantizer.kind={quantizer.kind}{', cosine' * (quantizer.kind == 'vq')}": kl or plain,
-        f"content={how.content}": how.content == "picture",
+        f"content={how.content}": how.content == "image",
         f'image_range="{how.image_range}"': how.image_range == "-1..1",
         f"network.attention={network.attention}": network.attention == "after_each",
         f"network.multipliers={list(network.multipliers)}": network.multipliers[0] == 1,
@@ -274,7 +276,7 @@ def _cannot(expected: str, got: str, *, or_2021: bool = True) -> UserError:
 def _config(how: TokenizerSettings, network: NetworkSettings, without: list[str]) -> dict[str, Any]:
     levels = range(len(network.multipliers))
     attention = [level in network.attention_levels for level in levels]
-    facts = {
+    metadata = {
         "_class_name": _KINDS[how.quantizer.kind],
         "in_channels": network.in_channels,
         "out_channels": network.out_channels,
@@ -288,5 +290,5 @@ def _config(how: TokenizerSettings, network: NetworkSettings, without: list[str]
         "mid_block_add_attention": network.mid_attention,
     }
     if isinstance(how.quantizer, VectorQuantizerSettings):
-        facts |= {"num_vq_embeddings": how.quantizer.codebook_size, "vq_embed_dim": network.code_dim}
-    return facts | {f"use_{name}": False for name in without}
+        metadata |= {"num_vq_embeddings": how.quantizer.codebook_size, "vq_embed_dim": network.code_dim}
+    return metadata | {f"use_{name}": False for name in without}

@@ -16,12 +16,12 @@ def convert(model: Path, out: Path, name: str) -> Path:
     """
     if name not in WRITERS:
         raise UserError(f"a format to write ({', '.join(WRITERS)})", name, f"--format {next(iter(WRITERS))}")
-    loaded, critic = library.load(model), library.load_critic(model)
+    loaded, discriminator = library.load(model), library.load_discriminator(model)
     fresh = out.with_name(f".{out.name}.new-{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
-        WRITERS[name](loaded, fresh, critic)
+        WRITERS[name](loaded, fresh, discriminator)
         if out.is_dir():
             out.rmdir()  # empty, or it fails: nothing is overwritten
         fresh.rename(out)

@@ -28,7 +28,7 @@ class Corrupt(ValueError):
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, by the names of the tree's branches with dots between.
+    """Return the tensors of a file, by the names of the tree's branches with dots between.
 
     Raises UserError for a file that is truncated, contradicts itself or holds anything else than tensors.
     """
@@ -46,7 +46,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def _tensor(code: int, data: bytes) -> Tensor:
-    """An array as flax packs it: its shape, the name of its numbers' kind, and their bytes."""
+    """Return an array as flax packs it: its shape, the name of its numbers' kind, and their bytes."""
     import msgpack
 
     if code not in (_ARRAY, _SCALAR):
@@ -77,7 +77,10 @@ def _flat(tree: Any, name: str) -> list[tuple[str, Tensor]]:
 
 
 def _joined(tree: Mapping[str, Any]) -> Tensor:
-    """A tensor of several pieces, numbered from "0", each flat; so is its shape a mapping by number."""
+    """Return a tensor of several pieces, numbered from "0", each flat.
+
+    So is its shape a mapping by number.
+    """
     shape, pieces = (_in_order(tree.get(key)) for key in ("shape", "chunks"))
     if not pieces or not all(isinstance(piece, Tensor) for piece in pieces):
         raise Corrupt("a tensor in pieces without its pieces")

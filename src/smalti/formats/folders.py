@@ -29,7 +29,7 @@ _PART = re.compile(r"(.*-)(\d{5})(-of-)(\d{5})(\..*)")  # a part's name: its num
 
 
 def locate(path: Path) -> tuple[Path, tuple[Path, ...]]:
-    """The file that a path means, and those that hold its weights: itself, or the parts that it lists.
+    """Return the file that a path means, and those that hold its weights: itself, or the parts that it lists.
 
     UserError for nothing, for several, for parts that are missing, and for kinds that cannot be read.
     """
@@ -41,7 +41,7 @@ def locate(path: Path) -> tuple[Path, tuple[Path, ...]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. UserError for anything else."""
+    """Return a JSON object. UserError for anything else."""
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as problem:
@@ -105,7 +105,7 @@ def _in_pipeline(folder: Path, stages: list[Path]) -> tuple[Path, tuple[Path, ..
 
 
 def _listed(index: Path) -> tuple[Path, ...]:
-    """The parts that an index lists."""
+    """Return the parts that an index lists."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise UserError(f"a weight_map from tensors to files in {index}", "none", "get the file anew")
@@ -116,7 +116,7 @@ def _listed(index: Path) -> tuple[Path, ...]:
 
 
 def _parts(path: Path) -> tuple[Path, tuple[Path, ...]]:
-    """The index that lists a part, or without one all of its numbers."""
+    """Return the index that lists a part, or without one all of its numbers."""
     for index in sorted(path.parent.glob("*.index*.json")):
         parts = _listed(index)
         if path in parts:

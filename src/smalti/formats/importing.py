@@ -22,7 +22,7 @@ _NAMED = 3  # names of tensors in an error
 
 
 def describe(path: Path, settings: Path | None = None) -> str:
-    """What a file or a folder of others is, in one line, without converting it."""
+    """Return what a file or a folder of others is, in one line, without converting it."""
     source = open_source(path, settings)
     _, member = _find(source)
     more = [] if source.state.layout == LAYOUT else [f"convolutions turned around ({source.state.layout})"]
@@ -49,25 +49,25 @@ def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted 
     outside = (f"{where}: {told(names)}" for where, names in source.state.outside.items())
     found = replace(found, dropped=(*found.dropped, *outside))
     origin = {"imported_from": source.weights.name, "format": name, "dropped": list(found.dropped)}
-    library.save(found.model, out, provenance={**origin, **found.facts}, critic=found.critic)
+    library.save(found.model, out, provenance={**origin, **found.metadata}, discriminator=found.discriminator)
     return found
 
 
 def of_segmentations(model: Tokenizer | Pipeline) -> list[Tokenizer]:
-    """The tokenizers in a model that take label maps."""
+    """Return the tokenizers in a model that take label maps."""
     parts = [model] if isinstance(model, Tokenizer) else [model.tokenizer, model.condition.own]
     found = [part for part in parts if isinstance(part, Tokenizer)]
     return [part for part in found if part.settings.content == "segmentation"]
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a model folder or a run folder, of a generator's its own."""
+    """Return the tokenizer of a model folder or a run folder, of a generator's its own."""
     model = library.load(path)
     return model if isinstance(model, Tokenizer) else model.tokenizer
 
 
 def _find(source: Source) -> tuple[str, Format]:
-    """The first format that knows the file."""
+    """Return the first format that knows the file."""
     if {"format", "kind", "fingerprint"} <= source.config.keys():
         raise UserError(
             "another project's model", f"a model folder of ours, {source.path}", "use it as it is"
@@ -93,7 +93,7 @@ def _find(source: Source) -> tuple[str, Format]:
 
 
 def _of_numpy(source: Source, keys: tuple[str, ...], count: int) -> UserError:
-    """For weights that were saved as arrays, with the way to make tensors of them."""
+    """Refuse weights that were saved as arrays, with the way to make tensors of them."""
     path = str(source.parts[0])
     load = f"torch.load({json.dumps(path)}, weights_only=False)"
     if not by_torch(source.parts[0]):

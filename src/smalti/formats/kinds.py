@@ -107,7 +107,7 @@ def _by_head(path: Path, head: bytes) -> tuple[str, str] | None:
 
 
 def _config(path: Path) -> tuple[str, str] | None:
-    """What a config.json is of."""
+    """Return what a config.json is of."""
     try:
         named = (
             json.loads(path.read_text(encoding="utf-8")).get("_class_name") if path.suffix == ".json" else ""
@@ -118,7 +118,7 @@ def _config(path: Path) -> tuple[str, str] | None:
 
 
 def _archive(path: Path) -> tuple[str, str] | None:
-    """What a zip file is; None for what torch.save wrote."""
+    """Return what a zip file is; None for what torch.save wrote."""
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
     inner = {name.partition("/")[2] for name in names}

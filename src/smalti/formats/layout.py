@@ -13,7 +13,7 @@ from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 
 def state_2021(book: Ledger, naming: Naming) -> dict[str, Tensor]:
-    """All tensors of a file under the names of 2021; crosses them off."""
+    """Return all tensors of a file under the names of 2021; crosses them off."""
     return {naming.ours(name): tensor for name, tensor in book.below("").items()}
 
 
@@ -24,7 +24,9 @@ def build(
     where: str,
     kept: Own | None = None,
 ) -> Tokenizer:
-    """The tokenizer of a state dict with the names of 2021, strict both ways. Errors use the file's names.
+    """Return the tokenizer of a state dict with the names of 2021, strict both ways.
+
+    Errors use the file's names.
 
     kept: what our own writer left of it besides.
     """
@@ -36,7 +38,7 @@ def build(
 
 
 def line(family: str, settings: TokenizerSettings) -> str:
-    """What a file is, in one line."""
+    """Return what a file is, in one line."""
     network, quantizer = settings.network, settings.quantizer
     size = getattr(quantizer, "codebook_size", 0)
     what = (

@@ -19,7 +19,7 @@ class Ledger:
         self._gone: dict[str, None] = {}  # the names alone
 
     def take(self, name: str) -> Tensor:
-        """A tensor that is used; UserError if the file has none of that name."""
+        """Return a tensor that is used; UserError if the file has none of that name."""
         if name not in self._tensors:
             near = [other for other in self._tensors if other.endswith(name.rsplit(".", 1)[-1])]
             got = f"none among {len(self._tensors)} tensors, such as {', '.join(near[:_NAMED])}"
@@ -28,7 +28,10 @@ class Ledger:
         return self._tensors[name]
 
     def below(self, prefix: str) -> dict[str, Tensor]:
-        """All tensors not yet crossed off whose names begin with the prefix, without it; they are used."""
+        """Return all tensors not yet crossed off whose names begin with the prefix, without it.
+
+        They are used.
+        """
         names = [name for name in self._open if name.startswith(prefix)]
         return {name.removeprefix(prefix): self.take(name) for name in names}
 
@@ -54,7 +57,7 @@ class Ledger:
             self.drop(name, why)
 
     def equal(self, prefix: str, other: str) -> bool:
-        """Whether the tensors below two prefixes have the same names and numbers."""
+        """Return whether the tensors below two prefixes have the same names and numbers."""
         first, second = (
             {
                 name.removeprefix(start): tensor
@@ -66,7 +69,10 @@ class Ledger:
         return first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
 
     def finish(self) -> tuple[str, ...]:
-        """What was dropped, a line for each reason. UserError for a tensor neither used nor dropped."""
+        """Return what was dropped, a line for each reason.
+
+        UserError for a tensor neither used nor dropped.
+        """
         if self._open:
             left = list(self._open)
             shapes = [f"{name} {tuple(self._tensors[name].shape)}" for name in left[:_NAMED]]

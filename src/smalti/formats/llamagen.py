@@ -1,6 +1,6 @@
 """LlamaGen's tokenizers (VQ-16, VQ-8) and class-conditional priors (arXiv:2406.06525), each a .pt file.
 
-A prior's file knows neither its tokenizer nor the size of its pictures, which are asked for.
+A prior's file knows neither its tokenizer nor the size of its images, which are asked for.
 """
 
 from collections.abc import Mapping
@@ -67,13 +67,13 @@ _DROPOUT = 0.1  # of its training: classes, tokens, residuals
 
 
 def recognises(source: Source) -> bool:
-    """Whether it is a tokenizer, a class-conditional prior or a text prior of LlamaGen's."""
+    """Return whether it is a tokenizer, a class-conditional prior or a text prior of LlamaGen's."""
     names = _tensors(source).keys()
     return TOKENIZER in names or (bool({CLASSES, TEXT} & names) and "tok_embeddings.weight" in names)
 
 
 def describe(source: Source) -> str:
-    """Which of the three, and its sizes, in one line."""
+    """Return which of the three, and its sizes, in one line."""
     tensors = _tensors(source)
     if TOKENIZER in tensors:
         state = state_2021(Ledger(tensors, ""), _naming(tensors))
@@ -86,26 +86,30 @@ def describe(source: Source) -> str:
 
 
 def read(source: Source, wanted: Wanted) -> Imported:
-    """A tokenizer, or a generator with wanted.tokenizer for crops of wanted.size.
+    """Return a tokenizer, or a generator with wanted.tokenizer for crops of wanted.size.
 
     UserError for what the user has to add, for tensors that do not fit, and for text models.
     """
     tensors = _tensors(source)
     book = Ledger(tensors, str(source.weights))
-    critic = source.contents.get("discriminator")
+    discriminator = source.contents.get("discriminator")
     if TOKENIZER not in tensors:
         return Imported(model=_prior(book, tensors, wanted), dropped=book.finish())
     book.drop("quantize.codebook_used", "the codes used last in training")
     naming = _naming(tensors)
     state = state_2021(book, naming)
     model = build(state, _tokenizer_settings(state, book.where), naming, book.where)
-    kept = {clean(name): value for name, value in critic.items()} if isinstance(critic, dict) else {}
+    kept = (
+        {clean(name): value for name, value in discriminator.items()}
+        if isinstance(discriminator, dict)
+        else {}
+    )
     kept = kept if "main.0.weight" in kept else {}
-    return Imported(model=model, dropped=book.finish(), critic=kept)
+    return Imported(model=model, dropped=book.finish(), discriminator=kept)
 
 
 def _tensors(source: Source) -> Mapping[str, Tensor]:
-    """The averaged weights where the file has them, as LlamaGen itself prefers."""
+    """Return the averaged weights where the file has them, as LlamaGen itself prefers."""
     averaged = source.contents.get("ema")
     if isinstance(averaged, dict) and all(isinstance(value, Tensor) for value in averaged.values()):
         return find_state(averaged, str(source.weights)).tensors
@@ -113,7 +117,7 @@ def _tensors(source: Source) -> Mapping[str, Tensor]:
 
 
 def _naming(tensors: Mapping[str, Tensor]) -> Naming:
-    """Theirs counts the decoder's levels in the order of running."""
+    """Return our name: theirs counts the decoder's levels in the order of running."""
     levels = {name.removeprefix(_LEVEL).split(".")[0] for name in tensors if name.startswith(_LEVEL)}
     return Naming(_TOKENIZER_PIECES, levels=len(levels))
 
@@ -154,7 +158,7 @@ def _prior(book: Ledger, tensors: Mapping[str, Tensor], wanted: Wanted) -> Pipel
 
 
 def _joined(book: Ledger) -> dict[str, Tensor]:
-    """Their tensors, w3 laid behind w1, as ours has them; crosses all off."""
+    """Return their tensors, w3 laid behind w1, as ours has them; crosses all off."""
     found = book.below("")
     for name in [name for name in found if name.endswith(".feed_forward.w1.weight")]:
         other = name.replace(".w1.", ".w3.")
@@ -198,15 +202,18 @@ def _tokenizer(tensors: Mapping[str, Tensor], wanted: Wanted) -> Tokenizer:
 
 
 def _grid(wanted: Wanted, tokenizer: Tokenizer, table: Tensor | None) -> tuple[int, int]:
-    """Cells of a training crop: by the size asked for, else by the table of positions of older files."""
+    """Return cells of a training crop.
+
+    By the size asked for, else by the table of positions of older files.
+    """
     if wanted.size is not None:
         height, width = wanted.size
         if height % tokenizer.factor or width % tokenizer.factor:
             expected = f"a size of multiples of {tokenizer.factor} pixels"
-            raise UserError(expected, f"{height} x {width}", "give the size of the prior's training pictures")
+            raise UserError(expected, f"{height} x {width}", "give the size of the prior's training images")
         return height // tokenizer.factor, width // tokenizer.factor
     if table is None:
         remedy = "give --size, 256x256 or 384x384 for the published ones, as their files' names say"
-        raise UserError("the size of the prior's pictures", "none: its file does not tell it", remedy)
+        raise UserError("the size of the prior's images", "none: its file does not tell it", remedy)
     side = isqrt(len(table) - 1)
     return side, side

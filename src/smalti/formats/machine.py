@@ -47,7 +47,10 @@ class Machine:
         self._copied = 0
 
     def run(self, steps: Iterable[Step]) -> Any:
-        """The object that the pickle describes. Raises Corrupt, or what plain Python says of nonsense."""
+        """Return the object that the pickle describes.
+
+        Raises Corrupt, or what plain Python says of nonsense.
+        """
         stack, memo = self._stack, self._memo
         for opcode, argument, _ in steps:  # millions of them in a large checkpoint
             name = opcode.name
@@ -73,7 +76,7 @@ class Machine:
         raise Corrupt("a pickle without its end")
 
     def _proto(self, argument: Any) -> None:
-        """The pickle's version and its frames change nothing."""
+        """Pass over the pickle's version and its frames, which change nothing."""
 
     _frame = _proto
 
@@ -186,7 +189,7 @@ class Machine:
 
 
 def _made(what: Any, arguments: Any) -> Any:
-    """What a call gives: something plain for a few names, else a Placeholder of the same name."""
+    """Return what a call gives: something plain for a few names, else a Placeholder of the same name."""
     if not isinstance(what, Placeholder):
         raise Corrupt(f"a call of something that has no name: {type(what).__name__}")
     if what.name in BUILDERS and isinstance(arguments, tuple):

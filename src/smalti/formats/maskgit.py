@@ -1,6 +1,6 @@
 """MaskGIT's tokenizer in PyTorch ("maskgit-vqgan-imagenet-f16-256"): a bare state dict.
 
-Its names are ours but for the codebook's. Its pictures are in [0, 1].
+Its names are ours but for the codebook's. Its images are in [0, 1].
 """
 
 from collections.abc import Mapping
@@ -20,17 +20,17 @@ _ANCHORS = {"encoder.mid.0.conv1.weight", "encoder.down.0.block.0.conv1.weight",
 
 
 def recognises(source: Source) -> bool:
-    """Whether it has MaskGIT's blocks in the middle and nothing between encoder and codebook."""
+    """Return whether it has MaskGIT's blocks in the middle and nothing between encoder and codebook."""
     return source.tensors.keys() >= _ANCHORS and "quant_conv.weight" not in source.tensors
 
 
 def describe(source: Source) -> str:
-    """Factor, codes and channels, in one line."""
+    """Return factor, codes and channels, in one line."""
     return line("MaskGIT tokenizer", _settings(source.tensors, str(source.weights)))
 
 
 def read(source: Source, wanted: Wanted) -> Imported:
-    """The tokenizer. UserError for tensors that do not fit."""
+    """Return the tokenizer. UserError for tensors that do not fit."""
     book = Ledger(source.tensors, str(source.weights))
     model = Tokenizer(_settings(source.tensors, book.where))
     weights = {_swap(name, CODEBOOK, OURS): tensor for name, tensor in book.below("").items()}
@@ -39,7 +39,7 @@ def read(source: Source, wanted: Wanted) -> Imported:
 
 
 def _settings(tensors: Mapping[str, Tensor], where: str) -> TokenizerSettings:
-    """By shapes: its config.json adds nothing to them."""
+    """Return the settings by shapes: its config.json adds nothing to them."""
     levels = 1 + max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.down."))
     first = _shape(tensors, "encoder.conv_in.weight", where)
     widths = [_shape(tensors, f"encoder.down.{n}.block.0.conv1.weight", where)[0] for n in range(levels)]

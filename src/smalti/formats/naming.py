@@ -12,20 +12,20 @@ class Naming:
     """A table of pieces of names, ours beside theirs, applied to a name one after the other.
 
     A piece begins and ends with whole words between dots. # stands for a number, ~ for a level, which one
-    side counts from the picture down and the other from the bottom up; levels: how many there are.
+    side counts from the image down and the other from the bottom up; levels: how many there are.
     """
 
     pieces: tuple[tuple[str, str], ...]
     levels: int
 
     def theirs(self, name: str) -> str:
-        """Our name of a tensor in their words; parts that the table does not know stay."""
+        """Return our name of a tensor in their words; parts that the table does not know stay."""
         for here, there in self.pieces:
             name = self._replace(name, here, there)
         return name
 
     def ours(self, name: str) -> str:
-        """Their name of a tensor in our words; parts that the table does not know stay."""
+        """Return their name of a tensor in our words; parts that the table does not know stay."""
         for here, there in self.pieces:
             name = self._replace(name, there, here)
         return name
@@ -34,7 +34,7 @@ class Naming:
         return _pattern(old).sub(lambda found: self._put(found.groups(), old, new), name)
 
     def _put(self, found: tuple[str, ...], old: str, new: str) -> str:
-        """The new piece with the numbers found in the old one."""
+        """Return the new piece with the numbers found in the old one."""
         signs = _NUMBER.findall(old)
         numbers = [
             self.levels - 1 - int(number) if sign == "~" else int(number)

@@ -26,7 +26,10 @@ class Own:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)  # by our names
 
     def tokenizer(self, found: TokenizerSettings, where: str) -> TokenizerSettings:
-        """The settings kept, else those found by the format's own words; UserError where they disagree."""
+        """Return the settings kept, else those found by the format's own words.
+
+        UserError where they disagree.
+        """
         if not self.settings:
             return found
         kept: TokenizerSettings = config.parse(self.settings, TokenizerSettings, where=SECTION)
@@ -34,7 +37,7 @@ class Own:
         return kept
 
     def generator(self, found: PipelineSettings, where: str) -> PipelineSettings:
-        """As `tokenizer`."""
+        """Return what `tokenizer` does."""
         if not self.settings:
             return found
         kept: PipelineSettings = config.parse(self.settings, PipelineSettings, where=SECTION)
@@ -42,12 +45,15 @@ class Own:
         return kept
 
     def fill(self, tokenizer: Tokenizer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights with the tensors kept; where they were lost on the way, entries count as evenly used."""
+        """Return weights with the tensors kept.
+
+        Where they were lost on the way, entries count as evenly used.
+        """
         return {**own_tensors(tokenizer), **weights, **self.tensors}
 
 
 def own_tensors(tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """Those that no other project's tokenizer has, by our names."""
+    """Return the settings that no other project's tokenizer has, by our names."""
     state = tokenizer.state_dict()
     return {name: tensor for name, tensor in state.items() if name.endswith(_USAGE)}
 
@@ -59,7 +65,7 @@ def _check(kept: Any, found: Any, where: str) -> None:
 
 
 def _plain(how: TokenizerSettings) -> Any:
-    """What the formats have words for."""
+    """Return what the formats have words for."""
     quantizer, network = how.quantizer, how.network
     used = quantizer.used if isinstance(quantizer, RemappedSettings) else None
     inner = quantizer.inner if isinstance(quantizer, RemappedSettings) else quantizer

@@ -24,7 +24,7 @@ class Wanted:
     num_heads: int | None = None  # of a prior's attention, where no file says it
     tokenizer: Tokenizer | None = None  # for a prior whose file comes without it
     size: tuple[int, int] | None = None  # pixels of a training crop, height and width, where no file says it
-    image_range: ImageRange | None = None  # of pictures inside its tokenizer; None: as the format has it
+    image_range: ImageRange | None = None  # of images inside its tokenizer; None: as the format has it
     shift: bool | None = None  # of values in label maps: 1 is added to them; None: as the file says
 
 
@@ -33,9 +33,11 @@ class Imported:
     """A model of ours, and what the file held besides."""
 
     model: Tokenizer | Pipeline
-    facts: Mapping[str, Any] = field(default_factory=dict)  # plain values for the folder's provenance
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # plain values for the folder's provenance
     dropped: tuple[str, ...] = ()  # what was left out on purpose, a line each
-    critic: Mapping[str, Tensor] = field(default_factory=dict)  # the discriminator, under PatchGAN's names
+    discriminator: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # the discriminator, under PatchGAN's names
     labels: LabelReading | None = None  # how label maps were read in training, where files say it
 
 
@@ -44,21 +46,21 @@ class Format(Protocol):
     """A member of the shelf. UserError for a file that is of this kind and yet cannot be read."""
 
     def recognises(self, source: Source) -> bool:
-        """Whether the file is of this kind, by its names and settings alone."""
+        """Return whether the file is of this kind, by its names and settings alone."""
         ...
 
     def describe(self, source: Source) -> str:
-        """What it is, in one line: family, variant, factor, codes, missing parts."""
+        """Return what it is, in one line: family, variant, factor, codes, missing parts."""
         ...
 
     def read(self, source: Source, wanted: Wanted) -> Imported:
-        """The model, strict both ways: each tensor used or named as dropped, each parameter filled."""
+        """Return the model, strict both ways: each tensor used or named as dropped, each parameter filled."""
         ...
 
 
 class Writer(Protocol):
     """Writes a model as files of one kind, into a folder that is new."""
 
-    def __call__(self, model: Tokenizer | Pipeline, out: Path, critic: Mapping[str, Tensor]) -> None:
-        """UserError for a model that the format cannot hold. critic: the discriminator, or empty."""
+    def __call__(self, model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> None:
+        """UserError for a model that the format cannot hold. discriminator: the discriminator, or empty."""
         ...

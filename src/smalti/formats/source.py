@@ -33,7 +33,7 @@ class Source:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The settings as they stand in the file; empty where there is none."""
+        """Return the settings as they stand in the file; empty where there is none."""
         if self.settings is None:
             return {}
         return (
@@ -42,7 +42,7 @@ class Source:
 
     @cached_property
     def contents(self) -> Mapping[str, Any]:
-        """Everything in the weights, wrappers and all."""
+        """Return everything in the weights, wrappers and all."""
         found: Mapping[str, Any] = {}
         for part in self.parts:
             found = _together(found, _contents(part), str(self.weights))
@@ -50,17 +50,19 @@ class Source:
 
     @cached_property
     def state(self) -> State:
-        """The model's tensors, and how they were found. UserError as `find`."""
+        """Return the model's tensors, and how they were found. UserError as `find`."""
         return find(self.contents, str(self.weights))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The model's tensors by name."""
+        """Return the model's tensors by name."""
         return self.state.tensors
 
 
 def open_source(path: Path, settings: Path | None = None) -> Source:
-    """The weights that a path means, and the settings that belong to them: those given, else those beside.
+    """Return the weights that a path means, and the settings that belong to them.
+
+    Those given, else those beside.
 
     UserError where there is no such file, where a folder holds none or several, and for what is known to be
     of a kind that cannot be read.
@@ -78,7 +80,7 @@ def open_source(path: Path, settings: Path | None = None) -> Source:
 def _together(
     first: Mapping[str, Any], second: Mapping[str, Any], where: str, deepest: int = _DEEPEST
 ) -> Mapping[str, Any]:
-    """What two parts hold, under the same keys too. UserError for a tensor that is another in each."""
+    """Return what two parts hold, under the same keys too. UserError for a tensor that is another in each."""
     both = dict(first)
     for name, value in second.items():
         there = first.get(name)
@@ -92,7 +94,7 @@ def _together(
 
 
 def _contents(path: Path) -> Mapping[str, Any]:
-    """By what the file is, not by its name, where the two differ."""
+    """Read by what the file is, not by its name, where the two differ."""
     with path.open("rb") as file:
         head = file.read(9)
     pickled = head.startswith((b"PK", b"\x80"))
@@ -105,7 +107,7 @@ def _contents(path: Path) -> Mapping[str, Any]:
 
 
 def _beside(weights: Path) -> Path | None:
-    """The settings of a run folder (the newest), of this file's name, or the only ones in the folder."""
+    """Find the settings of a run folder (the newest), of this name, or the only ones in the folder."""
     run = weights.parent.parent if weights.parent.name == "checkpoints" else weights.parent
     projects = sorted((run / "configs").glob("*-project.yaml"))
     if projects:
@@ -117,7 +119,7 @@ def _beside(weights: Path) -> Path | None:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name. UserError for one that is not whole."""
+    """Return the tensors of a file by name. UserError for one that is not whole."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as problem:

@@ -53,12 +53,14 @@ class _Set:
 
     @property
     def told(self) -> str:
-        """Where it is, for people."""
+        """Return where it is, for people."""
         return ".".join([*self.keys, self.start.rstrip(".")]).strip(".") or "the top"
 
 
 def find(contents: Mapping[Any, Any], where: str) -> State:
-    """The tensors of the model in a file; without one that is known, those that lie where they mostly do.
+    """Return the tensors of the model in a file.
+
+    Without one that is known, those that lie where they mostly do.
 
     Names come without what stands before all of them, and without torch.compile's `_orig_mod`. UserError for
     several models, of which none is the average of another, and for values among the tensors that are none.
@@ -87,26 +89,26 @@ def find(contents: Mapping[Any, Any], where: str) -> State:
 
 
 def arrays(contents: Mapping[Any, Any]) -> tuple[tuple[str, ...], int]:
-    """Under which keys most of numpy's arrays lie, and how many there; none: 0."""
+    """Return under which keys most of numpy's arrays lie, and how many there; none: 0."""
     counts = {keys: sum(map(_is_array, mapping.values())) for keys, mapping in _mappings(contents)}
     most = max(counts, key=lambda keys: counts[keys])
     return most, counts[most]
 
 
 def listing(contents: Mapping[Any, Any]) -> str:
-    """How many tensors lie under which keys, the most first; empty without any."""
+    """Return how many tensors lie under which keys, the most first; empty without any."""
     counts = {keys: len(_direct(mapping)) for keys, mapping in _mappings(contents)}
     most = sorted((item for item in counts.items() if item[1]), key=lambda item: -item[1])
     return ", ".join(f"{'.'.join(keys) or 'the top'}: {count} tensors" for keys, count in most[:_LISTED])
 
 
 def clean(name: str) -> str:
-    """A name without the words that torch.compile puts in."""
+    """Return a name without the words that torch.compile puts in."""
     return ".".join(word for word in name.split(".") if word != _COMPILED)
 
 
 def _mappings(contents: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    """All mappings below with the keys that lead to them, each once: one may hold itself."""
+    """Return all mappings below with the keys that lead to them, each once: one may hold itself."""
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), contents)]
     while waiting:
@@ -120,7 +122,10 @@ def _mappings(contents: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], Ma
 
 
 def _sets(contents: Mapping[Any, Any]) -> Iterator[_Set]:
-    """Sets with a name by which a model is known, those furthest down: not also what is around them."""
+    """Return sets with a name by which a model is known, those furthest down.
+
+    Not also what is around them.
+    """
     found: list[tuple[str, ...]] = []
     for keys, mapping in sorted(_mappings(contents), key=lambda item: -len(item[0])):
         if any(deeper[: len(keys)] == keys for deeper in found):
@@ -135,7 +140,7 @@ def _sets(contents: Mapping[Any, Any]) -> Iterator[_Set]:
 
 
 def _starts(names: Iterable[str]) -> list[str]:
-    """What stands before the names of each model among these."""
+    """Return what stands before the names of each model among these."""
     names = set(names)
     for anchor in _ANCHORS:
         ends = (name.removesuffix(anchor) for name in names if name.endswith(anchor))
@@ -177,7 +182,7 @@ def _direct(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _flat(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """All tensors below, with the keys that lead to them before their names."""
+    """Return all tensors below, with the keys that lead to them before their names."""
     return {
         ".".join([*keys, name]): tensor
         for keys, inner in _mappings(mapping)
@@ -186,7 +191,7 @@ def _flat(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _turn(tensors: dict[str, Tensor], where: str) -> tuple[dict[str, Tensor], str]:
-    """The tensors with convolutions as torch has them, and how they lay."""
+    """Return the tensors with convolutions as torch has them, and how they lay."""
     convolutions = {n: t for n, t in tensors.items() if t.dim() == 4 and n.endswith(".weight")}
     fitting = [
         name for name, axes in _LAYOUTS.items() if all(_fits(t.shape, axes) for t in convolutions.values())
@@ -205,7 +210,7 @@ def _fits(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
 
 
 def _from_flax(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Flax's names and layout of diffusers' networks as torch's; other tensors as they are."""
+    """Return Flax's names and layout of diffusers' networks as torch's; other tensors as they are."""
     if not any(_FLAX.search(name) for name in tensors):
         return tensors
     found = {}
@@ -218,7 +223,7 @@ def _from_flax(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether it is an array, or stands for one in a form that is not read."""
+    """Return whether it is an array, or stands for one in a form that is not read."""
     return isinstance(value, np.ndarray) or (
         isinstance(value, Placeholder) and value.name.startswith(("numpy.", "numpy._core."))
     )

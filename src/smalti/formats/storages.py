@@ -36,7 +36,7 @@ class Region:
             raise Corrupt(f"{len(self.memory)} bytes, but {self.start + self.size} are needed: truncated")
 
     def bytes(self) -> bytes:
-        """A copy."""
+        """Return a copy."""
         return self.memory[self.start : self.start + self.size]
 
 
@@ -55,13 +55,13 @@ class Storage:
 
     @property
     def itemsize(self) -> int:
-        """Bytes a number."""
+        """Return bytes a number."""
         return self.kind.itemsize
 
     def view(
         self, offset: int, size: Sequence[int], stride: Sequence[int], kind: torch.dtype | None = None
     ) -> Tensor | Placeholder:
-        """A tensor on these numbers; a Placeholder where they are only declared.
+        """Return a tensor on these numbers; a Placeholder where they are only declared.
 
         kind: read the storage's bytes as other numbers.
         """
@@ -80,7 +80,7 @@ class Storage:
 
 
 def numbers(what: tuple[Any, ...]) -> tuple[torch.dtype, str, int]:
-    """A storage's kind of numbers, key and count, from what a pickle says of it."""
+    """Return a storage's kind of numbers, key and count, from what a pickle says of it."""
     if len(what) not in (5, 6) or what[0] != "storage" or (len(what) == 6 and what[5] is not None):
         raise Corrupt("a reference that is no storage of tensors")
     kind, key, count = what[1], what[2], what[4]

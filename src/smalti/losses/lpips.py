@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look, by VGG16 features and heads fitted to human judgements."""
+"""LPIPS: how different two images look, by VGG16 features and heads fitted to human judgements."""
 
 import importlib.util
 import pickle
@@ -37,7 +37,7 @@ class LPIPS(nn.Module):
 
     @classmethod
     def read(cls, vgg: Path | None = None, heads: Path | None = None) -> "LPIPS":
-        """With the weights of two files; None: where `find_weights` finds them."""
+        """Build it with the weights of two files; None: where `find_weights` finds them."""
         vgg_file, heads_file = find_weights(vgg, heads)
         names = [f"features.{layer}" for layer in _LAYERS]
         trunk = _read(vgg_file, [f"{name}.{part}" for name in names for part in ("weight", "bias")])
@@ -48,7 +48,7 @@ class LPIPS(nn.Module):
 
     @classmethod
     def untrained(cls, generator: torch.Generator) -> "LPIPS":
-        """With weights that mean nothing: for tests without weight files."""
+        """Build it with weights that mean nothing: for tests without weight files."""
         heads = [torch.rand(stage[-1], generator=generator) / stage[-1] for stage in STAGES]
         return cls(VGG16(random_convolutions(generator)), heads)
 
@@ -57,21 +57,23 @@ class LPIPS(nn.Module):
         return super().train(False)
 
     def forward(self, a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
-        """Distance of each pair of pictures in [-1, 1], with 1 or 3 channels and at least 16 x 16 pixels."""
+        """Return the distance of each pair of images in [-1, 1], of 1 or 3 channels, from 16 x 16 pixels."""
         return self.terms(a, b).sum(0)
 
     def terms(self, a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, "5 b"]:
-        """What each of the five stages adds to the distance.
+        """Return what each of the five stages adds to the distance.
 
         The features take the precision of the autocast around the call; the distance is fp32. Where a wants
-        no gradient nothing of its pass is kept, so give the picture that is copied as a.
+        no gradient nothing of its pass is kept, so give the image that is copied as a.
         """
         features_a, features_b = (self.trunk((images - self.shift) / self.scale) for images in (a, b))
         return distances(features_a, features_b, list(self.heads))
 
 
 def find_weights(vgg: Path | None = None, heads: Path | None = None) -> tuple[Path, Path]:
-    """The files of VGG16 and of the heads: those given, else torch's cache and the file inside torchmetrics.
+    """Return the files of VGG16 and of the heads.
+
+    Those given, else torch's cache and the file inside torchmetrics.
 
     Nothing is downloaded. Raises UserError with the name of a missing file and where it was looked for.
     """

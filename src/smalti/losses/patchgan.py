@@ -1,4 +1,4 @@
-"""The critic of the 2021 recipe: a small convolutional network that judges every patch of a picture."""
+"""The discriminator of the 2021 recipe: a small convolutional network that judges every patch of an image."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from smalti.config import Few, Positive, settings
 
 @settings
 class PatchGANSettings:
-    """Size of the critic. With 3 layers it sees patches of 70 x 70 pixels."""
+    """Size of the discriminator. With 3 layers it sees patches of 70 x 70 pixels."""
 
     width: Positive = 64  # features after the first convolution
     layers: Few = 3  # convolutions that halve the grid
@@ -22,17 +22,20 @@ class PatchGANSettings:
 
     @property
     def least(self) -> int:
-        """The shortest side of a picture that it can judge, in pixels: three cells are left of it."""
+        """Return the shortest side of an image that it can judge, in pixels: three cells are left of it."""
         return 3 * 2**self.layers
 
     @staticmethod
     def deepest(side: int) -> int:
-        """The most layers for pictures whose shortest side has so many pixels; 0: there is none for them."""
+        """Return the most layers for images whose shortest side has so many pixels.
+
+        0: there is none for them.
+        """
         return max(0, (side // 3).bit_length() - 1)
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "PatchGANSettings":
-        """The settings of a critic's tensors."""
+        """Return the settings of a discriminator's tensors."""
         convolutions = sum(tensor.dim() == 4 and name.endswith("weight") for name, tensor in state.items())
         norm: Literal["batch", "act"] = "act" if "main.3.loc" in state else "batch"
         return cls(width=len(state["main.0.weight"]), layers=convolutions - 2, norm=norm)
@@ -44,7 +47,7 @@ class PatchGAN(nn.Module):
     def __init__(
         self, settings: PatchGANSettings, channels: int = 3, *, generator: torch.Generator | None = None
     ) -> None:
-        """channels: of the pictures. generator: see `reset`."""
+        """channels: of the images. generator: see `reset`."""
         super().__init__()
         widths = [settings.width * min(2**layer, 8) for layer in range(settings.layers + 1)]
         stack: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
@@ -69,7 +72,7 @@ class PatchGAN(nn.Module):
                 module.reset()
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b 1 y x"]:
-        """One score a patch, for pictures in [-1, 1]; 256 x 256 give 30 x 30."""
+        """Return one score a patch, for images in [-1, 1]; 256 x 256 give 30 x 30."""
         return self.main(images)
 
 

@@ -25,7 +25,7 @@ class PerceptualSettings:
 
     kind: Kind = "auto"  # auto: LPIPS, else HED, else none
     weight: Weight = 1.0  # times the distance, beside a mean absolute pixel error; 0: none
-    pictures: Positive | None = None  # of a batch that the distance looks at, the first ones; None: all
+    images: Positive | None = None  # of a batch that the distance looks at, the first ones; None: all
     vgg: Path | None = None  # torchvision's VGG16; None: in torch's cache
     heads: Path | None = None  # LPIPS v0.1's vgg.pth; None: inside torchmetrics
 
@@ -36,19 +36,19 @@ class PerceptualSettings:
 
 
 class Perceptual(LossTerm):
-    """The mean distance of a batch's first pictures to their reconstructions, by features of a network."""
+    """The mean distance of a batch's first images to their reconstructions, by features of a network."""
 
-    def __init__(self, distance: nn.Module, weight: float = 1.0, pictures: int | None = None) -> None:
-        """distance: (real, fake) -> "b". pictures: how many of a batch it looks at; None: all."""
+    def __init__(self, distance: nn.Module, weight: float = 1.0, images: int | None = None) -> None:
+        """distance: (real, fake) -> "b". images: how many of a batch it looks at; None: all."""
         super().__init__()
         self.distance = distance
-        self._weight, self._few = weight, slice(pictures)  # it costs more than a small network
+        self._weight, self._few = weight, slice(images)  # it costs more than a small network
 
     @classmethod
     def build(cls, settings: PerceptualSettings, content: str) -> list[LossTerm]:
         """Return the term with the distance of `find`; none where that finds none. Reads weights."""
         _, distance = find(settings)
-        return [] if distance is None else [cls(distance, settings.weight, settings.pictures)]
+        return [] if distance is None else [cls(distance, settings.weight, settings.images)]
 
     def weight(self, step: int) -> float:
         """See LossTerm."""
@@ -67,7 +67,7 @@ class Perceptual(LossTerm):
 
 
 def find(settings: PerceptualSettings) -> tuple[Kind, nn.Module | None]:
-    """The distance to train with, `(a, b) -> "b"`, and its name for logs: lpips, hed or none.
+    """Return the distance to train with, `(a, b) -> "b"`, and its name for logs: lpips, hed or none.
 
     Raises UserError where weights that were asked for are missing; "auto" without any weights warns.
     """
@@ -78,7 +78,7 @@ def find(settings: PerceptualSettings) -> tuple[Kind, nn.Module | None]:
 
 
 def choose(settings: PerceptualSettings) -> Kind:
-    """The name that `find` gives, with its errors for files that are missing; no weights are read."""
+    """Return the name that `find` gives, with its errors for files that are missing; no weights are read."""
     if settings.weight == 0:
         return "none"
     if settings.kind == "lpips" or settings.vgg or settings.heads:  # wanted: missing ones are an error
@@ -100,6 +100,6 @@ def choose(settings: PerceptualSettings) -> Kind:
             missing.append(str(problem))
         else:
             return kind
-    text = "training without a perceptual loss: pictures will be blurred. {}. {}".format(*missing)
+    text = "training without a perceptual loss: images will be blurred. {}. {}".format(*missing)
     warnings.warn(text, stacklevel=3)
     return "none"

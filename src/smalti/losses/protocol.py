@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-AUTOENCODER, CRITIC = "autoencoder", "critic"  # the networks that are trained
+AUTOENCODER, DISCRIMINATOR = "autoencoder", "discriminator"  # the networks that are trained
 
 
 class Logits(NamedTuple):
-    """The discriminator's scores of each patch, high for real."""
+    """The discriminator's logits of each patch, high for real."""
 
     real: Float[Tensor, "b 1 y x"]
     fake: Float[Tensor, "b 1 y x"]

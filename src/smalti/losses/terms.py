@@ -19,5 +19,5 @@ class LossSettings:
 
 
 def terms(losses: LossSettings, content: str) -> list[LossTerm]:
-    """Return all terms, new, on the CPU. content: what is rebuilt, "picture", "map" or "segmentation"."""
+    """Return all terms, new, on the CPU. content: what is rebuilt, "image", "map" or "segmentation"."""
     return [term for key, build in TERMS.items() for term in build(getattr(losses, key), content)]

@@ -1,4 +1,4 @@
-"""The 13 convolutions of VGG16, and the distance between two pictures' features along them.
+"""The 13 convolutions of VGG16, and the distance between two images' features along them.
 
 Axes: b batch, c image channels, H W pixels, e features of a stage, s = 5 stages, h w grid of a stage.
 """
@@ -35,7 +35,7 @@ class VGG16(nn.Module):
         return super().train(False)
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b _ _ _"]]:
-        """Features b e h w, a stage each, of pictures of at least 16 x 16 prepared as the weights want."""
+        """Return features b e h w, a stage each, of images of at least 16 x 16 as the weights want them."""
         assert min(images.shape[-2:]) >= 16, f"VGG16 halves four times, got {tuple(images.shape[-2:])}"
         convolutions, x = iter(self.convolutions), images
         features: list[Tensor] = []
@@ -53,7 +53,7 @@ def distances(
     b: Sequence[Float[Tensor, "b _ _ _"]],
     heads: Sequence[Float[Tensor, " _"]],
 ) -> Float[Tensor, "s b"]:
-    """Squared difference of unit-normalised features, weighted by a head (e) a stage, mean over positions.
+    """Return the squared difference of unit-normalised features, weighted by a head (e) a stage.
 
     In fp32, whatever the precision of the features. Source: arXiv:1801.03924, eq. 1.
     """
@@ -66,7 +66,7 @@ def distances(
 
 
 def random_convolutions(generator: torch.Generator) -> list[Convolution]:
-    """Weights that mean nothing, with variances that ReLU keeps: for tests without weight files."""
+    """Return weights that mean nothing, with variances that ReLU keeps: for tests without weight files."""
     sizes = [size for stage in STAGES for size in stage]
     return [
         (torch.randn(o, i, 3, 3, generator=generator) * math.sqrt(2 / (9 * i)), torch.zeros(o))

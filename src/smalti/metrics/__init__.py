@@ -1,4 +1,4 @@
-"""Numbers about models and pictures, by name."""
+"""Numbers about models and images, by name."""
 
 from smalti.metrics.codes import NatsPerToken, Usage
 from smalti.metrics.distances import Frechet

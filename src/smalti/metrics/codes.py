@@ -55,7 +55,7 @@ class NatsPerToken(Metric):
 
 
 def unigram_nats(seen: Int64[Tensor, "a y x"], codes: Int64[Tensor, "b h w"], codebook_size: int) -> float:
-    """Nats per token of codes under the frequencies of the seen ones, one count added to every code.
+    """Return nats per token of codes under the frequencies of the seen ones, one count added to every code.
 
     It knows which codes are common, and nothing of how they lie: ln(codebook_size) where all are.
     """

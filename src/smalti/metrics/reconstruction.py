@@ -1,4 +1,4 @@
-"""How near a reconstruction is to its picture or segmentation, one number each."""
+"""How near a reconstruction is to its image or segmentation, one number each."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smalti import images
+from smalti import imaging
 from smalti.errors import UserError
 from smalti.metrics.protocol import Mean, Metric
 
@@ -16,10 +16,10 @@ _RADIUS, _SIGMA = 5, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
 
-class _OfPictures(Mean):
+class _OfImages(Mean):
     @classmethod
     def of(cls, content: str, codebook_size: int, distances: Mapping[str, nn.Module]) -> list[Metric]:
-        """See Metric: of pictures."""
+        """See Metric: of images."""
         return [] if content == "segmentation" else [cls()]
 
 
@@ -30,8 +30,8 @@ class _OfSegmentations(Mean):
         return [cls()] if content == "segmentation" else []
 
 
-class L1(_OfPictures):
-    """The mean absolute error of pictures, within the range that they are saved in."""
+class L1(_OfImages):
+    """The mean absolute error of images, within the range that they are saved in."""
 
     name, key = "mean absolute error", "l1"
 
@@ -40,7 +40,7 @@ class L1(_OfPictures):
         return (real - fake.clamp(-1, 1)).abs().mean((1, 2, 3))
 
 
-class Psnr(_OfPictures):
+class Psnr(_OfImages):
     """See `psnr`."""
 
     name, key, words = "PSNR, dB", "psnr", "{:.2f} dB"
@@ -100,7 +100,7 @@ class Accuracy(_OfSegmentations):
 
 
 def psnr(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
-    """Peak signal-to-noise ratio in dB of pictures in [-1, 1], over their 8-bit values; 100 at most.
+    """Return peak signal-to-noise ratio in dB of images in [-1, 1], over their 8-bit values; 100 at most.
 
     A mean of these is a mean of PSNRs, not the PSNR of the mean error.
     """
@@ -109,19 +109,19 @@ def psnr(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tens
 
 
 def ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
-    """Structural similarity of pictures in [-1, 1], over 8-bit values; the mean of the channels' own.
+    """Return structural similarity of images in [-1, 1], over 8-bit values; the mean of the channels' own.
 
     As the papers have it (Wang et al. 2004, doi:10.1109/TIP.2003.819861): a Gaussian window of 11 pixels,
-    sigma 1.5, and only windows that lie wholly inside the picture. Equal to scikit-image's with
+    sigma 1.5, and only windows that lie wholly inside the image. Equal to scikit-image's with
     gaussian_weights=True, use_sample_covariance=False, data_range=255. Raises UserError below 11 pixels.
     """
     if min(a.shape[2:]) <= 2 * _RADIUS:
         raise UserError(
-            f"pictures of at least {2 * _RADIUS + 1} x {2 * _RADIUS + 1} pixels, SSIM's window",
+            f"images of at least {2 * _RADIUS + 1} x {2 * _RADIUS + 1} pixels, SSIM's window",
             f"{a.shape[2]} x {a.shape[3]}",
-            "take larger pictures, or psnr, which has no window",
+            "take larger images, or psnr, which has no window",
         )
-    # float64: in float32 E[x^2] - E[x]^2 of a bright flat picture is wrong by more than its noise
+    # float64: in float32 E[x^2] - E[x]^2 of a bright flat image is wrong by more than its noise
     x, y = _eight_bit(a), _eight_bit(b)
     mean_x, mean_y = _windows(x), _windows(y)
     spread_x, spread_y = _windows(x * x) - mean_x**2, _windows(y * y) - mean_y**2
@@ -132,7 +132,7 @@ def ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tens
 
 
 def _windows(values: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c y x"]:
-    """Gaussian means over the windows inside. Sums of shifted views: torch's convolutions are slow here."""
+    """Return Gaussian means over the windows inside, by shifted views: convolutions are slow here."""
     steps = torch.arange(-_RADIUS, _RADIUS + 1).double()
     weights = torch.softmax(-(steps**2) / (2 * _SIGMA**2), 0).tolist()
     for axis in (2, 3):
@@ -144,6 +144,6 @@ def _windows(values: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c y x"]:
     return values
 
 
-def _eight_bit(pictures: Tensor) -> Tensor:
-    """What a saved picture holds, in [0, 1]."""
-    return images.to_uint8(pictures).double() / 255
+def _eight_bit(images: Tensor) -> Tensor:
+    """Return what a saved image holds, in [0, 1]."""
+    return imaging.to_uint8(images).double() / 255

@@ -17,22 +17,22 @@ class Sizes(Protocol):
 
     @property
     def heads(self) -> int:
-        """Of attention."""
+        """Return the dropout of attention."""
         ...
 
     @property
     def width(self) -> int:
-        """Channels of a token."""
+        """Return channels of a token."""
         ...
 
     @property
     def residual_dropout(self) -> float:
-        """Of what attention adds."""
+        """Return the dropout of what attention adds."""
         ...
 
     @property
     def ffn_dropout(self) -> float:
-        """Of what the feed-forward network adds."""
+        """Return the dropout of what the feed-forward network adds."""
         ...
 
 
@@ -59,7 +59,7 @@ class GatedBlock(nn.Module):
     def queries_keys_values(
         self, x: Float[Tensor, "b t e"], turn: tuple[Tensor, Tensor], gains: Tensor | None
     ) -> tuple[Float[Tensor, "b k t f"], Float[Tensor, "b k t f"], Float[Tensor, "b k t f"]]:
-        """Return the heads of places that are normalised; queries and keys are turned by where they lie.
+        """Return the heads of positions that are normalised; queries and keys are turned by where they lie.
 
         gains: of queries and keys (2 1 f), which are normalised first; None: they are not.
         """
@@ -71,13 +71,13 @@ class GatedBlock(nn.Module):
         return queries, keys, values.transpose(1, 2)
 
     def feed_forward(self, x: Float[Tensor, "b t e"]) -> Float[Tensor, "b t e"]:
-        """What the network adds, from places that are normalised."""
+        """Return what the network adds, from positions that are normalised."""
         gate, fed = self.up(x).chunk(2, -1)
         return self.ffn_dropout(self.down(F.silu(gate) * fed))
 
 
 def two_thirds(width: int) -> int:
-    """2/3 of 4 * width, rounded up to a multiple of 32: the weights of an ungated network of 4 * width."""
+    """Return 2/3 of 4 * width, rounded up to 32: the weights of an ungated network of 4 * width."""
     return 32 * -(-width // 12)
 
 

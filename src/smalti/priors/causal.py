@@ -42,15 +42,15 @@ class Causal(Forced):
 
     @abstractmethod
     def _embed(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Fed:
-        """Return the prefix's m places, then those of the codes."""
+        """Return the prefix's m positions, then those of the codes."""
 
     @abstractmethod
     def _embed_more(self, codes: Int64[Tensor, "b n"], cache: Cache) -> Fed:
-        """Return the places of codes that come after what the cache holds."""
+        """Return the positions of codes that come after what the cache holds."""
 
     @abstractmethod
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
-        """Run all blocks and the last norm; return all places, or the last of each row alone (b 1 e)."""
+        """Run all blocks and the last norm; return all positions, or the last of each row alone (b 1 e)."""
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
         """Return the logits of each code given the prefix and the codes before it (teacher forcing)."""
@@ -114,8 +114,8 @@ def attend(
 ) -> Float[Tensor, "b q kf"]:
     """Return scaled dot-product attention; the heads' results stand side by side.
 
-    The last q of t places ask, and each sees itself and those before; visible: which place (row) sees which
-    (column), where that is otherwise. Keys and values may be held in another type than queries are.
+    The last q of t positions ask, and each sees itself and those before; visible: which place (row) sees
+    which (column), where that is otherwise. Keys and values may be held in another type than queries are.
     """
     asking, held = queries.shape[2], keys.shape[2]
     if visible is None and 1 < asking < held:  # is_causal would count from the first place that is held

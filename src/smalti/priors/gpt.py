@@ -28,7 +28,7 @@ class GPTSettings:
     unmasked: Count = 0  # the first tokens of the prefix that see each other fully
     vocabulary: Positive | None = None  # rows of the shared table; None: as many as needed
     positions: Positive | None = None  # rows of the position table; None: as many as needed
-    shared_table: bool = True  # prefix token 7 and code 7 share a row, and the head scores all rows
+    shared_table: bool = True  # prefix token 7 and code 7 share a row, and the head logits all rows
 
 
 class GPT(Causal):

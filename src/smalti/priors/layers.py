@@ -35,7 +35,7 @@ class Linear(nn.Linear):
         return self.finish(F.linear(x, self.weight, self.bias))
 
     def finish(self, found: Tensor) -> Tensor:
-        """What follows the product, where that did not do it."""
+        """Return what follows the product, where that did not do it."""
         return F.gelu(found) if self.then_gelu else found
 
 
@@ -68,7 +68,7 @@ class _Drawn:
         return layer in self.layers and x.dtype is layer.weight.dtype and not torch.is_grad_enabled()
 
     def product(self, layer: Linear, x: Tensor) -> Tensor:
-        """By operations that torch keeps for its compiler, with this signature in 2.11 to 2.13."""
+        """Multiply by operations that torch keeps for its compiler, with this signature in 2.11 to 2.13."""
         is_as_it_lies = x.numel() == layer.in_features and x.dtype is torch.float32
         if is_as_it_lies and self.has_amx:
             alone = torch.mv(layer.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
@@ -88,7 +88,7 @@ _DRAWN: ContextVar[_Drawn | None] = ContextVar("drawn", default=None)  # of a th
 
 
 def _layers(prior: object) -> frozenset[nn.Module]:
-    """Those whose products oneDNN computes here."""
+    """Return the types whose products oneDNN computes here."""
     mkldnn = torch.backends.mkldnn
     is_x86 = platform.machine() in ("x86_64", "AMD64")
     if not (isinstance(prior, nn.Module) and is_x86 and mkldnn.is_available() and mkldnn.enabled):  # type: ignore[no-untyped-call]

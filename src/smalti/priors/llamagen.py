@@ -66,8 +66,8 @@ class LlamaGen(Causal):
     def new_cache(self, batch: int) -> Cache:
         """See Causal."""
         sizes, table = self.settings, self.table.weight
-        places = len(self.cosines)
-        return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table)
+        positions = len(self.cosines)
+        return Cache.empty(batch, positions, layers=sizes.layers, heads=sizes.heads, like=table)
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         return Fed(self.dropout(torch.cat((self.prefix_table(prefix), self.table(codes)), 1)))
@@ -77,9 +77,11 @@ class LlamaGen(Causal):
 
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
         x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
-        places, visible = (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
-        turn = self.cosines[places], self.sines[places]
-        assert turn[0].shape[-4] == count, f"{len(self.cosines)} places, asked for {places}"
+        positions, visible = (
+            (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
+        )
+        turn = self.cosines[positions], self.sines[positions]
+        assert turn[0].shape[-4] == count, f"{len(self.cosines)} positions, asked for {positions}"
         for layer, block in enumerate(self.blocks):
             x = block(x, turn, visible, cache, last=last and layer == top)
         if cache is not None:
@@ -102,7 +104,7 @@ class Block(GatedBlock):
         *,
         last: bool,
     ) -> Tensor:
-        """Return places b t e as this layer sees them, or the last of them alone."""
+        """Return positions b t e as this layer sees them, or the last of them alone."""
         heads = self.qkv(self.norm1(x)).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k e
         queries, keys = rotate(heads[:, :, :2], *turn).to(heads.dtype).transpose(1, 3).unbind(2)
         values = heads[:, :, 2].transpose(1, 2)
@@ -115,5 +117,5 @@ class Block(GatedBlock):
 
 
 def hidden_width(width: int) -> int:
-    """Of the feed-forward network: 2/3 of 4 * width, rounded up to a multiple of 256."""
+    """Return the width of the feed-forward network: 2/3 of 4 * width, rounded up to a multiple of 256."""
     return 256 * -(-(8 * width // 3) // 256)

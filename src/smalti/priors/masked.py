@@ -95,17 +95,17 @@ class Masked(Prior):
             raise UserError("order=row for a prior of kind masked", scope.order, remedy)
         self.settings, self.codebook_size = settings, scope.codebook_size
         width, count = settings.width, len(scope.cells)
-        self.is_told_by_cell = scope.prefix_length == count > 1
+        self.has_cell_context = scope.prefix_length == count > 1
         self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
         self.table = nn.Embedding(scope.codebook_size + 1, width)  # the last: a hidden cell
-        before = 0 if self.is_told_by_cell else scope.prefix_length
+        before = 0 if self.has_cell_context else scope.prefix_length
         self.positions = nn.Parameter(torch.empty(before + count, width))
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
-        places = torch.tensor(((0, 0),) * before + scope.cells)
-        cosines, sines = turns_of(places, width=width // settings.heads, base=SPEEDS)
+        positions = torch.tensor(((0, 0),) * before + scope.cells)
+        cosines, sines = turns_of(positions, width=width // settings.heads, base=SPEEDS)
         self.register_buffer("cosines", cosines, persistent=False)
         self.register_buffer("sines", sines, persistent=False)
         self.apply(start)
@@ -125,7 +125,7 @@ class Masked(Prior):
         hidden = torch.full_like(codes, self.scope.codebook_size)
         x = self.table(hidden if known is None else codes.where(known, hidden))
         told = self.prefix_table(prefix)
-        x = x + told if self.is_told_by_cell else torch.cat((told, x), 1)
+        x = x + told if self.has_cell_context else torch.cat((told, x), 1)
         x = self.dropout(x + self.positions)
         for block in self.blocks:
             x = block(x, (self.cosines, self.sines))
@@ -195,7 +195,7 @@ class Block(GatedBlock):
         self.gains = nn.Parameter(torch.ones(2, 1, settings.width // settings.heads))  # of queries and keys
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-        """Return places b t e after both."""
+        """Return positions b t e after both."""
         queries, keys, values = self.queries_keys_values(self.norm1(x), turn, self.gains)
         mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
         x = x + self.residual_dropout(self.out(mixed))
@@ -275,14 +275,14 @@ class Filling(Decoder):
         (height, width), (rows, columns) = self.canvas.grid, self.canvas.window
         (tops, down), (lefts, right) = _along(height, rows), _along(width, columns)
         unknown, nearest = ~self.canvas.known, down[:, None] * len(lefts) + right  # h w
-        numbers, places = torch.arange(height * width).view(height, width), torch.arange(rows * columns)
+        numbers, positions = torch.arange(height * width).view(height, width), torch.arange(rows * columns)
         found = []
         for index, (top, left) in enumerate(product(tops, lefts)):
             own = (nearest == index) & unknown
             if own.any():
                 inside = numbers[top : top + rows, left : left + columns].flatten()
                 place = torch.full((height * width,), -1)
-                place[inside] = places.where(own.flatten()[inside], -1)
+                place[inside] = positions.where(own.flatten()[inside], -1)
                 device = self.known.device
                 prefix = self.guided.prefix([(top, left)], self.canvas.window)
                 found.append((prefix, inside.to(device), place.to(device)))

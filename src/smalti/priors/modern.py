@@ -74,8 +74,8 @@ class Modern(Causal):
     def new_cache(self, batch: int) -> Cache:
         """See Causal."""
         sizes, table = self.settings, self.table.weight
-        places = len(self.cosines)
-        return Cache.empty(batch, places, layers=sizes.layers, heads=sizes.heads, like=table)
+        positions = len(self.cosines)
+        return Cache.empty(batch, positions, layers=sizes.layers, heads=sizes.heads, like=table)
 
     def _embed(self, codes: Tensor, prefix: Tensor) -> Fed:
         first, shift = self.prefix_positions.expand(len(prefix), -1, -1), None  # b m e
@@ -90,9 +90,11 @@ class Modern(Causal):
 
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
         x, count, top = fed.x, fed.x.shape[1], self.settings.layers - 1
-        places, visible = (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
-        turn = self.cosines[places], self.sines[places]
-        assert turn[0].shape[-4] == count, f"{len(self.cosines)} places, asked for {places}"
+        positions, visible = (
+            (slice(count), None) if cache is None else (cache.next(count), cache.visible(count))
+        )
+        turn = self.cosines[positions], self.sines[positions]
+        assert turn[0].shape[-4] == count, f"{len(self.cosines)} positions, asked for {positions}"
         tunings = self._tunings(fed.shift)
         for layer, block in enumerate(self.blocks):
             x = block(x, turn, tunings[layer], visible, cache, last=last and layer == top)
@@ -101,7 +103,7 @@ class Modern(Causal):
         return _tune(self.norm(x), tunings[-1])
 
     def _tunings(self, shift: Tensor | None) -> list[Tuning]:
-        """What tunes each layer, and at the end the last norm."""
+        """Return what tunes each layer, and at the end the last norm."""
         layers = self.settings.layers
         if shift is None:
             return [None] * (layers + 1)
@@ -134,7 +136,7 @@ class Block(GatedBlock):
         *,
         last: bool,
     ) -> Tensor:
-        """Return places b t e as this layer sees them, or the last of them alone."""
+        """Return positions b t e as this layer sees them, or the last of them alone."""
         tuned = _tune(self.norm1(x), tuning and tuning[:2])
         queries, keys, values = self.queries_keys_values(tuned, turn, self.gains)
         if cache is not None:

@@ -39,14 +39,14 @@ class NeighbourhoodSettings:
     heads: Positive = 8
     width: Positive = 512  # a multiple of 4 * heads
     radius: Positive | None = None  # cells seen each way, below half a crop; None: 7, or as many as it allows
-    lag: Positive | None = None  # columns that a row is laid behind the one above, from 2; None: radius + 1
+    lag: Positive | None = None  # columns that a row runs behind the one above, from 2; None: radius + 1
     token_dropout: Share = 0.0  # of what a cell is fed
     residual_dropout: Share = 0.0  # of what attention adds
     ffn_dropout: Share = 0.0  # of what the feed-forward network adds
 
 
 class Neighbourhood(Forced):
-    """p(next code) by a transformer over the cells near a cell, laid row by row.
+    """p(next code) by a transformer over the cells near a cell, generated row by row.
 
     In every layer cell (i, j) attends to itself, to columns j - radius .. j - 1 of its row and, d rows above
     for d up to radius, to columns j - radius .. j + min(radius, d * lag - 1), as far as the canvas has them;
@@ -70,9 +70,9 @@ class Neighbourhood(Forced):
         width = settings.width
         self.table = nn.Embedding(scope.codebook_size + 1, width)  # the last: beyond the border
         self.join = Linear(len(BEFORE) * width, width, bias=False)
-        self.is_told_by_cell = scope.prefix_length > 1
-        self.prefix_table = nn.Embedding(scope.prefix_vocabulary + self.is_told_by_cell, width)
-        self.prefix_join = Linear(len(AROUND) * width, width, bias=False) if self.is_told_by_cell else None
+        self.has_cell_context = scope.prefix_length > 1
+        self.prefix_table = nn.Embedding(scope.prefix_vocabulary + self.has_cell_context, width)
+        self.prefix_join = Linear(len(AROUND) * width, width, bias=False) if self.has_cell_context else None
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.norm = nn.RMSNorm(width, eps=1e-5)
@@ -81,8 +81,8 @@ class Neighbourhood(Forced):
         nn.init.zeros_(self.head.weight)  # the first loss is log v
 
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Int64[Tensor, "b m"]) -> Float[Tensor, "b n v"]:
-        """Teacher forcing on training crops: row i scores code i given the prefix and the codes before it."""
-        return self.score(self._laid(codes), self._tokens(prefix))
+        """Teacher forcing on training crops: row i logits code i given the prefix and the codes before it."""
+        return self.score(self._on_grid(codes), self._tokens(prefix))
 
     def score(self, codes: Int64[Tensor, "b h w"], tokens: Int64[Tensor, "b y x"]) -> Float[Tensor, "b n v"]:
         """Teacher forcing on canvases of any size, n = h w; memory grows with n * n.
@@ -94,7 +94,7 @@ class Neighbourhood(Forced):
         return self.head(self._run(self._embed(codes, tokens, cells), cells, mix))
 
     def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, columns: int) -> Band:
-        """An empty band of so many cells of canvases, with their condition as in `score`."""
+        """Return an empty band of so many cells of canvases, with their condition as in `score`."""
         return Band.empty(
             tokens,
             rows=rows,
@@ -107,12 +107,12 @@ class Neighbourhood(Forced):
     def feed(
         self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], band: Band
     ) -> Float[Tensor, "b c v"]:
-        """Scores of the codes of cells (row, column), and their keys and values into the band, in one pass.
+        """Return logits of cells (row, column), and put their keys and values into the band, in one pass.
 
         Of codes only those left of and above these cells are read. All cells that these see are in the band,
         or among these.
         """
-        write = partial(band.write, places=band.place(cells))
+        write = partial(band.write, positions=band.place(cells))
         mix = partial(_mix, visible=self._visible(cells, band.cells), write=write)
         return self.head(self._run(self._embed(codes, band.tokens, cells), cells, mix))
 
@@ -135,19 +135,19 @@ class Neighbourhood(Forced):
             raise UserError(expected, str(asked.parallel), "leave parallel out")
 
     def _tokens(self, prefix: Int64[Tensor, "b m"]) -> Int64[Tensor, "b y x"]:
-        return self._laid(prefix) if self.is_told_by_cell else prefix[:, :, None]
+        return self._on_grid(prefix) if self.has_cell_context else prefix[:, :, None]
 
-    def _laid(self, sequence: Int64[Tensor, "b n"]) -> Int64[Tensor, "b h w"]:
+    def _on_grid(self, sequence: Int64[Tensor, "b n"]) -> Int64[Tensor, "b h w"]:
         return sequence.reshape(len(sequence), *self.grid)
 
     def _visible(self, asking: Tensor, seen: Tensor) -> Tensor:
-        """Whether a cell (rows) sees another (columns)."""
+        """Return whether a cell (rows) sees another (columns)."""
         down, right = (asking[:, None] - seen).unbind(-1)
         near = (down >= 0) & (down <= self.radius) & (right.abs() <= self.radius)
         return near & ((self.lag * down + right > 0) | (down == 0) & (right == 0))
 
     def _embed(self, codes: Tensor, tokens: Tensor, cells: Tensor) -> Tensor:
-        """What cells are fed (b c e): the codes before them and the condition."""
+        """Return what cells are fed (b c e): the codes before them and the condition."""
         beyond = len(self.table.weight) - 1
         x = self.join(self.table(_look(codes, cells, BEFORE, beyond)).flatten(2))
         if self.prefix_join is None:
@@ -158,7 +158,7 @@ class Neighbourhood(Forced):
         return self.dropout(x + told).to(self.table.weight.dtype)  # fp32 under autocast, as all that is added
 
     def _run(self, x: Tensor, cells: Tensor, mix: Mix) -> Tensor:
-        """All blocks and the last norm; mix is attention to the cells that each of these sees."""
+        """Return all blocks and the last norm; mix is attention to the cells that each of these sees."""
         turn = turns_of(cells, width=self.settings.width // self.settings.heads, base=SPEEDS)
         for block in self.blocks:
             x = block(x, turn, mix)
@@ -173,7 +173,7 @@ class Block(GatedBlock):
         self.gains = nn.Parameter(torch.ones(2, 1, settings.width // settings.heads))  # of queries and keys
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mix: Mix) -> Tensor:
-        """Cells b c e in and out."""
+        """Return cells b c e in and out."""
         queries, keys, values = self.queries_keys_values(self.norm1(x), turn, self.gains)
         x = x + self.residual_dropout(self.out(mix(self.layer, queries, keys, values)))
         return x + self.feed_forward(self.norm2(x))
@@ -182,14 +182,17 @@ class Block(GatedBlock):
 def _mix(
     layer: int, queries: Tensor, keys: Tensor, values: Tensor, *, visible: Tensor, write: Write | None = None
 ) -> Tensor:
-    """Attention under a mask, to the cells of this pass or to all that are held once these are written."""
+    """Attend under a mask, to the cells of this pass or to all that are held once these are written."""
     if write is not None:
         keys, values = write(layer, keys=keys, values=values)
     return attend(queries, keys, values, visible=visible)
 
 
 def _look(grid: Tensor, cells: Tensor, offsets: tuple[tuple[int, int], ...], beyond: int) -> Tensor:
-    """What stands (b c o) on grids b h w at these steps from cells; `beyond` where the grid has ended."""
+    """Return what stands (b c o) on grids b h w at these steps from cells.
+
+    `beyond` where the grid has ended.
+    """
     found = []
     for down, right in offsets:
         rows, columns = cells[:, 0] + down, cells[:, 1] + right
@@ -199,12 +202,12 @@ def _look(grid: Tensor, cells: Tensor, offsets: tuple[tuple[int, int], ...], bey
 
 
 def _cells(height: int, width: int, device: torch.device) -> Int64[Tensor, "n 2"]:
-    """Row and column of every cell, row by row."""
+    """Return row and column of every cell, row by row."""
     return torch.cartesian_prod(torch.arange(height, device=device), torch.arange(width, device=device))
 
 
 def _grid(scope: Scope) -> tuple[int, int]:
-    """Height and width of the training crop; UserError for cells that do not lie row by row."""
+    """Return height and width of the training crop; UserError for cells that do not lie row by row."""
     height, width = scope.grid
     if scope.cells != tuple((row, column) for row in range(height) for column in range(width)):
         raise UserError("order=row for a prior of kind neighbourhood", "another order", "set order=row")
@@ -212,7 +215,7 @@ def _grid(scope: Scope) -> tuple[int, int]:
 
 
 def _radius(given: int | None, grid: tuple[int, int]) -> int:
-    """Below half the crop, so that training meets whole neighbourhoods; UserError if it is not."""
+    """Check that it is below half the crop, so that training meets whole neighbourhoods; UserError."""
     most = (min(grid) - 1) // 2
     crop = f"{grid[0]} x {grid[1]} cells"
     if most < 1:

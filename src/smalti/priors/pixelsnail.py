@@ -76,17 +76,17 @@ class PixelSNAIL(Causal):
         super().__init__(scope)
         _check(settings, scope)
         self.settings, self.codebook_size, width = settings, scope.codebook_size, settings.width
-        self.is_told_by_cell = scope.prefix_length == len(scope.cells) > 1
+        self.has_cell_context = scope.prefix_length == len(scope.cells) > 1
         self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
-        self.positions = nn.Parameter(torch.randn(scope.prefix_length, width))
+        self.prefix_positions = nn.Parameter(torch.randn(scope.prefix_length, width))
         self.table = nn.Embedding(scope.codebook_size, width)
         self.stem = Linear(4 * width, width)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
         self.head = Linear(width, scope.codebook_size)
-        places, step = torch.tensor(scope.cells), scope.grid[1] + 1
+        cells, step = torch.tensor(scope.cells), scope.grid[1] + 1
         for name, values in (
-            ("background", places / torch.tensor(scope.grid) - 0.5),
-            ("slots", (places[:, 0] + 1) * step + places[:, 1] + 1),
+            ("background", cells / torch.tensor(scope.grid) - 0.5),
+            ("slots", (cells[:, 0] + 1) * step + cells[:, 1] + 1),
             ("above", torch.tensor((-step - 1, -step, -step + 1, -1))),
             ("around", torch.tensor((-step - 1, -step, -1, 0))),
         ):
@@ -96,9 +96,9 @@ class PixelSNAIL(Causal):
 
     def new_cache(self, batch: int) -> "MapCache":
         """See Causal."""
-        sizes, like, (height, columns) = self.settings, self.positions, self.scope.grid
-        places = len(self.positions) + len(self.scope.cells) - 1  # the last code is never fed
-        shape, dtype = (batch, sizes.heads, places), of_cache(like.dtype, like.device)
+        sizes, like, (height, columns) = self.settings, self.prefix_positions, self.scope.grid
+        positions = self.scope.prefix_length + len(self.scope.cells) - 1  # the last code is never fed
+        shape, dtype = (batch, sizes.heads, positions), of_cache(like.dtype, like.device)
         keys, values = (
             tuple(like.new_empty(*shape, channels, dtype=dtype) for _ in self.blocks)
             for channels in (sizes.key_width, sizes.width // 2 // sizes.heads)
@@ -116,17 +116,17 @@ class PixelSNAIL(Causal):
         return Fed(self.table(codes))
 
     def _run(self, fed: Fed, cache: Cache | None = None, *, last: bool = False) -> Tensor:
-        """See Causal. Of the prefix' places the last alone asks for a code; of the others come zeros."""
+        """See Causal. Of the prefix' positions the last alone asks for a code; of the others come zeros."""
         assert cache is None or isinstance(cache, MapCache), "a cache of this member"
         is_first = cache is None or cache.length == 0
         cells = Whole(self, fed.x, cache) if cache is None or is_first else Further(self, fed.x, cache)
-        u = cells.stem().to(self.positions.dtype)  # fp32 under autocast, as all that is added
+        u = cells.stem().to(self.prefix_positions.dtype)  # fp32 under autocast, as all that is added
         for block in self.blocks:
             u = block(u, cells)
         if cache is not None:
             cache.advance(fed.x.shape[1])
         u = F.elu(u[:, -1:] if last else u)
-        return F.pad(u, (0, 0, len(self.positions) - 1, 0)) if is_first and not last else u
+        return F.pad(u, (0, 0, self.scope.prefix_length - 1, 0)) if is_first and not last else u
 
 
 @dataclass
@@ -144,7 +144,7 @@ class MapCache(Cache):
     """
 
     maps: dict[nn.Module, Float[Tensor, "b s _"]] = field(default_factory=dict)
-    told: Float[Tensor, "b m e"] | None = None  # the condition, embedded
+    context: Float[Tensor, "b m e"] | None = None  # the condition, embedded
 
     @property
     def nbytes(self) -> int:
@@ -153,17 +153,17 @@ class MapCache(Cache):
 
 
 class Cells(ABC):
-    """The cells of one pass, and what they see. Axes: b batch, c cells, t places, e width, k heads.
+    """The cells of one pass, and what they see. Axes: b batch, c cells, t positions, e width, k heads.
 
-    A place is that of a token of the prefix or of a given code; at it the code of the next cell is asked for,
-    so that a pass has no cells but those of the prefix' last place and of the codes' places.
+    A position is that of a token of the prefix or of a given code; there the code of the next cell is asked
+    for, so that a pass has no cells but those of the prefix' last position and of the codes'.
     """
 
     background: Float[Tensor, "b c 2"]  # of cells
-    behind: Float[Tensor, "b t 2"]  # of the cells whose codes the places hold; zeros of the prefix
+    behind: Float[Tensor, "b t 2"]  # of the cells whose codes the positions hold; zeros of the prefix
 
     def __init__(self, prior: PixelSNAIL, x: Float[Tensor, "b t e"]) -> None:
-        """x: tokens and codes of the places, embedded."""
+        """x: tokens and codes of the positions, embedded."""
         self.prior, self.x = prior, x
 
     @abstractmethod
@@ -176,11 +176,11 @@ class Cells(ABC):
 
     @abstractmethod
     def before(self, block: nn.Module, u: Float[Tensor, "b c e"]) -> Float[Tensor, "b t e"]:
-        """Return what a block's attention is fed in the cells whose codes the places hold."""
+        """Return what a block's attention is fed in the cells whose codes the positions hold."""
 
     @abstractmethod
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Float[Tensor, "b c ke"]:
-        """Return attention of cells (b k c f) to places (b k t f) up to the one where they are asked for."""
+        """Return attention of cells (b k c f) to positions (b k t f) up to where each is asked for."""
 
 
 class Whole(Cells):
@@ -188,22 +188,22 @@ class Whole(Cells):
 
     def __init__(self, prior: PixelSNAIL, x: Tensor, cache: MapCache | None) -> None:
         super().__init__(prior, x)
-        self.cache, self.prefix = cache, len(prior.positions)
+        self.cache, self.prefix = cache, prior.scope.prefix_length
         self.count = x.shape[1] - self.prefix + 1
         self.background = prior.background[: self.count].expand(len(x), -1, -1)
         self.behind = F.pad(self.background[:, :-1], (0, 0, self.prefix, 0))
 
     def stem(self) -> Tensor:
         """See Cells."""
-        prior, told = self.prior, self.x[:, : self.prefix]
+        prior, context = self.prior, self.x[:, : self.prefix]
         held = self._keep(prior.stem, F.pad(self.x[:, self.prefix :], (0, 0, 0, 1)))  # none in the last cell
         slots = prior.slots[: self.count, None] + prior.above
         u = prior.stem(held.flatten(1, 2)[:, slots].flatten(2))
         if self.cache is not None:
-            self.cache.told = told
+            self.cache.context = context
         if self.prefix == 1:
-            return u + told
-        return u + told[:, : self.count] if prior.is_told_by_cell else u
+            return u + context
+        return u + context[:, : self.count] if prior.has_cell_context else u
 
     def convolve(self, layer: Convolution, x: Tensor) -> Tensor:
         """See Cells."""
@@ -213,7 +213,7 @@ class Whole(Cells):
         """See Cells; the prefix has positions in place of it."""
         if self.cache is not None:
             self._keep(block, u)
-        positions = self.prior.positions.expand(len(u), -1, -1)
+        positions = self.prior.prefix_positions.expand(len(u), -1, -1)
         return torch.cat((positions, u[:, :-1]), 1)
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -238,29 +238,29 @@ class Further(Cells):
 
     def __init__(self, prior: PixelSNAIL, x: Tensor, cache: MapCache) -> None:
         super().__init__(prior, x)
-        (batch, count), places = x.shape[:2], cache.keys[0].shape[2]
-        assert cache.starts is not None or cache.length + count <= places, f"cache holds {places} places"
-        self.cache = cache
-        starts = prior.slots.new_tensor([cache.length]) if cache.starts is None else cache.starts
-        numbers = torch.arange(count, device=x.device)
-        self.cells = (starts[:, None] + numbers - len(prior.positions) + 1).expand(batch, -1)
+        (batch, count), most, device = x.shape[:2], cache.keys[0].shape[2], x.device
+        assert cache.starts is not None or cache.length + count <= most, f"cache holds {most} positions"
+        self.cache, starts = cache, cache.starts
+        if starts is None:
+            starts = torch.full((batch,), cache.length, device=device)
+        self.cells = starts[:, None] + torch.arange(count, device=device) - prior.scope.prefix_length + 1
         self.background, self.behind = prior.background[self.cells], prior.background[self.cells - 1]
         # maps are read and written as one table of all rows' slots
-        first = torch.arange(batch, device=x.device)[:, None] * len(cache.maps[prior.stem][0])
+        first = torch.arange(batch, device=device)[:, None] * len(cache.maps[prior.stem][0])
         slots, last = first + prior.slots[self.cells], first + prior.slots[self.cells - 1]
         self.slots, self.last = slots.flatten(), last.flatten()
         self.above, self.around = slots[..., None] + prior.above, slots[..., None] + prior.around
 
     def stem(self) -> Tensor:
         """See Cells."""
-        prior, told = self.prior, self.cache.told
-        assert told is not None, "a cache that holds a prefix"
+        prior, context = self.prior, self.cache.context
+        assert context is not None, "a cache that holds a prefix"
         u = prior.stem(self._look(prior.stem, self.x, self.last, self.above))
-        if told.shape[1] == 1:
-            return u + told
-        if not prior.is_told_by_cell:
+        if context.shape[1] == 1:
+            return u + context
+        if not prior.has_cell_context:
             return u
-        return u + told.gather(1, self.cells[..., None].expand(-1, -1, told.shape[2]))
+        return u + context.gather(1, self.cells[..., None].expand(-1, -1, context.shape[2]))
 
     def convolve(self, layer: Convolution, x: Tensor) -> Tensor:
         """See Cells."""

@@ -108,7 +108,7 @@ class Prior(nn.Module, ABC):
         if grid[0] < own[0] or grid[1] < own[1]:
             size, crop = ("{} x {}".format(*(side * factor for side in sides)) for sides in (grid, own))
             expected = f"a size from {crop} pixels up, this model's training crop"
-            raise UserError(expected, size, "draw larger and cut the picture, or train on smaller crops")
+            raise UserError(expected, size, "draw larger and cut the image, or train on smaller crops")
 
     @property
     def longest_stride(self) -> int:

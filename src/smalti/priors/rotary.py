@@ -8,10 +8,10 @@ from torch import Tensor
 def turns(
     cells: tuple[tuple[int, int], ...], *, prefix_length: int, width: int, base: float
 ) -> tuple[Float[Tensor, "t 2 1 e"], Float[Tensor, "t 2 1 e"]]:
-    """Cosines and signed sines for `rotate`, for every place of a prefix and the codes of cells.
+    """Return cosines and signed sines for `rotate`, for every place of a prefix and the codes of cells.
 
     A place's query (0 of the axis of 2) stands at the cell that is asked for there, its key (1) at the cell
-    whose code it holds; places of the prefix hold, and but for the last ask, nothing: no turn. The first
+    whose code it holds; positions of the prefix hold, and but for the last ask, nothing: no turn. The first
     half of the pairs of channels turns by row, the second by column, pair i of a half of p by
     base ** (-i / p) radians a cell (arXiv:2104.09864, once for each axis).
 
@@ -26,7 +26,9 @@ def turns(
 def turns_where_held(
     cells: tuple[tuple[int, int], ...], *, prefix_length: int, width: int, base: float
 ) -> tuple[Float[Tensor, "t 2 1 e"], Float[Tensor, "t 2 1 e"]]:
-    """As `turns`, but a place's query stands where its key stands: at the cell whose code the place holds.
+    """Return what `turns` does, but a place's query stands where its key stands.
+
+    At the cell whose code the place holds.
 
     Places of the prefix get zeros: `rotate` makes their queries and keys vanish, so that they attend evenly
     and are seen with a score of 0 (the public code of arXiv:2406.06525).
@@ -41,7 +43,7 @@ def turns_where_held(
 def turns_of(
     cells: Int64[Tensor, "t 2"], *, width: int, base: float
 ) -> tuple[Float[Tensor, "t 2 1 e"], Float[Tensor, "t 2 1 e"]]:
-    """As `turns`, for places that have no prefix and whose query and key both stand at their cell."""
+    """Return what `turns` does, for positions without prefix whose query and key stand at their cell."""
     return _turns(cells[:, None].expand(-1, 2, -1), width, base)
 
 
@@ -53,10 +55,10 @@ def rotate(
     return x * cosines + swapped * sines
 
 
-def _turns(places: Tensor, width: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines for places t 2 2: query or key, row or column."""
-    speeds = base ** -(torch.arange(width // 4, device=places.device) / (width // 4))
-    angles = places[..., None] * speeds  # t 2 2 p
+def _turns(positions: Tensor, width: int, base: float) -> tuple[Tensor, Tensor]:
+    """Return cosines and signed sines for positions t 2 2: query or key, row or column."""
+    speeds = base ** -(torch.arange(width // 4, device=positions.device) / (width // 4))
+    angles = positions[..., None] * speeds  # t 2 2 p
     angles = angles.flatten(2).repeat_interleave(2, -1)[:, :, None]  # t 2 1 e
-    signs = torch.arange(width, device=places.device) % 2 * 2 - 1  # -1, 1, -1, 1, ...
+    signs = torch.arange(width, device=positions.device) % 2 * 2 - 1  # -1, 1, -1, 1, ...
     return angles.cos(), angles.sin() * signs

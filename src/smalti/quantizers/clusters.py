@@ -13,7 +13,7 @@ REPEAT_NOISE = 0.01  # of the rows' root mean square: parts equal rows, too litt
 def nearest(
     rows: Float[Tensor, "n d"], entries: Float[Tensor, "v d"], max_elements: int = SEARCH_ELEMENTS
 ) -> Int64[Tensor, " n"]:
-    """For each row the entry at the smallest Euclidean distance, the first of equally near ones.
+    """Return for each row the entry at the smallest Euclidean distance, the first of equally near ones.
 
     At most max_elements scores exist at a time. Matrix products must run in full fp32, as torch does
     unless told otherwise: TF32 changes codes.
@@ -45,7 +45,7 @@ def _nearest(rows: Tensor, entries: Tensor, halves: Tensor, scores: Tensor, toge
 def kmeans(
     rows: Float[Tensor, "n d"], num: int, generator: torch.Generator, iterations: int = 10
 ) -> Float[Tensor, "{num} d"]:
-    """Num centres of the rows by Lloyd's iterations from rows drawn at random.
+    """Return num centres of the rows by Lloyd's iterations from rows drawn at random.
 
     A centre that no row is nearest to stays where it is.
     """
@@ -60,7 +60,7 @@ def kmeans(
 
 @torch.no_grad()
 def draw(rows: Float[Tensor, "n d"], num: int, generator: torch.Generator) -> Float[Tensor, "{num} d"]:
-    """Num rows drawn at random: none twice while there are enough, later ones with a little noise."""
+    """Return num rows drawn at random: none twice while there are enough, later ones with a little noise."""
     rounds = -(-num // len(rows))
     device = generator.device  # may be the CPU's for rows on a GPU: the same draws on every machine
     orders = [torch.randperm(len(rows), generator=generator, device=device) for _ in range(rounds)]

@@ -67,7 +67,7 @@ class EmaQuantizer(Quantizer):
         return Quantized(latents=(q + (z - z.detach())).movedim(-1, 1), codes=codes, loss=loss)
 
     def lookup(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
-        """Entries of codes, in fp32."""
+        """Return entries of codes, in fp32."""
         return F.embedding(codes, self.codebook.weight.float()).movedim(-1, 1)
 
     @torch.no_grad()

@@ -24,7 +24,7 @@ MOST = 2**24  # codes: how often each is used is counted
 
 
 def _listed(given: Any) -> Any:
-    """The published levels for a number, a list as it is; UserError for anything else."""
+    """Return the published levels for a number, a list as it is; UserError for anything else."""
     if isinstance(given, list | tuple):
         return given
     if not isinstance(given, int) or given not in PUBLISHED:
@@ -96,7 +96,7 @@ class FsqQuantizer(Quantizer):
         return Quantized(latents=passed.movedim(-1, 1), codes=codes, loss=z.new_zeros(()))
 
     def lookup(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
-        """Entries of codes, in fp32."""
+        """Return entries of codes, in fp32."""
         middle = self.digits // 2
         whole = codes[..., None] // self.basis % self.digits - middle
         return (whole.float() / middle).movedim(-1, 1)

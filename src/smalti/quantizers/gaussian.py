@@ -36,7 +36,10 @@ class GaussianQuantizer(Quantizer):
         self.settings, self.dim = settings, dim
 
     def forward(self, latents: Float[Tensor, "b m h w"], step: int = 0) -> Quantized:
-        """A draw in training mode, by noise from torch's default generator; otherwise the means. In fp32."""
+        """Return a draw in training mode, by noise from torch's default generator; otherwise the means.
+
+        In fp32.
+        """
         mean, _ = split(latents)
         chosen = self.draw(latents, torch.randn_like(mean)) if self.training else mean
         cells = mean[0, 0].numel()
@@ -47,12 +50,12 @@ class GaussianQuantizer(Quantizer):
     def draw(
         self, moments: Float[Tensor, "b m h w"], noise: Float[Tensor, "b d h w"]
     ) -> Float[Tensor, "b d h w"]:
-        """Mean + standard deviation * noise, which is of standard normal numbers."""
+        """Return mean + standard deviation * noise, which is of standard normal numbers."""
         mean, log_variance = split(moments)
         return mean + (log_variance / 2).exp() * noise
 
     def divergence(self, moments: Float[Tensor, "b m h w"]) -> Float[Tensor, " b"]:
-        """KL divergence of each picture's latents from standard normal numbers, nats, summed over all."""
+        """Return each image's KL divergence from standard normal numbers, nats, summed over its latents."""
         mean, log_variance = split(moments)
         return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3))
 
@@ -63,6 +66,9 @@ class GaussianQuantizer(Quantizer):
 
 
 def split(moments: Float[Tensor, "b m h w"]) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, "b d h w"]]:
-    """Means, and log-variances clipped to -30 .. 20, which are the later half of the channels; in fp32."""
+    """Return means, and log-variances clipped to -30 .. 20, which are the later half of the channels.
+
+    In fp32.
+    """
     mean, log_variance = moments.float().chunk(2, dim=1)
     return mean, log_variance.clamp(*LOG_VARIANCES)

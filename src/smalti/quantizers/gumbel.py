@@ -33,7 +33,7 @@ class TemperatureSettings:
             raise UserError("temperature.until after temperature.warmup", got, remedy)
 
     def at(self, step: int) -> float:
-        """The temperature of a step."""
+        """Return the temperature of a step."""
         if step < self.warmup:
             return self.start + (self.high - self.start) * step / self.warmup
         share = min((step - self.warmup) / (self.until - self.warmup), 1.0)
@@ -56,7 +56,7 @@ class GumbelSettings(CommonSettings):
 
 
 class GumbelQuantizer(Quantizer):
-    """Latents give each entry a score; the softmax of scores is a code's probability (arXiv:1611.01144).
+    """Latents give each entry a score; the softmax of logits is a code's probability (arXiv:1611.01144).
 
     In training codes are drawn, in use the likeliest is taken. (The 2021 code drew in use too; see `draw`.)
     The loss is kl * the mean over cells of sum p log(p v).
@@ -93,14 +93,14 @@ class GumbelQuantizer(Quantizer):
         """
         return self._choose(latents, noise, temperature, None, soft=False)
 
-    def scores(self, latents: Float[Tensor, "b d h w"]) -> Float[Tensor, "b v h w"]:
-        """Unnormalised log-probabilities of the entries, in fp32."""
+    def logits(self, latents: Float[Tensor, "b d h w"]) -> Float[Tensor, "b v h w"]:
+        """Return unnormalised log-probabilities of the entries, in fp32."""
         bias = None if self.proj.bias is None else self.proj.bias.float()
         with torch.autocast(latents.device.type, enabled=False):
             return F.conv2d(latents.float(), self.proj.weight.float(), bias)
 
     def lookup(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
-        """Entries of codes, in fp32."""
+        """Return entries of codes, in fp32."""
         return F.embedding(codes, self.codebook.weight.float()).movedim(-1, 1)
 
     def _choose(
@@ -112,10 +112,10 @@ class GumbelQuantizer(Quantizer):
         *,
         soft: bool,
     ) -> Quantized:
-        scores, entries = self.scores(latents), self.codebook.weight.float()
+        logits, entries = self.logits(latents), self.codebook.weight.float()
         if among is not None:
-            scores, entries = scores[:, among], entries[among]
-        noisy = scores if noise is None else scores + noise
+            logits, entries = logits[:, among], entries[among]
+        noisy = logits if noise is None else logits + noise
         codes = noisy.argmax(1)
         shares = (noisy / temperature).softmax(1)  # b v h w
         with torch.autocast(latents.device.type, enabled=False):
@@ -128,11 +128,14 @@ class GumbelQuantizer(Quantizer):
         return Quantized(
             latents=passed,
             codes=codes if among is None else among[codes],
-            loss=self.settings.kl * self._divergence(scores),
+            loss=self.settings.kl * self._divergence(logits),
             statistics={"temperature": torch.full((), temperature, device=latents.device)},
         )
 
-    def _divergence(self, scores: Tensor) -> Tensor:
-        """From even probabilities over all entries, also where few can be chosen; mean over cells, nats."""
-        p = scores.softmax(1)
+    def _divergence(self, logits: Tensor) -> Tensor:
+        """Return the divergence from even probabilities over all entries, also where few can be chosen.
+
+        Mean over cells, nats.
+        """
+        p = logits.softmax(1)
         return (p * (p * self.codebook_size + 1e-10).log()).sum(1).mean()

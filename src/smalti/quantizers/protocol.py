@@ -74,7 +74,7 @@ class Quantizer(nn.Module, ABC):
         return self(latents, step)
 
     def start(self, latents: Float[Tensor, "b m h w"], generator: torch.Generator) -> None:
-        """Begin before training with the encoder's latents of the first pictures; most have nothing to do.
+        """Begin before training with the encoder's latents of the first images; most have nothing to do.
 
         With several processes each is given the same latents (gathered from all) and a generator of the
         same seed; so too for `after_step`.

@@ -82,7 +82,7 @@ class RemappedQuantizer(Quantizer):
         )
 
     def positions(self, codes: Int64[Tensor, "b h w"]) -> Int64[Tensor, "b h w"]:
-        """Inner codes to positions; the first one where an entry is listed twice."""
+        """Return inner codes to positions; the first one where an entry is listed twice."""
         size = self.settings.inner.codebook_size
         table = self.used.new_full((size,), len(self.used))
         order = torch.arange(len(self.used), device=self.used.device)
@@ -91,23 +91,23 @@ class RemappedQuantizer(Quantizer):
         return torch.where(found < len(self.used), found, self._unknown(codes))
 
     def entries(self, positions: Int64[Tensor, "b h w"]) -> Int64[Tensor, "b h w"]:
-        """Positions to inner codes."""
+        """Return positions to inner codes."""
         return self.used[positions.where(positions < len(self.used), 0)]
 
     def lookup(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
-        """Entries of positions, in fp32."""
+        """Return entries of positions, in fp32."""
         return self.inner.lookup(self.entries(codes))
 
     def start(self, latents: Float[Tensor, "b d h w"], generator: torch.Generator) -> None:
-        """As the quantizer inside."""
+        """Do as the quantizer inside."""
         self.inner.start(latents, generator)
 
     def after_step(self, latents: Float[Tensor, "b d h w"], generator: torch.Generator) -> None:
-        """As the quantizer inside."""
+        """Do as the quantizer inside."""
         self.inner.after_step(latents, generator)
 
     def _unknown(self, codes: Tensor) -> Tensor:
-        """Positions for entries that are not used, one for each cell."""
+        """Return positions for entries that are not used, one for each cell."""
         unknown = self.settings.unknown
         if isinstance(unknown, int):
             return torch.full_like(codes, unknown)
@@ -119,7 +119,10 @@ class RemappedQuantizer(Quantizer):
 
 
 def _scatter(codes: Tensor, cells: Tensor) -> Tensor:
-    """A number 0 .. 2^31 - 1 for each code and its cell: the 32-bit finaliser of MurmurHash3, in int64."""
+    """Return a number 0 .. 2^31 - 1 for each code and its cell.
+
+    The 32-bit finaliser of MurmurHash3, in int64.
+    """
     mask = 2**32 - 1
     bits = (codes * 0x9E3779B1 + cells * 0x85EBCA77) & mask
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):

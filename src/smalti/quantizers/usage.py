@@ -11,7 +11,7 @@ def usage(codes: Int64[Tensor, "..."], codebook_size: int) -> float:
 
 
 def perplexity(codes: Int64[Tensor, "..."], codebook_size: int) -> float:
-    """exp(entropy) of the entries' frequencies: 1 if one entry takes all, codebook_size if all are even."""
+    """Return exp(entropy) of the entries' frequencies: 1 if one takes all, codebook_size if all are even."""
     shares = _counts(codes, codebook_size).double() / max(1, codes.numel())
     return torch.special.entr(shares).sum().exp().item()
 
@@ -34,11 +34,11 @@ class RecentCodes:
         self._seen = end
 
     def codes(self) -> Int64[Tensor, " n"]:
-        """The codes held, in no particular order."""
+        """Return the codes held, in no particular order."""
         return self._ring[: self._seen]
 
     def state(self) -> tuple[Int64[Tensor, " n"], int]:
-        """What `restore` goes on from: the codes held, and how many have gone by."""
+        """Return what `restore` goes on from: the codes held, and how many have gone by."""
         return self.codes(), self._seen
 
     def restore(self, codes: Integer[Tensor, " n"], seen: int) -> None:
@@ -51,7 +51,7 @@ class RecentCodes:
         return usage(self.codes(), self.codebook_size)
 
     def perplexity(self) -> float:
-        """exp(entropy) of the codes held."""
+        """Return exp(entropy) of the codes held."""
         return perplexity(self.codes(), self.codebook_size)
 
 

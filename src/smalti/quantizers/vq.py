@@ -29,7 +29,7 @@ class VectorQuantizerSettings(CommonSettings):
 
     @classmethod
     def legacy(cls, *, codebook_size: int) -> "VectorQuantizerSettings":
-        """The settings of every model of the 2021 code, which weighs the terms the other way round."""
+        """Return the settings of every model of the 2021 code, which weighs the terms the other way round."""
         return cls(codebook_size=codebook_size, commitment=1.0, codebook=0.25)
 
     def weights(self, code_dim: int) -> Mapping[str, int]:
@@ -72,7 +72,7 @@ class VectorQuantizer(Quantizer):
         return Quantized(latents=passed.movedim(-1, 1), codes=codes, loss=loss)
 
     def lookup(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
-        """Entries of codes, in fp32."""
+        """Return entries of codes, in fp32."""
         return F.embedding(codes, self._entries()).movedim(-1, 1)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Pictures above Pillow's limit, where a setting allows them: a crop without the whole in memory."""
+"""Images above Pillow's limit, where a setting allows them: a crop without the whole in memory."""
 
 import math
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from smalti import exif, images, opening
+from smalti import exif, imaging, opening
 from smalti.errors import UserError
-from smalti.images import Filter
+from smalti.imaging import Filter
 from smalti.opening import Header
 from smalti.reading.pixels import PixelReading, Pixels, from_values, open_pixels
 from smalti.reading.values import Values, pick, tifffile
@@ -20,7 +20,7 @@ _MARGIN = 4  # pixels of the result around a part: as far as filters look
 
 @dataclass(frozen=True)
 class Huge:
-    """A picture file that is not read yet, with what stands for the shape of its pixels."""
+    """An image file that is not read yet, with what stands for the shape of its pixels."""
 
     path: Path
     header: Header
@@ -35,7 +35,7 @@ class Huge:
     def part(
         self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter, antialias: bool
     ) -> Pixels:
-        """A part of the picture as it is when the whole has been made as small as `sides`.
+        """Return a part of the image as it is when the whole has been made as small as `sides`.
 
         box: top, left, height, width in pixels of the result. Of a TIFF in tiles or strips those alone are
         decoded that the part needs, a JPEG is decoded at a half, quarter or eighth where it stays larger than
@@ -48,14 +48,17 @@ class Huge:
         pixels = self._scaled_jpeg(sides)
         if pixels is None:
             pixels = open_pixels(self.path, self.how, self.max_pixels)
-        return _cut(_within(images.resize(pixels, sides, filter, antialias)), box)
+        return _cut(_within(imaging.resize(pixels, sides, filter, antialias)), box)
 
     def _scaled_jpeg(self, sides: tuple[int, int]) -> Tensor | None:
-        """The whole, from `sides` up; None for what is no JPEG of gray or three colours, and for odd ones."""
+        """Return the whole, from `sides` up.
+
+        None for what is no JPEG of gray or three colours, and for odd ones.
+        """
         if self.header.format not in ("JPEG", "MPO") or self.header.mode not in ("RGB", "L"):
             return None
         with opening.readable(self.path):
-            stored = images.decode_jpeg(self.path.read_bytes(), self.header.turn.size(sides))
+            stored = imaging.decode_jpeg(self.path.read_bytes(), self.header.turn.size(sides))
         if stored is None:
             return None
         pixels = self.header.turn.raster(stored)
@@ -68,7 +71,7 @@ class Huge:
     def _of_tiles(
         self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter, antialias: bool
     ) -> Pixels | None:
-        """None where tifffile is not there, or does not decode this kind: Pillow may."""
+        """Return None where tifffile is not there, or does not decode this kind: Pillow may."""
         top, left, height, width = box
         first = [max(0, start - _MARGIN) for start in (top, left)]
         last = [
@@ -90,7 +93,7 @@ class Huge:
             return None
         with opening.readable(self.path):
             pixels = from_values(found, self.how)
-        pixels = images.resize(pixels, (last[0] - first[0], last[1] - first[1]), filter, antialias)
+        pixels = imaging.resize(pixels, (last[0] - first[0], last[1] - first[1]), filter, antialias)
         return _cut(_within(pixels), (top - first[0], left - first[1], height, width))
 
 
@@ -107,7 +110,7 @@ def _cut(pixels: Tensor, box: tuple[int, int, int, int]) -> Tensor:
 def _window(
     file: Any, rows: tuple[int, int], columns: tuple[int, int], how: PixelReading | None
 ) -> Values | None:
-    """Values of a part of a TIFF's first page, of which the tiles or strips that it lies in are decoded."""
+    """Return values of a part of a TIFF's first page, decoding the tiles or strips that it lies in."""
     page = file.pages[0]
     bands = how.bands if how is not None and isinstance(how.bands, tuple) else None
     many, turned = page.samplesperpixel, page.tags.valueof(opening.ORIENTATION, 1) != 1

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from PIL import Image
 from torch import Tensor
 
-from smalti import exif, images, opening
+from smalti import exif, imaging, opening
 from smalti.config import Count, settings
 from smalti.errors import UserError
 from smalti.files import evenly
@@ -34,13 +34,13 @@ class LabelReading:
     shift: bool = False
 
     def told(self) -> str:
-        """In words, for people."""
+        """Say it in words, for people."""
         words = [f"{value} counts as {other}" for value, other in sorted(self.merge.items())]
         return ", ".join(words + ["1 is added (255 becomes 0)"] * self.shift) or "as they are"
 
 
 def open_labels(source: str | Path | Image.Image, how: LabelReading | None = None) -> Int64[Tensor, "H W"]:
-    """The class numbers of a label map, a picture file or a Pillow picture, turned as its own EXIF says.
+    """Return the class numbers of a label map, an image file or a Pillow image, turned as its own EXIF says.
 
     Values are levels of gray, as 8 bits have them, whatever a lossless optimiser made of the file: gray of
     fewer bits, a palette of grays, equal channels. Of a palette with colours they are the indices. White of
@@ -48,9 +48,9 @@ def open_labels(source: str | Path | Image.Image, how: LabelReading | None = Non
     UserError with the path for what cannot be read, for colours, and for channels with transparency.
     """
     how = how or LabelReading()
-    picture = images.open_pil(source)
+    image = imaging.open_pil(source)
     name = opening.name(source)
-    values = _values(picture, source, name, white=255 if how.shift or 255 in how.merge else 1)
+    values = _values(image, source, name, white=255 if how.shift or 255 in how.merge else 1)
     if how.merge:
         olds, news = np.array(sorted(how.merge.items())).T
         at = np.searchsorted(olds, values).clip(max=len(olds) - 1)
@@ -62,11 +62,11 @@ def open_labels(source: str | Path | Image.Image, how: LabelReading | None = Non
             remedy = "merge those above 255 into others, or renumber the map"
             raise UserError("values of 8 bits, to which 1 is added", f"{values.max()} in {name}", remedy)
         values = (values + 1) % 256
-    return exif.turn(picture).raster(torch.from_numpy(values))
+    return exif.turn(image).raster(torch.from_numpy(values))
 
 
 def mixture(paths: Sequence[Path]) -> str | None:
-    """A warning where label maps of one folder are not all of one kind; None where they are.
+    """Return a warning where label maps of one folder are not all of one kind; None where they are.
 
     At most 1,000, evenly chosen, are looked at, by their headers; what cannot be read is left out.
     """
@@ -84,16 +84,16 @@ def mixture(paths: Sequence[Path]) -> str | None:
     return f"label maps of several kinds: {found}{', ...' * (len(kinds) > 4)}; {rule}; {remedy}"
 
 
-def _values(picture: Image.Image, source: Any, name: str, *, white: int) -> Values:
-    """What the pixels say, as they are stored."""
-    if picture.mode == "1":
-        return np.asarray(picture).astype(np.int64) * white
-    if picture.mode in _SEVERAL:
-        return _equal(picture, source, name)
-    if picture.mode not in _GRAY and not picture.mode.startswith("I"):
-        raise _no_map(f"mode {picture.mode}", name)
-    values = np.asarray(picture).astype(np.int64)
-    grays = _grays(picture) if picture.mode == "P" else None
+def _values(image: Image.Image, source: Any, name: str, *, white: int) -> Values:
+    """Return what the pixels say, as they are stored."""
+    if image.mode == "1":
+        return np.asarray(image).astype(np.int64) * white
+    if image.mode in _SEVERAL:
+        return _equal(image, source, name)
+    if image.mode not in _GRAY and not image.mode.startswith("I"):
+        raise _no_map(f"mode {image.mode}", name)
+    values = np.asarray(image).astype(np.int64)
+    grays = _grays(image) if image.mode == "P" else None
     if grays is not None:
         used = np.flatnonzero(np.bincount(values.reshape(-1), minlength=len(grays)))
         if used.max(initial=0) < len(grays) and len(set(grays[used])) == len(used):  # else it tells nothing
@@ -101,36 +101,36 @@ def _values(picture: Image.Image, source: Any, name: str, *, white: int) -> Valu
     return values
 
 
-def _equal(picture: Image.Image, source: Any, name: str) -> Values:
-    """Gray that was written in several channels."""
+def _equal(image: Image.Image, source: Any, name: str) -> Values:
+    """Return gray that was written in several channels."""
     if not isinstance(source, Image.Image) and opening.use(Path(source), opening.is_deep):
-        raise _no_map(f"mode {picture.mode} of 16 bits", name)  # of which Pillow gives the upper 8
-    pixels = np.asarray(picture).astype(np.int64)
-    if picture.mode in ("LA", "RGBA"):
+        raise _no_map(f"mode {image.mode} of 16 bits", name)  # of which Pillow gives the upper 8
+    pixels = np.asarray(image).astype(np.int64)
+    if image.mode in ("LA", "RGBA"):
         if (pixels[..., -1] < 255).any():
-            raise _no_map(f"mode {picture.mode} with transparency", name)
+            raise _no_map(f"mode {image.mode} with transparency", name)
         pixels = pixels[..., :-1]
     if (pixels != pixels[..., :1]).any():
-        raise _no_map(f"mode {picture.mode} with colours", name)
+        raise _no_map(f"mode {image.mode} with colours", name)
     return np.ascontiguousarray(pixels[..., 0])
 
 
-def _grays(picture: Image.Image) -> Values | None:
-    """The levels of a palette of grays; None where it has colours."""
-    if picture.palette is None:  # a GIF's, before it is loaded
+def _grays(image: Image.Image) -> Values | None:
+    """Return the levels of a palette of grays; None where it has colours."""
+    if image.palette is None:  # a GIF's, before it is loaded
         return None
-    mode, entries = picture.palette.getdata()  # which loads no pixels
+    mode, entries = image.palette.getdata()  # which loads no pixels
     palette = np.frombuffer(bytes(entries), dtype=np.uint8).reshape(-1, len(mode))[:, :3].astype(np.int64)
     return palette[:, 0] if (palette == palette[:, :1]).all() else None
 
 
-def _kind(picture: Image.Image) -> str:
-    """Of a picture that was opened and not loaded, in words."""
-    if picture.mode == "1":
+def _kind(image: Image.Image) -> str:
+    """Return the words for the values of an image that was opened and not loaded."""
+    if image.mode == "1":
         return "gray of one bit"
-    if picture.mode == "P":
-        return "a palette of grays" if _grays(picture) is not None else "a palette with colours"
-    return "gray" if picture.mode == "L" else f"mode {picture.mode}"
+    if image.mode == "P":
+        return "a palette of grays" if _grays(image) is not None else "a palette with colours"
+    return "gray" if image.mode == "L" else f"mode {image.mode}"
 
 
 def _no_map(got: str, name: str) -> UserError:

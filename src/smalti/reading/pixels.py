@@ -1,4 +1,4 @@
-"""How the values of a picture's file become those of a picture."""
+"""How the values of an image's file become those of an image."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.config import Count, settings
 from smalti.errors import UserError
 from smalti.exif import Turn
@@ -24,7 +24,7 @@ Pixels = UInt8[Tensor, "c _ _"] | Float[Tensor, "c _ _"]  # channels, height, wi
 
 @settings
 class PixelReading:
-    """What the values in a picture's file mean; a model keeps it, and reads every picture by it."""
+    """What the values in an image's file mean; a model keeps it, and reads every image by it."""
 
     # values that become black and white, as they stand in the file; None: those of its type
     range: tuple[float, float] | None = None
@@ -36,12 +36,12 @@ class PixelReading:
 
     @property
     def channels(self) -> int:
-        """Of a picture."""
+        """Return the channels of an image."""
         return 1 if self.bands == "gray" else 3 if self.bands is None else len(self.bands)
 
     @property
     def is_usual(self) -> bool:
-        """Whether pictures are read as without a reading, of which gray is made at most."""
+        """Return whether images are read as without a reading, of which gray is made at most."""
         return self.range is None and self.bands in (None, "gray")
 
 
@@ -56,9 +56,9 @@ _USUAL = PixelReading()
 
 
 def open_pixels(path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None) -> Pixels:
-    """The pixels of a picture file, upright, from 0 (black) to 255 (white).
+    """Return the pixels of an image file, upright, from 0 (black) to 255 (white).
 
-    how: None is `images.open_rgb`. With a range they are fp32, not rounded, cut at black and white; without
+    how: None is `imaging.open_rgb`. With a range they are fp32, not rounded, cut at black and white; without
     one they have 8 bits. Values that are no numbers become black. max_pixels: see `opening.use`. Raises
     UserError with the path and the reason for what cannot be read.
     """
@@ -68,30 +68,33 @@ def open_pixels(path: str | Path, how: PixelReading | None = None, max_pixels: i
 def open_turned(
     path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None
 ) -> tuple[Pixels, Turn]:
-    """As `open_pixels`, and how the stored raster was turned, for what describes that raster."""
+    """Return what `open_pixels` does, and how the stored raster was turned, for what describes it."""
     how = how or _USUAL
     if how.is_usual:
-        pixels, turn = images.open_turned(path, max_pixels)
+        pixels, turn = imaging.open_turned(path, max_pixels)
         return _of_colours(pixels, how), turn
     with readable(path):
         found = values.read(Path(path), _numbers(how), max_pixels)
         return _read(found, how), found.turn
 
 
-def from_pil(picture: Image.Image, how: PixelReading | None = None) -> Pixels:
-    """The pixels of a Pillow picture, as `open_pixels` gives them."""
+def from_pil(image: Image.Image, how: PixelReading | None = None) -> Pixels:
+    """Return the pixels of a Pillow image, as `open_pixels` gives them."""
     how = how or _USUAL
     if how.is_usual:
-        return _of_colours(images.from_pil(picture), how)
-    with readable(picture):
-        found, numbers = values.of_picture(picture), _numbers(how)
+        return _of_colours(imaging.from_pil(image), how)
+    with readable(image):
+        found, numbers = values.of_image(image), _numbers(how)
         if numbers is not None:
             found = values.pick(found, numbers)
         return _read(found, how)
 
 
 def from_values(found: Values, how: PixelReading | None) -> Pixels:
-    """The pixels of values, of the bands asked for or of a file without transparency; see `open_pixels`."""
+    """Return the pixels of values, of the bands asked for or of a file without transparency.
+
+    See `open_pixels`.
+    """
     return _read(found, how or _USUAL)
 
 
@@ -129,7 +132,7 @@ def _eight_bits(found: Values) -> Any:
 
 
 def _scaled(found: Values, limits: tuple[float, float]) -> Any:
-    """Black to white as 0 .. 255, in fp32; a share that is not transparent as 0 .. 1."""
+    """Return black to white as 0 .. 255, in fp32; a share that is not transparent as 0 .. 1."""
     black, white = limits
     share = (np.nan_to_num(found.samples.astype(np.float64), nan=black) - black) / (white - black)
     share = share.clip(0, 1)
@@ -141,7 +144,10 @@ def _scaled(found: Values, limits: tuple[float, float]) -> Any:
 
 
 def _luminance(pixels: Tensor) -> Tensor:
-    """As Pillow's: ITU-R 601, rounded where pixels are whole numbers; equal channels stay what they are."""
+    """Return gray as Pillow makes it.
+
+    ITU-R 601, rounded where pixels are whole numbers; equal channels stay what they are.
+    """
     if len(pixels) == 1:
         return pixels
     weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)  # of 65536

@@ -1,4 +1,4 @@
-"""The values of a picture's file as they stand there: all bands, all bits, the right way up."""
+"""The values of an image's file as they stand there: all bands, all bits, the right way up."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from smalti import exif, images, opening
+from smalti import exif, imaging, opening
 from smalti.errors import UserError, optional
 from smalti.exif import TURNS, UPRIGHT, Turn
 from smalti.opening import Header, Unreadable
@@ -37,7 +37,7 @@ class Values:
 
 
 def read(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Values:
-    """The bands of a file by number, or all of its first page, where its format says what they are.
+    """Return the bands of a file by number, or all of its first page, where its format says what they are.
 
     Bands are counted through the pages of a TIFF: first those of the first page. Raises what `opening`
     makes a UserError of, for what cannot be read, and for a band that is not there.
@@ -48,34 +48,34 @@ def read(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None 
     return found if bands is None else pick(found, bands)
 
 
-def of_picture(picture: Image.Image) -> Values:
-    """The values of a Pillow picture, upright."""
-    turn = exif.load(picture)
-    left = exif.turn(picture)  # what Pillow has not done already
-    white_zero = opening.is_white_zero(picture)
-    alpha = picture.has_transparency_data and picture.mode[0] != "I"
-    if picture.mode[0] not in "IF":
-        picture = picture if picture.mode in ("L", "LA", "RGB", "RGBA") and not alpha else _plain(picture)
-    array = np.asarray(picture)
-    if picture.mode in _OTHER_SIGN and _kind(picture) == _OTHER_SIGN[picture.mode][:2]:
-        array = array.view(_OTHER_SIGN[picture.mode][2])
-    if white_zero and picture.mode[0] not in "IF":  # which Pillow has turned about
+def of_image(image: Image.Image) -> Values:
+    """Return the values of a Pillow image, upright."""
+    turn = exif.load(image)
+    left = exif.turn(image)  # what Pillow has not done already
+    white_zero = opening.is_white_zero(image)
+    alpha = image.has_transparency_data and image.mode[0] != "I"
+    if image.mode[0] not in "IF":
+        image = image if image.mode in ("L", "LA", "RGB", "RGBA") and not alpha else _plain(image)
+    array = np.asarray(image)
+    if image.mode in _OTHER_SIGN and _kind(image) == _OTHER_SIGN[image.mode][:2]:
+        array = array.view(_OTHER_SIGN[image.mode][2])
+    if white_zero and image.mode[0] not in "IF":  # which Pillow has turned about
         array = 255 - array
     samples = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     return Values(samples=_turned(samples, left), is_white_zero=white_zero, alpha=alpha, turn=turn)
 
 
 def pick(found: Values, bands: Sequence[int]) -> Values:
-    """The bands of these numbers alone."""
+    """Return the bands of these numbers alone."""
     if max(bands) >= len(found.samples):
         raise _no_band(max(bands), len(found.samples))
     return replace(found, samples=found.samples[list(bands)], alpha=False)
 
 
 def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Header:
-    """As that of images.py, also of a TIFF that Pillow does not read, of which bands are asked for."""
+    """Return a header as imaging.py does, also of a TIFF that Pillow does not read."""
     try:
-        return images.read_header(path, max_pixels)
+        return imaging.read_header(path, max_pixels)
     except UserError:
         with opening.readable(path):
             tags = opening.tiff_tags(path) if bands is not None else None
@@ -100,26 +100,26 @@ def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int 
 
 
 def tifffile() -> ModuleType:
-    """The package that reads what Pillow does not; UserError with the extra that has it."""
+    """Return the package that reads what Pillow does not; UserError with the extra that has it."""
     return optional("tifffile", extra="tiff")
 
 
 def _of_file(path: Path, max_pixels: int | None) -> Any:
-    def work(picture: Image.Image) -> Values:
-        if opening.is_deep(picture) and picture.mode in ("RGB", "RGBA"):
-            return _both_halves(path, picture, max_pixels)
-        if opening.is_deep(picture) and picture.mode[0] not in "IF":
-            raise Unreadable(f"{picture.mode} of 16 bits", "convert the file to RGB")
-        return of_picture(picture)
+    def work(image: Image.Image) -> Values:
+        if opening.is_deep(image) and image.mode in ("RGB", "RGBA"):
+            return _both_halves(path, image, max_pixels)
+        if opening.is_deep(image) and image.mode[0] not in "IF":
+            raise Unreadable(f"{image.mode} of 16 bits", "convert the file to RGB")
+        return of_image(image)
 
     return work
 
 
-def _both_halves(path: Path, picture: Image.Image, max_pixels: int | None, page: int = 0) -> Values:
-    """Colours of 16 bits, of which Pillow gives 8: it is asked twice, the second time for the other ones."""
-    rawmode = _rawmode(picture)
+def _both_halves(path: Path, image: Image.Image, max_pixels: int | None, page: int = 0) -> Values:
+    """Return colours of 16 bits, of which Pillow gives 8: it is asked twice, then for the other ones."""
+    rawmode = _rawmode(image)
     if rawmode == "LA;16B":  # of which it knows no other half; the four bytes of RGBA are as many
-        return _gray_with_alpha(picture)
+        return _gray_with_alpha(image)
     if rawmode.startswith("RGBa"):
         raise Unreadable(
             "16 bits multiplied by transparency", "leave transparency out: data.bands='[0, 1, 2]'"
@@ -134,43 +134,43 @@ def _both_halves(path: Path, picture: Image.Image, max_pixels: int | None, page:
             tile._replace(args=swapped if isinstance(tile[3], str) else (swapped, *tile[3][1:]))
             for tile in tiles
         ]
-        return of_picture(again).samples
+        return of_image(again).samples
 
     low = opening.use(path, other, max_pixels).astype(np.uint16)
-    high = of_picture(picture)
-    return replace(high, samples=(high.samples.astype(np.uint16) << 8) | low, alpha=picture.mode == "RGBA")
+    high = of_image(image)
+    return replace(high, samples=(high.samples.astype(np.uint16) << 8) | low, alpha=image.mode == "RGBA")
 
 
-def _gray_with_alpha(picture: Image.Image) -> Values:
-    tiles = getattr(picture, "tile")  # noqa: B009
-    picture.tile = [tile._replace(args="RGBA") for tile in tiles]  # type: ignore[attr-defined]
-    found = of_picture(picture)
+def _gray_with_alpha(image: Image.Image) -> Values:
+    tiles = getattr(image, "tile")  # noqa: B009
+    image.tile = [tile._replace(args="RGBA") for tile in tiles]  # type: ignore[attr-defined]
+    found = of_image(image)
     halves = found.samples.astype(np.uint16)
     return replace(found, samples=(halves[0::2] << 8) | halves[1::2], alpha=True)
 
 
-def _rawmode(picture: Image.Image) -> str:
-    args = getattr(picture, "tile")[0][3]  # noqa: B009  # only an opened file has it
+def _rawmode(image: Image.Image) -> str:
+    args = getattr(image, "tile")[0][3]  # noqa: B009  # only an opened file has it
     return str(args if isinstance(args, str) else args[0])
 
 
-def _kind(picture: Image.Image) -> tuple[int, int] | None:
-    """Of a TIFF's numbers: 1 (without sign) or 2 (with one), and their bits."""
-    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+def _kind(image: Image.Image) -> tuple[int, int] | None:
+    """Return the kind of a TIFF's numbers: 1 (without sign) or 2 (with one), and their bits."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return None
-    tags = picture.tag_v2
+    tags = image.tag_v2
     return tags.get(opening.SAMPLE_FORMAT, (1,))[0], tags.get(opening.SAMPLE_BITS, (1,))[0]
 
 
-def _plain(picture: Image.Image) -> Image.Image:
-    """In a mode whose bands are values."""
-    if picture.has_transparency_data:
-        return picture.convert("LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA")
-    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+def _plain(image: Image.Image) -> Image.Image:
+    """Return it in a mode whose bands are values."""
+    if image.has_transparency_data:
+        return image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def _turned(samples: Array, turn: Turn) -> Array:
-    """Upright; as Turn.raster, which torch cannot do for all types of whole numbers."""
+    """Turn upright; as Turn.raster, which torch cannot do for all types of whole numbers."""
     return np.flip(samples.swapaxes(-2, -1) if turn.swapped else samples, turn.flipped)
 
 
@@ -179,7 +179,7 @@ def _no_band(band: int, count: int) -> Unreadable:
 
 
 def _tiff(path: Path, bands: Sequence[int], tags: dict[int, Any], max_pixels: int | None) -> Values:
-    """Bands of a TIFF: by Pillow where it keeps them as they are, else by tifffile."""
+    """Return bands of a TIFF: by Pillow where it keeps them as they are, else by tifffile."""
     many = tags.get(opening.SAMPLES, 1)
     by_page: dict[int, Values] = {}
     for page in sorted({band // many for band in bands}):
@@ -197,25 +197,25 @@ def _tiff(path: Path, bands: Sequence[int], tags: dict[int, Any], max_pixels: in
 
 
 def _by_pillow(path: Path, bands: Sequence[int], many: int, max_pixels: int | None) -> Values | None:
-    """The page's values with these bands, if Pillow reads it and they are among the first, unconverted."""
+    """Return the page's values with these bands, if Pillow reads it and they are among the first."""
     page = bands[0] // many
 
-    def work(picture: Image.Image) -> Values | None:
-        assert isinstance(picture, TiffImagePlugin.TiffImageFile), "it has the tags of one"
-        if page >= picture.n_frames:
-            raise _no_band(max(bands), picture.n_frames * many)
-        picture.seek(page)
-        kept = picture.mode in ("1", "L", "I", "F", "RGB", "RGBA") or picture.mode.startswith("I;16")
-        raw = _rawmode(picture).partition(";16")[0]
-        if picture.mode in ("RGB", "RGBA"):
-            kept = raw == picture.mode
+    def work(image: Image.Image) -> Values | None:
+        assert isinstance(image, TiffImagePlugin.TiffImageFile), "it has the tags of one"
+        if page >= image.n_frames:
+            raise _no_band(max(bands), image.n_frames * many)
+        image.seek(page)
+        kept = image.mode in ("1", "L", "I", "F", "RGB", "RGBA") or image.mode.startswith("I;16")
+        raw = _rawmode(image).partition(";16")[0]
+        if image.mode in ("RGB", "RGBA"):
+            kept = raw == image.mode
         if many > 1:  # else they lie in no other way
-            kept = kept and picture.tag_v2.get(_PLANAR, 1) == 1
-        if not kept or max(bands) % many >= len(picture.getbands()):
+            kept = kept and image.tag_v2.get(_PLANAR, 1) == 1
+        if not kept or max(bands) % many >= len(image.getbands()):
             return None
-        if picture.mode in ("RGB", "RGBA") and opening.is_deep(picture):
-            return _both_halves(path, picture, max_pixels, page)
-        return of_picture(picture)
+        if image.mode in ("RGB", "RGBA") and opening.is_deep(image):
+            return _both_halves(path, image, max_pixels, page)
+        return of_image(image)
 
     try:
         return opening.use(path, work, max_pixels)

@@ -1,4 +1,4 @@
-"""Pictures in the numbers of the files that a model was trained on: its range undone, all bands and bits."""
+"""Images in the numbers of the files that a model was trained on: its range undone, all bands and bits."""
 
 import io
 import struct
@@ -12,9 +12,9 @@ from jaxtyping import Float
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.errors import UserError
-from smalti.images import FACTS
+from smalti.imaging import METADATA
 from smalti.reading.pixels import PixelReading
 from smalti.reading.values import Array, tifffile
 
@@ -23,10 +23,10 @@ _APART = 32  # a range of whole numbers at least so far apart is one of counts: 
 
 @dataclass(frozen=True)
 class FileValues:
-    """A picture as a file holds it, and how it was made."""
+    """An image as a file holds it, and how it was made."""
 
     samples: Array  # (bands, height, width), in the numbers of the model's files
-    facts: str  # JSON
+    metadata: str  # JSON
 
     def save(self, stem: Path) -> Path:
         """Write it, whole or not at all, beside nothing of that name; gives the file, a PNG or a TIFF.
@@ -36,13 +36,16 @@ class FileValues:
         is_png = self.samples.dtype in (np.uint8, np.uint16) and len(self.samples) in (1, 3)
         path = stem.with_name(stem.name + (".png" if is_png else ".tif"))
         path.parent.mkdir(parents=True, exist_ok=True)
-        images.refuse_existing([path])
-        images.write_whole(path, _png(self) if is_png else _tiff(self))
+        imaging.refuse_existing([path])
+        imaging.write_whole(path, _png(self) if is_png else _tiff(self))
         return path
 
 
 def is_needed(how: PixelReading | None) -> bool:
-    """Whether what a model gives is more than pictures of 8 bits can hold; UserError without tifffile."""
+    """Return whether what a model gives is more than images of 8 bits can hold.
+
+    UserError without tifffile.
+    """
     if how is None or (how.range is None and how.channels in (1, 3)):
         return False
     if _type(how.range) not in (np.uint8, np.uint16) or how.channels not in (1, 3):
@@ -50,33 +53,33 @@ def is_needed(how: PixelReading | None) -> bool:
     return True
 
 
-def file_values(picture: Float[Tensor, "c H W"], how: PixelReading, facts: str) -> FileValues:
-    """A picture around [-1, 1], cut there, in the numbers of the files that a model reads so.
+def file_values(image: Float[Tensor, "c H W"], how: PixelReading, metadata: str) -> FileValues:
+    """Return an image around [-1, 1], cut there, in the numbers of the files that a model reads so.
 
     Whole numbers for a range of whole numbers at least 32 apart, else floating point numbers.
     """
-    pixels = picture.detach().float().cpu()
+    pixels = image.detach().float().cpu()
     if how.range is None:
-        return FileValues(images.to_uint8(pixels).numpy(), facts)
+        return FileValues(imaging.to_uint8(pixels).numpy(), metadata)
     black, white = how.range
     found = black + (pixels.double().clamp(-1, 1).numpy() + 1) / 2 * (white - black)
     kind = _type(how.range)
-    return FileValues((found if kind is np.float32 else found.round()).astype(kind), facts)
+    return FileValues((found if kind is np.float32 else found.round()).astype(kind), metadata)
 
 
-def to_pil(pictures: Float[Tensor, "b c H W"], how: PixelReading | None) -> list[Image.Image]:
-    """As Pillow's: in 16 bits what is gray and whole numbers in the files, else to look at, in 8 bits.
+def to_pil(images: Float[Tensor, "b c H W"], how: PixelReading | None) -> list[Image.Image]:
+    """Return Pillow images: in 16 bits what is gray and whole numbers in the files, else in 8 bits.
 
     UserError for other numbers of channels than Pillow has.
     """
     if how is None:
-        return images.to_pil(pictures)
+        return imaging.to_pil(images)
     if how.channels not in (1, 3):
         remedy = "use .values() or .tensors, or .save, of what was drawn"
-        raise UserError("pictures of 1 or 3 channels for Pillow", f"{how.channels} channels", remedy)
+        raise UserError("images of 1 or 3 channels for Pillow", f"{how.channels} channels", remedy)
     if how.channels == 1 and how.range is not None and _type(how.range) is np.uint16:
-        return [Image.fromarray(file_values(one, how, "").samples[0]) for one in pictures]
-    return images.to_pil(pictures)
+        return [Image.fromarray(file_values(one, how, "").samples[0]) for one in images]
+    return imaging.to_pil(images)
 
 
 def _type(found: tuple[float, float] | None) -> Any:
@@ -100,18 +103,18 @@ def _tiff(found: FileValues) -> bytes:
         np.ascontiguousarray(samples[..., 0] if many == 1 else samples),
         photometric="rgb" if many == 3 else "minisblack",
         planarconfig=None if many == 1 else "contig",
-        description=found.facts,
+        description=found.metadata,
         metadata=None,
     )
     return data.getvalue()
 
 
 def _png(found: FileValues) -> bytes:
-    """Of colours in 16 bits Pillow writes none."""
+    """Refuse colours in 16 bits, of which Pillow writes none."""
     samples = found.samples
     if len(samples) == 1 or samples.dtype == np.uint8:
         data, chunks = io.BytesIO(), PngImagePlugin.PngInfo()
-        chunks.add_text(FACTS, found.facts)
+        chunks.add_text(METADATA, found.metadata)
         array = samples[0] if len(samples) == 1 else np.ascontiguousarray(samples.transpose(1, 2, 0))
         Image.fromarray(array).save(data, "PNG", pnginfo=chunks)
         return data.getvalue()
@@ -121,7 +124,7 @@ def _png(found: FileValues) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         (
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
-            _chunk(b"tEXt", FACTS.encode() + b"\0" + found.facts.encode("latin-1", "replace")),
+            _chunk(b"tEXt", METADATA.encode() + b"\0" + found.metadata.encode("latin-1", "replace")),
             _chunk(b"IDAT", zlib.compress(lines.tobytes())),
             _chunk(b"IEND", b""),
         )

@@ -1,4 +1,4 @@
-"""Pictures to codes and back."""
+"""Images to codes and back."""
 
 from smalti.tokenizer.settings import AnyNetworkSettings, MaskgitSettings, NetworkSettings, TokenizerSettings
 from smalti.tokenizer.tokenizer import Tokenizer

@@ -17,12 +17,12 @@ LARGE = 32 * 32  # cells of a grid from which doubling and convolving in one pay
 
 
 def norm(width: int, groups: int) -> nn.GroupNorm:
-    """Group norm with the 2021 code's epsilon, not torch's 1e-5, with which its models give other codes."""
+    """Return group norm with the 2021 code's epsilon: with torch's 1e-5 its models give other codes."""
     return nn.GroupNorm(groups, width, eps=1e-6)
 
 
 def silu(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
-    """x sigmoid(x), in the memory of x where no gradient wants it: x belongs to the caller alone.
+    """Return x sigmoid(x), in the memory of x where no gradient wants it: x is the caller's alone.
 
     Large results cost a CPU more by the new memory that they lie in than by their numbers: at 256 pixels and
     128 channels 19 ms in new memory, 6 ms in place.
@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
         self.nin_shortcut = nn.Identity() if width_in == width else nn.Conv2d(width_in, width, 1)
 
     def forward(self, x: Float[Tensor, "b e_in h w"]) -> Float[Tensor, "b e h w"]:
-        """Input plus what the convolutions add."""
+        """Return input plus what the convolutions add."""
         added = self.conv1(silu(self.norm1(x)))
         added = self.conv2(self.dropout(silu(self.norm2(added))))
         return added.add_(self.nin_shortcut(x))
@@ -61,7 +61,7 @@ class AttentionBlock(nn.Module):
         self.proj_out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
-        """Input plus the attended."""
+        """Return input plus the attended."""
         normed = self.norm(x)
         q, k, v = (conv(normed).flatten(2).mT[:, None] for conv in (self.q, self.k, self.v))  # b 1 n e
         attended = F.scaled_dot_product_attention(q, k, v)  # b 1 n e; scaled by e ** -0.5
@@ -76,7 +76,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, stride=2) if with_conv else None
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e y x"]:
-        """Sides h // 2, w // 2."""
+        """Return sides h // 2, w // 2."""
         if self.conv is None:
             return F.avg_pool2d(x, 2)
         return self.conv(F.pad(x, (0, 1, 0, 1)))  # right and bottom only, as in the 2021 code
@@ -90,7 +90,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1) if with_conv else None
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e y x"]:
-        """Sides 2 h, 2 w."""
+        """Return sides 2 h, 2 w."""
         return doubled(x) if self.conv is None else convolve_doubled(self.conv, x)
 
 
@@ -105,19 +105,19 @@ class Middle(nn.Module):
         self.block_2 = ResidualBlock(width, width, groups=groups, dropout=network.dropout)
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
-        """Grid in, grid out."""
+        """Return grid in, grid out."""
         return self.block_2(self.attn_1(self.block_1(x)))
 
 
 def residual_blocks(network: NetworkSettings, num: int, width_in: int, width: int) -> nn.ModuleList:
-    """The residual blocks of a level; the first changes the width."""
+    """Return the residual blocks of a level; the first changes the width."""
     widths = [width_in] + [width] * (num - 1)
     groups, dropout = network.groups, network.dropout
     return nn.ModuleList(ResidualBlock(old, width, groups=groups, dropout=dropout) for old in widths)
 
 
 def attention_blocks(network: NetworkSettings, num: int, level: int) -> nn.ModuleList:
-    """The attention after each residual block of a level: num blocks or, where there is none, none."""
+    """Return the attention after each residual block of a level: num blocks or, where there is none, none."""
     num = num if level in network.attention_levels else 0
     return nn.ModuleList(AttentionBlock(network.widths[level], groups=network.groups) for _ in range(num))
 
@@ -125,7 +125,7 @@ def attention_blocks(network: NetworkSettings, num: int, level: int) -> nn.Modul
 def run_level(
     blocks: Iterable[nn.Module], attentions: Sequence[nn.Module], x: Tensor, *, all_after_each: bool
 ) -> Tensor:
-    """Residual blocks in turn, each followed by its attention, or by all of the level's, where it has any."""
+    """Run residual blocks in turn, each followed by its attention, or by all of the level's."""
     for number, block in enumerate(blocks):
         x = block(x)
         for attention in attentions if all_after_each else attentions[number : number + 1]:
@@ -134,12 +134,12 @@ def run_level(
 
 
 def doubled(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e y x"]:
-    """Each cell four times."""
+    """Return each cell four times."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def convolve_doubled(conv: nn.Conv2d, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b o y x"]:
-    """conv(doubled(x)) for a 3x3 convolution with padding 1; both in one where that was measured faster.
+    """Return conv(doubled(x)) for a 3x3 convolution with padding 1; in one where that is faster.
 
     Where a doubled grid shows one cell to several weights their sum can stand: 4 products a value in place of
     9. In fp32 on a CPU that takes half the time from 32 x 32 cells on; on smaller grids, and in bf16 on most,
@@ -152,7 +152,7 @@ def convolve_doubled(conv: nn.Conv2d, x: Float[Tensor, "b e h w"]) -> Float[Tens
 
 
 def _doubling(weight: Float[Tensor, "o e 3 3"]) -> Float[Tensor, "e o 4 4"]:
-    """The kernel of the transposed convolution: each weight on the four cells that it can meet."""
+    """Return the kernel of the transposed convolution: each weight on the four cells that it can meet."""
     spread = F.pad(weight, (1, 1, 1, 1))  # o e 5 5
     rows = spread[:, :, 1:] + spread[:, :, :-1]
     return (rows[..., 1:] + rows[..., :-1]).flip(2, 3).transpose(0, 1)

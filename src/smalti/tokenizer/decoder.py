@@ -1,4 +1,4 @@
-"""The decoder: a grid of latents to pictures."""
+"""The decoder: a grid of latents to images."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], network.out_channels, 3, padding=1)
 
     def forward(self, latents: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:
-        """Pictures in the range that the weights know, not clipped."""
+        """Return images in the range that the weights know, not clipped."""
         x = self.mid(self.conv_in(latents))
         for level in reversed(self.up):  # kept by the encoder's numbers, run from coarse to fine
             x = level(x)
@@ -40,5 +40,5 @@ class DecoderLevel(nn.Module):
         self.upsample = Upsample(width, with_conv=network.resample_with_conv) if level else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e_out y x"]:
-        """Grid of the coarser level to grid of this one, doubled."""
+        """Return grid of the coarser level to grid of this one, doubled."""
         return self.upsample(run_level(self.block, list(self.attn), x, all_after_each=self.all_after_each))

@@ -1,4 +1,4 @@
-"""The encoder: pictures to a grid of latents."""
+"""The encoder: images to a grid of latents."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], network.latent_channels * moments, 3, padding=1)
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b z h w"]:
-        """Latents of pictures in the range that the weights know; z is latent_channels times moments."""
+        """Return latents of images in the range that the weights know; z is latent_channels times moments."""
         x = self.conv_in(images)
         for level in self.down:
             x = level(x)
@@ -52,5 +52,5 @@ class EncoderLevel(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e_out y x"]:
-        """Grid of this level to grid of the next."""
+        """Return grid of this level to grid of the next."""
         return self.downsample(run_level(self.block, list(self.attn), x, all_after_each=self.all_after_each))

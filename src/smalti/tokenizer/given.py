@@ -1,4 +1,4 @@
-"""What a person gives a tokenizer in Python: pictures and codes in any common form, checked and made ours."""
+"""What a person gives a tokenizer in Python: images and codes in any common form, checked and made ours."""
 
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.conditions.map_files import one_hot, open_for
 from smalti.conditions.protocol import Codec
 from smalti.errors import UserError, shown
-from smalti.pictures import FORMS, check_range
+from smalti.user_images import FORMS, check_range
 
 
-def read_pictures(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"]:
-    """What a tokenizer takes, out of files, Pillow pictures, arrays, tensors, or a list or tuple of them.
+def read_images(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"]:
+    """Return what a tokenizer takes, out of files, Pillow images, arrays, tensors, or several.
 
-    Files and Pillow pictures are read as `open_for` reads them; arrays (h, w) and (h, w, c) of uint8 as
+    Files and Pillow images are read as `open_for` reads them; arrays (h, w) and (h, w, c) of uint8 as
     Pillow's. Tensors (c H W) or (b c H W), which may have their channels last as arrays do: uint8, or
     floats in [-1, 1]; of segmentations also class numbers (H W) or (b H W). UserError for others, for
-    another range, and for pictures of unequal sizes.
+    another range, and for images of unequal sizes.
     """
     if isinstance(given, list | tuple):
-        return _together([read_pictures(tokenizer, one) for one in given])
+        return _together([read_images(tokenizer, one) for one in given])
     if isinstance(given, np.ndarray):
         array = _native(given)
         if _is_as_a_file(array):
@@ -36,11 +36,11 @@ def read_pictures(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"]:
         return _floats(tokenizer, given)
     if isinstance(given, str | Path | Image.Image):
         return open_for(tokenizer, given)
-    raise UserError("a picture, or several", shown(given), f"give {FORMS}")
+    raise UserError("an image, or several", shown(given), f"give {FORMS}")
 
 
 def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
-    """Codes as a tensor, out of a tensor, an array or nested lists, (h w) or (b h w), of any whole type.
+    """Return codes as a tensor, out of a tensor, an array or nested lists, (h w) or (b h w).
 
     UserError for other forms, and for codes that the codebook lacks.
     """
@@ -64,15 +64,15 @@ def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
 def _together(found: list[Tensor]) -> Tensor:
     sizes = list(dict.fromkeys(tuple(one.shape[2:]) for one in found))
     if not sizes:
-        raise UserError("a picture, or several", "none", f"give {FORMS}")
+        raise UserError("an image, or several", "none", f"give {FORMS}")
     if len(sizes) > 1:
         got = " and ".join(f"{height} x {width}" for height, width in sizes[:2])
-        raise UserError("pictures of one size", got, "crop or resize them alike, or give them one by one")
+        raise UserError("images of one size", got, "crop or resize them alike, or give them one by one")
     return torch.cat([one.float() for one in found])
 
 
 def _is_as_a_file(given: NDArray[Any]) -> bool:
-    """Whether Pillow can hold it: gray or colours, with or without transparency, one or several."""
+    """Return whether Pillow can hold it: gray or colours, with or without transparency, one or several."""
     if given.dtype == np.uint8 and given.ndim >= 3 and given.shape[-1] in (1, 3, 4):
         return given.ndim in (3, 4)
     return given.dtype in (np.uint8, np.uint16, np.bool_) and given.ndim == 2
@@ -84,7 +84,7 @@ def _each(given: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _native(given: NDArray[Any]) -> NDArray[Any]:
-    """In this machine's order of bytes, the only one that torch knows."""
+    """Return it in this machine's order of bytes, the only one that torch knows."""
     return given.astype(given.dtype.newbyteorder("="), copy=False)
 
 
@@ -92,7 +92,7 @@ def _tensor(given: NDArray[Any]) -> Tensor:
     try:
         return torch.from_numpy(np.ascontiguousarray(given))
     except TypeError:  # words, things, or numbers that torch has no type for
-        raise UserError("a picture as an array", shown(given), f"give {FORMS}") from None
+        raise UserError("an image as an array", shown(given), f"give {FORMS}") from None
 
 
 def _floats(tokenizer: Codec, given: Tensor) -> Float[Tensor, "b c H W"]:
@@ -108,7 +108,7 @@ def _floats(tokenizer: Codec, given: Tensor) -> Float[Tensor, "b c H W"]:
         several = several.permute(0, 3, 1, 2)
     fits = several.dim() == 4 and several.shape[1] == channels
     if not fits or not (is_real or (given.dtype == torch.uint8 and not of_classes)):
-        expected = f"pictures as floats (batch, {channels}, height, width) in [-1, 1], or uint8"
+        expected = f"images as floats (batch, {channels}, height, width) in [-1, 1], or uint8"
         if of_classes:
             expected = f"class numbers (batch, height, width), or floats (batch, {channels}, height, width)"
         remedy = f"give {channels} channels, or use another tokenizer" if is_real else f"give {FORMS}"
@@ -118,7 +118,7 @@ def _floats(tokenizer: Codec, given: Tensor) -> Float[Tensor, "b c H W"]:
         if how is not None and how.range is not None:
             black, white = how.range
             several = ((several.float() - black) / (white - black)).clamp(0, 1) * 255
-        return images.to_float(several)
+        return imaging.to_float(several)
     if not of_classes:
         check_range(several)
     return several

@@ -28,7 +28,7 @@ class MaskgitEncoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], network.code_dim * moments, 1)
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d h w"]:
-        """Latents of pictures in the range that the weights know."""
+        """Return latents of images in the range that the weights know."""
         x = self.conv_in(images)
         for part in (*self.down, *self.mid):
             x = part(x)
@@ -51,7 +51,7 @@ class MaskgitDecoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], network.out_channels, 3, padding=1)
 
     def forward(self, latents: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c H W"]:
-        """Pictures in the range that the weights know, not clipped."""
+        """Return images in the range that the weights know, not clipped."""
         x = self.conv_in(latents)
         for part in (*self.mid, *reversed(self.up)):  # kept by the encoder's numbers, run from coarse to fine
             x = part(x)
@@ -67,7 +67,7 @@ class EncoderLevel(nn.Module):
         self.is_last = is_last
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e_out y x"]:
-        """Grid of this level to grid of the next."""
+        """Return grid of this level to grid of the next."""
         for block in self.block:
             x = block(x)
         return x if self.is_last else F.avg_pool2d(x, 2)
@@ -82,7 +82,7 @@ class DecoderLevel(nn.Module):
         self.upsample_conv = None if is_first else nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e_out y x"]:
-        """Grid of the coarser level to grid of this one, doubled."""
+        """Return grid of the coarser level to grid of this one, doubled."""
         for block in self.block:
             x = block(x)
         if self.upsample_conv is None:
@@ -107,13 +107,13 @@ class ResidualBlock(nn.Module):
         self.nin_shortcut = None if width_in == width else nn.Conv2d(width, width, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "b e_in h w"]) -> Float[Tensor, "b e h w"]:
-        """Grid in, grid out."""
+        """Return grid in, grid out."""
         added = self.conv1(silu(self.norm1(x)))
         added = self.conv2(self.dropout(silu(self.norm2(added))))
         return added + (x if self.nin_shortcut is None else self.nin_shortcut(added))
 
 
 def residual_blocks(network: MaskgitSettings, width_in: int, width: int) -> nn.ModuleList:
-    """The residual blocks of a level; the first changes the width."""
+    """Return the residual blocks of a level; the first changes the width."""
     widths = [width_in] + [width] * (network.blocks - 1)
     return nn.ModuleList(ResidualBlock(network, old, width) for old in widths)

@@ -27,12 +27,12 @@ class Levels:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each level."""
+        """Return channels of each level."""
         return tuple(self.width * multiplier for multiplier in self.multipliers)
 
     @property
     def factor(self) -> int:
-        """Pixels a cell side."""
+        """Return pixels a cell side."""
         return 1 << (len(self.multipliers) - 1)
 
     def check_widths(self) -> None:
@@ -50,7 +50,7 @@ class Levels:
 
 @settings
 class NetworkSettings(Levels):
-    """The networks of 2021. Levels are counted from the picture down; each but the last halves the sides."""
+    """The networks of 2021. Levels are counted from the image down; each but the last halves the sides."""
 
     kind: Literal["vqgan"] = "vqgan"
     in_channels: Positive = 3
@@ -99,12 +99,15 @@ class MaskgitSettings(Levels):
 
     @property
     def latent_channels(self) -> int:
-        """What the encoder gives and the decoder takes: entries as they are."""
+        """Return what the encoder gives and the decoder takes: entries as they are."""
         return self.code_dim
 
 
 def _kind(network: Any) -> str:
-    """Of settings or a mapping; model folders and recipes from before there was a choice do not say it."""
+    """Return the kind of settings or a mapping.
+
+    Model folders and recipes from before there was a choice do not say it.
+    """
     return network.get("kind", "vqgan") if isinstance(network, Mapping) else getattr(network, "kind", "vqgan")
 
 
@@ -130,18 +133,18 @@ def fitted(
 
 @settings
 class TokenizerSettings:
-    """A tokenizer: its networks, its quantizer, and the range of pictures that its weights know."""
+    """A tokenizer: its networks, its quantizer, and the range of images that its weights know."""
 
     network: AnyNetworkSettings = NetworkSettings()
     quantizer: QuantizerSettings = VectorQuantizerSettings()
-    image_range: ImageRange = "-1..1"  # inside; at the interface pictures are in [-1, 1]
+    image_range: ImageRange = "-1..1"  # inside; at the interface images are in [-1, 1]
     # segmentation: a channel a class, 0 or 1, in; the classes' logits out
-    content: Literal["picture", "segmentation"] = "picture"
-    pixels: PixelReading | None = None  # of pictures: how their files are read, where not as ever
+    content: Literal["image", "segmentation"] = "image"
+    pixels: PixelReading | None = None  # of images: how their files are read, where not as ever
     labels: LabelReading | None = None  # of segmentations: how their files are read, where not as they are
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "network", fitted(self.network, self.quantizer))
         if self.content == "segmentation" and self.image_range != "-1..1":
-            expected = "image_range of pictures only (content=segmentation has none)"
+            expected = "image_range of images only (content=segmentation has none)"
             raise UserError(expected, self.image_range, 'leave image_range at "-1..1"')

@@ -1,10 +1,10 @@
-"""Pictures of any size in bounded memory: tile by tile, neighbours faded into one another where they overlap.
+"""Images of any size in bounded memory: tile by tile, neighbours faded into one another where they overlap.
 
 What it changes. The networks are not local: each group norm takes its mean and variance over the whole
-picture, and attention sees every cell. A tile has its own, so that the result is another one, however wide
+image, and attention sees every cell. A tile has its own, so that the result is another one, however wide
 the overlap. The demo's tokenizer, trained on crops of 8x8 cells, gives its photographs other codes in tiles
 of 16 cells (36 % are equal), but is no further from them: 25.3 dB, and 24.3 in one piece. Tiles as small as
-the crops show: colours shift at 8 cells, and edges of tiles are seen at 4 (experiments/tiles.py). A picture
+the crops show: colours shift at 8 cells, and edges of tiles are seen at 4 (experiments/tiles.py). An image
 of one tile is not changed at all. Fading hides the seams that would else be seen in even areas.
 """
 
@@ -33,7 +33,7 @@ def by_tiles(
     cell: tuple[int, int],
     tile: int,
 ) -> Float[Tensor, "b o H2 W2"]:
-    """What run gives for x, a tile of at most tile x tile cells at a time.
+    """Return what run gives for x, a tile of at most tile x tile cells at a time.
 
     cell: places a cell side in x and in what run gives, (16, 1) for an encoder and (1, 16) for a decoder of
     factor 16. A quarter of a tile on each inner side is shared with its neighbour, where the weight of one
@@ -54,12 +54,12 @@ def by_tiles(
                 whole = found.new_zeros(*found.shape[:2], *sides)
             place = slice(row.begin * after, row.end * after), slice(column.begin * after, column.end * after)
             whole[:, :, place[0], place[1]] += found
-    assert whole is not None, "a picture has a tile"
+    assert whole is not None, "an image has a tile"
     return whole
 
 
 def spans(cells: int, tile: int) -> Iterator[Span]:
-    """Tiles along a side of so many cells: as even as can be, none of more than `tile` cells."""
+    """Return tiles along a side of so many cells: as even as can be, none of more than `tile` cells."""
     count = 1 if cells <= tile else -(-cells // (tile - 2 * (tile // 4)))
     shared = min(tile // 4, cells // count // 2)  # on each inner side; a place lies in two tiles at most
     edges = [cells * number // count for number in range(count + 1)]
@@ -68,7 +68,7 @@ def spans(cells: int, tile: int) -> Iterator[Span]:
 
 
 def _ramp(span: Span, scale: int) -> Float[Tensor, " n"]:
-    """The weights of a tile's places along a side; with its neighbours' they add up to 1."""
+    """Return the weights of a tile's places along a side; with its neighbours' they add up to 1."""
     places = torch.arange(span.begin * scale, span.end * scale) + 0.5
     weights = torch.ones_like(places)
     if span.begin < span.first:

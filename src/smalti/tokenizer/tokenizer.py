@@ -1,4 +1,4 @@
-"""The tokenizer: pictures to codes and back."""
+"""The tokenizer: images to codes and back."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from smalti.quantizers import QUANTIZERS
 from smalti.quantizers.protocol import Quantized, Quantizer
 from smalti.tokenizer.decoder import Decoder
 from smalti.tokenizer.encoder import Encoder
-from smalti.tokenizer.given import read_codes, read_pictures
+from smalti.tokenizer.given import read_codes, read_images
 from smalti.tokenizer.maskgit import MaskgitDecoder, MaskgitEncoder
 from smalti.tokenizer.settings import TokenizerSettings
 from smalti.tokenizer.tiling import by_tiles
@@ -28,7 +28,7 @@ NETWORKS: dict[str, tuple[type[Any], type[Any], type[Any]]] = {
 
 
 class Reconstruction(NamedTuple):
-    """What a tokenizer makes of pictures, with gradients."""
+    """What a tokenizer makes of images, with gradients."""
 
     images: Float[Tensor, "b c H W"]  # around [-1, 1], not clipped
     codes: Int64[Tensor, "b h w"] | None  # None without a codebook
@@ -36,11 +36,11 @@ class Reconstruction(NamedTuple):
 
 
 class Tokenizer(Pretrained):
-    """Pictures in [-1, 1] to a grid of codes, one a cell of factor x factor pixels, and back.
+    """Images in [-1, 1] to a grid of codes, one a cell of factor x factor pixels, and back.
 
     The networks are those of arXiv:2012.09841, or others of the same plan. A call, `latents`, `quantize` and
     `decode_latents` are the steps of training and keep gradients; `encode`, `decode` and `reconstruct` are
-    for use: no gradients, neither dropout nor draws even in training mode, and pictures in any common form,
+    for use: no gradients, neither dropout nor draws even in training mode, and images in any common form,
     checked. `.to(torch.bfloat16)` and `.half()` leave the codebook in fp32. Without a codebook
     (quantizer.kind gaussian) there are no codes: `encode` and `decode` raise UserError. Of segmentations
     (content) what goes in is a channel a class, 0 or 1, and what comes out are the classes' logits.
@@ -66,47 +66,49 @@ class Tokenizer(Pretrained):
 
     @property
     def factor(self) -> int:
-        """Pixels a cell side."""
+        """Return pixels a cell side."""
         return self.settings.network.factor
 
     @property
     def codebook_size(self) -> int:
-        """Entries of the codebook: codes are 0 .. codebook_size - 1. Without a codebook 0."""
+        """Return entries of the codebook: codes are 0 .. codebook_size - 1. Without a codebook 0."""
         return self.quantizer.codebook_size
 
     @property
     def has_codes(self) -> bool:
-        """Whether there is a codebook, so that `encode` and `decode` can be called."""
+        """Return whether there is a codebook, so that `encode` and `decode` can be called."""
         return self.settings.quantizer.has_codes
 
     @property
     def channels(self) -> int:
-        """Channels of the pictures that `encode` takes."""
+        """Return channels of the images that `encode` takes."""
         return self.settings.network.in_channels
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the networks are kept in; the codebook is in fp32 beside half precision."""
+        """Return what the networks are kept in; the codebook is in fp32 beside half precision."""
         return self.last_layer.dtype
 
     @property
     def last_layer(self) -> Tensor:
-        """The weight where the gradients of two losses are compared for the adaptive weight."""
+        """Return the weight where the gradients of two losses are compared for the adaptive weight."""
         return self.decoder.conv_out.weight
 
-    def pictures(self, pictures: Any) -> Float[Tensor, "b c H W"]:
-        """What `latents` takes, in [-1, 1] and on the model's device, of what a person has.
+    def images(self, images: Any) -> Float[Tensor, "b c H W"]:
+        """Return what `latents` takes, in [-1, 1] and on the model's device, of what a person has.
 
-        pictures: a file's path, a Pillow picture, a uint8 array (h, w, c), a tensor (c H W) or (b c H W) in
+        images: a file's path, a Pillow image, a uint8 array (h, w, c), a tensor (c H W) or (b c H W) in
         [-1, 1] or of uint8, or a list of them, of one size; see given.py. UserError for others, and for
         floats that go from 0 to 1 or to 255.
         """
-        return read_pictures(self, pictures).to(self.last_layer.device)
+        return read_images(self, images).to(self.last_layer.device)
 
     def latents(self, images: Float[Tensor, "b c H W"] | Any) -> Float[Tensor, "b m h w"]:
-        """What the quantizer takes, from pictures in [-1, 1]; m is code_dim, twice that without a codebook.
+        """Return what the quantizer takes, from images in [-1, 1].
 
-        images: a tensor (b c H W), as `pictures` gives it. Raises UserError for other channels than the
+        M is code_dim, twice that without a codebook.
+
+        images: a tensor (b c H W), as `images` gives it. Raises UserError for other channels than the
         model's, for sides that are no multiples of the factor, and where fp16 overflows.
         """
         self._check(images)
@@ -114,14 +116,17 @@ class Tokenizer(Pretrained):
         return self._in_range(self.quant_conv(self.encoder(laid_out(inner.to(self.dtype)))))
 
     def quantize(self, latents: Float[Tensor, "b m h w"], step: int = 0) -> Quantized:
-        """Entries, codes and the quantizer's loss, computed in fp32 whatever the autocast.
+        """Return entries, codes and the quantizer's loss, computed in fp32 whatever the autocast.
 
         step: of training, for what changes in its course.
         """
         return self.quantizer(latents, step)
 
     def decode_latents(self, quantized: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c H W"]:
-        """Pictures from quantized latents, around [-1, 1], not clipped; UserError where fp16 overflows."""
+        """Return images from quantized latents, around [-1, 1], not clipped.
+
+        UserError where fp16 overflows.
+        """
         # the quantizer gives fp32 also where the networks are kept in half precision
         inner = self.decoder(self.post_quant_conv(laid_out(quantized.to(self.dtype))))
         inner = self._in_range(inner)
@@ -131,15 +136,15 @@ class Tokenizer(Pretrained):
     def encode(
         self, images: Any, tile: int | Any = None, *, is_checked: bool = False
     ) -> Int64[Tensor, "b h w"]:
-        """Codes of one picture or several, row-major; sides of any multiple of the factor.
+        """Return codes of one image or several, row-major; sides of any multiple of the factor.
 
-        images: as `pictures` takes them. tile: cells a side that are encoded at a time, 4 or more, for
-        pictures that else do not fit into memory; what that changes is said in tiling.py. is_checked: these
-        are what `latents` takes, and nobody need look at their range. Raises UserError as `pictures` and
+        images: as `images` takes them. tile: cells a side that are encoded at a time, 4 or more, for
+        images that else do not fit into memory; what that changes is said in tiling.py. is_checked: these
+        are what `latents` takes, and nobody need look at their range. Raises UserError as `images` and
         `latents` do.
         """
         self._need_codes()
-        given = images if is_checked else self.pictures(images)
+        given = images if is_checked else self.images(images)
         self._check(given)
         with in_use(self):
             latents = self._by_tiles(self.latents, given, tile, (self.factor, 1))
@@ -148,7 +153,7 @@ class Tokenizer(Pretrained):
         return codes
 
     def decode(self, codes: Int64[Tensor, "b h w"] | Any, tile: int | Any = None) -> Float[Tensor, "b c H W"]:
-        """Pictures of codes, around [-1, 1], not clipped, fp32. tile: as in `encode`.
+        """Return images of codes, around [-1, 1], not clipped, fp32. tile: as in `encode`.
 
         codes: (b h w) or (h w), whole numbers of any type. Raises UserError for codes the codebook lacks.
         """
@@ -158,26 +163,26 @@ class Tokenizer(Pretrained):
             return self._by_tiles(self.decode_latents, self.quantizer.lookup(laid), tile, (1, self.factor))
 
     def reconstruct(self, images: Any, *, is_checked: bool = False) -> Float[Tensor, "b c_out H W"]:
-        """Pictures as their codes tell them: decode(encode(images)); without a codebook as the means do.
+        """Return images as their codes tell them: decode(encode(images)); without a codebook as the means do.
 
         images, is_checked: as in `encode`.
         """
         if self.has_codes:
             return self.decode(self.encode(images, is_checked=is_checked))
-        given = images if is_checked else self.pictures(images)
+        given = images if is_checked else self.images(images)
         with in_use(self):
             return self.decode_latents(self.quantize(self.latents(given)).latents)
 
     def forward(self, images: Any, *, is_checked: bool = False) -> Reconstruction:
-        """Give pictures as their codes tell them, those codes, and the quantizer's loss, with gradients.
+        """Give images as their codes tell them, those codes, and the quantizer's loss, with gradients.
 
         images, is_checked: as in `encode`. In training mode with the dropout and the draws of training.
         """
-        quantized = self.quantize(self.latents(images if is_checked else self.pictures(images)))
+        quantized = self.quantize(self.latents(images if is_checked else self.images(images)))
         return Reconstruction(self.decode_latents(quantized.latents), quantized.codes, quantized.loss)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Tokenizer":
-        """As torch applies .to, .half and the like; of half precision the quantizer keeps away.
+        """Apply as torch does .to, .half and the like; of half precision the quantizer keeps away.
 
         There some codes would be others: those whose two nearest entries are about equally near.
         """
@@ -214,12 +219,10 @@ class Tokenizer(Pretrained):
     def _check(self, images: Any) -> None:
         if not isinstance(images, Tensor):
             got = type(images).__name__
-            raise UserError(
-                "pictures as a tensor (b, c, H, W)", got, "use what tokenizer.pictures makes of it"
-            )
+            raise UserError("images as a tensor (b, c, H, W)", got, "use what tokenizer.images makes of it")
         if images.dim() != 4 or images.shape[1] != self.channels or not images.is_floating_point():
             raise UserError(
-                f"pictures as floats (batch, {self.channels}, height, width) in [-1, 1]",
+                f"images as floats (batch, {self.channels}, height, width) in [-1, 1]",
                 f"{images.dtype} {tuple(images.shape)}",
                 f"give {self.channels} channels, or use another tokenizer",
             )

@@ -1,1 +1,1 @@
-"""Training: settings, tasks, the loop, checkpoints, logs, and pictures to token shards."""
+"""Training: settings, tasks, the loop, checkpoints, logs, and images to token shards."""

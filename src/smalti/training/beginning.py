@@ -18,7 +18,7 @@ from smalti.training.tokenizer_task import TokenizerTask
 
 KEY = "init_from"
 _FIXED = {  # what the model has settled, by the recipe's kind
-    "tokenizer": ("network", "quantizer", "quantize_from"),
+    "tokenizer": ("network", "quantizer", "quantize_start"),
     "prior": ("prior", "condition", "order", "size"),
 }
 
@@ -30,22 +30,27 @@ class Beginning:
     path: Path  # as the user named it
     folder: Path  # the model folder
     model: Tokenizer | Pipeline
-    critic: Mapping[str, Tensor]  # empty where there is none
+    discriminator: Mapping[str, Tensor]  # empty where there is none
 
     @classmethod
     def read(cls, path: Path) -> "Beginning":
-        """From its model folder or its run folder."""
+        """Read it from its model folder or its run folder."""
         folder = library.find(path)
-        return cls(path=path, folder=folder, model=library.load(folder), critic=library.load_critic(folder))
+        return cls(
+            path=path,
+            folder=folder,
+            model=library.load(folder),
+            discriminator=library.load_discriminator(folder),
+        )
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The model, or what it draws with."""
+        """Return the model, or what it draws with."""
         return self.model.tokenizer if isinstance(self.model, Pipeline) else self.model
 
     @property
     def parts(self) -> dict[Path, Tokenizer]:
-        """The tokenizers of a prior, by their folders."""
+        """Return the tokenizers of a prior, by their folders."""
         if not isinstance(self.model, Pipeline):
             return {}
         found = {library.TOKENIZER: self.tokenizer, library.CONDITION: self.model.condition.own}
@@ -53,7 +58,7 @@ class Beginning:
 
 
 def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any], begun: Beginning | None) -> dict[str, Any]:
-    """A recipe's mapping in which what the model `init_from`, read in `begun`, has settled is as it is there.
+    """Return a recipe's mapping with what the model `init_from`, read in `begun`, has settled.
 
     asked: what the user asks in place of the recipe's; UserError where the model has settled that.
     """
@@ -67,11 +72,11 @@ def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any], begun: Beginnin
     found = _prior(begun) if kind == "prior" else _tokenizer(begun, mapping)
     if kind == "prior":
         found = {key: value for key, value in found.items() if key not in asked}
-    return {**mapping, **found, **_critic(mapping, begun.critic, kind)}
+    return {**mapping, **found, **_discriminator(mapping, begun.discriminator, kind)}
 
 
 def fill(task: TokenizerTask | PriorTask, begun: Beginning) -> None:
-    """Give a task the weights of the model, and of the critic beside it."""
+    """Give a task the weights of the model, and of the discriminator beside it."""
     if isinstance(task, PriorTask):
         model = begun.model
         assert isinstance(model, Pipeline), "settle has looked"
@@ -80,23 +85,23 @@ def fill(task: TokenizerTask | PriorTask, begun: Beginning) -> None:
             task.pipeline.condition.load_state_dict(model.condition.state_dict())
         return
     task.tokenizer.load_state_dict(begun.tokenizer.state_dict())
-    if task.critic is not None and begun.critic:
-        task.critic.load_state_dict(begun.critic)
+    if task.discriminator is not None and begun.discriminator:
+        task.discriminator.load_state_dict(begun.discriminator)
 
 
 def _tokenizer(begun: Beginning, mapping: Mapping[str, Any]) -> dict[str, Any]:
     how = begun.tokenizer.settings
     if how.image_range != "-1..1":
         remedy = "this version trains no models for other ranges"
-        raise UserError("a tokenizer for pictures in [-1, 1]", f"{begun.path} for {how.image_range}", remedy)
+        raise UserError("a tokenizer for images in [-1, 1]", f"{begun.path} for {how.image_range}", remedy)
     quantizer = config.dump(how.quantizer.begun())  # its entries are there
-    found = {"network": config.dump(how.network), "quantizer": quantizer, "quantize_from": 0}
+    found = {"network": config.dump(how.network), "quantizer": quantizer, "quantize_start": 0}
     found |= {"content": "segmentation"} if how.content == "segmentation" else {}
     return found | ({"data": _labels(mapping.get("data", {}), how.labels)} if how.labels else {})
 
 
 def _labels(data: Mapping[str, Any], kept: LabelReading) -> dict[str, Any]:
-    """A recipe's data, whose label maps, if they hold some, are read as the model's were."""
+    """Return a recipe's data, whose label maps, if they hold some, are read as the model's were."""
     if data.get("kind") not in ("maps", "pairs"):
         return dict(data)
     found = {"merge": kept.merge, "shift": kept.shift}
@@ -119,8 +124,8 @@ def _prior(begun: Beginning) -> dict[str, Any]:
     return found | {keys[folder.name]: str(folder) for folder in begun.parts}
 
 
-def _critic(mapping: Mapping[str, Any], state: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
-    """The recipe's losses with a critic of the size of the one that is there, if both have one."""
+def _discriminator(mapping: Mapping[str, Any], state: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
+    """Return the recipe's losses with a discriminator of the size of the one that is there."""
     losses = mapping.get("losses", {})
     if kind != "tokenizer" or not state or not losses.get("adversarial"):
         return {}

@@ -7,6 +7,7 @@ checkpoints/step-00001000/
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,19 +26,20 @@ from smalti.files import save_tensors
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
+_OLD_NAME = re.compile(r"(?<=/)critic(?=/)")  # what the discriminator was called at first
 LEFTOVERS = ".step-*"  # of a process that was killed while it wrote or deleted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A run after `step` steps. Tensor names are paths with slashes: network/critic/..., ema/..."""
+    """A run after `step` steps. Tensor names are paths with slashes: network/discriminator/..., ema/..."""
 
     step: int
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, Any]  # plain JSON values
 
     def below(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under a path, without it."""
+        """Return the tensors under a path, without it."""
         start = prefix + "/"
         return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
 
@@ -61,13 +63,13 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def done(folder: Path) -> int | None:
-    """The steps after which the newest checkpoint was written, or None."""
+    """Return the steps after which the newest checkpoint was written, or None."""
     path = latest(folder)
     return None if path is None else int(path.name.removeprefix("step-"))
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest checkpoint below folder, or None."""
+    """Return the newest checkpoint below folder, or None."""
     return next(reversed(_all(folder)), None)
 
 
@@ -75,7 +77,7 @@ def read(path: Path) -> Checkpoint:
     """Read a checkpoint; UserError where it is damaged."""
     try:
         state = json.loads((path / STATE).read_text())
-        tensors = load_file(path / TENSORS)
+        tensors = {_OLD_NAME.sub("discriminator", name): t for name, t in load_file(path / TENSORS).items()}
         return Checkpoint(step=state["step"], tensors=tensors, numbers=state["numbers"])
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         remedy = f"delete {path}: the checkpoint before it is used then"
@@ -83,7 +85,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def flatten(optimizer: Optimizer) -> dict[str, Tensor]:
-    """An optimizer's moments by name: number of the parameter / name of the moment."""
+    """Return an optimizer's moments by name: number of the parameter / name of the moment."""
     state = optimizer.state_dict()["state"]
     return {f"{number}/{name}": value for number, kept in state.items() for name, value in kept.items()}
 

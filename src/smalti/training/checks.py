@@ -26,7 +26,7 @@ def check(training: Training) -> None:
 
 
 def tell(training: Training, readers: Mapping[str, Reader]) -> None:
-    """What the data hold, on stderr. UserError where no training picture can be read."""
+    """Say on stderr what the data hold. UserError where no training image can be read."""
     for split, reader in readers.items():
         what = {"train": TRAINED, "val": "held out:"}[split]
         if not len(reader):
@@ -40,10 +40,10 @@ def tell(training: Training, readers: Mapping[str, Reader]) -> None:
         strategy.current().say(
             f"batch={training.batch} is more than the {count} there are: a batch shows some several times"
         )
-    if isinstance(training, TokenizerTraining) and training.quantize_from >= training.steps:
+    if isinstance(training, TokenizerTraining) and training.quantize_start >= training.steps:
         strategy.current().say(
-            f"quantize_from={training.quantize_from} is not below steps={training.steps}: "
-            "no picture passes the codebook, which stays untrained"
+            f"quantize_start={training.quantize_start} is not below steps={training.steps}: "
+            "no image passes the codebook, which stays untrained"
         )
 
 
@@ -53,14 +53,14 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
     warned = any(remark.startswith("warning") for remark in report.remarks)
     if isinstance(training, PriorTraining) and warned:
         strategy.current().say(
-            "a prior's pictures are read as its tokenizer reads them: train one with these settings"
+            "a prior's images are read as its tokenizer reads them: train one with these settings"
         )
     for note in reader.notes(report.headers) if what == TRAINED else ():
         strategy.current().say(note)
     if what == TRAINED and report.unreadable and not report.headers:
         first = report.reasons[0]
         got = f"none among {len(report.unreadable)} looked at, the first {first.got}"
-        raise UserError(f"pictures in {files.root} that can be read", got, first.remedy)
+        raise UserError(f"images in {files.root} that can be read", got, first.remedy)
     if what == TRAINED and files.pixels.range is None and report.headers:
         _check_white(report, training)
     size, sides = training.crop_size, [(one.height, one.width) for one in report.headers]
@@ -68,7 +68,7 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
     if training.crop.resize == "none":
         small = sum(height < size[0] or width < size[1] for height, width in sides)
         if what == TRAINED and small == len(sides):
-            expected = f"pictures of at least {crop} pixels with crop.resize=none"
+            expected = f"images of at least {crop} pixels with crop.resize=none"
             raise UserError(expected, f"{small} smaller ones", "crop.resize=short, or a smaller size")
         if small:
             strategy.current().say(
@@ -84,7 +84,7 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
 
 
 def _check_white(report: DataReport, training: Training) -> None:
-    """UserError where no picture has a known white: each would be left out when its turn comes."""
+    """UserError where no image has a known white: each would be left out when its turn comes."""
     count = len(report.headers)
     if not all(map(is_float, report.headers)):
         return
@@ -93,4 +93,4 @@ def _check_white(report: DataReport, training: Training) -> None:
     if isinstance(training, PriorTraining):
         remedy = f"train its tokenizer with {remedy}"
     got = f"floating point numbers, which have none, in all {count} looked at"
-    raise UserError("pictures whose black and white are known", got, remedy)
+    raise UserError("images whose black and white are known", got, remedy)

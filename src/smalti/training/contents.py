@@ -1,11 +1,11 @@
-"""What a tokenizer rebuilds (pictures, maps, segmentations): where it comes from, how it is shown."""
+"""What a tokenizer rebuilds (images, maps, segmentations): where it comes from, how it is shown."""
 
 from typing import Protocol
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from smalti import images
+from smalti import imaging
 from smalti.data.protocol import Batch
 
 
@@ -13,16 +13,16 @@ class Content(Protocol):
     """A kind of content. c are the channels that the tokenizer takes and gives."""
 
     def inputs(self, batch: Batch) -> Float[Tensor, "b c H W"]:
-        """What the tokenizer takes."""
+        """Return what the tokenizer takes."""
         ...
 
     def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b shown H W"]:
-        """Inputs or what the tokenizer gave, to look at."""
+        """Return inputs or what the tokenizer gave, to look at."""
         ...
 
 
-class Pictures:
-    """Pictures, or maps that are shown as pictures, in [-1, 1]."""
+class Images:
+    """Images, or maps that are shown as images, in [-1, 1]."""
 
     def __init__(self, *, of_maps: bool = False) -> None:
         self.of_maps = of_maps
@@ -35,7 +35,7 @@ class Pictures:
 
     def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b shown H W"]:
         """See Content."""
-        return images.to_uint8(images.visible(values))
+        return imaging.to_uint8(imaging.visible(values))
 
 
 class Segmentations:
@@ -47,15 +47,15 @@ class Segmentations:
     def inputs(self, batch: Batch) -> Float[Tensor, "b c H W"]:
         """See Content."""
         assert batch.segmentations is not None, "a tokenizer of segmentations is trained on label maps"
-        return images.one_hot(batch.segmentations, self.classes)
+        return imaging.one_hot(batch.segmentations, self.classes)
 
     def show(self, values: Float[Tensor, "b c H W"]) -> UInt8[Tensor, "b 3 H W"]:
-        """The likeliest class of each pixel, coloured."""
-        return images.colour_labels(values.argmax(1))
+        """Return the likeliest class of each pixel, coloured."""
+        return imaging.colour_labels(values.argmax(1))
 
 
-def content(kind: str, classes: int) -> Pictures | Segmentations:
-    """The content of a tokenizer by the name in a recipe. classes: channels of a segmentation."""
+def content(kind: str, classes: int) -> Images | Segmentations:
+    """Return the content of a tokenizer by the name in a recipe. classes: channels of a segmentation."""
     if kind == "segmentation":
         return Segmentations(classes)
-    return Pictures(of_maps=kind == "map")
+    return Images(of_maps=kind == "map")

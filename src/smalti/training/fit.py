@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import images, library, strategy
+from smalti import imaging, library, strategy
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.training import checkpoints, folders
@@ -134,7 +134,7 @@ class Loop:
 
     @contextmanager
     def _recorder(self) -> Iterator[Recorder]:
-        """The log and the bar of this run; only process 0 has them."""
+        """Open the log and the bar of this run; only process 0 has them."""
         first = self.strategy.rank == 0
         log = Log(self.folder.log, resumed=self.step) if first else None
         with tqdm(total=self.training.steps, initial=self.step, unit="step", disable=not first) as bar:
@@ -169,7 +169,7 @@ class Loop:
             self.ema = Ema(self.task.networks[self.task.averaged], self.training.ema)
 
     def _advance(self, batch: Batch, recorder: Recorder) -> None:
-        """One step; skipped where a loss or a gradient is not finite."""
+        """Take one step; skipped where a loss or a gradient is not finite."""
         parts = cut(batch, self.training.accumulate)
         shares = [part.size / batch.size for part in parts]
         found = [self._forward_backward(number, parts) for number in range(len(parts))]
@@ -190,7 +190,10 @@ class Loop:
         self._count(outcome, statistics, recorder)
 
     def _forward_backward(self, number: int, parts: list[Batch]) -> Losses:
-        """What a part of a batch gives; its gradients are added, weighted with its share of the batch."""
+        """Return what a part of a batch gives.
+
+        Its gradients are added, weighted with its share of the batch.
+        """
         part, share = parts[number], parts[number].size / sum(part.size for part in parts)
         last = number == len(parts) - 1
         chance = (self.training.seed, 5, self.step, self.strategy.rank, number)  # of dropout
@@ -216,15 +219,15 @@ class Loop:
             raise UserError("finite losses and gradients", got, remedy)
 
     def _draw_sheet(self, feed: Feed) -> None:
-        """A sample sheet, always of the same pictures: held-out ones, or where there are none the first."""
+        """Draw a sample sheet, of the same images: held-out ones, or without these the first."""
         if self._sheet is None:
             self._sheet = self._moved(next(_held_out(feed), None) or next(feed.train(0)))
         with self._averaged():
             sheet = self.task.samples(self._sheet)
-        images.save_png(self.folder.sheet(self.step), sheet, {}, overwrite=True)
+        imaging.save_png(self.folder.sheet(self.step), sheet, {}, overwrite=True)
 
     def _report(self, recorder: Recorder, pace: Pace, feed: Feed) -> None:
-        """What is due after this step: log line, sample sheet, numbers on held-out pictures, checkpoint."""
+        """Do what is due after this step: log line, sample sheet, numbers on held-out images, checkpoint."""
         first = self.strategy.rank == 0
         if self._is_due(self.training.log_every):
             recorder.line(self.step, {**self._numbers(), **pace.take()})
@@ -236,7 +239,7 @@ class Loop:
             self._validate(recorder, feed)
 
     def _validate(self, recorder: Recorder, feed: Feed) -> None:
-        """Write the numbers on held-out pictures, if any can be used."""
+        """Write the numbers on held-out images, if any can be used."""
         batches = _held_out(feed)
         begin = list(islice(batches, 1))
         if begin:
@@ -251,13 +254,13 @@ class Loop:
         return self.step % every == 0 or self.step == self.training.steps
 
     def _numbers(self) -> dict[str, float]:
-        """What a log line holds beside losses and statistics."""
+        """Return what a log line holds beside losses and statistics."""
         rates = {f"lr/{name}": self.optimizers.rate(name, self.step - 1) for name in self.task.networks}
         more = {"memory_gib": memory_gib(self.device), "skipped": self.skipped}
         return {**rates, **self.task.summary(), **more}
 
     def _save(self, recorder: Recorder) -> None:
-        """A checkpoint, and the model as it stands, unless this step has them. All processes call this."""
+        """Write a checkpoint and the model as it stands, unless this step has them. All processes call it."""
         since = recorder.since()
         networks = {
             f"network/{name}/{key}": tensor
@@ -298,7 +301,7 @@ class Loop:
         return self.ema.applied() if self.ema is not None else nullcontext()
 
     def _agree(self, reason: int) -> int:
-        """The largest of the processes' reasons to stop, the same in each; 0: none has one."""
+        """Return the largest of the processes' reasons to stop, the same in each; 0: none has one."""
         if self.strategy.count == 1:  # who would wait for an accelerator to hear of himself
             return reason
         return int(self.strategy.gather(torch.tensor([reason], device=self.device)).max())
@@ -312,7 +315,7 @@ class Loop:
 
 
 def _reason(interrupts: Interrupts, mistake: UserError | None) -> int:
-    """Why this process must stop: STARVED, the number of a signal, or 0."""
+    """Return why this process must stop: STARVED, the number of a signal, or 0."""
     return STARVED if mistake is not None else interrupts.received or 0
 
 
@@ -321,7 +324,7 @@ def _held_out(feed: Feed) -> Iterator[Batch]:
 
 
 def _mean(parts: list[Mapping[str, Tensor]], shares: list[float]) -> dict[str, Tensor]:
-    """The means over a batch of what its parts gave."""
+    """Return the means over a batch of what its parts gave."""
     weighted = [(part, share) for part, share in zip(parts, shares, strict=True)]
     return {
         name: torch.stack([part[name].detach() * share for part, share in weighted]).sum()

@@ -23,45 +23,48 @@ class RunFolder:
 
     @property
     def settings(self) -> Path:
-        """The recipe as it was resolved: what a resumed run reads."""
+        """Return the recipe as it was resolved: what a resumed run reads."""
         return self.root / "settings.yaml"
 
     @property
     def classes(self) -> Path:
-        """The names of the data's classes by number, as the run began: what a resumed run must find again."""
+        """Return the names of the data's classes by number, as the run began.
+
+        What a resumed run must find again.
+        """
         return self.root / "classes.json"
 
     @property
     def origin(self) -> Path:
-        """By what a resumed run knows its recipe, data and tokenizers again, see Origin."""
+        """Return the file by which a resumed run knows its recipe, data and tokenizers, see Origin."""
         return self.root / "origin.json"
 
     @property
     def log(self) -> Path:
-        """One JSON object a line."""
+        """Return one JSON object a line."""
         return self.root / "log.jsonl"
 
     @property
     def samples(self) -> Path:
-        """Pictures, one file for each step at which some were drawn."""
+        """Return images, one file for each step at which some were drawn."""
         return self.root / "samples"
 
     @property
     def checkpoints(self) -> Path:
-        """Where the run stands."""
+        """Return where the run stands."""
         return self.root / "checkpoints"
 
     @property
     def model(self) -> Path:
-        """The newest model, a model folder."""
+        """Return the newest model, a model folder."""
         return self.root / "model"
 
     def sheet(self, step: int) -> Path:
-        """The sample sheet of a step."""
+        """Return the sample sheet of a step."""
         return self.samples / f"step-{step:08d}.png"
 
     def model_step(self) -> int | None:
-        """The steps after which the newest model was saved; None where there is no whole one."""
+        """Return the steps after which the newest model was saved; None where there is no whole one."""
         try:
             steps = library.read_config(self.model).get("provenance", {}).get("steps")
         except (OSError, UserError):
@@ -100,7 +103,7 @@ class RunFolder:
 
     @property
     def again(self) -> str:
-        """The command that goes on with this run, as a shell takes it."""
+        """Return the command that goes on with this run, as a shell takes it."""
         return shlex.join([*strategy.current().launch, "train", "--resume", "--out", str(self.root)])
 
 

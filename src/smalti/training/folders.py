@@ -1,4 +1,4 @@
-"""What a run settles about folders of pictures when it begins: their splits."""
+"""What a run settles about folders of images when it begins: their splits."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,8 +10,8 @@ from smalti.data.protocol import Reader
 _WITH_SPLITS = {"folder", "maps", "pairs"}
 
 
-def all_pictures(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's mapping, without splits by name where the user himself says data.classes=none.
+def all_images(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's mapping, without splits by name where the user himself says data.classes=none.
 
     A recipe that says so says it of classes alone.
     """
@@ -19,24 +19,24 @@ def all_pictures(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[s
 
 
 def as_begun(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping of a run that is there: one of before there were splits by name has none."""
+    """Return the mapping of a run that is there: one of before there were splits by name has none."""
     return _without_splits(mapping)
 
 
 def settled(training: Any, readers: Mapping[str, Reader]) -> Any:
-    """With the splits that were found by name: written down, they stay when other folders come."""
+    """Return settings with the splits that were found by name: they stay when other folders come."""
     found = readers["train"].summary().splits
     return training if found is None else replace(training, data=replace(training.data, splits=found))
 
 
 def held_out(data: Any) -> dict[str, Any]:
-    """Of settings of data, what decides which pictures are held out: for a model to keep."""
+    """Return what decides in settings of data which images are held out: for a model to keep."""
     wanted = {"kind", "root", "val", "val_share", "classes", "splits"}
     return {name: value for name, value in config.dump(data).items() if name in wanted}
 
 
 def _without_splits(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """With none by name, unless the data say which there are, or are of a kind that has none."""
+    """Return settings with none by name, unless the data say which there are, or are of a kind without."""
     data = mapping.get("data")
     if not isinstance(data, Mapping) or data.get("kind", "folder") not in _WITH_SPLITS:
         return dict(mapping)

@@ -18,13 +18,13 @@ class Alarm:
 
 
 def examine(lines: Sequence[Line]) -> list[Alarm]:
-    """All alarms that the last train lines of a log (oldest first) give rise to."""
+    """Return all alarms that the last train lines of a log (oldest first) give rise to."""
     found = (check(lines) for check in CHECKS)
     return [alarm for alarm in found if alarm is not None]
 
 
 def non_finite(lines: Sequence[Line]) -> Alarm | None:
-    """Several steps skipped since the line before, for a loss or gradient that is not a number."""
+    """Return several steps skipped since the line before, for a loss or gradient that is not a number."""
     skipped = lines[-1].get("skipped", 0) - (lines[-2].get("skipped", 0) if len(lines) > 1 else 0)
     if skipped < 3:
         return None
@@ -36,7 +36,7 @@ def non_finite(lines: Sequence[Line]) -> Alarm | None:
 
 
 def codebook_collapse(lines: Sequence[Line]) -> Alarm | None:
-    """For 200 steps few entries are used, and it gets no better.
+    """Say so where for 200 steps few entries are used, and it gets no better.
 
     Few: under a quarter of the entries that as many recent codes, spread evenly, would reach, or a perplexity
     under a tenth of their number. Better: a perplexity that grew by a quarter meanwhile.
@@ -55,37 +55,43 @@ def codebook_collapse(lines: Sequence[Line]) -> Alarm | None:
         name="codebook_collapse",
         finding=f"{used}, perplexity {now['codebook_perplexity']:.1f} of {now['codebook_size']:.0f}",
         remedy="fewer codes or a lower optimizer.lr; where quantizer.kind is vq also kmeans_start=true with "
-        "quantize_from=500, and revive_below=0.1 with usage_decay=0.9",
+        "quantize_start=500, and revive_below=0.1 with usage_decay=0.9",
     )
 
 
-def critic_saturated(lines: Sequence[Line]) -> Alarm | None:
-    """The critic tells real from fake without effort in the last 10 lines: it no longer teaches."""
+def discriminator_saturated(lines: Sequence[Line]) -> Alarm | None:
+    """Return the discriminator tells real from fake without effort in the last 10 lines.
+
+    It no longer teaches.
+    """
     last = [line for line in lines[-10:] if "logits_real" in line]
     if len(last) < 10:
         return None
     gap = min(line["logits_real"] - line["logits_fake"] for line in last)
-    loss = max(line["loss/critic"] for line in last)
+    loss = max(line["loss/discriminator"] for line in last)
     if gap < 8 and loss >= 0.02:  # the hinge is content at a gap of 2
         return None
     return Alarm(
-        name="critic_saturated",
-        finding=f"the critic has won: logits {gap:.1f} apart or more, its loss {loss:.3f} or less",
-        remedy="a lower critic_optimizer.lr or losses.adversarial.weight",
+        name="discriminator_saturated",
+        finding=f"the discriminator has won: logits {gap:.1f} apart or more, its loss {loss:.3f} or less",
+        remedy="a lower discriminator_optimizer.lr or losses.adversarial.weight",
     )
 
 
 def _settled(lines: Sequence[Line]) -> Sequence[Line]:
-    """The newest lines that span SETTLED steps, three or more; none where there are not as many yet."""
+    """Return the newest lines that span SETTLED steps, three or more.
+
+    None where there are not as many yet.
+    """
     starts = [n for n, line in enumerate(lines[:-2]) if line["step"] <= lines[-1]["step"] - SETTLED]
     return lines[starts[-1] :] if starts else ()
 
 
 def _reachable(line: Line) -> float:
-    """Entries that the recent codes of a line would reach if each were drawn evenly from the codebook."""
+    """Return how many entries the recent codes would reach if drawn evenly from the codebook."""
     size = line["codebook_size"]
     return size * (1 - (1 - 1 / size) ** line["recent_codes"])
 
 
 Check = Callable[[Sequence[Line]], Alarm | None]
-CHECKS: tuple[Check, ...] = (non_finite, codebook_collapse, critic_saturated)
+CHECKS: tuple[Check, ...] = (non_finite, codebook_collapse, discriminator_saturated)

@@ -1,4 +1,4 @@
-"""Which pictures are held out of those that become token shards: those that the tokenizer never learned."""
+"""Which images are held out of those that become token shards: those that the tokenizer never learned."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from smalti.errors import UserError
 from smalti.tokenizer import Tokenizer
 from smalti.training import folders
 
-LEAST = 32  # held-out pictures below which their numbers say little
+LEAST = 32  # held-out images below which their numbers say little
 
 
 def find(
     root: Path, val: Path | None, share: float | None, tokenizer: Tokenizer
 ) -> tuple[FolderSettings, str]:
-    """How to part the pictures of a folder, and in words why so.
+    """Return how to part the images of a folder, and in words why so.
 
     val, share: what the user asks for; None: as the tokenizer's training did, where it was on this folder.
     """
@@ -36,17 +36,17 @@ def find(
 
 
 def text(train: Folder, val: Folder, why: str, share: float | None) -> str:
-    """For a person: what is held out, and what to do where it is too little.
+    """Say for a person what is held out, and what to do where it is too little.
 
     share: what the user asked for, as in `find`; of 0 nobody need be warned.
     """
-    lines = [f"held out: {len(val)} of {len(train) + len(val)} pictures, {why}"]
+    lines = [f"held out: {len(val)} of {len(train) + len(val)} images, {why}"]
     if train.summary().note:
         lines.append(train.summary().note)
     if len(val) < LEAST and share != 0:
         share = _enough(train, val)
-        remedy = f"--val-share {share}" if share else "--val FOLDER, with more pictures"
-        lines.append(f"warning: below {LEAST} held-out pictures the numbers on them say little; {remedy}")
+        remedy = f"--val-share {share}" if share else "--val FOLDER, with more images"
+        lines.append(f"warning: below {LEAST} held-out images the numbers on them say little; {remedy}")
     return "\n".join(lines)
 
 
@@ -55,10 +55,10 @@ def _is_same(root: Path, told: Any) -> bool:
 
 
 def _as_told(root: Path, told: dict[str, Any]) -> FolderSettings:
-    """What a tokenizer's settings of data say of this folder, for the classes that lie in it."""
+    """Return what a tokenizer's settings of data say of this folder, for the classes that lie in it."""
     how = {name: told[name] for name in ("val", "val_share", "splits") if told.get(name) is not None}
     if told.get("classes") == "none" and "splits" in how and not how["splits"].get("train"):
-        del how["splits"]  # it was told to take all pictures: that says nothing of folders that are splits
+        del how["splits"]  # it was told to take all images: that says nothing of folders that are splits
     where: FolderSettings = config.parse({"root": root, **how}, FolderSettings)
     if where.val is not None and not where.val.exists():
         got = f"{where.val}, which is not there"
@@ -69,6 +69,6 @@ def _as_told(root: Path, told: dict[str, Any]) -> FolderSettings:
 
 
 def _enough(train: Folder, val: Folder) -> float | None:
-    """The share by which enough of these pictures are held out; None where there are too few."""
+    """Return the share by which enough of these images are held out; None where there are too few."""
     apart = val.root != train.root or train.splits.val
     return share_for(train.paths if apart else [*train.paths, *val.paths], train.root, LEAST)

@@ -15,7 +15,7 @@ from smalti.training.folder import RunFolder
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
 REPEATS = 16  # of each sample in one batch: a larger batch tells a step nothing more
-ANYWAY = 4096  # samples that a batch may have however few there are: random crops of one huge picture
+ANYWAY = 4096  # samples that a batch may have however few there are: random crops of one huge image
 NUMBER = 8  # bytes of a pixel or a code, at the least: three floats, a class number
 KEPT = 4  # numbers for each weight in training: itself, its gradient, two moments
 
@@ -27,13 +27,11 @@ def check_batch(training: Training, reader: Reader) -> None:
 
 
 def check_together(batch: int, count: int, sides: tuple[int, int], world: int = 1) -> None:
-    """The same of any batch out of count samples. sides: of each; world: processes that share the batch."""
+    """Check the same of any batch out of count samples. sides: of each; world: processes that share it."""
     most = max(REPEATS * count, ANYWAY)
     if batch > most:
         remedy = f"batch={max(1, min(count, 64))}"
-        raise UserError(
-            f"a batch of at most {most}, as there are {count} pictures or rows", str(batch), remedy
-        )
+        raise UserError(f"a batch of at most {most}, as there are {count} images or rows", str(batch), remedy)
     sample = NUMBER * math.prod(sides)
     has = memory.of_machine()
     got = "batch={}, {} x {} each".format(batch, *sides)
@@ -57,7 +55,7 @@ def check_weights(training: Training, device: torch.device, tokenizer: Tokenizer
 
 
 def _weights(training: Training, tokenizer: Tokenizer | None) -> Iterator[tuple[str, int, int]]:
-    """Key, value, and how many weights there are at the least because of it.
+    """Return key, value, and how many weights there are at the least because of it.
 
     Not counted by building on the device "meta": that imports torch's compiler, a second's work, after which
     processes that train together hang at their end at times (torch 2.13, gloo).
@@ -78,7 +76,7 @@ def _weights(training: Training, tokenizer: Tokenizer | None) -> Iterator[tuple[
 
 
 def remedy(training: Training, folder: RunFolder) -> str:
-    """What to do where memory ran out in a run; the checkpoints that are there stay."""
+    """Return what to do where memory ran out in a run; the checkpoints that are there stay."""
     words: list[str] = []
     anew = ["a smaller batch=", "a smaller size="] + ["precision=bf16"] * (training.precision == "fp32")
     if not folder.settings.is_file():  # while networks were built: there is no run yet

@@ -45,7 +45,7 @@ class Log:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last line that a killed process left half written is left out."""
+    """Return the lines of a log; a last line that a killed process left half written is left out."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what no line end follows is half a line
@@ -59,7 +59,7 @@ def _plain(value: Any) -> Any:
 
 
 def _board(folder: Path, resumed: int) -> Any:
-    """A TensorBoard writer, or None where the package is not installed."""
+    """Return a TensorBoard writer, or None where the package is not installed."""
     try:
         optional("tensorboard", extra="train")
     except UserError:

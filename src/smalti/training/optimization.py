@@ -42,7 +42,7 @@ class Optimizers:
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
 
     def autocast(self) -> torch.autocast:
-        """The context in which a task computes its losses."""
+        """Return the context in which a task computes its losses."""
         precision = self.training.precision
         assert precision != "auto", "settled before a run begins"
         half = None if precision == "fp32" else DTYPES[precision]
@@ -62,7 +62,7 @@ class Optimizers:
         losses: of the whole batch, the same in all processes. Nothing moves where a loss or a gradient is
         not finite. Waits for the device once.
         """
-        outcome = self._judge(losses)
+        outcome = self._outcome(losses)
         if outcome.moved:
             for name in losses:
                 for group in self.optimizers[name].param_groups:
@@ -74,17 +74,17 @@ class Optimizers:
         return outcome
 
     def rate(self, name: str, step: int) -> float:
-        """The learning rate of a network at a step."""
+        """Return the learning rate of a network at a step."""
         settings = self.settings[name]
         return settings.lr * schedule.share(step, self.training.steps, settings)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The moments of all optimizers, by path, for a checkpoint."""
+        """Return the moments of all optimizers, by path, for a checkpoint."""
         flat = {name: checkpoints.flatten(optimizer) for name, optimizer in self.optimizers.items()}
         return {f"{name}/{path}": tensor for name, of in flat.items() for path, tensor in of.items()}
 
     def numbers(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside tensors: the scale of fp16 gradients."""
+        """Return what a checkpoint keeps beside tensors: the scale of fp16 gradients."""
         return self.scaler.state_dict()
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
@@ -93,7 +93,7 @@ class Optimizers:
             checkpoints.restore(optimizer, checkpoint.below(f"optimizer/{name}"))
         self.scaler.load_state_dict(checkpoint.numbers["scaler"])
 
-    def _judge(self, losses: Mapping[str, Tensor]) -> Outcome:
+    def _outcome(self, losses: Mapping[str, Tensor]) -> Outcome:
         for name in losses:
             self.scaler.unscale_(self.optimizers[name])
         norms = {name: strategy.current().clip(self.networks[name], self.training.clip) for name in losses}
@@ -106,7 +106,7 @@ class Optimizers:
 
 
 def build(network: nn.Module, settings: OptimizerSettings) -> AdamW:
-    """An AdamW (arXiv:1711.05101) that decays the weights of linear and convolutional layers only."""
+    """Return an AdamW (arXiv:1711.05101) that decays the weights of linear and convolutional layers only."""
     modules = [module for module in network.modules() if isinstance(module, DECAYED)]
     decayed = {id(module.weight) for module in modules}
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]

@@ -23,12 +23,15 @@ class Origin:
     tokenizers: Mapping[str, str] = field(default_factory=dict)  # fingerprints by the recipe's key
 
     def text(self) -> str:
-        """As it is kept."""
+        """Return the text that is kept."""
         return json.dumps(asdict(self), indent=2, default=str) + "\n"
 
 
 def note(recipe: str | Path, readers: Mapping[str, Reader], asked: Any) -> Origin:
-    """The origin of a run that begins now, but for its tokenizers. asked: its settings of data, unsettled."""
+    """Return the origin of a run that begins now, but for its tokenizers.
+
+    asked: its settings of data, unsettled.
+    """
     data = {split: reader.summary().fingerprint() for split, reader in readers.items()}
     asked_range = getattr(asked, "range", None)
     taken = asked_range.percentiles if isinstance(asked_range, Percentiles) else ()
@@ -37,10 +40,10 @@ def note(recipe: str | Path, readers: Mapping[str, Reader], asked: Any) -> Origi
 
 
 def read(path: Path) -> Origin:
-    """What a run noted; an empty one where there is no such file."""
+    """Return what a run noted; an empty one where there is no such file."""
     return Origin(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else Origin()
 
 
 def said(recipe: str | Path) -> dict[str, Any]:
-    """What stands in a recipe, as JSON gives it back."""
+    """Return what stands in a recipe, as JSON gives it back."""
     return dict(json.loads(json.dumps(config.read(recipe, into=TrainingSettings), default=str)))

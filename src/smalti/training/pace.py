@@ -12,7 +12,7 @@ class Pace:
     """Times steps, without what comes between them (samples, validation, checkpoints)."""
 
     def __init__(self, batch: int) -> None:
-        self.batch = batch  # pictures a step
+        self.batch = batch  # images a step
         self._seconds = {"waiting": 0.0, "working": 0.0}
         self._steps = 0
 
@@ -30,7 +30,7 @@ class Pace:
         self._steps += 1
 
     def take(self) -> dict[str, float]:
-        """Pictures a second of all processes, and the share of time spent waiting, since the last take."""
+        """Return images a second of all processes, and the share of time spent waiting, since the last."""
         total = max(sum(self._seconds.values()), 1e-9)
         rates = {
             "images_per_second": self.batch * self._steps / total,
@@ -47,7 +47,10 @@ class Pace:
 
 
 def memory_gib(device: torch.device) -> float:
-    """The most memory taken so far: by tensors on a GPU, else by this process (0 where that is not known)."""
+    """Return the most memory taken so far.
+
+    By tensors on a GPU, else by this process (0 where that is not known).
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     if sys.platform == "win32":

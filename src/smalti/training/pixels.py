@@ -16,11 +16,11 @@ Recipe = TokenizerTraining | PriorTraining
 
 
 def settle(training: Any, reader: Reader) -> Any:
-    """A recipe whose data are read by numbers: what a run writes down and a model keeps.
+    """Return a recipe whose data are read by numbers: what a run writes down and a model keeps.
 
     reader: of the training data, whose files percentiles are taken from.
 
-    A prior's pictures are read as its tokenizer reads them; a tokenizer that begins with a model reads as
+    A prior's images are read as its tokenizer reads them; a tokenizer that begins with a model reads as
     that one, unless data.range or data.bands say otherwise. UserError where a prior's recipe says otherwise.
     """
     data = training.data
@@ -29,7 +29,7 @@ def settle(training: Any, reader: Reader) -> Any:
     if isinstance(training, PriorTraining):
         read = _reading(training.tokenizer)
         return training if read is None else replace(training, data=_inherited(data, read))
-    if training.content == "picture":
+    if training.content == "image":
         if training.init_from is not None and data.range is None and data.bands is None:
             data = _with(data, _reading(training.init_from) or PixelReading())
         if data.bands is None and training.network.in_channels != 3:
@@ -41,13 +41,16 @@ def settle(training: Any, reader: Reader) -> Any:
 
 
 def of(training: TokenizerTraining) -> PixelReading | None:
-    """What the tokenizer keeps."""
+    """Return what the tokenizer keeps."""
     data = training.data
-    return data.reading if isinstance(data, PixelSettings) and training.content == "picture" else None
+    return data.reading if isinstance(data, PixelSettings) and training.content == "image" else None
 
 
 def _reading(path: Path) -> PixelReading | None:
-    """How a model's tokenizer reads, by its settings alone; None: there is no such, which is said later."""
+    """Return how a model's tokenizer reads, by its settings alone.
+
+    None: there is no such, which is said later.
+    """
     try:
         folder = library.find(path)
         if (folder / library.TOKENIZER).is_dir():

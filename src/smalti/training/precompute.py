@@ -1,4 +1,4 @@
-"""Pictures to token shards, once, so that a prior trains without the tokenizer at work."""
+"""Images to token shards, once, so that a prior trains without the tokenizer at work."""
 
 import hashlib
 import sys
@@ -16,7 +16,7 @@ from smalti.config import Positive, Share, Workers, settings
 from smalti.data.folder import Folder
 from smalti.data.loader import Crops, Loader, collate
 from smalti.data.protocol import Batch
-from smalti.data.shards import ShardFacts, ShardWriter, begun_classes, is_shards
+from smalti.data.shards import ShardMetadata, ShardWriter, begun_classes, is_shards
 from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading
@@ -31,34 +31,34 @@ class Encoding:
 
     size: Size  # pixels of a crop: a side, or height and width
     crop: CropSettings = CropSettings()  # how crops are taken
-    crops: Positive = 1  # random ones of every training picture; held-out pictures give one, the middle
+    crops: Positive = 1  # random ones of every training image; held-out images give one, the middle
     val: Path | None = None  # a folder held out
-    # of the pictures that are held out. Neither of both: what the tokenizer's training held out, where it was
+    # of the images that are held out. Neither of both: what the tokenizer's training held out, where it was
     # on the same folder; else the splits that folders are by name, or a share of 0.05
     val_share: Share | None = None
-    batch: Positive = 16  # pictures a pass
-    workers: Workers = 0  # processes that open pictures
+    batch: Positive = 16  # images a pass
+    workers: Workers = 0  # processes that open images
     seed: int = 0  # of the crops and flips
-    max_pixels: Positive | None = None  # of a picture, as the readers' data.max_pixels
+    max_pixels: Positive | None = None  # of an image, as the readers' data.max_pixels
 
     @property
     def crop_size(self) -> tuple[int, int]:
-        """Height and width of a crop in pixels."""
+        """Return height and width of a crop in pixels."""
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
 
 def encode(
     tokenizer: Tokenizer, data: str | Path, out: str | Path, *, resume: bool = False, **options: Any
 ) -> Path:
-    """Encode a folder of pictures into token shards; gives their folder.
+    """Encode a folder of images into token shards; gives their folder.
 
     options: those of `Encoding`; size in multiples of the factor. Crops are best taken as the tokenizer was
-    trained, above all in scale: at 1.0 the crops of a square picture differ by their flip alone. The shards
+    trained, above all in scale: at 1.0 the crops of a square image differ by their flip alone. The shards
     carry the tokenizer's fingerprint and precision, and the classes by number. What is held out, and why, is
     told on stderr. resume: go on in an `out` whose encoding was interrupted, with the tokenizer, its
-    precision, the pictures and the options it was begun with; all but workers and max_pixels must be the
+    precision, the images and the options it was begun with; all but workers and max_pixels must be the
     same, and so is then what comes out. UserError for an `out` that holds something else, and for an
-    unreadable picture.
+    unreadable image.
     """
     how: Encoding = config.parse(options, Encoding)
     if any(side % tokenizer.factor for side in how.crop_size):
@@ -74,7 +74,7 @@ def encode(
         for reader in readers.values():
             reader.number_as(classes)
     rest = _Rest(readers["train"], readers["val"], how)
-    facts = ShardFacts(
+    metadata = ShardMetadata(
         tokenizer=library.fingerprint(tokenizer),
         codebook_size=tokenizer.codebook_size,
         factor=tokenizer.factor,
@@ -87,7 +87,7 @@ def encode(
         f"--resume goes on once there is more, or encode into another OUT with --batch {how.batch // 2 or 1}"
     )
     short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
-    with short, Interrupts() as interrupts, ShardWriter(Path(out), facts, resume=resume) as writer:
+    with short, Interrupts() as interrupts, ShardWriter(Path(out), metadata, resume=resume) as writer:
         tqdm.write(holding.text(readers["train"], readers["val"], why, how.val_share), file=sys.stderr)
         begun = sum(writer.rows.values())
         with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
@@ -116,7 +116,7 @@ class _Rest:
         self.total = self._train + self._val
 
     def batches(self, train: int, val: int) -> Iterator[tuple[str, Batch]]:
-        """Split and batch, after so many rows of each split, which end with a batch."""
+        """Return split and batch, after so many rows of each split, which end with a batch."""
         firsts = range(train, self._train, self._batch)  # before the batches, which are endless
         for first, batch in zip(firsts, self._loader.batches(train // self._batch), strict=False):
             yield "train", _cut(batch, self._train - first)
@@ -125,24 +125,27 @@ class _Rest:
 
 
 def _cut(batch: Batch, most: int) -> Batch:
-    """The first samples of a batch."""
-    pictures, labels = batch.images, batch.labels
-    assert pictures is not None, "a folder gives pictures"
-    return Batch(images=pictures[:most], labels=None if labels is None else labels[:most])
+    """Return the first samples of a batch."""
+    images, labels = batch.images, batch.labels
+    assert images is not None, "a folder gives images"
+    return Batch(images=images[:most], labels=None if labels is None else labels[:most])
 
 
 def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
-    assert batch.images is not None, "a folder gives pictures"
+    assert batch.images is not None, "a folder gives images"
     device: torch.device = tokenizer.last_layer.device
     return tokenizer.encode(batch.images.to(device), is_checked=True)
 
 
 def _made(how: Encoding, train: Folder, val: Folder) -> dict[str, Any]:
-    """All that decides which rows come out, beside the tokenizer: options, and the names of the pictures."""
+    """Return all that decides which rows come out, beside the tokenizer.
+
+    options, and the names of the images.
+    """
     made = config.dump(how)
-    for name in ("workers", "max_pixels", "val", "val_share"):  # the pictures tell what the last two chose
+    for name in ("workers", "max_pixels", "val", "val_share"):  # the images tell what the last two chose
         del made[name]
     names = [path.relative_to(folder.root).as_posix() for folder in (train, val) for path in folder.paths]
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
-    pictures = f"{len(names)} files {digest}"
-    return {**made, "size": list(how.crop_size), "pictures": pictures, "held_out": len(val)}
+    images = f"{len(names)} files {digest}"
+    return {**made, "size": list(how.crop_size), "images": images, "held_out": len(val)}

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from smalti import images, strategy
+from smalti import imaging, strategy
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
 from smalti.metrics.codes import NatsPerToken
@@ -21,7 +21,7 @@ from smalti.training.settings import PriorTraining
 from smalti.training.task import Losses
 
 PRIOR = "prior"
-SHOWN = 8  # pictures on a sample sheet
+SHOWN = 8  # images on a sample sheet
 REMEMBERED = 2**20  # codes whose frequencies give the unigram entropy
 
 
@@ -65,7 +65,7 @@ class PriorTask:
         device: torch.device,
         part: nn.Module | None = None,
     ) -> "PriorTask":
-        """With a new prior, whose first weights follow from the seed. part: see Pipeline."""
+        """Build it with a new prior, whose first weights follow from the seed. part: see Pipeline."""
         height, width = (side // tokenizer.factor for side in training.crop_size)
         settings = PipelineSettings(
             prior=training.prior, condition=training.condition, order=training.order, grid=(height, width)
@@ -92,7 +92,7 @@ class PriorTask:
         draws = generator(self.training.seed, 4, step, strategy.current().rank, part)
         targets = self.pipeline.sequence(codes)
         grid, condition = self.pipeline.settings.grid, self.pipeline.condition
-        with torch.autocast(codes.device.type, enabled=False):  # as for the pictures' codes
+        with torch.autocast(codes.device.type, enabled=False):  # as for the images' codes
             known = condition.from_batch(batch)
             context = condition.encode(known, num=len(codes), grid=grid, device=codes.device)
             prefix = condition.drop(context, len(codes), draws).window(0, 0, *grid)
@@ -107,7 +107,7 @@ class PriorTask:
         return False
 
     def summary(self) -> dict[str, float]:
-        """What to hold the loss against, in nats a token: no knowledge; the frequencies of the codes.
+        """Return what to hold the loss against, in nats a token: no knowledge; the frequencies of the codes.
 
         The latter is the entropy of the last 1,048,576 codes of this process.
         """
@@ -127,10 +127,10 @@ class PriorTask:
         return metric.compute()
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
-        """New pictures for the conditions of a batch, always of the same seeds."""
+        """Draw new images for the conditions of a batch, always of the same seeds."""
         told = self._condition(batch, SHOWN)
         drawn = self.pipeline.sample(num=min(SHOWN, batch.size), seed=0, **told).tensors
-        return images.grid(images.to_uint8(images.visible(drawn)), columns=SHOWN // 2)
+        return imaging.grid(imaging.to_uint8(imaging.visible(drawn)), columns=SHOWN // 2)
 
     def model(self) -> Pipeline:
         """See Task."""
@@ -139,12 +139,12 @@ class PriorTask:
     def _codes(self, batch: Batch) -> Int64[Tensor, "b h w"]:
         if batch.codes is not None:
             return batch.codes
-        assert batch.images is not None, "a batch has pictures or codes"
+        assert batch.images is not None, "a batch has images or codes"
         with torch.autocast(batch.images.device.type, enabled=False):  # the codes that sampling will decode
             return self.pipeline.tokenizer.encode(batch.images, is_checked=True)
 
     def _condition(self, batch: Batch, most: int | None = None) -> dict[str, Known]:
-        """The condition of a batch, of its first samples, as methods of a Pipeline take it."""
+        """Return the condition of a batch, of its first samples, as methods of a Pipeline take it."""
         condition = self.pipeline.condition
         if condition.argument is None:
             return {}

@@ -53,7 +53,7 @@ class Recorder:
             self.bar.write(text, file=sys.stderr)
 
     def since(self) -> dict[str, Float[Tensor, "ranks n"]]:
-        """The numbers of the steps since the last line, of every process, for a checkpoint.
+        """Return the numbers of the steps since the last line, of every process, for a checkpoint.
 
         All processes call this together.
         """

@@ -46,7 +46,7 @@ PLACES = {
 def settings(
     folder: RunFolder, recipe: str | Path | None, data: str | Path | None, asked: Mapping[str, Any]
 ) -> tuple[Any, set[str]]:
-    """The settings of a run that goes on, and the keys of PLACES that are others than they were.
+    """Return the settings of a run that goes on, and the keys of PLACES that are others than they were.
 
     recipe: None: the run's. data: see `train`. asked: settings of the command, keys with dots for nested
     ones. UserError for another recipe than the run's, for changes of other keys than CHANGEABLE and PLACES,
@@ -109,7 +109,7 @@ def _leave_out(mapping: dict[str, Any], key: str) -> None:
 
 
 def _kinds(mapping: Mapping[str, Any]) -> dict[str, str]:
-    """By what a recipe is known to a run that did not note its own: a command hardly changes these."""
+    """Return what makes a recipe known to a run that did not note its own."""
     parts = {"kind": mapping.get("kind", "tokenizer")}
     for part in ("prior", "network"):
         held = mapping.get(part)
@@ -124,7 +124,7 @@ def _another(began: str, recipe: str | Path, folder: RunFolder) -> UserError:
 
 
 def _place(data: str | Path | None, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What --data says in settings."""
+    """Return what --data says in settings."""
     if data is None:
         return {}
     kind = before["data"].get("kind", "folder")
@@ -137,7 +137,7 @@ def _place(data: str | Path | None, before: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _settle(wanted: dict[str, Any], before: Mapping[str, Any], noted: Origin) -> None:
-    """What a command leaves open was settled when it began: autos, percentiles, a condition's classes."""
+    """Settle as when it began what a command leaves open: autos, percentiles, a condition's classes."""
     data = wanted.get("data")
     if isinstance(data, dict) and isinstance(data.get("range"), Mapping):
         known, began = before["data"].get("range"), list(noted.percentiles)
@@ -160,7 +160,7 @@ def _settle(wanted: dict[str, Any], before: Mapping[str, Any], noted: Origin) ->
 
 
 def _leaves(mapping: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys with dots and values of nested mappings; an empty mapping is a value."""
+    """Return keys with dots and values of nested mappings; an empty mapping is a value."""
     for key, value in mapping.items():
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, f"{above}{key}.")

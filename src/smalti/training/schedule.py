@@ -6,7 +6,7 @@ from smalti.training.settings import OptimizerSettings
 
 
 def share(step: int, steps: int, settings: OptimizerSettings) -> float:
-    """What the learning rate of a step (0 .. steps - 1) is multiplied by, in [0, 1].
+    """Return what the learning rate of a step (0 .. steps - 1) is multiplied by, in [0, 1].
 
     Linear warm-up: step 0 has 1 / warmup, step warmup - 1 the whole. Then constant, or half a cosine
     that ends at `final` on the last step (arXiv:1608.03983, eq. 5, one cycle).

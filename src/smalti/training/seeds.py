@@ -11,7 +11,10 @@ _TRAINING = -1  # sets these draws apart from the loader's, which mix seed, pass
 
 
 def generator(*numbers: int) -> torch.Generator:
-    """A generator on the CPU for one purpose: the same numbers give the same draws on every machine."""
+    """Return a generator on the CPU for one purpose.
+
+    The same numbers give the same draws on every machine.
+    """
     return torch.Generator().manual_seed(mix(_TRAINING, *numbers))
 
 

@@ -43,7 +43,7 @@ class Training:
     data: ReaderSettings
     size: Size  # pixels of a crop: a side, or height and width
     crop: CropSettings = CropSettings()
-    batch: Positive  # pictures a step, all processes together
+    batch: Positive  # images a step, all processes together
     accumulate: Positive = 1  # parts into which each process cuts its share of a batch, to save memory
     steps: Steps
     seed: int = 0
@@ -53,7 +53,7 @@ class Training:
     optimizer: OptimizerSettings = OptimizerSettings()
     clip: Rate | None = None  # the longest gradient of a network
     ema: Decay = 0.999  # decay of the averaged weights, which are shown and saved; 0: the weights themselves
-    workers: Workers = 0  # processes that open pictures
+    workers: Workers = 0  # processes that open images
     log_every: Positive = 50  # steps, as the three that follow
     sample_every: Positive = 500
     validate_every: Positive = 1000
@@ -63,7 +63,7 @@ class Training:
 
     @property
     def crop_size(self) -> tuple[int, int]:
-        """Height and width of a crop in pixels."""
+        """Return height and width of a crop in pixels."""
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
 
@@ -74,23 +74,23 @@ class TokenizerTraining(Training):
     kind: Literal["tokenizer"] = "tokenizer"
     network: AnyNetworkSettings = NetworkSettings()
     quantizer: QuantizerSettings = VectorQuantizerSettings()
-    content: Literal["picture", "map", "segmentation"] = "picture"  # what is rebuilt; map: of data.kind=pairs
-    quantize_from: Count = 0  # the step from which pictures pass the codebook, which is started anew there
+    content: Literal["image", "map", "segmentation"] = "image"  # what is rebuilt; map: of data.kind=pairs
+    quantize_start: Count = 0  # the step from which images pass the codebook, which is started anew there
     losses: LossSettings = LossSettings()
     recompute: bool = False  # activations of the autoencoder's blocks: less memory, about a third more time
-    critic_optimizer: OptimizerSettings | None = None  # None: as optimizer
+    discriminator_optimizer: OptimizerSettings | None = None  # None: as optimizer
 
     def __post_init__(self) -> None:
-        if self.critic_optimizer and not self.losses.adversarial:
-            remedy = "critic_optimizer=null, or set losses.adversarial"
-            raise UserError("no critic_optimizer without losses.adversarial", "one", remedy)
+        if self.discriminator_optimizer and not self.losses.adversarial:
+            remedy = "discriminator_optimizer=null, or set losses.adversarial"
+            raise UserError("no discriminator_optimizer without losses.adversarial", "one", remedy)
         object.__setattr__(self, "network", fitted(self.network, self.quantizer))
-        if self.quantize_from and not self.quantizer.has_codes:
-            got = f"quantize_from={self.quantize_from} with quantizer.kind={self.quantizer.kind}"
-            raise UserError("quantize_from with a codebook", got, "quantize_from=0")
+        if self.quantize_start and not self.quantizer.has_codes:
+            got = f"quantize_start={self.quantize_start} with quantizer.kind={self.quantizer.kind}"
+            raise UserError("quantize_start with a codebook", got, "quantize_start=0")
         _check_sides(self.crop_size, self.network.factor)
         _check_content(self)
-        _check_critic(self)
+        _check_discriminator(self)
 
 
 @settings
@@ -102,15 +102,15 @@ class PriorTraining(Training):
     prior: PriorSettings
     condition: ConditionSettings = NoConditionSettings()
     condition_tokenizer: Path | None = None  # of the maps, for condition.kind=map without condition.shared
-    order: str = "row"  # in which cells are laid, a name in ORDERS
+    order: str = "row"  # in which cells are generated, a name in ORDERS
     pkeep: Share = 1.0  # each code the prior is shown is kept with this probability, else drawn at random
 
 
 TrainingSettings = Annotated[TokenizerTraining | PriorTraining, Field(discriminator="kind")]
 
 
-def _check_critic(training: TokenizerTraining) -> None:
-    """A critic halves its pictures once a layer, and needs some cells of them in the end."""
+def _check_discriminator(training: TokenizerTraining) -> None:
+    """Check that a discriminator, which halves its images once a layer, has some cells in the end."""
     adversarial, side = training.losses.adversarial, min(training.crop_size)
     if adversarial is None or side >= adversarial.patchgan.least:
         return
@@ -121,15 +121,17 @@ def _check_critic(training: TokenizerTraining) -> None:
     )
     deepest, size = patchgan.deepest(side), -(-patchgan.least // factor) * factor
     remedies = [f"size={size}"]
-    if training.init_from is None:  # the critic of a model that is there keeps its layers
-        remedies.insert(0, f"{key}={deepest}" if deepest else "losses.adversarial=null critic_optimizer=null")
+    if training.init_from is None:  # the discriminator of a model that is there keeps its layers
+        remedies.insert(
+            0, f"{key}={deepest}" if deepest else "losses.adversarial=null discriminator_optimizer=null"
+        )
     expected = f"{key} of at most {deepest}" if deepest else "no losses.adversarial"
     expected += " for crops of {} x {} pixels".format(*training.crop_size)
     raise UserError(expected, f"{key}={patchgan.layers}", ", or ".join(remedies))
 
 
 def _check_content(training: TokenizerTraining) -> None:
-    """Losses, networks and data of a picture are no good for a segmentation, and the other way round."""
+    """Losses, networks and data of an image are no good for a segmentation, and the other way round."""
     content, losses, network = training.content, training.losses, training.network
     pictorial = losses.l1 or losses.l2 or losses.perceptual.weight or losses.adversarial
     if content == "segmentation" and (pictorial or not losses.bce):

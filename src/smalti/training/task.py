@@ -34,43 +34,45 @@ class Task(Protocol):
     computed: Sequence[str]
 
     def start(self, batch: Batch) -> None:
-        """Called once, before the first step, with the first pictures."""
+        """Called once, before the first step, with the first images."""
         ...
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
-        """From now on run the networks inside what wrap(...) gives; gives those."""
+        """Run the networks inside what wrap(...) gives from now on; return those."""
         ...
 
     def state(self) -> Mapping[str, Tensor]:
-        """Tensors beside those of the networks that a checkpoint keeps, which may be written to."""
+        """Return tensors beside those of the networks that a checkpoint keeps, which may be written to."""
         ...
 
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
-        """One forward pass of part number `part` of a batch. Writes nothing and does not wait for the device.
+        """Return one forward pass of part number `part` of a batch.
 
-        Changes nothing either, but for the running statistics of a critic with BatchNorm.
+        Writes nothing and does not wait for the device.
+
+        Changes nothing either, but for the running statistics of a discriminator with BatchNorm.
         """
         ...
 
     def after_step(self, parts: Sequence[Losses], step: int) -> bool:
-        """Called after each step with what `losses` gave for the parts of its batch.
+        """Go on after a step, with what `losses` gave for the parts of its batch.
 
         Whether it began something anew, so that averages over the weights before mean nothing.
         """
         ...
 
     def summary(self) -> dict[str, float]:
-        """Numbers over the last steps, for a line of the log."""
+        """Return numbers over the last steps, for a line of the log."""
         ...
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Numbers on held-out pictures."""
+        """Return numbers on held-out images."""
         ...
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
-        """One sheet that shows what the model can do."""
+        """Return one sheet that shows what the model can do."""
         ...
 
     def model(self) -> Tokenizer | Pipeline:
-        """What a user loads."""
+        """Return what a user loads."""
         ...

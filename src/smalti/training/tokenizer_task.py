@@ -1,4 +1,4 @@
-"""Learning a tokenizer: rebuild pictures, and deceive a critic that learns to tell them from real ones."""
+"""Learning a tokenizer: rebuild images, and pass them off as real on a discriminator that learns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from smalti import images, strategy
+from smalti import imaging, strategy
 from smalti.data.maps import reading
 from smalti.data.protocol import Batch
-from smalti.losses import at_pictures
+from smalti.losses import at_images
 from smalti.losses.patchgan import PatchGAN
-from smalti.losses.protocol import AUTOENCODER, CRITIC, Logits, LossTerm
+from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR, Logits, LossTerm
 from smalti.losses.terms import terms
 from smalti.metrics import METRICS
 from smalti.metrics.protocol import Measured
@@ -28,15 +28,15 @@ from smalti.training.seeds import generator, seeded
 from smalti.training.settings import TokenizerTraining
 from smalti.training.task import Losses
 
-SHOWN = 8  # pictures on a sample sheet
+SHOWN = 8  # images on a sample sheet
 
 
 class TokenizerTask:
     """One pass of the autoencoder a batch serves both networks (arXiv:2012.09841, section 3.1).
 
     Each network lessens the sum of its terms (losses/protocol.py), the autoencoder the quantizer's loss too.
-    While no term of logits counts the critic is not run. One pass of it serves both networks: the autoencoder
-    gets from it the gradient at the pictures alone, where it meets that of the reconstruction.
+    While no term of logits counts the discriminator is not run. One pass of it serves both networks: the
+    autoencoder gets from it the gradient at the images alone, where it meets that of the reconstruction.
     """
 
     averaged = AUTOENCODER
@@ -46,44 +46,46 @@ class TokenizerTask:
         self,
         training: TokenizerTraining,
         tokenizer: Tokenizer,
-        critic: nn.Module | None,
+        discriminator: nn.Module | None,
         losses: Iterable[LossTerm],
     ) -> None:
         """losses: the terms; they stand on the device where the networks do."""
         self.terms = list(losses)
-        assert critic is not None or not any(term.of_logits for term in self.terms), "logits want a critic"
-        self.training, self.tokenizer, self.critic = training, tokenizer, critic
+        assert discriminator is not None or not any(term.of_logits for term in self.terms), (
+            "logits want a discriminator"
+        )
+        self.training, self.tokenizer, self.discriminator = training, tokenizer, discriminator
         self.networks: Mapping[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
         self.autoencoder: nn.Module = Autoencoder(tokenizer)
         if training.recompute:
             recompute(tokenizer)
-        for network in (tokenizer, critic, *self.terms):
+        for network in (tokenizer, discriminator, *self.terms):
             if network is not None:
                 lay_out(network)
-        self.judge: nn.Module | None = None
-        if critic is not None:
-            self.networks = {**self.networks, CRITIC: critic.train()}
-            self.judge = Judge(critic)
+        self.discriminate: nn.Module | None = None
+        if discriminator is not None:
+            self.networks = {**self.networks, DISCRIMINATOR: discriminator.train()}
+            self.discriminate = OnBoth(discriminator)
         self.content = content(training.content, tokenizer.channels)
         self.recent = RecentCodes(codebook_size=tokenizer.codebook_size, device=tokenizer.last_layer.device)
 
     @classmethod
     def build(cls, training: TokenizerTraining, device: torch.device) -> "TokenizerTask":
-        """With new networks, whose first weights follow from the seed."""
-        adversarial, critic = training.losses.adversarial, None
+        """Build it with new networks, whose first weights follow from the seed."""
+        adversarial, discriminator = training.losses.adversarial, None
         with seeded(torch.device("cpu"), training.seed):
             settings = TokenizerSettings(
                 network=training.network,
                 quantizer=training.quantizer,
-                content="segmentation" if training.content == "segmentation" else "picture",
+                content="segmentation" if training.content == "segmentation" else "image",
                 labels=reading(training.data) if training.content == "segmentation" else None,
                 pixels=pixels.of(training),
             )
             tokenizer = Tokenizer(settings)
             if adversarial is not None:
-                critic = PatchGAN(adversarial.patchgan, training.network.out_channels).to(device)
+                discriminator = PatchGAN(adversarial.patchgan, training.network.out_channels).to(device)
         found = [term.to(device) for term in terms(training.losses, training.content)]
-        return cls(training, tokenizer.to(device), critic, found)
+        return cls(training, tokenizer.to(device), discriminator, found)
 
     def state(self) -> dict[str, Tensor]:
         """See Task: what the terms remember."""
@@ -102,15 +104,15 @@ class TokenizerTask:
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
         """See Task."""
         self.autoencoder = wrap(self.autoencoder)
-        if self.judge is None:
+        if self.discriminate is None:
             return [self.autoencoder]
-        self.judge = wrap(self.judge)
-        return [self.autoencoder, self.judge]
+        self.discriminate = wrap(self.discriminate)
+        return [self.autoencoder, self.discriminate]
 
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Statistics: what the terms give; the reconstruction's own, weighted; the quantizer's."""
         real = self.content.inputs(batch)
-        bypass = step < self.training.quantize_from
+        bypass = step < self.training.quantize_start
         latents, quantized, rebuilt = self.autoencoder(real, step, bypass)
         of_logits = [term for term in self.terms if term.of_logits and term.weight(step) is not None]
         felt = any(term.network == AUTOENCODER for term in of_logits)
@@ -120,17 +122,17 @@ class TokenizerTask:
         statistics |= {"reconstruction": minimise[AUTOENCODER], "quantizer": quantized.loss}
         statistics |= quantized.statistics
         if of_logits:
-            assert self.judge is not None, "logits want a critic"
-            logits = Logits(*self.judge(real, shown if felt else shown.detach()))
+            assert self.discriminate is not None, "logits want a discriminator"
+            logits = Logits(*self.discriminate(real, shown if felt else shown.detach()))
             found, more = self._values(AUTOENCODER, (real, shown, logits), step)
             statistics |= more
             if felt:
                 own, layer = minimise[AUTOENCODER], self.tokenizer.last_layer
-                minimise[AUTOENCODER], more = at_pictures.meet(rebuilt, shown, own, found, layer)
+                minimise[AUTOENCODER], more = at_images.meet(rebuilt, shown, own, found, layer)
                 statistics |= more
-            found, more = self._values(CRITIC, (real, shown, logits), step)
+            found, more = self._values(DISCRIMINATOR, (real, shown, logits), step)
             statistics |= more
-            minimise |= {CRITIC: _total(found)} if found else {}
+            minimise |= {DISCRIMINATOR: _total(found)} if found else {}
         # times 0: several processes want a gradient, if only of zeros, for every weight
         loss = (quantized.loss + quantized.latents.mean()) * 0.0 if bypass else quantized.loss
         minimise[AUTOENCODER] = minimise[AUTOENCODER] + loss
@@ -142,13 +144,13 @@ class TokenizerTask:
         )
 
     def after_step(self, parts: Sequence[Losses], step: int) -> bool:
-        """Let the quantizer look after its codebook; it begins anew before step `quantize_from`."""
+        """Let the quantizer look after its codebook; it begins anew before step `quantize_start`."""
         latents = strategy.current().gather(
             torch.cat([part.latents for part in parts if part.latents is not None])
         )
         draws = generator(self.training.seed, 3, step)
-        if step < self.training.quantize_from:
-            begins = step + 1 == self.training.quantize_from
+        if step < self.training.quantize_start:
+            begins = step + 1 == self.training.quantize_start
             if begins:
                 self.tokenizer.quantizer.start(latents, draws)
             self._share()
@@ -173,7 +175,7 @@ class TokenizerTask:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Numbers of all metrics that are for such a tokenizer."""
+        """Return numbers of all metrics that are for such a tokenizer."""
         distances = {name: of for term in self.terms for name, of in term.distances().items()}
         about = (self.training.content, self.tokenizer.codebook_size, distances)
         metrics = [metric for member in METRICS.values() for metric in member.of(*about)]
@@ -189,31 +191,31 @@ class TokenizerTask:
         return {name: number for metric in metrics for name, number in metric.compute().items()}
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
-        """Pictures above, what their codes give below; classes of segmentations have colours."""
+        """Return images above, what their codes give below; classes of segmentations have colours."""
         real = self.content.inputs(batch)[:SHOWN]
         both = torch.cat([real, self.tokenizer.reconstruct(real, is_checked=True)])
-        return images.grid(self.content.show(both), columns=len(real))
+        return imaging.grid(self.content.show(both), columns=len(real))
 
     def model(self) -> Tokenizer:
         """See Task."""
         return self.tokenizer
 
     def _share(self) -> None:
-        """Give all processes what no gradient keeps equal in them: the codebook, the critic's statistics.
+        """Give all processes what no gradient keeps equal in them: codebook and statistics.
 
         Each has computed its codebook from the same latents, but on accelerators sums come out otherwise from
-        process to process (`index_add_`); BatchNorm's running statistics are those of process 0's pictures.
+        process to process (`index_add_`); BatchNorm's running statistics are those of process 0's images.
         """
-        statistics = () if self.critic is None else self.critic.buffers()
+        statistics = () if self.discriminator is None else self.discriminator.buffers()
         remembered = self.state().values()
         strategy.current().share([*self.tokenizer.quantizer.state_dict().values(), *statistics, *remembered])
 
     def _values(
         self, network: str, given: tuple[Tensor, Tensor, Logits | None], step: int
     ) -> tuple[list[tuple[LossTerm, float, Tensor]], dict[str, Tensor]]:
-        """The terms of a network that count, with weights and values, and their numbers for the log.
+        """Return the terms of a network that count, with weights and values, and their numbers for the log.
 
-        given: real and rebuilt pictures; logits, and then the terms of logits, or None, and then the others.
+        given: real and rebuilt images; logits, and then the terms of logits, or None, and then the others.
         """
         found: list[tuple[LossTerm, float, Tensor]] = []
         statistics: dict[str, Tensor] = {}
@@ -231,7 +233,7 @@ class TokenizerTask:
 
 
 def _total(found: Sequence[tuple[LossTerm, float, Tensor]]) -> Float[Tensor, ""]:
-    """The weighted sum of terms' values, in their order."""
+    """Return the weighted sum of terms' values, in their order."""
     return reduce(add, [weight * value for _, weight, value in found])
 
 
@@ -243,24 +245,30 @@ class Autoencoder(nn.Module):
         self.tokenizer = tokenizer
 
     def forward(
-        self, pictures: Float[Tensor, "b c H W"], step: int, bypass: bool
+        self, images: Float[Tensor, "b c H W"], step: int, bypass: bool
     ) -> tuple[Float[Tensor, "b m h w"], Quantized, Float[Tensor, "b c H W"]]:
-        """Latents, what the quantizer makes of them, and pictures rebuilt: with bypass from the former."""
-        latents = self.tokenizer.latents(pictures)
+        """Return latents, what the quantizer makes of them, and images rebuilt.
+
+        With bypass from the former.
+        """
+        latents = self.tokenizer.latents(images)
         quantized = self.tokenizer.quantize(latents, step)
         return latents, quantized, self.tokenizer.decode_latents(latents if bypass else quantized.latents)
 
 
-class Judge(nn.Module):
-    """The critic on real and rebuilt pictures, in two batches: BatchNorm takes the statistics of each."""
+class OnBoth(nn.Module):
+    """The discriminator on real and rebuilt images, in two batches: BatchNorm sees each alone."""
 
-    def __init__(self, critic: nn.Module) -> None:
+    def __init__(self, discriminator: nn.Module) -> None:
         super().__init__()
-        self.critic = critic
+        self.discriminator = discriminator
 
     def forward(
         self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]
     ) -> tuple[Float[Tensor, "b 1 y x"], Float[Tensor, "b 1 y x"]]:
-        """Scores of both. ActNorm starts from the rebuilt ones, which the 2021 code too judges first."""
-        of_fake = self.critic(fake)
-        return self.critic(real), of_fake
+        """Return scores of both.
+
+        ActNorm starts from the rebuilt ones, which the 2021 code too judges first.
+        """
+        of_fake = self.discriminator(fake)
+        return self.discriminator(real), of_fake

@@ -27,7 +27,7 @@ class Known:
 
 
 def find(training: PriorTraining, reader: Reader, device: torch.device, known: Known) -> dict[str, Tokenizer]:
-    """The tokenizer whose codes are learned and, where the recipe names one, that of the condition.
+    """Return the tokenizer whose codes are learned and, where the recipe names one, that of the condition.
 
     By the recipe's keys. UserError where one is missing or another one than the run began with, or where the
     first does not fit the crop or the shards.
@@ -39,12 +39,15 @@ def find(training: PriorTraining, reader: Reader, device: torch.device, known: K
 
 
 def fingerprints(found: Mapping[str, Tokenizer]) -> dict[str, str]:
-    """By key, as model folders have them."""
+    """Return them by key, as model folders have them."""
     return {key: tokenizer.fingerprint for key, tokenizer in found.items()}
 
 
 def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenizer:
-    """The one at a path; or the run's copy, where there is none or another one at the path it began with."""
+    """Return the one at a path.
+
+    Or the run's copy, where there is none or another one at the path it began with.
+    """
     if path in known.read:
         return known.read[path].to(device)
     copy = None if known.copies is None else known.copies / KEYS[key]
@@ -72,7 +75,7 @@ def _read(path: Path, key: str, device: torch.device) -> Tokenizer:
     try:
         model = library.load(path, device)
     except UserError as mistake:
-        remedy = f"train one first: smalti train tokenizer_300 --data PICTURES --out runs/{key}, then give "
+        remedy = f"train one first: smalti train tokenizer_300 --data IMAGES --out runs/{key}, then give "
         remedy += f"{key}=runs/{key}"
         raise UserError(f"a trained {key.replace('_', ' ')} for the prior", mistake.got, remedy) from None
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
@@ -83,7 +86,7 @@ def _read(path: Path, key: str, device: torch.device) -> Tokenizer:
 
 
 def _check_size(size: tuple[int, int], tokenizer: Tokenizer, reader: Reader) -> None:
-    """The tokenizer must fit the crop, and shards if there are any."""
+    """Check that the tokenizer fits the crop, and shards if there are any."""
     height, width = size
     if height % tokenizer.factor or width % tokenizer.factor:
         remedy = f"size={max(1, round(height / tokenizer.factor)) * tokenizer.factor}"

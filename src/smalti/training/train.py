@@ -20,7 +20,7 @@ from smalti.data.shards import is_shards
 from smalti.errors import UserError
 from smalti.files import as_path
 from smalti.losses import perceptual
-from smalti.losses.protocol import AUTOENCODER, CRITIC
+from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
@@ -49,7 +49,7 @@ from smalti.training.tokenizer_task import TokenizerTask
 from smalti.training.tokenizers import Known
 
 NAMED = 20  # samples that are skipped; the data report names as many
-VALIDATED = 256  # held-out pictures at most, so that a validation takes little beside the training
+VALIDATED = 256  # held-out images at most, so that a validation takes little beside the training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +73,11 @@ def train(
     """Train a tokenizer or a prior; gives the run folder, which `smalti.load` opens.
 
     recipe: a name from `smalti recipes` or a YAML file; may be None with resume and out. data: a folder of
-    pictures or of token shards. out: a new folder, runs/RECIPE unless given. overrides: settings in place of
+    images or of token shards. out: a new folder, runs/RECIPE unless given. overrides: settings in place of
     the recipe's, keys with dots for nested ones (`**{"optimizer.lr": 1.0e-4}`). resume: go on from the newest
     checkpoint in `out`, with the settings it was begun with; what is said again is no change, and only how
     long, how often shown, where it runs and where the same data and tokenizers lie may be changed then. The
-    setting init_from names a model to begin with: its weights, those of the critic beside it, and the
+    setting init_from names a model to begin with: its weights, those of the discriminator beside it, and the
     settings that they fit.
     """
     given = {"recipe": recipe, "data": data, "out": out}
@@ -114,7 +114,7 @@ def train(
 def _write_down(
     folder: RunFolder, training: Any, start: Start, found: dict[str, Tokenizer], resume: bool
 ) -> None:
-    """What a resumed run goes by; one that did not note its tokenizers when it began does so now."""
+    """Write what a resumed run goes by; one that did not note its tokenizers when it began does so now."""
     noted = replace(start.origin, tokenizers=start.origin.tokenizers or tokenizers.fingerprints(found))
     if resume:
         folder.change(config.dump(training), noted.text())
@@ -123,9 +123,12 @@ def _write_down(
 
 
 def _rates(training: Training) -> dict[str, OptimizerSettings]:
-    """The optimizer of each network that is trained."""
+    """Return the optimizer of each network that is trained."""
     if isinstance(training, TokenizerTraining):
-        return {AUTOENCODER: training.optimizer, CRITIC: training.critic_optimizer or training.optimizer}
+        return {
+            AUTOENCODER: training.optimizer,
+            DISCRIMINATOR: training.discriminator_optimizer or training.optimizer,
+        }
     return {PRIOR: training.optimizer}
 
 
@@ -139,12 +142,12 @@ def _root(recipe: Path | None, out: Path | None, resume: bool) -> Path:
 
 
 def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]) -> Start:
-    """A run that begins."""
+    """Return a run that begins."""
     assert recipe is not None, "without a recipe a run goes on"
     mapping = config.read(recipe, {**_place(recipe, data), **overrides}, TrainingSettings)
     path = mapping.get(beginning.KEY)
     begun = None if path is None else Beginning.read(as_path(path, beginning.KEY))
-    mapping = beginning.settle(folders.all_pictures(mapping, overrides), overrides, begun)
+    mapping = beginning.settle(folders.all_images(mapping, overrides), overrides, begun)
     # whatever the classes are, first of all: to look for the data takes long on some disks
     data_settings = config.parse(_with_classes(mapping, ["any"]), TrainingSettings).data
     readers = _open(data_settings)
@@ -158,7 +161,7 @@ def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str
 
 
 def _settled(training: Any) -> Any:
-    """The training with what "auto" means settled once, and written down."""
+    """Return the training with what "auto" means settled once, and written down."""
     if isinstance(training, TokenizerTraining):
         wanted = training.losses.perceptual
         kind = perceptual.choose(wanted)
@@ -169,7 +172,7 @@ def _settled(training: Any) -> Any:
 def _resumed(
     folder: RunFolder, recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]
 ) -> Start:
-    """A run that goes on."""
+    """Return a run that goes on."""
     training, moved = resuming.settings(folder, recipe, data, overrides)
     noted, readers = origin.read(folder.origin), _open(training.data)
     _check_classes(folder, readers)
@@ -200,7 +203,7 @@ def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> No
 
 
 def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
-    """A class is its number: names that come, go or change places would give the numbers another meaning."""
+    """Check the names of classes: a class is its number, to which they give its meaning."""
     if not folder.classes.is_file():  # a run of before there was this file
         return
     began = json.loads(folder.classes.read_text(encoding="utf-8"))
@@ -227,7 +230,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _place(recipe: str | Path, data: str | Path | None) -> dict[str, Any]:
-    """What `data` says in a recipe's words; keys that the recipe has for data of another kind go."""
+    """Return what `data` says in a recipe's words; keys that the recipe has for data of another kind go."""
     if data is None:
         return {}
     given = config.read(recipe, into=TrainingSettings).get("data")
@@ -245,7 +248,7 @@ def _open(data: Any) -> dict[str, Reader]:
 
 
 def _with_classes(mapping: dict[str, Any], classes: Sequence[str], root: str = "") -> dict[str, Any]:
-    """The recipe's mapping in which the condition has what it takes from the data, their classes."""
+    """Return the recipe's mapping in which the condition has what it takes from the data, their classes."""
     condition = mapping.get("condition")
     if not isinstance(condition, dict) or condition.get("kind") not in CONDITIONS:
         return mapping
@@ -253,7 +256,10 @@ def _with_classes(mapping: dict[str, Any], classes: Sequence[str], root: str = "
 
 
 def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.device) -> dict[str, Tokenizer]:
-    """Those that a prior learns on, by the recipe's keys; what data and model say of each other must fit."""
+    """Return the tokenizers that a prior learns on, by the recipe's keys.
+
+    What data and model say of each other must fit.
+    """
     readers = start.readers
     if not isinstance(training, PriorTraining):
         if training.content == "segmentation":
@@ -269,7 +275,7 @@ def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.de
 
 
 def _task(training: Any, found: dict[str, Tokenizer], device: torch.device) -> PriorTask | TokenizerTask:
-    """With new networks. found: the tokenizers of a prior, by the recipe's keys."""
+    """Build it with new networks. found: the tokenizers of a prior, by the recipe's keys."""
     if isinstance(training, PriorTraining):
         return PriorTask.build(training, found["tokenizer"], device, found.get("condition_tokenizer"))
     return TokenizerTask.build(training, device)

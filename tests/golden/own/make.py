@@ -44,7 +44,7 @@ def redraw(module: torch.nn.Module, generator: torch.Generator) -> None:
 
 
 def tokenizer_tiny() -> None:
-    """A tokenizer with every kind of block, square and wide pictures, both ranges of pictures."""
+    """A tokenizer with every kind of block, square and wide images, both ranges of images."""
     network = NetworkSettings(
         width=4, multipliers=(1, 2), blocks=1, attention_levels=(1,), latent_channels=4, code_dim=4, groups=2
     )

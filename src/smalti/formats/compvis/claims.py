@@ -15,7 +15,7 @@ _LISTS = {"ch_mult", "attn_resolutions"}
 
 
 def model_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The mapping {target, params} of the model, from a project's yaml or from that mapping itself."""
+    """Return the mapping {target, params} of the model, from a project's yaml or from that mapping itself."""
     return section(config, "model") or config
 
 
@@ -31,23 +31,26 @@ def check_kinds(mapping: Mapping[str, Any]) -> None:
 
 
 def section(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A mapping within a mapping, empty where there is none."""
+    """Return a mapping within a mapping, empty where there is none."""
     found = mapping.get(key)
     return found if isinstance(found, Mapping) else {}
 
 
 def params(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The constructor's arguments of a {target, params} mapping."""
+    """Return the constructor's arguments of a {target, params} mapping."""
     return section(mapping, "params")
 
 
 def inner(said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The arguments of a {target, params} mapping that stands under a key."""
+    """Return the arguments of a {target, params} mapping that stands under a key."""
     return section(section(said, key), "params")
 
 
 def target(mapping: Mapping[str, Any]) -> str:
-    """The class that a {target, params} mapping names, without its module; empty where it names none."""
+    """Return the class that a {target, params} mapping names, without its module.
+
+    Empty where it names none.
+    """
     return str(mapping.get("target", "")).rsplit(".", 1)[-1]
 
 

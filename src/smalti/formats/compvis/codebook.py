@@ -34,7 +34,10 @@ _TARGETS |= {"VQSegmentationModel": "vq", "VQNoDiscModel": "vq", "VQModelInterfa
 
 
 def names(settings: CommonSettings) -> dict[str, str]:
-    """Our name of each tensor of a quantizer -> its name in the 2021 code; UserError where that has none."""
+    """Return our name of each tensor of a quantizer -> its name in the 2021 code.
+
+    UserError where that has none.
+    """
     inner = _held(settings)
     within = "inner." if isinstance(settings, RemappedSettings) else ""
     found = {f"{_HERE}{within}{ours}": f"{_THERE}{theirs}" for ours, theirs in _NAMES[inner.kind].items()}
@@ -42,12 +45,17 @@ def names(settings: CommonSettings) -> dict[str, str]:
 
 
 def modern(name: str) -> str:
-    """The name that a tensor of the earlier EMA quantizer has in the later one; other names as they are."""
+    """Return the name that a tensor of the earlier EMA quantizer has in the later one.
+
+    Other names as they are.
+    """
     return _THERE + _EARLIER.get(name.removeprefix(_THERE), name.removeprefix(_THERE))
 
 
 def find(state: Mapping[str, Tensor], model: Mapping[str, Any], where: str) -> CommonSettings:
-    """The settings of a state dict's quantizer, by its names and shapes; what these do not tell, by the yaml.
+    """Return the settings of a state dict's quantizer, by its names and shapes.
+
+    What these do not tell, by the yaml.
 
     model: the {target, params} of the tokenizer, empty where there is no yaml.
     """
@@ -76,12 +84,12 @@ def find(state: Mapping[str, Tensor], model: Mapping[str, Any], where: str) -> C
 
 
 def knows(settings: CommonSettings) -> bool:
-    """Whether the 2021 code has such quantizers at all."""
+    """Return whether the 2021 code has such quantizers at all."""
     return settings.kind in _NAMES or isinstance(settings, RemappedSettings)
 
 
 def target(settings: CommonSettings) -> str:
-    """The 2021 code's class for a tokenizer with this quantizer. UserError where there is none."""
+    """Return the 2021 code's class for a tokenizer with this quantizer. UserError where there is none."""
     if isinstance(settings, RemappedSettings) and settings.unknown != "random":
         got = f"unknown={settings.unknown}"
         raise UserError("a remapped quantizer with unknown=random", got, "its yaml has no word for it")
@@ -94,7 +102,7 @@ def target(settings: CommonSettings) -> str:
 
 
 def shapes_codes(target: str) -> bool:
-    """Whether a class of theirs can be told (sane_index_shape) to give codes as a grid, not as one flat list.
+    """Return whether a class of theirs can give codes as a grid (sane_index_shape), not as one flat list.
 
     A prior can only be told of maps whose codes are grids: it lays flat ones beside the wrong axis (2021,
     encode_to_c). The others give grids by themselves, or no codes.
@@ -103,7 +111,7 @@ def shapes_codes(target: str) -> bool:
 
 
 def params(settings: CommonSettings, code_dim: int) -> dict[str, Any]:
-    """What a yaml says of a quantizer."""
+    """Return what a yaml says of a quantizer."""
     found: dict[str, Any] = {"embed_dim": code_dim}
     if isinstance(settings, RemappedSettings):  # the table itself is in the weights
         found["remap"] = USED
@@ -120,7 +128,7 @@ def params(settings: CommonSettings, code_dim: int) -> dict[str, Any]:
 
 
 def _held(settings: CommonSettings) -> CommonSettings:
-    """The settings, or those inside; UserError where the 2021 code has no such quantizer."""
+    """Return the settings, or those inside; UserError where the 2021 code has no such quantizer."""
     inner = settings.inner if isinstance(settings, RemappedSettings) else settings
     if not knows(settings):
         remedy = "keep the model folder: their code knows no such quantizer"

@@ -25,7 +25,7 @@ def find(
     map_size: int,
     places: tuple[int, int],
 ) -> ConditionSettings:
-    """The settings of the condition, by the yaml; without one by what is in the file.
+    """Return the settings of the condition, by the yaml; without one by what is in the file.
 
     said: the params of the model, empty where there is no yaml. data: the yaml's section of that name.
     map_of: "own" or "shared", the tokenizer of maps if there is one. map_size: the side to which maps are
@@ -62,7 +62,7 @@ def length(settings: Any, tokenizer: Tokenizer, maps: Tokenizer | None) -> int |
 def stage(settings: Any, factor: int) -> Stage:
     """Return the yaml's cond_stage_config, and what else it says among the model's params; no map.
 
-    factor: of the tokenizer of pictures. UserError for a condition that the 2021 code does not know.
+    factor: of the tokenizer of images. UserError for a condition that the 2021 code does not know.
     """
     if settings.kind not in _STAGES:
         remedy = "keep the model folder: their code knows no such condition"
@@ -78,7 +78,7 @@ def check(settings: Any) -> None:
 
 
 def data(settings: Any, size: int) -> dict[str, Any]:
-    """The yaml's section `data` for boxes and points, where their format is written; else nothing."""
+    """Return the yaml's section `data` for boxes and points, where their format is written; else nothing."""
     if settings.kind not in _OBJECTS.values():
         return {}
     flags = set(settings.flags)
@@ -152,7 +152,9 @@ def _objects(said: Mapping[str, Any], stage: Mapping[str, Any], data: Mapping[st
 
 
 def _guess(vocabulary: int, positions: int) -> Any:
-    """Without a yaml: a token for the class if a grid of codes has place, coordinates if two grids have.
+    """Return what holds without a yaml.
+
+    A token for the class if a grid of codes has place, coordinates if two grids have.
 
     Grids whose sides are powers of two, as those of published models are. A start token is a class like any
     other. UserError for other numbers of places.

@@ -8,7 +8,7 @@ from smalti.reading.labels import LabelReading
 
 
 def find(config: Mapping[str, Any]) -> LabelReading | None:
-    """The reading of the yaml's datasets; None where values are class numbers, or nothing is said.
+    """Return the reading of the yaml's datasets; None where values are class numbers, or nothing is said.
 
     Their readers of COCO's maps add 1, so that 255 becomes class 0; others do where they are told to.
     """

@@ -18,7 +18,7 @@ _LINEAR = "to_qkv.weight"  # linear attention, which has tensors of its own
 
 
 def find(state: Mapping[str, Tensor], ddconfig: Mapping[str, Any], where: str) -> NetworkSettings:
-    """The settings of a state dict's networks, by its shapes; what these do not tell, by the yaml.
+    """Return the settings of a state dict's networks, by its shapes; what these do not tell, by the yaml.
 
     ddconfig: empty where there is no yaml. UserError where it says otherwise than the shapes.
     """
@@ -53,7 +53,7 @@ def find(state: Mapping[str, Tensor], ddconfig: Mapping[str, Any], where: str) -
 
 
 def ddconfig(network: NetworkSettings, resolution: int, *, double_z: bool) -> dict[str, Any]:
-    """The yaml's words for settings of ours. UserError for networks that the 2021 code does not have.
+    """Return the yaml's words for settings of ours. UserError for networks that the 2021 code does not have.
 
     resolution: of training crops, by which the yaml names the levels that have attention.
     """
@@ -83,7 +83,7 @@ def ddconfig(network: NetworkSettings, resolution: int, *, double_z: bool) -> di
 
 
 def with_small_convolutions(state: Mapping[str, Tensor], *which: str) -> dict[str, Tensor]:
-    """A state dict with those of the two small convolutions that it lacks, as ones that change nothing.
+    """Return a state dict with the small convolutions that it lacks, as ones that change nothing.
 
     which: names of those that its model does not have: quant_conv, post_quant_conv.
     """
@@ -99,7 +99,10 @@ def with_small_convolutions(state: Mapping[str, Tensor], *which: str) -> dict[st
 
 
 def lacks_small_convolutions(state: Mapping[str, Tensor]) -> bool:
-    """Whether it is of a KL model that has neither: whose encoder gives twice what the decoder takes."""
+    """Return whether it is of a KL model that has neither.
+
+    Whose encoder gives twice what the decoder takes.
+    """
     if any(name.startswith(("quantize.", "quant_conv.", "post_quant_conv.")) for name in state):
         return False
     shapes = [
@@ -144,6 +147,6 @@ def _shape(state: Mapping[str, Tensor], name: str, where: str) -> tuple[int, ...
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbers follow the prefix, counted from 0."""
+    """Return how many numbers follow the prefix, counted from 0."""
     numbers = {name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)}
     return len(numbers)

@@ -26,7 +26,9 @@ FORWARD, BACKWARD = "permuter.forward_shuffle_idx", "permuter.backward_shuffle_i
 def grid(
     book: Ledger, said: Mapping[str, Any], resolution: int | None, factor: int, places: int
 ) -> tuple[int, int]:
-    """Rows and columns of a training crop: the permuter's, else the resolution's, else all that has place.
+    """Return rows and columns of a training crop.
+
+    The permuter's, else the resolution's, else all that has place.
 
     said: the params of the model. resolution: of the first stage's training crops, None if unknown.
     places: codes for which there is place at most, on a square grid. UserError where nothing is said and
@@ -50,9 +52,9 @@ def grid(
 
 
 def map_size(book: Ledger, positions: int, factor: int) -> int:
-    """The side in pixels of the maps for which there is place before a permuter's codes.
+    """Return the side in pixels of the maps for which there is place before a permuter's codes.
 
-    -1 where there is place for a map as large as the picture, or no permuter tells how many codes there are.
+    -1 where there is place for a map as large as the image, or no permuter tells how many codes there are.
     """
     if FORWARD not in book:
         return -1
@@ -61,7 +63,7 @@ def map_size(book: Ledger, positions: int, factor: int) -> int:
 
 
 def find(book: Ledger, said: Mapping[str, Any], size: tuple[int, int]) -> str:
-    """The name of the order, whose tables in the file, if there are any, must be ours."""
+    """Return the name of the order, whose tables in the file, if there are any, must be ours."""
     tables = {name: book.take(name) for name in (FORWARD, BACKWARD) if name in book}
     named = claims.target(claims.section(said, "permuter_config"))
     if not tables and (not named or named == "Identity"):
@@ -83,7 +85,7 @@ def find(book: Ledger, said: Mapping[str, Any], size: tuple[int, int]) -> str:
 
 
 def config(name: str, size: tuple[int, int]) -> dict[str, Any]:
-    """The yaml's permuter_config, to be laid into the model's params; nothing for rows.
+    """Return the yaml's permuter_config, to be laid into the model's params; nothing for rows.
 
     UserError for an order that the 2021 code has not.
     """
@@ -97,7 +99,7 @@ def config(name: str, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def tables(name: str, permutation: Tensor) -> dict[str, Tensor]:
-    """What their state dict holds of an order; nothing for rows."""
+    """Return what their state dict holds of an order; nothing for rows."""
     return {} if name == "row" else {FORWARD: permutation, BACKWARD: inverse(permutation)}
 
 

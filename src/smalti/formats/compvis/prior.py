@@ -20,7 +20,7 @@ FIRST, CONDITION, PRIOR = "first_stage_model.", "cond_stage_model.", "transforme
 
 
 def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept) -> Pipeline:
-    """The model. config: the whole yaml, empty where there is none. heads: what the user says of them.
+    """Return the model. config: the whole yaml, empty where there is none. heads: what the user says of them.
     kept: what of each part the yaml has no word for.
 
     Crosses off all its names. UserError where yaml and tensors disagree, or neither says what is needed.
@@ -45,8 +45,8 @@ def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept)
     )
     own = claims.section(config, SECTION).get("grid")
     grid = (own[0], own[1]) if own else _grid(book, said, (first, second), condition, table[1])
-    laid = places.find(book, said, grid)
-    found = PipelineSettings(prior=prior, condition=condition, order=laid, grid=grid)
+    order = places.find(book, said, grid)
+    found = PipelineSettings(prior=prior, condition=condition, order=order, grid=grid)
     made = Pipeline(kept("").generator(found, book.where), first, second)
     assert isinstance(made.prior, nn.Module), "a prior has weights"
     weights = transformer.ours(state)
@@ -55,7 +55,7 @@ def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept)
 
 
 def theirs(model: Pipeline) -> dict[str, Tensor]:
-    """All tensors of a model of ours under the names of 2021."""
+    """Return all tensors of a model of ours under the names of 2021."""
     prior = model.prior
     if not isinstance(prior, GPT):
         kind = model.settings.prior.kind
@@ -71,7 +71,7 @@ def theirs(model: Pipeline) -> dict[str, Tensor]:
 
 
 def alone(model: Tokenizer | Pipeline) -> dict[str, Tensor]:
-    """What theirs has no place for, by our names behind the beginnings of their parts' names."""
+    """Return what theirs has no place for, by our names behind the beginnings of their parts' names."""
     if isinstance(model, Tokenizer):
         return own_tensors(model)
     return {
@@ -82,7 +82,7 @@ def alone(model: Tokenizer | Pipeline) -> dict[str, Tensor]:
 
 
 def config(model: Pipeline) -> dict[str, Any]:
-    """The yaml of a model of ours. UserError for one that the 2021 code cannot hold."""
+    """Return the yaml of a model of ours. UserError for one that the 2021 code cannot hold."""
     how, factor = model.settings, model.tokenizer.factor
     assert isinstance(model.prior, GPT), "theirs has looked"
     assert isinstance(how.prior, GPTSettings), "a GPT has its own settings"
@@ -109,20 +109,20 @@ def config(model: Pipeline) -> dict[str, Any]:
 
 
 def _all_settings(model: Pipeline) -> dict[str, Any]:
-    """Of the model and of its tokenizers, by the beginnings of their tensors' names."""
+    """Return the parts of the model and of its tokenizers, by the beginnings of their tensors' names."""
     found = {"": model.settings} | {name: part.settings for name, part in _tokenizers(model).items()}
     return {"settings": {name: settings.dump(how) for name, how in found.items()}}
 
 
 def _tokenizers(model: Pipeline) -> dict[str, Tokenizer]:
-    """That of the pictures and, where they have one of their own, that of the maps."""
+    """Return that of the images and, where they have one of their own, that of the maps."""
     found = {FIRST: model.tokenizer, CONDITION: model.condition.own}
     return {name: part for name, part in found.items() if isinstance(part, Tokenizer)}
 
 
 def _part(name: str, how: TokenizerSettings, side: int, *, of_maps: bool) -> dict[str, Any]:
-    """A stage's {target, params}. name: the beginning of its tensors' names."""
-    found = tokenizer.config(how, side, critic={})
+    """Return a stage's {target, params}. name: the beginning of its tensors' names."""
+    found = tokenizer.config(how, side, discriminator={})
     if of_maps and codebook.shapes_codes(found["target"]):
         found["params"]["sane_index_shape"] = True
     if "remap" in found["params"]:
@@ -136,7 +136,7 @@ def _stage_tensors(name: str, stage: Tokenizer) -> dict[str, Tensor]:
 
 
 def _second(book: Ledger, said: Mapping[str, Any], kept: Own) -> tuple[str | None, Tokenizer | None]:
-    """Whose tokenizer maps have ("own", "shared" or None for no maps), and it, if it is their own."""
+    """Return whose tokenizer maps have ("own", "shared" or None for no maps), and it, if their own."""
     stage = said.get("cond_stage_config")
     there = CONDITION + tokenizer.ANCHOR in book
     if stage == conditions.SHARED or (stage is None and there and book.equal(FIRST, CONDITION)):
@@ -158,7 +158,7 @@ def _grid(
     condition: Any,
     positions: int,
 ) -> tuple[int, int]:
-    """Rows and columns of a training crop, which with what stands before it must have place."""
+    """Return rows and columns of a training crop, which with what stands before it must have place."""
     stage = claims.inner(said, "first_stage_config")
     resolution = claims.section(stage, "ddconfig").get("resolution")
     before = conditions.length(condition, *tokenizers)
@@ -167,13 +167,13 @@ def _grid(
 
 
 def _maps(model: Pipeline) -> Tokenizer | None:
-    """The tokenizer of the condition's maps, if it has any."""
+    """Return the tokenizer of the condition's maps, if it has any."""
     found = getattr(model.condition, "tokenizer", None)
     return found if isinstance(found, Tokenizer) else None
 
 
 def _stage(model: Pipeline, side: int) -> conditions.Stage:
-    """The yaml's cond_stage_config, and what else it says of the condition."""
+    """Return the yaml's cond_stage_config, and what else it says of the condition."""
     condition, maps = model.settings.condition, _maps(model)
     if maps is None:
         return conditions.stage(condition, model.tokenizer.factor)

@@ -19,19 +19,19 @@ _OPTIMIZER = "the optimizer's state"
 
 
 def recognises(source: Source) -> bool:
-    """Whether names are those of the 2021 code's tokenizer, or of a model around one."""
+    """Return whether names are those of the 2021 code's tokenizer, or of a model around one."""
     starts = [start for start in ("", prior.FIRST) if start + tokenizer.ANCHOR in source.tensors]
     return any(name.startswith(f"{start}encoder.down.") for start in starts for name in source.tensors)
 
 
 def describe(source: Source) -> str:
-    """Family, variant, factor, codes and missing parts; UserError as `read` raises."""
+    """Say family, variant, factor, codes and missing parts; UserError as `read` raises."""
     book, config = _open(source)
     missing = [] if source.settings else ["yaml (settings by shapes)"]
     if not _is_prior(source.tensors):
         part: Part = "all" if tokenizer.ANCHOR in book else "first_stage"
-        model, critic = _stage(book, config, Wanted(part=part), _kept(source))
-        missing += [] if critic else ["discriminator"]
+        model, discriminator = _stage(book, config, Wanted(part=part), _kept(source))
+        missing += [] if discriminator else ["discriminator"]
         return _tell(model) + _without(missing)
     heads = None if claims.inner(claims.params(claims.model_config(config)), "transformer_config") else 1
     missing += [] if heads is None else ["number of heads (--num-heads)"]
@@ -39,23 +39,28 @@ def describe(source: Source) -> str:
 
 
 def read(source: Source, wanted: Wanted) -> Imported:
-    """The model or the part that is wanted. UserError where file and yaml disagree or something lacks."""
+    """Return the model or the part that is wanted.
+
+    UserError where file and yaml disagree or something lacks.
+    """
     book, config = _open(source)
     if _is_prior(source.tensors) and wanted.part == "all":
         model: Tokenizer | Pipeline = prior.read(book, config, wanted.num_heads, _kept(source))
-        critic: Mapping[str, Tensor] = {}
+        discriminator: Mapping[str, Tensor] = {}
         book.drop("loss.", "parts of the loss")
     else:
-        model, critic = _stage(book, config, wanted, _kept(source))
+        model, discriminator = _stage(book, config, wanted, _kept(source))
     dropped = book.finish()
     if "optimizer_states" in source.contents:
         dropped = (*dropped, _OPTIMIZER)
-    facts, values = _facts(model, config, source), labels.find(config)
-    return Imported(model=model, facts=facts, dropped=dropped, critic=critic, labels=values)
+    metadata, values = _metadata(model, config, source), labels.find(config)
+    return Imported(
+        model=model, metadata=metadata, dropped=dropped, discriminator=discriminator, labels=values
+    )
 
 
 def _open(source: Source) -> tuple[Ledger, Mapping[str, Any]]:
-    """The tensors and the yaml."""
+    """Return the tensors and the yaml."""
     claims.check_kinds(claims.model_config(source.config))
     claims.check_kinds(claims.section(source.config, "data"))
     return Ledger(source.tensors, source.weights.name), source.config
@@ -66,7 +71,10 @@ def _is_prior(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _kept(source: Source) -> prior.Kept:
-    """What our own writer left of a part, by the beginning of its tensors' names; of others nothing."""
+    """Return what our own writer left of a part, by the beginning of its tensors' names.
+
+    Of others nothing.
+    """
     settings = claims.section(claims.section(source.config, SECTION), "settings")
     tensors = claims.section(source.contents, SECTION)
 
@@ -83,7 +91,7 @@ def _kept(source: Source) -> prior.Kept:
 def _stage(
     book: Ledger, config: Mapping[str, Any], wanted: Wanted, kept: prior.Kept
 ) -> tuple[Tokenizer, Mapping[str, Tensor]]:
-    """A tokenizer: all that the file holds, or one stage of it."""
+    """Return a tokenizer: all that the file holds, or one stage of it."""
     model = claims.model_config(config)
     if tokenizer.ANCHOR in book and wanted.part != "cond_stage":
         said = claims.section(claims.params(model), "first_stage_config")
@@ -121,10 +129,10 @@ def _without(parts: list[str]) -> str:
     return f"; without {', '.join(parts)}" if parts else ""
 
 
-def _facts(model: Tokenizer | Pipeline, config: Mapping[str, Any], source: Source) -> dict[str, Any]:
+def _metadata(model: Tokenizer | Pipeline, config: Mapping[str, Any], source: Source) -> dict[str, Any]:
     said = claims.params(claims.model_config(config))
-    facts: dict[str, Any] = {"settings_from": source.settings.name if source.settings else "shapes alone"}
+    metadata: dict[str, Any] = {"settings_from": source.settings.name if source.settings else "shapes alone"}
     if isinstance(model, Pipeline):
-        return facts | {"pkeep": float(said.get("pkeep", 1.0))}
+        return metadata | {"pkeep": float(said.get("pkeep", 1.0))}
     resolution = claims.section(said, "ddconfig").get("resolution")
-    return facts | ({"size": [int(resolution)] * 2} if resolution else {})
+    return metadata | ({"size": [int(resolution)] * 2} if resolution else {})

@@ -15,7 +15,7 @@ from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 ANCHOR = "encoder.conv_in.weight"  # a name that every tokenizer has
 SMALL = ("quant_conv", "post_quant_conv")  # which some KL models do without
-CRITIC, COLOURS = "loss.discriminator.", "colorize"
+DISCRIMINATOR, COLOURS = "loss.discriminator.", "colorize"
 _DROPPED = {  # beginning of a name -> what it is
     "loss.perceptual_loss.": "the perceptual loss (LPIPS)",
     "loss.logvar": "the learned variance of the loss",
@@ -23,18 +23,18 @@ _DROPPED = {  # beginning of a name -> what it is
     COLOURS: "colours that segmentation maps are shown in",
     "model_ema.": "averaged copies of the weights",
 }
-_SEEN = (1, 3, 4)  # channels of pictures; more of them are a segmentation's labels
+_SEEN = (1, 3, 4)  # channels of images; more of them are a segmentation's labels
 
 
 def read(
     book: Ledger, prefix: str, model: Mapping[str, Any], kept: Own
 ) -> tuple[Tokenizer, dict[str, Tensor]]:
-    """The tokenizer whose tensors have names with this prefix, and its discriminator, if there is one.
+    """Return the tokenizer whose tensors have names with this prefix, and its discriminator, if there is one.
 
     model: its {target, params}; empty where there is no yaml. kept: what of it the yaml has no word for.
     Crosses off all names with the prefix.
     """
-    critic = book.below(prefix + CRITIC)
+    discriminator = book.below(prefix + DISCRIMINATOR)
     has_colours = prefix + COLOURS in book
     for name, why in _DROPPED.items():
         book.drop(prefix + name, why)
@@ -47,13 +47,13 @@ def read(
     tokenizer = Tokenizer(found)
     weights = kept.fill(tokenizer, ours(state, found))
     fill(tokenizer, weights, lambda name: prefix + theirs.get(name, name), where)
-    return tokenizer.eval(), critic
+    return tokenizer.eval(), discriminator
 
 
 def settings(
     state: Mapping[str, Tensor], model: Mapping[str, Any], where: str, *, has_colours: bool = False
 ) -> TokenizerSettings:
-    """The settings of a state dict, by shapes and yaml. UserError where the two disagree."""
+    """Return the settings of a state dict, by shapes and yaml. UserError where the two disagree."""
     said = claims.params(model)
     sizes = network.find(state, claims.section(said, "ddconfig"), where)
     labels = said.get("image_key") == "segmentation" or claims.target(model) == "VQSegmentationModel"
@@ -61,30 +61,32 @@ def settings(
     return TokenizerSettings(
         network=sizes,
         quantizer=codebook.find(state, model, where),
-        content="segmentation" if labels else "picture",
+        content="segmentation" if labels else "image",
     )
 
 
 def ours(state: Mapping[str, Tensor], found: TokenizerSettings) -> dict[str, Tensor]:
-    """A state dict of theirs under our names."""
+    """Return a state dict of theirs under our names."""
     back = {theirs: ours for ours, theirs in codebook.names(found.quantizer).items()}
     return {back.get(name, name): tensor for name, tensor in state.items()}
 
 
 def theirs(tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """The tensors of a tokenizer of ours under the names of 2021."""
+    """Return the tensors of a tokenizer of ours under the names of 2021."""
     found, alone = codebook.names(tokenizer.settings.quantizer), own_tensors(tokenizer)
     state = {name: tensor.detach() for name, tensor in tokenizer.state_dict().items() if name not in alone}
     return {found.get(name, name): tensor for name, tensor in state.items()}
 
 
 def used_file(prefix: str) -> str:
-    """The file in which their class looks for the table of used codes of the stage with these names."""
+    """Return the file in which their class looks for the table of used codes of a stage."""
     return f"{prefix.removesuffix('_model.')}_used.npy" if prefix else codebook.USED
 
 
 def colours(how: TokenizerSettings) -> dict[str, Tensor]:
-    """What their classes want of a tokenizer of segmentations besides, and load strictly; else nothing.
+    """Return what their classes want of a tokenizer of segmentations besides, and load strictly.
+
+    Else nothing.
 
     Numbers as they draw them, with a seed of ours: they colour the maps of their logs and do nothing else.
     """
@@ -94,13 +96,16 @@ def colours(how: TokenizerSettings) -> dict[str, Tensor]:
     return {COLOURS: drawn}
 
 
-def config(how: TokenizerSettings, resolution: int, *, critic: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The {target, params} of a tokenizer of ours. UserError for one that the 2021 code cannot hold."""
+def config(how: TokenizerSettings, resolution: int, *, discriminator: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the {target, params} of a tokenizer of ours.
+
+    UserError for one that the 2021 code cannot hold.
+    """
     if not isinstance(how.network, NetworkSettings):
         raise UserError("a tokenizer with the networks of 2021", how.network.kind, "keep the model folder")
     if how.image_range != "-1..1":
         remedy = "keep the model folder: their code has no setting for it"
-        raise UserError("a tokenizer for pictures in [-1, 1]", f"one for {how.image_range}", remedy)
+        raise UserError("a tokenizer for images in [-1, 1]", f"one for {how.image_range}", remedy)
     target = codebook.target(how.quantizer)
     params = codebook.params(how.quantizer, how.network.code_dim)
     if how.content == "segmentation":
@@ -109,15 +114,15 @@ def config(how: TokenizerSettings, resolution: int, *, critic: Mapping[str, Tens
         params |= {"image_key": "segmentation", count: how.network.in_channels}
     double_z = how.quantizer.kind == "gaussian"
     params["ddconfig"] = network.ddconfig(how.network, resolution, double_z=double_z)
-    params["lossconfig"] = _loss(critic, double_z)
+    params["lossconfig"] = _loss(discriminator, double_z)
     return {"base_learning_rate": 4.5e-6, "target": target, "params": params}
 
 
-def _loss(critic: Mapping[str, Tensor], double_z: bool) -> dict[str, Any]:
-    if not critic:
+def _loss(discriminator: Mapping[str, Tensor], double_z: bool) -> dict[str, Any]:
+    if not discriminator:
         return {"target": "torch.nn.Identity" if double_z else "taming.modules.losses.DummyLoss"}
-    sizes = PatchGANSettings.of(critic)
-    words: dict[str, Any] = {"disc_start": 0, "disc_in_channels": critic["main.0.weight"].shape[1]}
+    sizes = PatchGANSettings.of(discriminator)
+    words: dict[str, Any] = {"disc_start": 0, "disc_in_channels": discriminator["main.0.weight"].shape[1]}
     words |= {"disc_ndf": sizes.width, "disc_num_layers": sizes.layers, "use_actnorm": sizes.norm == "act"}
     package = "taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator"
     return {

@@ -29,7 +29,9 @@ _SIZES = {"layers": "n_layer", "width": "n_embd", "vocabulary": "vocab_size", "p
 def settings(
     state: Mapping[str, Tensor], said: Mapping[str, Any], heads: int | None, where: str
 ) -> GPTSettings:
-    """The settings of a state dict, by its shapes; heads and dropouts by the yaml's params, empty without.
+    """Return the settings of a state dict, by its shapes.
+
+    Heads and dropouts by the yaml's params, empty without.
 
     heads: what the user says of them. UserError where they are unknown, or two sources disagree.
     """
@@ -53,7 +55,7 @@ def settings(
 
 
 def ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of theirs, without masks, under our names. What has no place in ours keeps its name."""
+    """Return tensors of theirs, without masks, under our names. What has no place in ours keeps its name."""
     left = {name: tensor for name, tensor in state.items() if not name.endswith(MASK)}
     found = {new: left.pop(old) for old, new in _WHOLE.items() if old in left}
     if "pos_emb" in left:
@@ -65,7 +67,7 @@ def ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def theirs(state: Mapping[str, Tensor], unmasked: int) -> dict[str, Tensor]:
-    """Our tensors under their names, with the masks that they keep."""
+    """Return our tensors under their names, with the masks that they keep."""
     found = {old: state[new] for old, new in _WHOLE.items()}
     found["pos_emb"] = state["positions"][None]
     size = len(state["positions"])
@@ -84,7 +86,7 @@ def theirs(state: Mapping[str, Tensor], unmasked: int) -> dict[str, Tensor]:
 
 
 def name(ours: str) -> str:
-    """The name that a tensor of ours has in the 2021 code, for errors."""
+    """Return the name that a tensor of ours has in the 2021 code, for errors."""
     whole = {new: old for old, new in _WHOLE.items()} | {"positions": "pos_emb"}
     if ours in whole:
         return whole[ours]
@@ -94,7 +96,7 @@ def name(ours: str) -> str:
 
 
 def params(settings: GPTSettings, vocabulary: int, positions: int) -> dict[str, Any]:
-    """What a yaml says of a GPT. UserError for one that the 2021 code cannot hold."""
+    """Return what a yaml says of a GPT. UserError for one that the 2021 code cannot hold."""
     if not settings.shared_table:
         remedy = "their code has one table for condition and codes: train with prior.shared_table=true"
         raise UserError("a prior with a shared table", "shared_table=false", remedy)
@@ -105,7 +107,7 @@ def params(settings: GPTSettings, vocabulary: int, positions: int) -> dict[str, 
 
 
 def _block(left: dict[str, Tensor], block: str, end: str) -> dict[str, Tensor]:
-    """One block's weights or biases, taken out of what is left."""
+    """Return one block's weights or biases, taken out of what is left."""
     found = {
         block + new + end: left.pop(block + old + end)
         for old, new in _IN_BLOCKS.items()
@@ -135,7 +137,10 @@ def _heads(said: Mapping[str, Any], heads: int | None, where: str) -> int:
 
 
 def _unmasked(masks: list[Tensor], where: str) -> int:
-    """How many tokens at the start see each other, by the masks; UserError for masks of another form."""
+    """Return how many tokens at the start see each other, by the masks.
+
+    UserError for masks of another form.
+    """
     size = masks[0].shape[-1]
     count = int(masks[0].flatten()[:size].sum())  # what the first token sees
     expected = torch.ones(size, size).tril()

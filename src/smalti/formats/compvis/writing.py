@@ -18,20 +18,20 @@ from smalti.tokenizer import Tokenizer
 RESOLUTION = 256  # of training crops, where nobody said it; names the levels that have attention
 
 
-def write(model: Tokenizer | Pipeline, out: Path, critic: Mapping[str, Tensor]) -> None:
+def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> None:
     """configs/smalti-project.yaml and checkpoints/last.ckpt, below out; UserError before any is written.
 
-    critic: the discriminator's tensors, or empty.
+    discriminator: the discriminator's tensors, or empty.
     """
     if isinstance(model, Pipeline):
         state, config = prior.theirs(model), prior.config(model)
     else:
         config = {
-            "model": tokenizer.config(model.settings, RESOLUTION, critic=critic),
+            "model": tokenizer.config(model.settings, RESOLUTION, discriminator=discriminator),
             SECTION: {"settings": {"": settings.dump(model.settings)}},  # which their code does not ask for
         }
         state = tokenizer.theirs(model) | tokenizer.colours(model.settings)
-        state |= {tokenizer.CRITIC + name: tensor for name, tensor in critic.items()}
+        state |= {tokenizer.DISCRIMINATOR + name: tensor for name, tensor in discriminator.items()}
     for name in ("configs", "checkpoints"):
         (out / name).mkdir(parents=True)
     for name in (name for name in state if name.endswith(codebook.TABLE)):

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from tiny import TOKENIZER_TRAINING
 
-from smalti import images, library
+from smalti import imaging, library
 from smalti.data.shards import ShardsSettings, TokenShards
 from smalti.reading import values
 from smalti.reading.pixels import PixelReading, open_pixels
@@ -70,7 +70,7 @@ def folder(home):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The pictures that training steps get."""
+    """The images that training steps get."""
     batches, losses = [], TokenizerTask.losses
 
     def watched(task, batch, *more, **others):
@@ -84,7 +84,7 @@ def seen(monkeypatch):
 @pytest.fixture
 def perfect(monkeypatch):
     """A tokenizer that loses nothing: what is written is then what was read."""
-    monkeypatch.setattr(Tokenizer, "reconstruct", lambda tokenizer, pictures, is_checked=False: pictures)
+    monkeypatch.setattr(Tokenizer, "reconstruct", lambda tokenizer, images, is_checked=False: images)
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_the_range_of_training_is_that_of_use(smalti_command, folder, seen, perf
     written = [np.atleast_3d(array).astype(np.float64) for array in arrays(kind)]
     black, white = {"ct": (-1000, 2000), "float": (0, 1), "gray8": (0, 255)}.get(kind, (0, 4095))
     shares = torch.stack([torch.from_numpy((array - black) / (white - black)) for array in written])
-    for picture in torch.cat(seen).movedim(1, -1):
-        apart = (shares - (picture.double() + 1) / 2).abs().amax((1, 2, 3))
+    for image in torch.cat(seen).movedim(1, -1):
+        apart = (shares - (image.double() + 1) / 2).abs().amax((1, 2, 3))
         assert apart.min() < 1e-6, "training saw none of the files, value by value"
-    sheet = images.read_header(sorted(Path("run/samples").glob("*.png"))[-1])
+    sheet = imaging.read_header(sorted(Path("run/samples").glob("*.png"))[-1])
     assert sheet.mode == ("L" if "network.in_channels=1" in settings else "RGB")
     assert smalti_command("reconstruct", "run", data, "out")[0] == 0
     for number, array in enumerate(arrays(kind)):
@@ -116,7 +116,7 @@ def test_the_range_of_training_is_that_of_use(smalti_command, folder, seen, perf
         bands = range(array.shape[2] if array.ndim == 3 else 1)
         again = values.read(path, list(bands)).samples.transpose(1, 2, 0)
         assert np.abs(again - np.atleast_3d(array)).max() <= (1e-6 if kind == "float" else 0)
-        assert images.read_facts(path)["source"] == f"{number}.tif"
+        assert imaging.read_metadata(path)["source"] == f"{number}.tif"
 
 
 def test_percentiles_become_numbers_that_a_resumed_run_keeps(smalti_command, folder):
@@ -168,7 +168,7 @@ def test_a_prior_and_token_shards_read_as_the_tokenizer(smalti_command, folder):
     rows = TokenShards(ShardsSettings(root=Path("tokens")), "val")
     tokenizer, how = library.load("run"), PixelReading(range=(0, 4095), bands=(0, 1, 2, 3, 4))
     codes = {
-        tuple(tokenizer.encode(images.to_float(open_pixels(path, how))[None]).flatten().tolist())
+        tuple(tokenizer.encode(imaging.to_float(open_pixels(path, how))[None]).flatten().tolist())
         for path in data.glob("*.tif")
     }
     assert len(rows) == 1
@@ -178,8 +178,8 @@ def test_a_prior_and_token_shards_read_as_the_tokenizer(smalti_command, folder):
         assert status == 0, told
         drawn = tifffile.imread(out.strip())
         assert (drawn.shape, drawn.dtype) == ((*SIDES, 5), np.uint16)
-        assert images.read_facts(out.strip())["range"] == [0.0, 4095.0]
-    told = images.to_float(open_pixels("in/0.tif", how))[None]
+        assert imaging.read_metadata(out.strip())["range"] == [0.0, 4095.0]
+    told = imaging.to_float(open_pixels("in/0.tif", how))[None]
     kept = tokenizer.reconstruct(told)
     assert library.load("prior").complete("in/0.tif", keep=1.0).tensors.equal(kept)
     assert smalti_command("complete", "prior", "in/0.tif", "kept", "--keep", 1)[0] == 0
@@ -194,13 +194,11 @@ def test_what_cannot_be_looked_at_by_a_perceptual_loss_is_refused(smalti_command
     assert "got 5 channels; losses.perceptual.weight=0.0" in told
 
 
-def test_pictures_above_the_limit_train_where_a_setting_allows_them(
-    smalti_command, home, folder, monkeypatch
-):
+def test_images_above_the_limit_train_where_a_setting_allows_them(smalti_command, home, folder, monkeypatch):
     folder("gray8")
     for path in Path("in").glob("*.tif"):
-        with Image.open(path) as picture:
-            picture.resize((48, 32)).save(path.with_suffix(".png"))
+        with Image.open(path) as image:
+            image.resize((48, 32)).save(path.with_suffix(".png"))
         path.unlink()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
     monkeypatch.setattr("smalti.opening.LIMIT", 600)

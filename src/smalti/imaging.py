@@ -1,4 +1,4 @@
-"""Picture files <-> tensors, resizing, grids, and PNG files that carry the facts of their making."""
+"""Image files <-> tensors, resizing, grids, and PNG files that carry the metadata of their making."""
 
 import io
 import json
@@ -22,51 +22,51 @@ from smalti.errors import UserError
 from smalti.exif import Turn
 from smalti.opening import Header, readable
 
-_NO_PICTURES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
-FACTS = "smalti"  # the key of the facts in a PNG's text and in PIL's `info`
+_NO_IMAGES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
+METADATA = "smalti"  # the key of the metadata in a PNG's text and in PIL's `info`
 
 Filter = Literal["bicubic", "bilinear", "nearest-exact"]
 
 
-def is_picture(path: str | Path) -> bool:
-    """Whether a file's suffix is that of a picture, one of `suffixes`."""
+def is_image(path: str | Path) -> bool:
+    """Return whether a file's suffix is that of an image, one of `suffixes`."""
     return Path(path).suffix.lower() in suffixes()
 
 
 @lru_cache
 def suffixes() -> frozenset[str]:
-    """Of every picture format that Pillow reads by itself: ".jpg", ".png", ..., in lower case.
+    """Return the suffixes of every image format that Pillow reads by itself: ".jpg", ..., in lower case.
 
     Left out are formats that it only writes (PDF), only recognises (HDF5, GRIB, WMF), and those that are no
-    pictures.
+    images.
     """
     known = Image.registered_extensions()  # loads all of Pillow's plugins: not at import
     return frozenset(suffix for suffix, name in known.items() if _is_read(name))
 
 
-def find_pictures(folder: str | Path) -> list[Path]:
-    """All pictures in a folder and the folders below it, sorted; or the one picture that a path names.
+def find_images(folder: str | Path) -> list[Path]:
+    """Return all images in a folder and the folders below it, sorted; or the one image that a path names.
 
     Hidden files and folders (a name with a leading dot) are left out; links are followed. Raises
-    UserError where there is no such folder, or no picture in it.
+    UserError where there is no such folder, or no image in it.
     """
     folder = Path(folder)
-    if folder.is_file() and is_picture(folder):
+    if folder.is_file() and is_image(folder):
         return [folder]
     try:
         found = sorted(_walk(folder, above=()))
     except OSError as problem:
         raise UserError(
-            "a folder of pictures", f"{folder} ({problem.strerror})", "check the path and its permissions"
+            "a folder of images", f"{folder} ({problem.strerror})", "check the path and its permissions"
         ) from None
     if not found:
         remedy = "give a folder that holds some (.jpg .png .webp .tif, or any other format that Pillow reads)"
-        raise UserError(f"pictures in {folder}", "none", remedy)
+        raise UserError(f"images in {folder}", "none", remedy)
     return found
 
 
 def open_rgb(path: str | Path, max_pixels: int | None = None) -> UInt8[Tensor, "3 H W"]:
-    """The pixels of a picture file, 0 .. 255, RGB, turned as EXIF says.
+    """Return the pixels of an image file, 0 .. 255, RGB, turned as EXIF says.
 
     Gray becomes three equal channels, transparency is laid on white, 16-bit gray is divided by 257, CMYK and
     palettes are converted, of a film the first frame is taken; colour profiles are ignored, as in the 2021
@@ -77,41 +77,44 @@ def open_rgb(path: str | Path, max_pixels: int | None = None) -> UInt8[Tensor, "
 
 
 def open_turned(path: str | Path, max_pixels: int | None = None) -> tuple[UInt8[Tensor, "3 H W"], Turn]:
-    """As `open_rgb`, and how the stored raster was turned to be upright, for what describes that raster."""
+    """Open as `open_rgb`; return also how the stored raster was turned to be upright."""
     with readable(path):
         data = Path(path).read_bytes()
 
-        def read(picture: Image.Image) -> tuple[Tensor, Turn]:
-            if picture.format in ("JPEG", "MPO") and picture.mode in ("RGB", "L"):
+        def read(image: Image.Image) -> tuple[Tensor, Turn]:
+            if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
                 pixels = decode_jpeg(data)
                 if pixels is not None:
-                    turn = exif.turn(picture)
+                    turn = exif.turn(image)
                     return turn.raster(pixels), turn
-            turn = exif.load(picture)
-            return _pixels(picture), turn
+            turn = exif.load(image)
+            return _pixels(image), turn
 
         return opening.use(data, read, max_pixels)
 
 
 def open_pil(source: str | Path | Image.Image) -> Image.Image:
-    """A picture as Pillow has it, loaded, in its own mode; UserError with the path if it is none."""
+    """Return an image as Pillow has it, loaded, in its own mode; UserError with the path if it is none."""
 
-    def read(picture: Image.Image) -> Image.Image:
-        picture.load()
-        return picture
+    def read(image: Image.Image) -> Image.Image:
+        image.load()
+        return image
 
     with readable(source):
         return read(source) if isinstance(source, Image.Image) else opening.use(Path(source), read)
 
 
 def one_hot(labels: Int64[Tensor, "b H W"], classes: int) -> Float[Tensor, "b {classes} H W"]:
-    """A channel a class: 1 where a label map has its number, else 0."""
+    """Return a channel a class: 1 where a label map has its number, else 0."""
     numbers = torch.arange(classes, device=labels.device)
     return (labels[:, None] == numbers[:, None, None]).float()
 
 
 def colour_labels(labels: Int64[Tensor, "b H W"]) -> UInt8[Tensor, "b 3 H W"]:
-    """Label maps to look at: a colour for each class number, far from those of the numbers beside it."""
+    """Return label maps to look at.
+
+    A colour for each class number, far from those of the numbers beside it.
+    """
     # turns of the circle: multiples of the golden ratio spread
     hues = labels.double() * (math.sqrt(5) - 1) / 2
     waves = [torch.cos((hues - third / 3) * (2 * math.pi)) for third in range(3)]
@@ -119,36 +122,39 @@ def colour_labels(labels: Int64[Tensor, "b H W"]) -> UInt8[Tensor, "b 3 H W"]:
     return to_uint8((torch.stack(waves, 1) * 0.5 + light[:, None] - 0.75).float())
 
 
-def from_pil(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    """The pixels of a Pillow picture, of whatever mode, as `open_rgb` gives them."""
-    with readable(picture):
-        return _pixels(picture)
+def from_pil(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    """Return the pixels of a Pillow image, of whatever mode, as `open_rgb` gives them."""
+    with readable(image):
+        return _pixels(image)
 
 
 def read_header(path: str | Path, max_pixels: int | None = None) -> Header:
-    """Size, mode and format of a picture file, undecoded; UserError with the path if it has none."""
+    """Return size, mode and format of an image file, undecoded; UserError with the path if it has none."""
     with readable(path):
         return opening.use(Path(path), opening.header, max_pixels)
 
 
 def to_float(pixels: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """0 .. 255 -> [-1, 1] in fp32."""
+    """Scale 0 .. 255 to [-1, 1] in fp32."""
     return pixels.float() / 127.5 - 1
 
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
-    """[-1, 1] -> 0 .. 255: clipped, then rounded."""
+    """Scale [-1, 1] to 0 .. 255: clipped, then rounded."""
     return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
 def visible(images: Shaped[Tensor, "b c H W"]) -> Shaped[Tensor, "b shown H W"]:
-    """Of pictures of any channels those to look at: the first three, as red, green and blue, or the first."""
+    """Return those channels of images that can be looked at.
+
+    The first three, as red, green and blue, or the first.
+    """
     return images[:, : 3 if images.shape[1] >= 3 else 1]
 
 
 def to_pil(images: Float[Tensor, "b c H W"] | UInt8[Tensor, "b c H W"]) -> list[Image.Image]:
-    """Pictures of one channel (gray) or three, in [-1, 1] or 0 .. 255, as Pillow's."""
-    assert images.shape[1] in (1, 3), f"{images.shape[1]} channels are no picture"
+    """Return images of one channel (gray) or three, in [-1, 1] or 0 .. 255, as Pillow's."""
+    assert images.shape[1] in (1, 3), f"{images.shape[1]} channels are no image"
     pixels = to_uint8(images.detach()) if images.is_floating_point() else images
     arrays = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # b H W c
     return [Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array) for array in arrays]
@@ -160,7 +166,7 @@ def resize(
     filter: Filter = "bicubic",
     antialias: bool = True,
 ) -> Shaped[Tensor, "*b c new_H new_W"]:
-    """Pictures (.. c H W), uint8 on the CPU or float anywhere, at size (height, width).
+    """Return images (.. c H W), uint8 on the CPU or float anywhere, at size (height, width).
 
     On uint8 within one level of Pillow's where the sides keep their ratio; on floats bicubic overshoots.
     antialias=False lets bicubic and bilinear alias when reducing, as OpenCV's do.
@@ -180,19 +186,19 @@ def resize(
 
 
 def crop_to_multiple(images: Shaped[Tensor, "*b c H W"], factor: int) -> Shaped[Tensor, "*b c new_H new_W"]:
-    """Pictures (.. c H W) cut at the right and the bottom to sides that are multiples of factor.
+    """Return images (.. c H W) cut at the right and the bottom to sides that are multiples of factor.
 
-    Raises UserError for a picture that has not even one multiple.
+    Raises UserError for an image that has not even one multiple.
     """
     height, width = (side // factor * factor for side in images.shape[-2:])
     if height == 0 or width == 0:
         got = f"{images.shape[-2]} x {images.shape[-1]}"
-        raise UserError(f"a picture of at least {factor} x {factor} pixels", got, "enlarge it")
+        raise UserError(f"an image of at least {factor} x {factor} pixels", got, "enlarge it")
     return images[..., :height, :width]
 
 
 def grid(images: UInt8[Tensor, "b c H W"], columns: int) -> UInt8[Tensor, "c rows_H columns_W"]:
-    """Pictures side by side in rows of `columns`; places left over are white."""
+    """Return images side by side in rows of `columns`; places left over are white."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
     sheet = images.new_full((rows * columns, channels, height, width), 255)
@@ -204,24 +210,24 @@ def grid(images: UInt8[Tensor, "b c H W"], columns: int) -> UInt8[Tensor, "c row
 def save_png(
     path: str | Path,
     image: Image.Image | UInt8[Tensor, "c H W"],
-    facts: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a PNG, whole or not at all, with its facts (plain values) as JSON in the text chunk "smalti".
+    """Write a PNG, whole or not at all, with its metadata (plain values) as JSON in the text chunk "smalti".
 
-    facts: None means those that a Pillow picture carries in `info["smalti"]`. Makes the folder. Raises
+    metadata: None means those that a Pillow image carries in `info["smalti"]`. Makes the folder. Raises
     UserError for a file that exists, unless overwrite is set, and for another suffix than .png.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UserError("a name that ends in .png", str(path), f"write {path.with_suffix('.png').name}")
-    picture = to_pil(image[None])[0] if isinstance(image, Tensor) else image
-    text = picture.info.get(FACTS) if facts is None else json.dumps(dict(facts))
+    image = to_pil(image[None])[0] if isinstance(image, Tensor) else image
+    text = image.info.get(METADATA) if metadata is None else json.dumps(dict(metadata))
     chunks = PngImagePlugin.PngInfo()
     if text is not None:
-        chunks.add_text(FACTS, text)
+        chunks.add_text(METADATA, text)
     data = io.BytesIO()
-    picture.save(data, "PNG", pnginfo=chunks)
+    image.save(data, "PNG", pnginfo=chunks)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not overwrite:
         refuse_existing([path])
@@ -229,45 +235,45 @@ def save_png(
     return path
 
 
-def read_facts(path: str | Path) -> dict[str, Any]:
-    """The facts in a file that smalti wrote, a PNG or a TIFF; UserError where there are none."""
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return the metadata in a file that smalti wrote, a PNG or a TIFF; UserError where there are none."""
     with readable(path):
         described = (opening.tiff_tags(Path(path)) or {}).get(opening.DESCRIPTION)
-        text = described or opening.use(Path(path), lambda picture: picture.info.get(FACTS))
+        text = described or opening.use(Path(path), lambda image: image.info.get(METADATA))
     try:
-        facts = json.loads(text or "")
+        metadata = json.loads(text or "")
     except (TypeError, json.JSONDecodeError):
-        facts = None
-    if not isinstance(facts, dict):
+        metadata = None
+    if not isinstance(metadata, dict):
         raise UserError(
-            "a picture written by smalti, with its facts", str(path), "give the file as it was saved"
+            "an image written by smalti, with its metadata", str(path), "give the file as it was saved"
         )
-    return facts
+    return metadata
 
 
 def save_all(
     images: Sequence[Image.Image] | Float[Tensor, "b c H W"], folder: str | Path, first: int = 0
 ) -> list[Path]:
-    """Write pictures as 00000.png, 00001.png, ..., counted from `first`, with the facts they carry.
+    """Write images as 00000.png, 00001.png, ..., counted from `first`, with the metadata they carry.
 
-    images: Pillow pictures, or a tensor in [-1, 1]. Raises UserError, with nothing written yet, if a name
+    images: Pillow images, or a tensor in [-1, 1]. Raises UserError, with nothing written yet, if a name
     is taken.
     """
-    pictures = to_pil(images) if isinstance(images, Tensor) else list(images)
-    paths = [Path(folder) / f"{first + index:05}.png" for index in range(len(pictures))]
+    images = to_pil(images) if isinstance(images, Tensor) else list(images)
+    paths = [Path(folder) / f"{first + index:05}.png" for index in range(len(images))]
     refuse_existing(paths)
-    for path, picture in zip(paths, pictures, strict=True):
-        save_png(path, picture)
+    for path, image in zip(paths, images, strict=True):
+        save_png(path, image)
     return paths
 
 
 def _is_read(name: str) -> bool:
-    """Whether Pillow gives the pixels of a format of this name."""
+    """Return whether Pillow gives the pixels of a format of this name."""
     if name not in Image.OPEN:
         return name == "MPO"  # which is opened as the JPEG that it begins with
     factory = Image.OPEN[name][0]
     recognised_only = isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
-    return name not in _NO_PICTURES and not recognised_only
+    return name not in _NO_IMAGES and not recognised_only
 
 
 def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
@@ -280,14 +286,14 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
                 continue
             if entry.is_dir():
                 yield from _walk(folder / entry.name, (*above, real))
-            elif is_picture(entry.name):
+            elif is_image(entry.name):
                 yield folder / entry.name
 
 
 def decode_jpeg(data: bytes, least: tuple[int, int] = (0, 0)) -> UInt8[Tensor, "3 H W"] | None:
-    """The pixels of a JPEG as they are stored, 1.5 x as fast as Pillow gives them.
+    """Return the pixels of a JPEG as they are stored, 1.5 x as fast as Pillow gives them.
 
-    least: height and width, of which a half, a quarter or an eighth of the picture is decoded if it has
+    least: height and width, of which a half, a quarter or an eighth of the image is decoded if it has
     them; (0, 0): the whole. None for what simplejpeg finds odd: Pillow judges, it allows more.
     """
     height, width = least
@@ -298,27 +304,27 @@ def decode_jpeg(data: bytes, least: tuple[int, int] = (0, 0)) -> UInt8[Tensor, "
         return None
 
 
-def _pixels(picture: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    picture.load()  # before EXIF is asked for: see exif.load
-    if picture.mode == "F":
+def _pixels(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    image.load()  # before EXIF is asked for: see exif.load
+    if image.mode == "F":
         reason = "mode F: floating point numbers have no known white"
         raise opening.Unreadable(reason, "say in training what is black and white: data.range='[0.0, 1.0]'")
-    if picture.mode.startswith("I"):
-        array = _from_16_bit(picture)
-    elif picture.has_transparency_data:
-        array = _on_white(np.asarray(picture.convert("RGBA")))
+    if image.mode.startswith("I"):
+        array = _from_16_bit(image)
+    elif image.has_transparency_data:
+        array = _on_white(np.asarray(image.convert("RGBA")))
     else:
-        array = np.array(picture.convert("RGB"))
-    return exif.turn(picture).raster(torch.from_numpy(array).permute(2, 0, 1))
+        array = np.array(image.convert("RGB"))
+    return exif.turn(image).raster(torch.from_numpy(array).permute(2, 0, 1))
 
 
-def _from_16_bit(picture: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """65535 / 257 = 255: white stays white. Mode I has 32 bits, of which files use the same 16."""
-    values = np.asarray(picture).astype(np.int64).clip(0, 65535)
-    values = 65535 - values if opening.is_white_zero(picture) else values
+def _from_16_bit(image: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Divide by 257: 65535 is 255, white stays white. Of mode I's 32 bits files use the same 16."""
+    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    values = 65535 - values if opening.is_white_zero(image) else values
     gray = ((values + 128) // 257).astype(np.uint8)
-    if "transparency" in picture.info:
-        gray[values == picture.info["transparency"]] = 255
+    if "transparency" in image.info:
+        gray[values == image.info["transparency"]] = 255
     return np.stack([gray] * 3, axis=-1)
 
 

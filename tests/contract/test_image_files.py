@@ -1,4 +1,4 @@
-"""The same causes elsewhere: WhiteIsZero in maps, signed bytes, long profiles of maps, facts in PNGs."""
+"""The same causes elsewhere: WhiteIsZero in maps, signed bytes, long profiles of maps, metadata in PNGs."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ import tifffile
 import torch
 from PIL import Image, PngImagePlugin
 
-from smalti import images
+from smalti import imaging
 from smalti.conditions.map_files import open_map
 from smalti.reading.labels import mixture, open_labels
 from smalti.reading.pixels import PixelReading, open_pixels
@@ -58,7 +58,7 @@ def test_16_label_maps_with_long_profiles_and_texts(tmp_path, kind):
     assert limits == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
 
 
-def test_16_facts_are_read_beside_a_long_text(tmp_path):
-    images.save_png(tmp_path / "a.png", torch.zeros(3, 4, 6, dtype=torch.uint8), {"seed": 3})
+def test_16_metadata_are_read_beside_a_long_text(tmp_path):
+    imaging.save_png(tmp_path / "a.png", torch.zeros(3, 4, 6, dtype=torch.uint8), {"seed": 3})
     with_long(tmp_path / "a.png", b"zTXt")
-    assert images.read_facts(tmp_path / "a.png")["seed"] == 3
+    assert imaging.read_metadata(tmp_path / "a.png")["seed"] == 3

@@ -9,16 +9,16 @@ from smalti.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hiding:
+class ConditionDropout:
     """How often training hides a condition, and the token that then fills the prefix."""
 
     what: str  # is hidden, in words
-    share: float  # of the pictures
+    share: float  # of the images
     token: int  # the first number that the condition itself does not use
 
     @property
     def extra(self) -> int:
-        """Tokens that this adds to the condition's vocabulary."""
+        """Return how many tokens this adds to the condition's vocabulary."""
         return int(self.share > 0)
 
     def null(self, *, num: int, length: int, device: torch.device) -> SameContext:

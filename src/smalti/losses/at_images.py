@@ -1,4 +1,4 @@
-"""Gradients of losses where they meet, at the pictures: each loss is passed backward once for all uses."""
+"""Gradients of losses where they meet, at the images: each loss is passed backward once for all uses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,15 +11,15 @@ from smalti.losses.protocol import LossTerm
 
 
 def gradient(
-    loss: Float[Tensor, ""], pictures: Float[Tensor, "b c H W"], *, keep: bool = False
+    loss: Float[Tensor, ""], images: Float[Tensor, "b c H W"], *, keep: bool = False
 ) -> Float[Tensor, "b c H W"]:
-    """The gradient of a loss with respect to the pictures it was computed from, in fp32.
+    """Return the gradient of a loss with respect to the images it was computed from, in fp32.
 
     keep: the loss's graph is still needed. A mean over many pixels has gradients too small for fp16, so they
     are carried at about the size that a sum's would have; a power of two changes no digit of other types.
     """
-    scale = 2.0 ** (pictures.numel().bit_length() - 1)
-    (found,) = torch.autograd.grad(loss * scale, pictures, retain_graph=keep)
+    scale = 2.0 ** (images.numel().bit_length() - 1)
+    (found,) = torch.autograd.grad(loss * scale, images, retain_graph=keep)
     return found.float() / scale
 
 
@@ -47,17 +47,17 @@ def meet(
 
 
 def carry(
-    pictures: Float[Tensor, "b c H W"], loss: Float[Tensor, ""], gradient: Float[Tensor, "b c H W"]
+    images: Float[Tensor, "b c H W"], loss: Float[Tensor, ""], gradient: Float[Tensor, "b c H W"]
 ) -> Float[Tensor, ""]:
-    """The loss, whose backward pass hands the pictures this gradient and stops at them."""
-    return _Carried.apply(pictures, loss.detach(), gradient)  # type: ignore[no-untyped-call]
+    """Return the loss, whose backward pass hands the images this gradient and stops at them."""
+    return _Carried.apply(images, loss.detach(), gradient)  # type: ignore[no-untyped-call]
 
 
 class _Carried(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pictures: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: Any, images: Tensor, loss: Tensor, gradient: Tensor) -> Tensor:
         ctx.save_for_backward(gradient)
-        ctx.dtype = pictures.dtype
+        ctx.dtype = images.dtype
         return loss.clone()
 
     @staticmethod
