@@ -22,7 +22,9 @@ def test_init_holds_nothing_else(shelf):
     assert not others
 
 
-@pytest.mark.parametrize(("kind", "shelf", "file"), [("fsq", "quantizers", "fsq.py")])
+@pytest.mark.parametrize(
+    ("kind", "shelf", "file"), [("fsq", "quantizers", "fsq.py"), ("pixelsnail", "priors", "pixelsnail.py")]
+)
 def test_a_new_member_is_one_file_its_line_and_its_recipes(kind, shelf, file):
     """Nothing else in the package knows of it; the others have settings that formats and recipes name."""
     naming = {path.relative_to(SOURCE) for path in SOURCE.rglob("*.py") if kind in path.read_text().lower()}
