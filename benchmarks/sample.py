@@ -17,6 +17,7 @@ from memory import megabytes
 from torch import Tensor
 
 from smalti.drawing.choice import Choice, choose
+from smalti.drawing.noise import keys
 from smalti.errors import optional
 from smalti.pipeline import Pipeline
 
@@ -107,7 +108,7 @@ def check(model: Pipeline, labels: Tensor) -> None:
     seeds = torch.arange(len(labels), device=labels.device)
 
     def draw(scores: Tensor, number: int) -> Tensor:
-        return choose(scores, seeds, torch.full_like(seeds, number), Choice(top_k=TOP_K))
+        return choose(scores, keys(seeds, torch.tensor(number)), Choice(top_k=TOP_K))
 
     assert gpt_2021.growing_cache(network, prompt, 256, draw).equal(drawn.flatten(1)), "growing cache, noise"
     if len(labels) == 1:

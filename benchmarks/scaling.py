@@ -19,6 +19,7 @@ from common import Options, Work
 from memory import megabytes
 
 from smalti.drawing.choice import Choice, choose
+from smalti.drawing.noise import keys
 from smalti.pipeline import Pipeline
 from smalti.priors.layers import Linear
 from smalti.quantizers.clusters import nearest
@@ -93,7 +94,7 @@ def head(codes: int, device: torch.device) -> Work:
     layer = Linear(WIDTH, codes, bias=False).to(device).requires_grad_(False)
     x = torch.randn(1, WIDTH, generator=chance).to(device)
     seed, how = torch.zeros(1, dtype=torch.int64, device=device), Choice(top_k=100)
-    return lambda: [choose(layer(x), seed, seed, how) for _ in range(20)]
+    return lambda: [choose(layer(x), keys(seed, seed), how) for _ in range(20)]
 
 
 if __name__ == "__main__":

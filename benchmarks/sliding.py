@@ -21,6 +21,7 @@ from memory import megabytes
 from torch import Tensor
 
 from smalti.drawing.choice import Choice, choose
+from smalti.drawing.noise import keys
 from smalti.drawing.plan import begin
 from smalti.pipeline import Pipeline
 
@@ -95,7 +96,7 @@ def check(model: Pipeline, network: gpt_2021.GPT, grid: tuple[int, int]) -> None
     seeds = torch.zeros(1, dtype=torch.int64, device=model.order.device)
 
     def drawn(scores: Tensor, number: int) -> Tensor:
-        return choose(scores, seeds, torch.full_like(seeds, number), Choice(top_k=TOP_K))
+        return choose(scores, keys(seeds, torch.tensor(number)), Choice(top_k=TOP_K))
 
     for draw, top_k in ((gpt_2021.greedy, 1), (drawn, TOP_K)):
         theirs = gpt_2021.sliding_window(network, models.prefixes(model, grid), grid, draw)
@@ -115,7 +116,7 @@ def check_stride(model: Pipeline, grid: tuple[int, int]) -> None:
             with torch.no_grad():
                 scores = model.prior.prefill(seen[:, :place], prompt.window(top, left, *sides))
             cell = torch.full_like(seed, row * grid[1] + column)
-            codes[:, row, column] = choose(scores[:, : models.CODES], seed, cell, Choice(top_k=TOP_K))
+            codes[:, row, column] = choose(scores[:, : models.CODES], keys(seed, cell), Choice(top_k=TOP_K))
     assert laid(model, grid, stride=STRIDE).equal(codes), f"other codes with stride={STRIDE}"
 
 

@@ -8,6 +8,7 @@ from smalti.drawing import loop
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import choose
 from smalti.drawing.guidance import Guided
+from smalti.drawing.noise import keys
 from smalti.drawing.plan import begin
 
 
@@ -63,7 +64,7 @@ def cell_by_cell(scored: Drawing, canvas: Canvas) -> torch.Tensor:
         seen = window.flatten(1)[:, canvas.order[: places[cell.place]]]
         prefix = scored.guided.prefix([(cell.top, cell.left)], canvas.window)
         logits = scored.guided(scored.prior.prefill(scored.guided.doubled(seen), prefix))
-        drawn = choose(logits, canvas.seeds, torch.full_like(canvas.seeds, number), canvas.choice)
+        drawn = choose(logits, keys(canvas.seeds, torch.tensor(number)), canvas.choice)
         codes[:, row, column] = drawn
         canvas.progress(len(codes))
     return codes

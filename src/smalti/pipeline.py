@@ -28,7 +28,7 @@ from smalti.errors import UserError
 from smalti.orders import order
 from smalti.pretrained import Pretrained
 from smalti.priors import PRIORS, PriorSettings
-from smalti.priors.layers import drawing
+from smalti.priors.layers import pack
 from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.samples import Samples
 from smalti.tokenizer import Tokenizer
@@ -366,8 +366,8 @@ class Pipeline(Pretrained):
                 )
                 with needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
-                    with in_use(self), torch.inference_mode(), drawing(self.prior):
-                        codes = draw(self.prior.decoder(guided, canvas), canvas)
+                    with in_use(self), torch.inference_mode():
+                        codes = draw(pack(self.prior).decoder(guided, canvas), canvas)
                     guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients
                 yield codes[: request.num - number * size]

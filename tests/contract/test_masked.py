@@ -233,8 +233,8 @@ def test_noise_on_the_order_falls_by_hand():
     cells, known = torch.arange(NUM), torch.zeros(NUM, dtype=torch.bool)
     for number, count in enumerate(portions(NUM, 4, "cosine")):
         assert prior.seen[number][0].equal(known)
-        seeds, beyond = torch.full((NUM,), 7), torch.full((NUM, 1), CODES)
-        chance = 3.0 * (1 - (number + 1) / 4) * noise.gumbel(seeds, cells + number * NUM, beyond)[:, 0]
+        keys, beyond = noise.keys(torch.tensor(7), cells + number * NUM), torch.full((NUM, 1), CODES)
+        chance = 3.0 * (1 - (number + 1) / 4) * noise.gumbel(keys, beyond)[:, 0]
         known[chance.masked_fill(known, -math.inf).topk(count).indices] = True
 
 
@@ -245,7 +245,8 @@ def test_codes_that_are_drawn_again_get_new_noise():
     ends = torch.tensor(portions(NUM, 3, "cosine")).cumsum(0)
     for place, cell in enumerate(halton(ROWS, COLUMNS)):
         number = int((ends <= place).sum())
-        expected = choose(torch.zeros(1, CODES), torch.tensor([7]), cell[None] + number * NUM, Choice())
+        key = noise.keys(torch.tensor([7]), cell + number * NUM)
+        expected = choose(torch.zeros(1, CODES), key, Choice())
         assert found[cell] == expected
 
 

@@ -17,6 +17,7 @@ from smalti.conditions.map import MapSettings
 from smalti.drawing import fronts
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, choose
+from smalti.drawing.noise import keys
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.priors.neighbourhood import Neighbourhood, NeighbourhoodSettings
@@ -92,9 +93,7 @@ def by_hand(prior, canvas: Canvas, scale: float) -> torch.Tensor:
         if scale != 1:
             without = prior.score(codes, null)[:, cell]
             scores = without + scale * (scores - without)
-        codes[:, row, column] = choose(
-            scores, canvas.seeds, torch.full_like(canvas.seeds, cell), canvas.choice
-        )
+        codes[:, row, column] = choose(scores, keys(canvas.seeds, torch.tensor(cell)), canvas.choice)
     return codes
 
 

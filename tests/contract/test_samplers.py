@@ -15,6 +15,7 @@ from smalti.drawing import loop, windows
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.choice import Choice, choose
+from smalti.drawing.noise import keys
 from smalti.drawing.plan import plan, together
 from smalti.drawing.speculative import Speculative
 from smalti.drawing.windows import Windows
@@ -141,7 +142,7 @@ def by_hand(prior, prompt, canvas: Canvas) -> torch.Tensor:
             seen = codes[one : one + 1, top : top + rows, left : left + columns].flatten(1)
             scores = prior(seen, prefix[one : one + 1])[:, place, :17]
             number = torch.tensor([row * width + column])
-            codes[one, row, column] = choose(scores, canvas.seeds[one : one + 1], number, canvas.choice)
+            codes[one, row, column] = choose(scores, keys(canvas.seeds[one : one + 1], number), canvas.choice)
     return codes
 
 
@@ -205,7 +206,7 @@ def test_other_orders(laid):
     prior, prefix = HashPrior(), prompt_of(3).window(0, 0, 4, 4)
     sequence = torch.zeros(3, 0, dtype=torch.int64)
     for cell in canvas.order:
-        drawn = choose(prior.prefill(sequence, prefix), canvas.seeds, cell.expand(3), canvas.choice)
+        drawn = choose(prior.prefill(sequence, prefix), keys(canvas.seeds, cell), canvas.choice)
         sequence = torch.cat([sequence, drawn[:, None]], 1)
     assert found[:, canvas.order].equal(sequence)
     assert not found.equal(draw(scorer_of(HashPrior(), 3), blank((4, 4), (4, 4))).flatten(1))

@@ -11,6 +11,7 @@ from scipy import stats
 
 from smalti import config
 from smalti.drawing.choice import Choice, choose, keep
+from smalti.drawing.noise import keys
 from smalti.errors import UserError
 
 QUICK = hypothesis_settings(max_examples=100, deadline=None, derandomize=True)
@@ -93,7 +94,7 @@ def test_filters_that_keep_all(row):
 @given(row=rows, seed=st.integers(-(2**63), 2**63 - 1), cell=st.integers(0, 10**6))
 def test_top_k_of_one_is_argmax(row, seed, cell):
     scores = torch.tensor([row])
-    found = choose(scores, torch.tensor([seed]), torch.tensor([cell]), Choice(top_k=1))
+    found = choose(scores, keys(torch.tensor([seed]), torch.tensor([cell])), Choice(top_k=1))
     assert found.equal(scores.argmax(-1))
 
 
@@ -101,7 +102,7 @@ def test_top_k_of_one_is_argmax(row, seed, cell):
 @given(row=rows, k=counts, p=shares, low=shares, seed=st.integers(0, 10**9))
 def test_a_drawn_code_is_one_that_stays(row, k, p, low, seed):
     how = Choice(top_k=k, top_p=p, min_p=low)
-    drawn = choose(torch.tensor([row]), torch.tensor([seed]), torch.tensor([3]), how)
+    drawn = choose(torch.tensor([row]), keys(torch.tensor([seed]), torch.tensor([3])), how)
     assert drawn.item() in survivors(row, how)
 
 
@@ -124,7 +125,7 @@ def test_codes_come_as_often_as_their_share(how, axis):
     scores = torch.linspace(-2, 1.5, 12)[torch.randperm(12, generator=torch.Generator().manual_seed(0))]
     numbers, still = torch.arange(num), torch.full((num,), 5)
     seeds, cells = (numbers, still) if axis == "seeds" else (still, numbers)
-    drawn = choose(scores.expand(num, -1), seeds, cells, how)
+    drawn = choose(scores.expand(num, -1), keys(seeds, cells), how)
     kept = survivors(scores.tolist(), how)
     share = dict(zip(kept, softmax(list(kept.values())), strict=True))
     counts = torch.bincount(drawn, minlength=12)
@@ -137,19 +138,19 @@ def test_a_row_alone_is_the_row_in_a_batch():
     torch.manual_seed(0)
     scores, seeds, cells = torch.randn(40, 100), torch.arange(40) * 3, torch.arange(40) % 7
     for how in (Choice(), Choice(top_k=10), Choice(top_p=0.7), Choice(top_k=30, top_p=0.9, min_p=0.01)):
-        whole = choose(scores, seeds, cells, how)
+        whole = choose(scores, keys(seeds, cells), how)
         for row in range(40):
             some = slice(row, row + 1)
-            assert choose(scores[some], seeds[some], cells[some], how).equal(whole[some])
+            assert choose(scores[some], keys(seeds, cells)[some], how).equal(whole[some])
 
 
 def test_filters_that_do_not_bite_do_not_change_the_draw():
     """Noise goes by code, not by rank: a code's number is the same whatever else stays."""
     torch.manual_seed(0)
     scores, seeds, cells = torch.randn(200, 64), torch.arange(200), torch.arange(200)
-    plain = choose(scores, seeds, cells, Choice())
+    plain = choose(scores, keys(seeds, cells), Choice())
     for how in (Choice(top_k=63), Choice(top_k=64), Choice(top_p=0.9999), Choice(min_p=1e-6)):
-        assert (choose(scores, seeds, cells, how) == plain).float().mean() > 0.98
+        assert (choose(scores, keys(seeds, cells), how) == plain).float().mean() > 0.98
 
 
 def test_never_waits_for_the_device():
@@ -157,7 +158,7 @@ def test_never_waits_for_the_device():
     scores = torch.zeros(3, 50, device="meta")
     numbers = torch.zeros(3, dtype=torch.int64, device="meta")
     for how in (Choice(), Choice(top_k=1), Choice(top_k=7, top_p=0.9, min_p=0.1), Choice(top_p=0.5)):
-        assert choose(scores, numbers, numbers, how).shape == (3,)
+        assert choose(scores, numbers, how).shape == (3,)
 
 
 def test_half_precision_is_drawn_in_fp32():

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from smalti.drawing import noise
 from smalti.drawing.choice import Choice, choose
 
 
@@ -39,8 +42,16 @@ class Canvas:
 
         round: the noise is another in each, for cells that are drawn again.
         """
-        if positions.shape[1] == 1 and not round:  # few calls: they are what a small prior's step costs
-            return choose(logits[:, 0], self.seeds, positions[:, 0], self.choice)[:, None]
-        seeds = self.seeds[:, None].expand(positions.shape).flatten()
-        cells = (positions + round * self.known.numel()).flatten()
-        return choose(logits.flatten(0, 1), seeds, cells, self.choice).view(positions.shape)
+        keys = self.keys(positions, round).flatten()
+        return choose(logits.flatten(0, 1), keys, self.choice).view(positions.shape)
+
+    def keys(self, positions: Int64[Tensor, "b p"], round: int = 0) -> Int64[Tensor, "b p"]:
+        """Return the keys of the noise at positions in a round."""
+        if round:
+            return noise.keys(self.seeds[:, None], positions + round * self.known.numel())
+        return self._first.gather(1, positions)
+
+    @cached_property
+    def _first(self) -> Int64[Tensor, "b n"]:
+        """Return keys of the first round: made once, as few calls are what a small prior's step costs."""
+        return noise.keys(self.seeds[:, None], torch.arange(self.known.numel(), device=self.seeds.device))

@@ -36,19 +36,17 @@ class Choice:
                 raise UserError(f"{expected} for {name}", got, f"for example {name}={example}")
 
 
-def choose(
-    logits: Float[Tensor, "b v"], seeds: Int64[Tensor, " b"], cells: Int64[Tensor, " b"], how: Choice
-) -> Int64[Tensor, " b"]:
+def choose(logits: Float[Tensor, "b v"], keys: Int64[Tensor, " b"], how: Choice) -> Int64[Tensor, " b"]:
     """Draw one code a row: argmax of log p + Gumbel noise is a draw from p. Never waits for the device.
 
-    logits: log p up to a constant. seeds: of the image. cells: row-major number on the canvas. The noise
-    belongs to (seed, cell, code), so an image depends neither on its neighbours in the batch nor on the
-    order in which cells are drawn.
+    logits: log p up to a constant. keys: `noise.keys` of the image's seed and the cell's row-major number on
+    the canvas. The noise belongs to (seed, cell, code), so an image depends neither on its neighbours in the
+    batch nor on the order in which cells are drawn.
     """
     kept, codes = keep(logits, how)
     if kept.shape[1] == 1:
         return codes[:, 0]
-    best = (kept + noise.gumbel(seeds, cells, codes)).argmax(-1, keepdim=True)
+    best = (kept + noise.gumbel(keys, codes)).argmax(-1, keepdim=True)
     return codes.gather(-1, best)[:, 0]
 
 

@@ -2,12 +2,13 @@
 
 from typing import Protocol, runtime_checkable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from smalti.errors import UserError
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.rotary import rotate
 
 
@@ -47,10 +48,10 @@ class GatedBlock(nn.Module):
         super().__init__()
         width = sizes.width
         self.layer, self.heads = layer, sizes.heads
-        self.norm1 = nn.RMSNorm(width, eps=1e-5)
+        self.norm1 = RMSNorm(width, eps=1e-5)
         self.qkv = Linear(width, 3 * width, bias=False)  # queries, keys, values one after the other
         self.out = Linear(width, width, bias=False)
-        self.norm2 = nn.RMSNorm(width, eps=1e-5)
+        self.norm2 = RMSNorm(width, eps=1e-5)
         self.up = Linear(width, 2 * hidden, bias=False)  # gate, then what it gates
         self.down = Linear(hidden, width, bias=False)
         self.residual_dropout = Dropout(sizes.residual_dropout)
@@ -66,7 +67,7 @@ class GatedBlock(nn.Module):
         heads = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # b t 3 k f
         asking, values = heads[:, :, :2], heads[:, :, 2]
         if gains is not None:
-            asking = F.rms_norm(asking, asking.shape[-1:], eps=1e-5) * gains
+            asking = torch.rms_norm(asking, asking.shape[-1:], None, 1e-5) * gains
         queries, keys = rotate(asking, *turn).to(values.dtype).transpose(1, 3).unbind(2)
         return queries, keys, values.transpose(1, 2)
 

@@ -1,10 +1,8 @@
 """Layers that are quick on a CPU while canvases are drawn: code by code, in fronts, or window by window."""
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from copy import copy
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +10,15 @@ from torch import Tensor, nn
 
 from smalti.precision import computes_bf16, has_amx
 
+M = TypeVar("M", bound=nn.Module)
 ROWS = 64  # that oneDNN is told of when it lays weights out: from 2 up one layout serves 1 to 256 (on Zen 4)
+# rows * inputs * outputs up to which torch's own call is quicker in fp32: oneDNN's takes some 10 us to
+# begin (Zen 5, one thread and two, torch 2.13; equal at 2 ** 18 to 2 ** 19)
+FEW = 2**18
 
 
 class Linear(nn.Linear):
-    """nn.Linear, same weights, same names; within `drawing` its results are the same up to rounding.
+    """nn.Linear, same weights, same names; `pack` puts a quick one in its place.
 
     then_gelu: results go through the exact GELU.
     """
@@ -29,73 +31,72 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """... i -> ... o."""
-        drawn = _DRAWN.get()
-        if drawn is not None and drawn.serves(self, x):
-            return drawn.product(self, x)
-        return self.finish(F.linear(x, self.weight, self.bias))
-
-    def finish(self, found: Tensor) -> Tensor:
-        """Return what follows the product, where that did not do it."""
+        found = F.linear(x, self.weight, self.bias)
         return F.gelu(found) if self.then_gelu else found
 
 
-@contextmanager
-def drawing(prior: object) -> Iterator[None]:
-    """Within it, on this thread, linear layers of a prior on an x86 CPU are quick; weights must not change.
+def pack(module: M) -> M:
+    """Return a twin that shares its weights, with quick linear layers on an x86 CPU, for one drawing.
 
-    oneDNN gets the weights laid out as it reads them best: a second copy, freed at the end. The products of a
-    step of 12 layers x 512 then take 0.4 to 0.6 of their time in fp32, 0.4 to 0.7 in bf16 (AMD EPYC without
-    AMX, two cores, torch 2.13, 1 to 64 rows). One row of fp32 needs no such layout: weights are read as they
-    are, with AMX as a matrix times a vector, which was quicker there; the rest was not measured with AMX.
-    Autocast does not reach these layers.
+    The weights must not change while it is used, and it has no gradients. oneDNN gets them laid out as it
+    reads them best: a second copy, that goes with the twin. The products of a step of 12 layers x 512 then
+    take 0.4 to 0.6 of their time in fp32, 0.4 to 0.7 in bf16 (AMD EPYC without AMX, two cores, torch 2.13, 1
+    to 64 rows). Results are the same up to rounding.
     """
-    before = _DRAWN.set(_Drawn(_layers(prior), has_amx()))
-    try:
-        yield
-    finally:
-        _DRAWN.reset(before)
+    mkldnn, is_x86 = torch.backends.mkldnn, platform.machine() in ("x86_64", "AMD64")
+    serves = is_x86 and mkldnn.is_available() and mkldnn.enabled  # type: ignore[no-untyped-call]
+    if not serves or torch.is_autocast_enabled("cpu"):  # which would reach but a part of the products
+        return module
+    types = [torch.float32, torch.bfloat16] if computes_bf16(torch.device("cpu")) else [torch.float32]
+    return _twin(module, types, has_amx())
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """The layers of one drawing, and their weights as oneDNN reads them, from their first use on."""
+def _twin(module: Any, types: list[torch.dtype], amx: bool) -> Any:
+    if isinstance(module, Linear) and module.weight.is_cpu and module.weight.dtype in types:
+        return Packed(module, amx)
+    twin = copy(module)
+    twin._modules = {name: part and _twin(part, types, amx) for name, part in module._modules.items()}
+    twin.__dict__ |= {**module._parameters, **module._buffers, **twin._modules}  # found without a search
+    return twin
 
-    layers: frozenset[nn.Module]
-    has_amx: bool
-    packed: dict[nn.Module, Tensor] = field(default_factory=dict)
 
-    def serves(self, layer: Linear, x: Tensor) -> bool:
-        return layer in self.layers and x.dtype is layer.weight.dtype and not torch.is_grad_enabled()
+class Packed(nn.Module):
+    """A `Linear` in a drawing, and its weights as oneDNN reads them, from their first use on."""
 
-    def product(self, layer: Linear, x: Tensor) -> Tensor:
-        """By operations that torch keeps for its compiler, with this signature in 2.11 to 2.13."""
-        is_as_it_lies = x.numel() == layer.in_features and x.dtype is torch.float32
-        if is_as_it_lies and self.has_amx:
-            alone = torch.mv(layer.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
-            return layer.finish(alone if layer.bias is None else alone.add_(layer.bias))
-        weight = layer.weight if is_as_it_lies else self._packed(layer)
-        then, how = ("gelu", "none") if layer.then_gelu else ("none", "")  # of GELU the exact one
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, layer.bias, then, [], how)
+    def __init__(self, layer: Linear, amx: bool) -> None:
+        super().__init__()
+        self.inside, self.outside, self.then_gelu = layer.in_features, layer.out_features, layer.then_gelu
+        self.weight = layer.weight.detach()  # tensors, not parameters: found without a search
+        self.bias = None if layer.bias is None else layer.bias.detach()
+        self.is_fp32, self.amx = self.weight.dtype is torch.float32, amx
+        self.packed: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """... i -> ... o, by operations that torch keeps for its compiler, the same in 2.11 to 2.13."""
+        numbers = x.numel()
+        is_row = self.is_fp32 and numbers == self.inside  # read as they lie: no layout is better
+        if is_row and self.amx:
+            row = torch.mv(self.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
+            return self._finish(row if self.bias is None else row.add_(self.bias))
+        if self.is_fp32 and numbers * self.outside <= FEW:
+            return self._finish(F.linear(x, self.weight, self.bias))
+        if self.packed is None and not is_row:
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, ROWS)
+        weight = self.weight if is_row else self.packed
+        then, how = ("gelu", "none") if self.then_gelu else ("none", "")  # of GELU the exact one
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, self.bias, then, [], how)
         return found
 
-    def _packed(self, layer: Linear) -> Tensor:
-        if layer not in self.packed:
-            self.packed[layer] = torch.ops.mkldnn._reorder_linear_weight(layer.weight, ROWS)
-        return self.packed[layer]
+    def _finish(self, found: Tensor) -> Tensor:
+        return F.gelu(found) if self.then_gelu else found
 
 
-_DRAWN: ContextVar[_Drawn | None] = ContextVar("drawn", default=None)  # of a thread, not of the process
+class RMSNorm(nn.RMSNorm):
+    """nn.RMSNorm without the checks that take longer than a row does."""
 
-
-def _layers(prior: object) -> frozenset[nn.Module]:
-    """Return the types whose products oneDNN computes here."""
-    mkldnn = torch.backends.mkldnn
-    is_x86 = platform.machine() in ("x86_64", "AMD64")
-    if not (isinstance(prior, nn.Module) and is_x86 and mkldnn.is_available() and mkldnn.enabled):  # type: ignore[no-untyped-call]
-        return frozenset()
-    types = [torch.float32, torch.bfloat16] if computes_bf16(torch.device("cpu")) else [torch.float32]
-    layers = (part for part in prior.modules() if isinstance(part, Linear))
-    return frozenset(layer for layer in layers if layer.weight.is_cpu and layer.weight.dtype in types)
+    def forward(self, x: Tensor) -> Tensor:
+        """... w -> ... w."""
+        return torch.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
 
 class LayerNorm(nn.LayerNorm):

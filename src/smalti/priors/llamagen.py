@@ -10,7 +10,7 @@ from smalti.config import Few, Positive, Share, settings
 from smalti.drawing.cache import Cache
 from smalti.priors.block import GatedBlock, check_width, start
 from smalti.priors.causal import Causal, Fed, attend
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import rotate, turns_where_held
 
@@ -50,7 +50,7 @@ class LlamaGen(Causal):
         self.table = nn.Embedding(scope.codebook_size, width)
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
         cosines, sines = turns_where_held(
             scope.cells,

@@ -19,7 +19,7 @@ from smalti.drawing.request import Request
 from smalti.errors import UserError
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.corrupt import corrupt
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.protocol import Nats, Prior, Scope
 from smalti.priors.rotary import turns_of
 
@@ -102,7 +102,7 @@ class Masked(Prior):
         self.positions = nn.Parameter(torch.empty(before + count, width))
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
         positions = torch.tensor(((0, 0),) * before + scope.cells)
         cosines, sines = turns_of(positions, width=width // settings.heads, base=SPEEDS)
@@ -161,7 +161,7 @@ class Masked(Prior):
         total, masks = 0.0, min(MASKS, n)
         for index in range(masks):
             hidden = 1 + (2 * index + 1) * n // (2 * masks)
-            drawn = noise.gumbel(seeds, torch.full_like(seeds, index), numbers.expand(batch, -1))
+            drawn = noise.gumbel(noise.keys(seeds, torch.tensor(index)), numbers.expand(batch, -1))
             known = drawn.argsort(1).argsort(1) >= hidden
             logits = self(codes, prefix, known).float()[~known]
             found = F.cross_entropy(logits, codes[~known], reduction="sum").item()
@@ -259,10 +259,9 @@ class Filling(Decoder):
         if count < drawn.shape[1]:
             sure = -F.cross_entropy(prediction.float().mT, drawn, reduction="none")
             fallen = self.how.confidence_noise * (1 - (self.round + 1) / len(self.portions))
-            seeds = self.canvas.seeds[:, None].expand(drawn.shape).flatten()
-            cells = (positions + self.round * self.known.shape[1]).flatten()
-            beyond = torch.full_like(cells[:, None], self.prior.codebook_size)  # no code has this number
-            sure = sure + fallen * noise.gumbel(seeds, cells, beyond).view(drawn.shape)
+            keys = self.canvas.keys(positions, self.round).flatten()
+            beyond = torch.full_like(keys[:, None], self.prior.codebook_size)  # no code has this number
+            sure = sure + fallen * noise.gumbel(keys, beyond).view(drawn.shape)
             kept = torch.zeros_like(drawn, dtype=torch.bool).scatter(1, sure.topk(count).indices, True)
         self.known = self.known.scatter(1, positions, True if kept is None else kept)
         return kept

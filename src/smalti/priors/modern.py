@@ -12,7 +12,7 @@ from smalti.drawing.cache import Cache
 from smalti.errors import UserError
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.causal import Causal, Fed, attend
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.protocol import Scope
 from smalti.priors.rotary import turns
 
@@ -56,7 +56,7 @@ class Modern(Causal):
         self.prefix_positions = nn.Parameter(torch.empty(scope.prefix_length, width))
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
         self.shift = None
         if settings.conditioning == "shift":  # six vectors a layer, two for the last norm

@@ -18,7 +18,7 @@ from smalti.drawing.request import Request
 from smalti.errors import UserError
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.causal import attend
-from smalti.priors.layers import Dropout, Linear
+from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.protocol import Forced, Scope
 from smalti.priors.rotary import turns_of
 
@@ -75,7 +75,7 @@ class Neighbourhood(Forced):
         self.prefix_join = Linear(len(AROUND) * width, width, bias=False) if self.has_cell_context else None
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(settings.layers))
-        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.norm = RMSNorm(width, eps=1e-5)
         self.head = Linear(width, scope.codebook_size, bias=False)
         self.apply(start)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
