@@ -14,6 +14,7 @@ from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
+from smalti.drawing import speculative
 from smalti.drawing.speculative import Speculative
 from smalti.errors import UserError
 from smalti.orders import ORDERS
@@ -34,6 +35,12 @@ CONDITIONS = {
     "coordinates": (CoordinatesSettings(), {}),
     "map": (MapSettings(shared=True, dropout=0.5), {"guidance_scale": 1.7}),
 }
+
+
+@pytest.fixture(autouse=True)
+def passes_cost_nothing(monkeypatch):
+    """As on an accelerator, so that guesses are made whatever they bring."""
+    monkeypatch.setattr(speculative, "PASS", {})
 
 
 class SurePrior(HashPrior):
@@ -187,6 +194,45 @@ def test_a_row_that_is_ahead_goes_on_by_itself():
         draw(drawing(prior, prompt, limit=17), canvas)
         passes.append(prior.calls)
     assert passes[-1] == max(passes[:-1])
+
+
+@pytest.mark.parametrize("price", [1, 4, 12])
+@pytest.mark.parametrize("lost", [0, 0.5, 2])
+def test_guesses_that_do_not_pay_are_given_up(price, lost, monkeypatch):
+    """In the middle of a run, rows at places of their own; with known cells, guided, on larger canvases."""
+    monkeypatch.setattr(speculative, "PASS", {"cpu": price})
+    monkeypatch.setattr(speculative, "LOST", lost)
+    cases = (((4, 4), 1, 1.0, "spiral_out"), ((4, 4), 2, 2.5, "row"), ((6, 7), 1, 1.0, "row"))
+    for grid, num, scale, laid in cases:
+        canvas = blank(grid, (4, 4), num=num, laid=laid)
+        canvas.known[1, ::2] = True
+        canvas.codes[:, canvas.known] = 5
+        for prior in (HashPrior(), SurePrior(constant=False)):
+            expected = draw(scorer_of(prior, num, scale), canvas)
+            for count in (2, 3, 50):
+                counted = []
+                many = replace(canvas, parallel=count, progress=counted.append)
+                assert draw(scorer_of(prior, num, scale), many).equal(expected)
+                assert sum(counted) == canvas.codes.numel()
+
+
+@pytest.mark.parametrize(("num", "scale"), [(1, 1.0), (2, 1.0), (2, 2.5), (8, 1.0)])
+def test_they_cost_at_most_what_they_may_lose(num, scale, monkeypatch):
+    """Tokens and passes of a prior that surprises, by what a pass costs; of many rows no guess is made."""
+    monkeypatch.setattr(speculative, "PASS", {"cpu": 16})
+    prior, rows = HashPrior(), num * (1 + (scale != 1))
+    canvas = blank((7, 7), (7, 7), num=num, parallel=8, choice=Choice(top_k=1))
+    draw(scorer_of(prior, num, scale), canvas)
+    calls = prior.calls
+    assert 49 - 8 <= calls <= 49
+    extend, fed = prior.extend, []
+    monkeypatch.setattr(
+        prior, "extend", lambda codes, *more, **how: fed.append(codes.numel()) or extend(codes, *more, **how)
+    )
+    draw(scorer_of(prior, num, scale), canvas)
+    spent = sum(16 + tokens for tokens in fed)
+    assert spent <= 48 * (16 + rows) + speculative.LOST * 16 + 16 + 16
+    assert (max(fed) > rows) == (rows <= 5)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
