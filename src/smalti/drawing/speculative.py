@@ -29,7 +29,7 @@ LOST = 8
 
 
 class Speculative(Windows):
-    """The first cell of a run as `Windows` has it, then up to `canvas.parallel` unknown ones a pass.
+    """The first cell of a run as `Windows` has it, then up to `canvas.speculative` unknown ones a pass.
 
     Places of a run are counted: number i is run.positions[i]. What is kept for each row stands in lists, as
     how far it goes on hangs on what was right, for which one waits once a pass.
@@ -136,7 +136,7 @@ class Speculative(Windows):
         super()._enter(step)
         rows = len(step.corners) * len(self.canvas.codes) * len(self.guided.contexts)
         most = self.price // rows if self.saved >= -LOST * self.price else 1
-        self.count = min(self.canvas.parallel, len(step.run.positions) - 1, most if most > 2 else 1)
+        self.count = min(self.canvas.speculative, len(step.run.positions) - 1, most if most > 2 else 1)
         self.done = [0]
 
     def _guess(self, step: Step) -> None:
