@@ -1,8 +1,8 @@
 """A step of training a VQGAN, both networks, against the 2021 code's step, which runs the autoencoder twice.
 
 Same weights, same images, fp32. The losses of the first step are held against each other (within 1e-5) with
-a two-forward step whose learning rate is 0, so that its discriminator sees the reconstruction that ours sees. LPIPS
-has weights drawn at random, which cost what trained ones cost. Peak memory is that of the first step.
+a two-forward step whose learning rate is 0, so that its discriminator sees the reconstruction that ours sees.
+LPIPS has weights drawn at random, which cost what trained ones cost. Peak memory is that of the first step.
 Beside it: our step in bf16, and with activations computed again in place of kept.
 """
 

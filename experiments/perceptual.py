@@ -1,4 +1,4 @@
-"""What does the perceptual distance buy? The demo's tokenizer, without its discriminator, with LPIPS, HED or none.
+"""What does the perceptual distance buy? The demo's tokenizer, without an adversary, with LPIPS, HED or none.
 
 Same images, steps and seeds; each number is a mean over the seeds, its spread beside it. Prediction: each
 distance is best by itself; LPIPS beats HED in sharpness and in both spaces, PSNR is highest without either.

@@ -1,9 +1,10 @@
 """The training step of 2021: each of the two optimizers in turn runs the whole autoencoder on the batch.
 
-The generator's turn: reconstruction, LPIPS, the discriminator's scores; the adaptive weight by two backward passes
-down to the decoder's last layer; then one backward pass through everything; Adam. The discriminator's turn: the
-autoencoder again, already updated and without a graph; LPIPS again, only to be thrown away; the discriminator on
-real and rebuilt images; Adam. LPIPS is without the dropout that the 2021 code left on by oversight.
+The generator's turn: reconstruction, LPIPS, the discriminator's scores; the adaptive weight by two backward
+passes down to the decoder's last layer; then one backward pass through everything; Adam. The discriminator's
+turn: the autoencoder again, already updated and without a graph; LPIPS again, only to be thrown away; the
+discriminator on real and rebuilt images; Adam. LPIPS is without the dropout that the 2021 code left on by
+oversight.
 """
 
 import torch

@@ -20,7 +20,7 @@ from typing import (
 import yaml
 from annotated_types import Ge, Gt, Le
 
-from smalti import hints, mistakes, schema
+from smalti import hints, mistakes, old_names, schema
 from smalti.errors import UserError
 
 T = TypeVar("T")
@@ -58,8 +58,9 @@ def read(recipe: str | Path, changes: Mapping[str, Any] | None = None, into: Any
 
 def lay(changes: Mapping[str, Any], mapping: dict[str, Any]) -> None:
     """Put changes into a mapping. changes: key -> value, keys with dots for nested ones."""
-    for key, value in changes.items():
-        _put(mapping, key, value)
+    for name, value in changes.items():
+        key = old_names.key(name)
+        _put(mapping, key, old_names.value(key, value))
 
 
 def overrides(words: Sequence[str], into: Any = None) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def load_yaml(path: Path, into: Any = None) -> dict[str, Any]:
         raise UserError(f"YAML in {path}", " ".join(str(problem).split()), "mend the file") from None
     if not isinstance(mapping, dict):
         raise UserError(f"key: value lines in {path}", type(mapping).__name__, "mend the file")
-    return mapping
+    return old_names.mapping(mapping)
 
 
 def parse(mapping: Mapping[str, Any], into: Any, where: str = "") -> Any:

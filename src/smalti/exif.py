@@ -36,7 +36,7 @@ class Turn:
         return (size[1], size[0]) if self.swapped else size
 
     def box(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        """x0, y0, x1, y1 in shares of the stored raster -> of the upright one."""
+        """Turn x0, y0, x1, y1 in shares of the stored raster into those of the upright one."""
         x0, y0, x1, y1 = (box[1], box[0], box[3], box[2]) if self.swapped else box
         y0, y1 = (1 - y1, 1 - y0) if -2 in self.flipped else (y0, y1)
         x0, x1 = (1 - x1, 1 - x0) if -1 in self.flipped else (x0, x1)

@@ -22,7 +22,7 @@ def as_path(given: Any, name: str) -> Path:
 
 
 def evenly(things: Sequence[T], most: int) -> list[T]:
-    """At most so many of the things, evenly over all, in their order."""
+    """Return at most so many of the things, evenly over all, in their order."""
     count = min(len(things), most)
     return [things[number * len(things) // count] for number in range(count)]
 

@@ -29,7 +29,7 @@ _OTHERS = {
     "losses.adversarial.patchgan.width": "ndf disc_ndf disc_width",
     "losses.adversarial.patchgan.norm": "use_actnorm",
     "losses.adversarial": "adversarial_loss",
-    "critic_optimizer.lr": "disc_lr critic_lr lr_d",
+    "discriminator_optimizer.lr": "disc_lr critic_lr lr_d",
     "optimizer.lr": "learning_rate base_learning_rate base_lr",
     "optimizer.betas": "beta1 beta2 adam_betas",
     "optimizer.schedule": "scheduler lr_scheduler scheduler_config",

@@ -35,7 +35,7 @@ def is_image(path: str | Path) -> bool:
 
 @lru_cache
 def suffixes() -> frozenset[str]:
-    """Return the suffixes of every image format that Pillow reads by itself: ".jpg", ".png", ..., in lower case.
+    """Return the suffixes of every image format that Pillow reads by itself: ".jpg", ..., in lower case.
 
     Left out are formats that it only writes (PDF), only recognises (HDF5, GRIB, WMF), and those that are no
     images.
@@ -77,7 +77,7 @@ def open_rgb(path: str | Path, max_pixels: int | None = None) -> UInt8[Tensor, "
 
 
 def open_turned(path: str | Path, max_pixels: int | None = None) -> tuple[UInt8[Tensor, "3 H W"], Turn]:
-    """As `open_rgb`, and how the stored raster was turned to be upright, for what describes that raster."""
+    """Open as `open_rgb`; return also how the stored raster was turned to be upright."""
     with readable(path):
         data = Path(path).read_bytes()
 
@@ -135,12 +135,12 @@ def read_header(path: str | Path, max_pixels: int | None = None) -> Header:
 
 
 def to_float(pixels: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """0 .. 255 -> [-1, 1] in fp32."""
+    """Scale 0 .. 255 to [-1, 1] in fp32."""
     return pixels.float() / 127.5 - 1
 
 
 def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
-    """[-1, 1] -> 0 .. 255: clipped, then rounded."""
+    """Scale [-1, 1] to 0 .. 255: clipped, then rounded."""
     return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
@@ -319,7 +319,7 @@ def _pixels(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
 
 
 def _from_16_bit(image: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """65535 / 257 = 255: white stays white. Mode I has 32 bits, of which files use the same 16."""
+    """Divide by 257: 65535 is 255, white stays white. Of mode I's 32 bits files use the same 16."""
     values = np.asarray(image).astype(np.int64).clip(0, 65535)
     values = 65535 - values if opening.is_white_zero(image) else values
     gray = ((values + 128) // 257).astype(np.uint8)

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from smalti import about, config, leftovers, precision
+from smalti import about, config, leftovers, old_names, precision
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
 from smalti.files import as_path, save_tensors
@@ -88,9 +88,9 @@ def save(
 
     provenance: what is worth knowing about where the model came from (recipe, steps, data, source file);
     None: what the model knows of it, `model.provenance`.
-    discriminator: the tensors of the discriminator that a tokenizer was trained against, where training is to go on.
-    Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost, and where
-    something else than a model folder stands.
+    discriminator: the tensors of the discriminator that a tokenizer was trained against, where training is to
+    go on. Raises UserError for a model that is not kept in fp32, whose weights as trained would be lost, and
+    where something else than a model folder stands.
     """
     if not isinstance(model, Tokenizer | Pipeline):
         raise UserError("a Tokenizer or a Pipeline to save", shown(model), "smalti.save(model, folder)")
@@ -142,7 +142,9 @@ def _plain(provenance: Any) -> dict[str, Any]:
 
 def load_discriminator(path: Path) -> dict[str, Tensor]:
     """Return the discriminator's tensors beside a tokenizer; empty where there are none."""
-    file = find(path) / DISCRIMINATOR
+    folder = find(path)
+    older = folder / "critic.safetensors"
+    file = older if older.is_file() else folder / DISCRIMINATOR
     return _read_weights(file) if file.is_file() else {}
 
 
@@ -196,6 +198,7 @@ def read_config(folder: Path, kinds: Sequence[str] = ("tokenizer", "generator"))
     """Return what a model folder says about itself: format, kind, settings, fingerprint, provenance."""
     try:
         metadata = json.loads((folder / CONFIG).read_text())
+        metadata["settings"] = old_names.mapping(metadata["settings"])
         known = metadata["format"], metadata["kind"], metadata["settings"], metadata["fingerprint"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
         got = f"{folder / CONFIG} ({type(problem).__name__}: {problem})"
@@ -228,7 +231,7 @@ def trained_size(path: Path) -> tuple[int, int]:
 
 
 def fingerprint(model: Part) -> str:
-    """16 hex digits that change with any weight or setting: which model drew an image or made codes.
+    """Return 16 hex digits that change with any weight or setting: which model drew an image.
 
     What is kept in half precision, which is for use only, has that of the weights it was loaded from.
     """
@@ -352,7 +355,7 @@ def _parts(model: Part) -> dict[str, Tokenizer | Condition]:
 def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list[str]) -> str:
     # so that models which do not use a younger setting keep the fingerprint that their token shards name
     told = {key: value for key, value in settings.items() if key not in _YOUNGER or value is not None}
-    sha = hashlib.sha256(json.dumps([told, parts], sort_keys=True).encode())
+    sha = hashlib.sha256(json.dumps([old_names.as_first_written(told), parts], sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -103,7 +103,7 @@ def _kind_with(path: Sequence[str], into: Any, held: Any) -> str | None:
 
 
 def _no_mapping(key: str, value: Any, hint: Any) -> UserError:
-    """For settings with others below them that were given a plain value."""
+    """Refuse a plain value for settings with others below them."""
     kinds = [str(schema.tag(member)) for member in schema.classes(hint) if schema.tag(member)]
     keys = [name for name in schema.own(hint) if name != "kind"]
     remedy = f"write {key}.{keys[0]}=VALUE, or others of {', '.join(keys)}"

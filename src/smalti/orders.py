@@ -45,7 +45,7 @@ def random(h: int, w: int) -> Int64[Tensor, " n"]:
 
 
 def z_curve(h: int, w: int) -> Int64[Tensor, " n"]:
-    """By Morton code: quarters one after the other, each of them in quarters again."""
+    """Order by Morton code: quarters one after the other, each of them in quarters again."""
     if not (_is_power_of_two(h) and w in (h, 2 * h)):
         raise _undefined("z_curve", "squares of side 1, 2, 4, 8, ..., alone or two side by side", h, w)
     return _interleaved(h, w, powers=range(w.bit_length())).argsort()

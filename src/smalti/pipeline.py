@@ -90,7 +90,7 @@ class Pipeline(Pretrained):
         return codes.flatten(1)[:, self.order]
 
     def logits(self, codes: Int64[Tensor, "b h w"] | Any, **condition: Any) -> Float[Tensor, "b n v"]:
-        """Scores of the codes of training crops, n = h w places in the prior's own order (teacher forcing).
+        """Return logits of the codes of training crops, n = h w in the prior's own order (teacher forcing).
 
         Row i scores code i given the condition and the codes before it in that order, or none where it has
         none. v may be more than the codebook holds, for models whose prefix and codes share one table.

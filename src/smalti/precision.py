@@ -40,7 +40,7 @@ def quickest_for_prior(device: torch.device, weights: int) -> torch.dtype:
 
 
 def name(dtype: torch.dtype) -> str:
-    """fp32, bf16 or fp16; another type by torch's own name."""
+    """Return fp32, bf16 or fp16; another type by torch's own name."""
     return next((short for short, known in DTYPES.items() if known == dtype), str(dtype))
 
 

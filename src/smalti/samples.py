@@ -54,7 +54,7 @@ class Samples:
 
     @cached_property
     def images(self) -> list[Image.Image]:
-        """The images, each with its metadata as JSON in info["smalti"], which `save` and save_all write.
+        """Return the images, each with its metadata as JSON in info["smalti"], which `save` writes.
 
         Gray ones of more than 8 bits in 16, others in 8 bits. UserError for models of other than 1 or 3
         channels, whose `values` and `tensors` are there.

@@ -1,4 +1,4 @@
-"""The adversarial part: when the discriminator is felt, what both sides want, one lambda for all processes."""
+"""The adversarial part: when the discriminator is felt, what both want, one lambda for all processes."""
 
 import math
 import os

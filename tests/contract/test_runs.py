@@ -118,7 +118,7 @@ def stop_after(step: int, task: type, monkeypatch) -> None:
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     kind, recipes, photos, tmp_path, monkeypatch, request, capsys
 ):
-    """Bit-equal weights, moments, averages, log: with dropout, chance in the task, a discriminator, a schedule."""
+    """Bit-equal weights, moments, averages, log: dropout, chance in the task, an adversary, a schedule."""
     more = {"tokenizer": str(request.getfixturevalue("tokenizer"))} if kind == "prior" else {}
     task = PriorTask if kind == "prior" else TokenizerTask
     whole = smalti.train(recipes[kind], data=photos, out=tmp_path / "whole", **more)

@@ -1,4 +1,4 @@
-"""The discriminator gives the numbers of the 2021 code: logits, gradients, statistics, and how weights start."""
+"""The discriminator gives the numbers of the 2021 code: logits, gradients, statistics, first weights."""
 
 import pytest
 import torch

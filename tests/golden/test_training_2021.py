@@ -1,8 +1,8 @@
 """Does a training run go the way of the 2021 code, step by step?
 
-Theirs runs the autoencoder a second time for the discriminator, after it was updated; ours once for both. So the
-test calls our losses twice a batch and uses one network's loss of each call. Tolerances are those that came
-with the curves: ten times what fp32 loses against fp64, or one thread against two.
+Theirs runs the autoencoder a second time for the discriminator, after it was updated; ours once for both. So
+the test calls our losses twice a batch and uses one network's loss of each call. Tolerances are those that
+came with the curves: ten times what fp32 loses against fp64, or one thread against two.
 """
 
 import zlib

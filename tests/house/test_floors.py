@@ -9,10 +9,10 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 
 # A room imports from groups before its own and from itself, never sideways or from a later one.
 FLOORS = [
-    {"errors", "exif", "hints", "schema"},
+    {"errors", "exif", "hints", "old_names", "schema"},
     {"mistakes", "opening"},
-    {"config", "files", "images", "leftovers", "memory", "precision", "strategy"},
-    {"reading", "images", "masks", "pretrained", "weights"},
+    {"config", "files", "imaging", "leftovers", "memory", "precision", "strategy"},
+    {"reading", "user_images", "masks", "pretrained", "weights"},
     {"quantizers", "conditions", "orders"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
     {"features", "losses", "priors"},

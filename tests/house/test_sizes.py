@@ -46,3 +46,31 @@ def test_sizes(path):
 def test_exceptions_still_exist():
     there = {f"{path.relative_to(SOURCE)}:{function.name}" for path in FILES for function in functions(path)}
     assert set(MANY_ARGUMENTS) <= there
+
+
+# first words of a phrase that says what a thing is, not what a function does
+_NO_VERB = {
+    "the",
+    "a",
+    "an",
+    "what",
+    "whether",
+    "which",
+    "all",
+    "as",
+    "of",
+    "by",
+    "from",
+    "how",
+    "with",
+    "one",
+    "for",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_docstrings_of_what_returns_something_begin_with_a_verb(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.returns is not None and not node.name.startswith("__"):
+            first = (ast.get_docstring(node) or "See").split()[0].strip(",:;.").lower()
+            assert first not in _NO_VERB, f"{node.name} in line {node.lineno}: begin with what it does"

@@ -46,10 +46,10 @@ def complete(
     beside = (pixels.shape[1], pixels.shape[2]), turn
     given = drawing(pipeline, options, beside)
     size, middle = given.pop("size"), CropSettings().for_validation()
-    image = imaging.to_float(crop(pixels, size, middle, torch.Generator()))
+    kept = imaging.to_float(crop(pixels, size, middle, torch.Generator()))
     if mask is not None:
         found, near = masks.read(mask), CropSettings(filter="nearest-exact").for_validation()
         where = place((found.shape[0], found.shape[1]), size, near, torch.Generator())
         given["mask"] = where.map(found[None].float())[0] > 0
-    batches = pipeline.iter_batches(image=image, **given)
+    batches = pipeline.iter_batches(image=kept, **given)
     write(batches, out, num=options["num"], seed=options["seed"])

@@ -3,6 +3,7 @@
 import difflib
 import re
 import sys
+import warnings
 from importlib import import_module
 from keyword import iskeyword
 
@@ -43,7 +44,7 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of commands, without importing one."""
+        """Write the table of commands, without importing one."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -85,6 +86,7 @@ def group() -> None:
 
 def main() -> None:
     """Entry point of the command `smalti`."""
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"  # one line, as all that it says
     try:
         sys.exit(group(prog_name="smalti", standalone_mode=False))
     except UserError as mistake:

@@ -26,7 +26,7 @@ class KeyValue(click.Command):
 
 
 def _as_setting(given: list[str], unknown: click.NoSuchOption) -> str | None:
-    """How to write a setting that was given as an option, by its key, its last part, or others' word."""
+    """Return how to write a setting that was given as an option."""
     from smalti import hints, schema
     from smalti.training.settings import TrainingSettings
 

@@ -60,7 +60,7 @@ class Points:
 
     @property
     def side(self) -> int:
-        """S, points of a row."""
+        """Return the points of a row."""
         return isqrt(self.no_tokens)
 
     def token(self, x: float, y: float) -> int:
@@ -68,7 +68,7 @@ class Points:
         return round(y * (self.side - 1)) * self.side + round(x * (self.side - 1))
 
     def place(self, token: int) -> tuple[float, float]:
-        """x, y of a point. UserError for a number that is none."""
+        """Return x, y of a point; UserError for a number that is none."""
         if not 0 <= token < self.side**2:
             remedy = "decode what encode gave, with the settings it was encoded with"
             raise UserError(f"the token of a point, 0 to {self.side**2 - 1}", str(token), remedy)
@@ -77,7 +77,7 @@ class Points:
 
 
 def flipped(box: Box) -> Box:
-    """Left to right."""
+    """Return the box mirrored left to right."""
     return 1 - box[2], box[1], 1 - box[0], box[3]
 
 

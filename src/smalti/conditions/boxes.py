@@ -29,7 +29,7 @@ class BoxesCondition(SceneCondition):
     per_object = 3
 
     def where(self, box: Box) -> list[int]:
-        """Top left, bottom right."""
+        """Return the tokens of top left and bottom right."""
         return [self.points.token(box[0], box[1]), self.points.token(box[2], box[3])]
 
     def box(self, tokens: list[int]) -> Box:

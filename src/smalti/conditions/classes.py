@@ -56,7 +56,7 @@ class Classes:
 
     @cached_property
     def _by_value(self) -> dict[int, int]:
-        """By what a name says as a number, where no other name says the same: 007 and 7 are two names."""
+        """Find by what a name says as a number, where no other name says the same: 007 and 7 are two."""
         whole = [(int(name), number) for number, name in enumerate(self.names) if _is_whole(name)]
         counts = Counter(value for value, _ in whole)
         return {value: number for value, number in whole if counts[value] == 1}
@@ -101,7 +101,7 @@ def _is_whole(name: str) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A class, a number or a list of them without numpy's and torch's types, which do not fit into a file."""
+    """Return classes without numpy's and torch's types, which do not fit into a file."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         return value

@@ -18,7 +18,7 @@ class ConditionDropout:
 
     @property
     def extra(self) -> int:
-        """Tokens that this adds to the condition's vocabulary."""
+        """Return how many tokens this adds to the condition's vocabulary."""
         return int(self.share > 0)
 
     def null(self, *, num: int, length: int, device: torch.device) -> SameContext:

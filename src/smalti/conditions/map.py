@@ -56,9 +56,8 @@ class MapCondition(Condition):
             expected = f"condition.size as a multiple of {factor}, the factor of the maps' tokenizer"
             remedy = f"condition.size={max(1, round(settings.size / factor)) * factor}"
             raise UserError(expected, str(settings.size), remedy)
-        self.dropout = ConditionDropout(
-            what="maps", share=settings.dropout, token=self.tokenizer.codebook_size
-        )
+        vocabulary = self.tokenizer.codebook_size
+        self.dropout = ConditionDropout(what="maps", share=settings.dropout, token=vocabulary)
         self.vocabulary = self.tokenizer.codebook_size + self.dropout.extra
         self.of_classes = self.tokenizer.settings.content == "segmentation"
 

@@ -39,7 +39,7 @@ class Codec(Protocol):
 
     @property
     def settings(self) -> Any:
-        """Its settings: `content` says whether it takes images or segmentations."""
+        """Return its settings: `content` says whether it takes images or segmentations."""
         ...
 
     def encode(self, images: Float[Tensor, "b c H W"], *, is_checked: bool = False) -> Int64[Tensor, "b h w"]:

@@ -84,7 +84,7 @@ class Loader:
         )
 
     def _usable(self, place: Place, sample: Sample | UserError) -> Sample | UserError:
-        """The sample, or if it is skipped the first usable one in a permutation that belongs to its place."""
+        """Return the sample, or if it is skipped the first usable one in a permutation of its place."""
         if not isinstance(sample, UserError) or self._skipped is None:
             return sample
         self._skipped(sample)

@@ -44,7 +44,7 @@ class Splits:
         return bool(self.train)
 
     def text(self) -> str:
-        """For a person: what each folder is used for."""
+        """Say for a person what each folder is used for."""
         held_out = f"{_listed(self.val)} held out" if self.val else "a share of it held out"
         neither = f", {_listed(self.neither)} left alone" if self.neither else ""
         return f"splits by the names of folders: {_listed(self.train)} trained on, {held_out}{neither}"

@@ -23,7 +23,7 @@ Scale = Annotated[float, Ge(1.0)]
 
 
 def _from_text(value: Any) -> Any:
-    """48x32 as commands take it, in place of [48, 32]; all else is left to the types."""
+    """Read 48x32 as commands take it, in place of [48, 32]; leave all else to the types."""
     return read_size(value) if isinstance(value, str) and "x" in value.lower() else value
 
 

@@ -53,7 +53,7 @@ class Evidence:
 
     @cached_property
     def samples(self) -> Crops:
-        """Drawn images."""
+        """Draw images."""
         labels = self.held_out.labels
         drawn = self.model.sample(num=len(labels), label=labels, seed=1000, **DRAW).tensors
         return Crops(images=drawn.clamp(-1, 1), labels=labels)
@@ -130,7 +130,7 @@ class Evidence:
 
     @cached_property
     def _classifier(self) -> Any:
-        """Sees real crops sharp and blurred: it is to name what is shown, not how sharply."""
+        """Train on real crops sharp and blurred: it is to name what is shown, not how sharply."""
         linear_model = optional("sklearn.linear_model", extra="demo")
         classifier = linear_model.LogisticRegression(max_iter=1000)
         half = F.interpolate(self.real.images, scale_factor=0.5, mode="area")

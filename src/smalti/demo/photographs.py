@@ -35,7 +35,7 @@ def cut(folder: Path, crop: int) -> None:
 
 
 def parts(crop: int) -> Iterator[tuple[str, UInt8[Tensor, "3 H W"], UInt8[Tensor, "3 H V"]]]:
-    """Class, training part and held-out part (`crop` pixels wide or more) of each photograph, scaled."""
+    """Return class, training part and held-out part (`crop` pixels wide or more) of each, scaled."""
     for name, (package, file, scale) in PHOTOGRAPHS.items():
         image = imaging.open_rgb(_find(package, file))
         height, width = (round(side * scale) for side in image.shape[1:])

@@ -27,7 +27,7 @@ class Band:
     def empty(
         cls, tokens: Tensor, *, rows: int, columns: int, layers: int, heads: int, like: Tensor
     ) -> "Band":
-        """Unfilled, for as many canvases as there are conditions; like: an embedding of codes, v e."""
+        """Return one unfilled, for as many canvases as there are conditions; like: an embedding of codes."""
         shape = (len(tokens), heads, rows * columns, like.shape[1] // heads)
         # zeros: what was never written is hidden by a mask, but a NaN would come through
         return cls(

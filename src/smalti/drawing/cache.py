@@ -51,7 +51,7 @@ class Cache:
             self.length += count
 
     def visible(self, count: int) -> Bool[Tensor, "b 1 n t"] | None:
-        """Return what the next tokens see of the positions up to their end; None: all before, in every row."""
+        """Return what the next tokens see of the positions up to their end; None: all before them."""
         if self.starts is None:
             return None
         positions = self.starts[:, None] + torch.arange(count, device=self.starts.device)
@@ -64,7 +64,7 @@ class Cache:
             part[:, :, self.length :] = 0
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the next positions' keys and values (b k n e) into the cache; return those of all positions so far.
+        """Put the next positions' keys and values (b k n e) into the cache; return all so far.
 
         The caller moves `length` on once all layers are written. Where rows have starts of their own it is
         where the row furthest on ends, set before.

@@ -53,7 +53,7 @@ def choose(
 
 
 def keep(logits: Float[Tensor, "b v"], how: Choice) -> tuple[Float[Tensor, "b k"], Int64[Tensor, "b k"]]:
-    """The codes that may be drawn, and their logits over the temperature in fp32, -inf where not after all.
+    """Return the codes that may be drawn, and their logits over the temperature in fp32.
 
     Temperature, top-k, top-p, min-p, in this order as in the 2021 code. Unlike there, exactly k codes
     survive top-k: of those that tie with the k-th some are dropped, and top_k=1 is argmax (the lowest code).

@@ -12,7 +12,7 @@ SECOND = 0x94D049BB133111EB - 2**64
 def gumbel(
     seeds: Int64[Tensor, " b"], cells: Int64[Tensor, " b"], codes: Int64[Tensor, "b k"]
 ) -> Float[Tensor, "b k"]:
-    """Standard Gumbel numbers, one for each (seed of the row, cell of the row, code), on the codes' device.
+    """Return standard Gumbel numbers, one for each (seed of the row, cell of the row, code).
 
     argmax(log p + gumbel) over codes is a draw from p. Numbers lie in -3.61 .. 36.74: they are made from
     52 random bits, so that neither end of (0, 1) can be hit.

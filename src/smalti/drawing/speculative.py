@@ -21,8 +21,8 @@ from smalti.drawing.windows import Scoring, Windows
 class Speculative(Windows):
     """The first cell of a run as `Windows` has it, then up to `canvas.parallel` unknown ones a pass.
 
-    Places of a run are counted: number i is run.positions[i]. What is kept for each row stands in lists, as how
-    far it goes on hangs on what was right, for which one waits once a pass.
+    Places of a run are counted: number i is run.positions[i]. What is kept for each row stands in lists, as
+    how far it goes on hangs on what was right, for which one waits once a pass.
     """
 
     def __init__(self, prior: Scoring, guided: Guided, canvas: Canvas) -> None:

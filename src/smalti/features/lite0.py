@@ -72,7 +72,7 @@ class SameConv(nn.Conv2d):
         super().__init__(width, out, kernel, stride=stride, groups=groups, bias=False)
 
     def forward(self, input: Float[Tensor, "b e h w"]) -> Float[Tensor, "b out y x"]:
-        """Pad, convolve."""
+        """Pad and convolve."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in input.shape[2:])
         padded = F.pad(input, (across // 2, across - across // 2, down // 2, down - down // 2))

@@ -84,7 +84,7 @@ def _scalar(kind: Any, data: Any = b"") -> Any:
 
 
 def _array(*rest: Any) -> NDArray[Any]:
-    """Empty: the state that follows fills it."""
+    """Return an empty one: the state that follows fills it."""
     return np.zeros(0)
 
 

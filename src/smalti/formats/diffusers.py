@@ -104,7 +104,7 @@ def read(source: Source, wanted: Wanted) -> Imported:
 
 
 def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> None:
-    """A folder that diffusers loads, into the folder `out`. It has no place for a discriminator.
+    """Write a folder that diffusers loads, into `out`. It has no place for a discriminator.
 
     UserError for a model whose output diffusers' classes could not give.
     """
@@ -139,7 +139,7 @@ def _class(source: Source) -> str:
 
 
 def _lacking(source: Source) -> list[str]:
-    """Those of the small convolutions that a model does without, by its config, else by its tensors."""
+    """Return which small convolutions a model does without, by its config, else by its tensors."""
     if _class(source) != _KINDS["gaussian"]:
         return []
     there = {name: f"{name}.weight" in source.tensors for name in SMALL}
@@ -165,7 +165,7 @@ def _settings(source: Source) -> TokenizerSettings:
 
 
 def _by_shapes(source: Source) -> TokenizerSettings:
-    """Return what holds without a config: what the tensors tell, and for the rest what the published models have."""
+    """Return what holds without a config: what the tensors tell, for the rest what published models have."""
     where = str(source.weights)
     if any(name.startswith(_ASYMMETRIC) for name in source.tensors):
         raise unread("AsymmetricAutoencoderKL", where)

@@ -93,7 +93,7 @@ def _find(source: Source) -> tuple[str, Format]:
 
 
 def _of_numpy(source: Source, keys: tuple[str, ...], count: int) -> UserError:
-    """For weights that were saved as arrays, with the way to make tensors of them."""
+    """Refuse weights that were saved as arrays, with the way to make tensors of them."""
     path = str(source.parts[0])
     load = f"torch.load({json.dumps(path)}, weights_only=False)"
     if not by_torch(source.parts[0]):

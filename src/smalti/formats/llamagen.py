@@ -117,7 +117,7 @@ def _tensors(source: Source) -> Mapping[str, Tensor]:
 
 
 def _naming(tensors: Mapping[str, Tensor]) -> Naming:
-    """Theirs counts the decoder's levels in the order of running."""
+    """Return our name: theirs counts the decoder's levels in the order of running."""
     levels = {name.removeprefix(_LEVEL).split(".")[0] for name in tensors if name.startswith(_LEVEL)}
     return Naming(_TOKENIZER_PIECES, levels=len(levels))
 

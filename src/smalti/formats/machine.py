@@ -76,7 +76,7 @@ class Machine:
         raise Corrupt("a pickle without its end")
 
     def _proto(self, argument: Any) -> None:
-        """The pickle's version and its frames change nothing."""
+        """Pass over the pickle's version and its frames, which change nothing."""
 
     _frame = _proto
 

@@ -39,7 +39,7 @@ def read(source: Source, wanted: Wanted) -> Imported:
 
 
 def _settings(tensors: Mapping[str, Tensor], where: str) -> TokenizerSettings:
-    """By shapes: its config.json adds nothing to them."""
+    """Return the settings by shapes: its config.json adds nothing to them."""
     levels = 1 + max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.down."))
     first = _shape(tensors, "encoder.conv_in.weight", where)
     widths = [_shape(tensors, f"encoder.down.{n}.block.0.conv1.weight", where)[0] for n in range(levels)]

@@ -94,7 +94,7 @@ def _together(
 
 
 def _contents(path: Path) -> Mapping[str, Any]:
-    """By what the file is, not by its name, where the two differ."""
+    """Read by what the file is, not by its name, where the two differ."""
     with path.open("rb") as file:
         head = file.read(9)
     pickled = head.startswith((b"PK", b"\x80"))
@@ -107,7 +107,7 @@ def _contents(path: Path) -> Mapping[str, Any]:
 
 
 def _beside(weights: Path) -> Path | None:
-    """The settings of a run folder (the newest), of this file's name, or the only ones in the folder."""
+    """Find the settings of a run folder (the newest), of this name, or the only ones in the folder."""
     run = weights.parent.parent if weights.parent.name == "checkpoints" else weights.parent
     projects = sorted((run / "configs").glob("*-project.yaml"))
     if projects:

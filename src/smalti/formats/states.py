@@ -89,7 +89,7 @@ def find(contents: Mapping[Any, Any], where: str) -> State:
 
 
 def arrays(contents: Mapping[Any, Any]) -> tuple[tuple[str, ...], int]:
-    """Under which keys most of numpy's arrays lie, and how many there; none: 0."""
+    """Return under which keys most of numpy's arrays lie, and how many there; none: 0."""
     counts = {keys: sum(map(_is_array, mapping.values())) for keys, mapping in _mappings(contents)}
     most = max(counts, key=lambda keys: counts[keys])
     return most, counts[most]
@@ -210,7 +210,7 @@ def _fits(shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
 
 
 def _from_flax(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Flax's names and layout of diffusers' networks as torch's; other tensors as they are."""
+    """Return Flax's names and layout of diffusers' networks as torch's; other tensors as they are."""
     if not any(_FLAX.search(name) for name in tensors):
         return tensors
     found = {}

@@ -25,9 +25,8 @@ class AdversarialSettings:
 
     objective: Annotated[str, Named(OBJECTIVES)] = "hinge"
     start: Count = 10000  # the first step at which the generator feels the discriminator
-    discriminator_start: Count | None = (
-        None  # the first step at which the discriminator trains; None: start, as in 2021
-    )
+    # the first step at which the discriminator trains; None: start, as in 2021
+    discriminator_start: Count | None = None
     ramp: Count = 0  # steps from start over which the weight rises to its full height; 0: at once, as in 2021
     weight: Weight = 0.8
     adaptive: bool = True  # lambda gives both losses an equal say in the decoder's last layer
@@ -49,10 +48,7 @@ class AdversarialSettings:
         return min(1.0, (step - self.start + 1) / max(self.ramp, 1))
 
     def discriminator_trains(self, step: int) -> bool:
-        """Return whether the discriminator takes a step.
-
-        Alone from discriminator_start, against the generator from start.
-        """
+        """Return whether the discriminator takes a step, at first alone, from `start` on felt."""
         return step >= (self.start if self.discriminator_start is None else self.discriminator_start)
 
 

@@ -1,4 +1,4 @@
-"""What discriminator and generator want of the discriminator's logits, in fp32. Scores: "b 1 y x", high for real."""
+"""What discriminator and generator want of the former's logits, in fp32. Logits: "b 1 y x", high for real."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,27 +16,27 @@ class Objective(NamedTuple):
 
 
 def hinge(real: Float[Tensor, "..."], fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Discriminator: real above 1, fake below -1; what is beyond counts nothing. Source: 2021 code."""
+    """Return the discriminator's: real above 1, fake below -1; what is beyond counts nothing. 2021 code."""
     return 0.5 * (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean())
 
 
 def logistic(real: Float[Tensor, "..."], fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Discriminator: cross-entropy of "is it real?". Source: arXiv:1406.2661, eq. 1."""
+    """Return the discriminator's cross-entropy of "is it real?". Source: arXiv:1406.2661, eq. 1."""
     return F.softplus(-real.float()).mean() + F.softplus(fake.float()).mean()
 
 
 def half_logistic(real: Float[Tensor, "..."], fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Discriminator: half of `logistic`, the "vanilla" of the 2021 code."""
+    """Return half of `logistic`, the discriminator's "vanilla" of the 2021 code."""
     return 0.5 * logistic(real, fake)
 
 
 def negative_score(fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Generator: the score itself, with its sign turned. Source: 2021 code, for hinge and vanilla."""
+    """Return the logit itself, with its sign turned. Source: 2021 code, for hinge and vanilla."""
     return -fake.float().mean()
 
 
 def non_saturating(fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Generator: cross-entropy of "it is real", steep where the discriminator is sure. Source: arXiv:1406.2661."""
+    """Return the generator's cross-entropy of "it is real", steep where that is sure. arXiv:1406.2661."""
     return F.softplus(-fake.float()).mean()
 
 

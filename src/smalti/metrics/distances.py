@@ -46,6 +46,6 @@ def frechet(a: Float[Tensor, "n f"], b: Float[Tensor, "m f"]) -> float:
 
 
 def _spread(features: Tensor) -> Tensor:
-    """X with X^T X the covariance; no more rows than columns, so that large sets stay small."""
+    """Return x with x^T x the covariance; no more rows than columns, so that large sets stay small."""
     centred = (features - features.mean(0)) / (len(features) - 1) ** 0.5
     return torch.linalg.qr(centred).R if len(centred) > centred.shape[1] else centred

@@ -133,7 +133,7 @@ def ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tens
 
 
 def _windows(values: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c y x"]:
-    """Gaussian means over the windows inside. Sums of shifted views: torch's convolutions are slow here."""
+    """Return Gaussian means over the windows inside, by shifted views: convolutions are slow here."""
     steps = torch.arange(-_RADIUS, _RADIUS + 1).double()
     weights = torch.softmax(-(steps**2) / (2 * _SIGMA**2), 0).tolist()
     for axis in (2, 3):

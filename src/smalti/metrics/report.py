@@ -33,17 +33,17 @@ class Report:
         self._parts.append(f"<h2>{html.escape(text)}</h2>")
 
     def text(self, text: str) -> None:
-        """A paragraph."""
+        """Add a paragraph."""
         self._parts.append(f"<p>{html.escape(text)}</p>")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
-        """A table; numbers are given four digits."""
+        """Add a table; numbers are given four digits."""
         lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
         head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
         self._parts.append(f"<table><tr>{head}</tr>{lines}</table>")
 
     def image(self, image: Image.Image, caption: str, zoom: int = 1) -> None:
-        """An image, inside the page; zoom enlarges each pixel to a square of that side."""
+        """Add an image, inside the page; zoom enlarges each pixel to a square of that side."""
         buffer = io.BytesIO()
         image.save(buffer, format="PNG")
         data = base64.b64encode(buffer.getvalue()).decode()
@@ -54,7 +54,7 @@ class Report:
         )
 
     def curve(self, curves: Mapping[str, Sequence[tuple[float, float]]], caption: str) -> None:
-        """A line chart of name -> [(x, y), ...]."""
+        """Add a line chart of name -> [(x, y), ...]."""
         points = [point for curve in curves.values() for point in curve]
         if not points:
             return

@@ -77,7 +77,7 @@ class GatedBlock(nn.Module):
 
 
 def two_thirds(width: int) -> int:
-    """2/3 of 4 * width, rounded up to a multiple of 32: the weights of an ungated network of 4 * width."""
+    """Return 2/3 of 4 * width, rounded up to 32: the weights of an ungated network of 4 * width."""
     return 32 * -(-width // 12)
 
 

@@ -114,8 +114,8 @@ def attend(
 ) -> Float[Tensor, "b q ke"]:
     """Return scaled dot-product attention; the heads' results stand side by side.
 
-    The last q of t positions ask, and each sees itself and those before; visible: which place (row) sees which
-    (column), where that is otherwise. Keys and values may be held in another type than queries are.
+    The last q of t positions ask, and each sees itself and those before; visible: which place (row) sees
+    which (column), where that is otherwise. Keys and values may be held in another type than queries are.
     """
     asking, held = queries.shape[2], keys.shape[2]
     if visible is None and 1 < asking < held:  # is_causal would count from the first place that is held

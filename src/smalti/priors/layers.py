@@ -68,7 +68,7 @@ class _Drawn:
         return layer in self.layers and x.dtype is layer.weight.dtype and not torch.is_grad_enabled()
 
     def product(self, layer: Linear, x: Tensor) -> Tensor:
-        """By operations that torch keeps for its compiler, with this signature in 2.11 to 2.13."""
+        """Multiply by operations that torch keeps for its compiler, with this signature in 2.11 to 2.13."""
         is_as_it_lies = x.numel() == layer.in_features and x.dtype is torch.float32
         if is_as_it_lies and self.has_amx:
             alone = torch.mv(layer.weight, x.reshape(-1)).view(*x.shape[:-1], -1)

@@ -107,7 +107,7 @@ class Neighbourhood(Forced):
     def feed(
         self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], band: Band
     ) -> Float[Tensor, "b c v"]:
-        """Scores of the codes of cells (row, column), and their keys and values into the band, in one pass.
+        """Return logits of cells (row, column), and put their keys and values into the band, in one pass.
 
         Of codes only those left of and above these cells are read. All cells that these see are in the band,
         or among these.
@@ -182,7 +182,7 @@ class Block(GatedBlock):
 def _mix(
     layer: int, queries: Tensor, keys: Tensor, values: Tensor, *, visible: Tensor, write: Write | None = None
 ) -> Tensor:
-    """Attention under a mask, to the cells of this pass or to all that are held once these are written."""
+    """Attend under a mask, to the cells of this pass or to all that are held once these are written."""
     if write is not None:
         keys, values = write(layer, keys=keys, values=values)
     return attend(queries, keys, values, visible=visible)
@@ -215,7 +215,7 @@ def _grid(scope: Scope) -> tuple[int, int]:
 
 
 def _radius(given: int | None, grid: tuple[int, int]) -> int:
-    """Below half the crop, so that training meets whole neighbourhoods; UserError if it is not."""
+    """Check that it is below half the crop, so that training meets whole neighbourhoods; UserError."""
     most = (min(grid) - 1) // 2
     crop = f"{grid[0]} x {grid[1]} cells"
     if most < 1:

@@ -43,7 +43,7 @@ def turns_where_held(
 def turns_of(
     cells: Int64[Tensor, "t 2"], *, width: int, base: float
 ) -> tuple[Float[Tensor, "t 2 1 e"], Float[Tensor, "t 2 1 e"]]:
-    """As `turns`, for positions that have no prefix and whose query and key both stand at their cell."""
+    """Return what `turns` does, for positions without prefix whose query and key stand at their cell."""
     return _turns(cells[:, None].expand(-1, 2, -1), width, base)
 
 

@@ -13,7 +13,7 @@ REPEAT_NOISE = 0.01  # of the rows' root mean square: parts equal rows, too litt
 def nearest(
     rows: Float[Tensor, "n d"], entries: Float[Tensor, "v d"], max_elements: int = SEARCH_ELEMENTS
 ) -> Int64[Tensor, " n"]:
-    """For each row the entry at the smallest Euclidean distance, the first of equally near ones.
+    """Return for each row the entry at the smallest Euclidean distance, the first of equally near ones.
 
     At most max_elements scores exist at a time. Matrix products must run in full fp32, as torch does
     unless told otherwise: TF32 changes codes.

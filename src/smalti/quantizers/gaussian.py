@@ -55,7 +55,7 @@ class GaussianQuantizer(Quantizer):
         return mean + (log_variance / 2).exp() * noise
 
     def divergence(self, moments: Float[Tensor, "b m h w"]) -> Float[Tensor, " b"]:
-        """KL divergence of each image's latents from standard normal numbers, nats, summed over all."""
+        """Return each image's KL divergence from standard normal numbers, nats, summed over its latents."""
         mean, log_variance = split(moments)
         return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum((1, 2, 3))
 

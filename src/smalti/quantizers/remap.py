@@ -99,11 +99,11 @@ class RemappedQuantizer(Quantizer):
         return self.inner.lookup(self.entries(codes))
 
     def start(self, latents: Float[Tensor, "b d h w"], generator: torch.Generator) -> None:
-        """As the quantizer inside."""
+        """Do as the quantizer inside."""
         self.inner.start(latents, generator)
 
     def after_step(self, latents: Float[Tensor, "b d h w"], generator: torch.Generator) -> None:
-        """As the quantizer inside."""
+        """Do as the quantizer inside."""
         self.inner.after_step(latents, generator)
 
     def _unknown(self, codes: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ def usage(codes: Int64[Tensor, "..."], codebook_size: int) -> float:
 
 
 def perplexity(codes: Int64[Tensor, "..."], codebook_size: int) -> float:
-    """exp(entropy) of the entries' frequencies: 1 if one entry takes all, codebook_size if all are even."""
+    """Return exp(entropy) of the entries' frequencies: 1 if one takes all, codebook_size if all are even."""
     shares = _counts(codes, codebook_size).double() / max(1, codes.numel())
     return torch.special.entr(shares).sum().exp().item()
 
@@ -51,7 +51,7 @@ class RecentCodes:
         return usage(self.codes(), self.codebook_size)
 
     def perplexity(self) -> float:
-        """exp(entropy) of the codes held."""
+        """Return exp(entropy) of the codes held."""
         return perplexity(self.codes(), self.codebook_size)
 
 

@@ -71,7 +71,7 @@ class Huge:
     def _of_tiles(
         self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter, antialias: bool
     ) -> Pixels | None:
-        """None where tifffile is not there, or does not decode this kind: Pillow may."""
+        """Return None where tifffile is not there, or does not decode this kind: Pillow may."""
         top, left, height, width = box
         first = [max(0, start - _MARGIN) for start in (top, left)]
         last = [
@@ -110,7 +110,7 @@ def _cut(pixels: Tensor, box: tuple[int, int, int, int]) -> Tensor:
 def _window(
     file: Any, rows: tuple[int, int], columns: tuple[int, int], how: PixelReading | None
 ) -> Values | None:
-    """Values of a part of a TIFF's first page, of which the tiles or strips that it lies in are decoded."""
+    """Return values of a part of a TIFF's first page, decoding the tiles or strips that it lies in."""
     page = file.pages[0]
     bands = how.bands if how is not None and isinstance(how.bands, tuple) else None
     many, turned = page.samplesperpixel, page.tags.valueof(opening.ORIENTATION, 1) != 1

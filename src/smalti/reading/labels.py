@@ -34,7 +34,7 @@ class LabelReading:
     shift: bool = False
 
     def told(self) -> str:
-        """In words, for people."""
+        """Say it in words, for people."""
         words = [f"{value} counts as {other}" for value, other in sorted(self.merge.items())]
         return ", ".join(words + ["1 is added (255 becomes 0)"] * self.shift) or "as they are"
 
@@ -102,7 +102,7 @@ def _values(image: Image.Image, source: Any, name: str, *, white: int) -> Values
 
 
 def _equal(image: Image.Image, source: Any, name: str) -> Values:
-    """Gray that was written in several channels."""
+    """Return gray that was written in several channels."""
     if not isinstance(source, Image.Image) and opening.use(Path(source), opening.is_deep):
         raise _no_map(f"mode {image.mode} of 16 bits", name)  # of which Pillow gives the upper 8
     pixels = np.asarray(image).astype(np.int64)

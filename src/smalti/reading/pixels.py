@@ -68,7 +68,7 @@ def open_pixels(path: str | Path, how: PixelReading | None = None, max_pixels: i
 def open_turned(
     path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None
 ) -> tuple[Pixels, Turn]:
-    """Return what `open_pixels` does, and how the stored raster was turned, for what describes that raster."""
+    """Return what `open_pixels` does, and how the stored raster was turned, for what describes it."""
     how = how or _USUAL
     if how.is_usual:
         pixels, turn = imaging.open_turned(path, max_pixels)

@@ -73,7 +73,7 @@ def pick(found: Values, bands: Sequence[int]) -> Values:
 
 
 def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Header:
-    """Return a header as imaging.py does, also of a TIFF that Pillow does not read, of which bands are asked for."""
+    """Return a header as imaging.py does, also of a TIFF that Pillow does not read."""
     try:
         return imaging.read_header(path, max_pixels)
     except UserError:
@@ -116,7 +116,7 @@ def _of_file(path: Path, max_pixels: int | None) -> Any:
 
 
 def _both_halves(path: Path, image: Image.Image, max_pixels: int | None, page: int = 0) -> Values:
-    """Colours of 16 bits, of which Pillow gives 8: it is asked twice, the second time for the other ones."""
+    """Return colours of 16 bits, of which Pillow gives 8: it is asked twice, then for the other ones."""
     rawmode = _rawmode(image)
     if rawmode == "LA;16B":  # of which it knows no other half; the four bytes of RGBA are as many
         return _gray_with_alpha(image)
@@ -163,14 +163,14 @@ def _kind(image: Image.Image) -> tuple[int, int] | None:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """In a mode whose bands are values."""
+    """Return it in a mode whose bands are values."""
     if image.has_transparency_data:
         return image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def _turned(samples: Array, turn: Turn) -> Array:
-    """Upright; as Turn.raster, which torch cannot do for all types of whole numbers."""
+    """Turn upright; as Turn.raster, which torch cannot do for all types of whole numbers."""
     return np.flip(samples.swapaxes(-2, -1) if turn.swapped else samples, turn.flipped)
 
 
@@ -197,7 +197,7 @@ def _tiff(path: Path, bands: Sequence[int], tags: dict[int, Any], max_pixels: in
 
 
 def _by_pillow(path: Path, bands: Sequence[int], many: int, max_pixels: int | None) -> Values | None:
-    """The page's values with these bands, if Pillow reads it and they are among the first, unconverted."""
+    """Return the page's values with these bands, if Pillow reads it and they are among the first."""
     page = bands[0] // many
 
     def work(image: Image.Image) -> Values | None:

@@ -68,7 +68,7 @@ def file_values(image: Float[Tensor, "c H W"], how: PixelReading, metadata: str)
 
 
 def to_pil(images: Float[Tensor, "b c H W"], how: PixelReading | None) -> list[Image.Image]:
-    """Return Pillow images: in 16 bits what is gray and whole numbers in the files, else to look at, in 8 bits.
+    """Return Pillow images: in 16 bits what is gray and whole numbers in the files, else in 8 bits.
 
     UserError for other numbers of channels than Pillow has.
     """

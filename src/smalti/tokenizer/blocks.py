@@ -17,12 +17,12 @@ LARGE = 32 * 32  # cells of a grid from which doubling and convolving in one pay
 
 
 def norm(width: int, groups: int) -> nn.GroupNorm:
-    """Group norm with the 2021 code's epsilon, not torch's 1e-5, with which its models give other codes."""
+    """Return group norm with the 2021 code's epsilon: with torch's 1e-5 its models give other codes."""
     return nn.GroupNorm(groups, width, eps=1e-6)
 
 
 def silu(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
-    """x sigmoid(x), in the memory of x where no gradient wants it: x belongs to the caller alone.
+    """Return x sigmoid(x), in the memory of x where no gradient wants it: x is the caller's alone.
 
     Large results cost a CPU more by the new memory that they lie in than by their numbers: at 256 pixels and
     128 channels 19 ms in new memory, 6 ms in place.
@@ -125,7 +125,7 @@ def attention_blocks(network: NetworkSettings, num: int, level: int) -> nn.Modul
 def run_level(
     blocks: Iterable[nn.Module], attentions: Sequence[nn.Module], x: Tensor, *, all_after_each: bool
 ) -> Tensor:
-    """Residual blocks in turn, each followed by its attention, or by all of the level's, where it has any."""
+    """Run residual blocks in turn, each followed by its attention, or by all of the level's."""
     for number, block in enumerate(blocks):
         x = block(x)
         for attention in attentions if all_after_each else attentions[number : number + 1]:
@@ -139,7 +139,7 @@ def doubled(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e y x"]:
 
 
 def convolve_doubled(conv: nn.Conv2d, x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b o y x"]:
-    """conv(doubled(x)) for a 3x3 convolution with padding 1; both in one where that was measured faster.
+    """Return conv(doubled(x)) for a 3x3 convolution with padding 1; in one where that is faster.
 
     Where a doubled grid shows one cell to several weights their sum can stand: 4 products a value in place of
     9. In fp32 on a CPU that takes half the time from 32 x 32 cells on; on smaller grids, and in bf16 on most,

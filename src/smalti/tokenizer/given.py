@@ -18,7 +18,7 @@ from smalti.user_images import FORMS, check_range
 
 
 def read_images(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"]:
-    """What a tokenizer takes, out of files, Pillow images, arrays, tensors, or a list or tuple of them.
+    """Return what a tokenizer takes, out of files, Pillow images, arrays, tensors, or several.
 
     Files and Pillow images are read as `open_for` reads them; arrays (h, w) and (h, w, c) of uint8 as
     Pillow's. Tensors (c H W) or (b c H W), which may have their channels last as arrays do: uint8, or
@@ -40,7 +40,7 @@ def read_images(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"]:
 
 
 def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
-    """Codes as a tensor, out of a tensor, an array or nested lists, (h w) or (b h w), of any whole type.
+    """Return codes as a tensor, out of a tensor, an array or nested lists, (h w) or (b h w).
 
     UserError for other forms, and for codes that the codebook lacks.
     """
@@ -84,7 +84,7 @@ def _each(given: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _native(given: NDArray[Any]) -> NDArray[Any]:
-    """In this machine's order of bytes, the only one that torch knows."""
+    """Return it in this machine's order of bytes, the only one that torch knows."""
     return given.astype(given.dtype.newbyteorder("="), copy=False)
 
 

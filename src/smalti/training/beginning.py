@@ -58,7 +58,7 @@ class Beginning:
 
 
 def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any], begun: Beginning | None) -> dict[str, Any]:
-    """A recipe's mapping in which what the model `init_from`, read in `begun`, has settled is as it is there.
+    """Return a recipe's mapping with what the model `init_from`, read in `begun`, has settled.
 
     asked: what the user asks in place of the recipe's; UserError where the model has settled that.
     """
@@ -125,7 +125,7 @@ def _prior(begun: Beginning) -> dict[str, Any]:
 
 
 def _discriminator(mapping: Mapping[str, Any], state: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
-    """The recipe's losses with a discriminator of the size of the one that is there, if both have one."""
+    """Return the recipe's losses with a discriminator of the size of the one that is there."""
     losses = mapping.get("losses", {})
     if kind != "tokenizer" or not state or not losses.get("adversarial"):
         return {}

@@ -7,6 +7,7 @@ checkpoints/step-00001000/
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from smalti.files import save_tensors
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
+_OLD_NAME = re.compile(r"(?<=/)critic(?=/)")  # what the discriminator was called at first
 LEFTOVERS = ".step-*"  # of a process that was killed while it wrote or deleted
 
 
@@ -75,7 +77,7 @@ def read(path: Path) -> Checkpoint:
     """Read a checkpoint; UserError where it is damaged."""
     try:
         state = json.loads((path / STATE).read_text())
-        tensors = load_file(path / TENSORS)
+        tensors = {_OLD_NAME.sub("discriminator", name): t for name, t in load_file(path / TENSORS).items()}
         return Checkpoint(step=state["step"], tensors=tensors, numbers=state["numbers"])
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         remedy = f"delete {path}: the checkpoint before it is used then"

@@ -26,7 +26,7 @@ def check(training: Training) -> None:
 
 
 def tell(training: Training, readers: Mapping[str, Reader]) -> None:
-    """What the data hold, on stderr. UserError where no training image can be read."""
+    """Say on stderr what the data hold. UserError where no training image can be read."""
     for split, reader in readers.items():
         what = {"train": TRAINED, "val": "held out:"}[split]
         if not len(reader):

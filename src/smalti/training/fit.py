@@ -134,7 +134,7 @@ class Loop:
 
     @contextmanager
     def _recorder(self) -> Iterator[Recorder]:
-        """The log and the bar of this run; only process 0 has them."""
+        """Open the log and the bar of this run; only process 0 has them."""
         first = self.strategy.rank == 0
         log = Log(self.folder.log, resumed=self.step) if first else None
         with tqdm(total=self.training.steps, initial=self.step, unit="step", disable=not first) as bar:
@@ -169,7 +169,7 @@ class Loop:
             self.ema = Ema(self.task.networks[self.task.averaged], self.training.ema)
 
     def _advance(self, batch: Batch, recorder: Recorder) -> None:
-        """One step; skipped where a loss or a gradient is not finite."""
+        """Take one step; skipped where a loss or a gradient is not finite."""
         parts = cut(batch, self.training.accumulate)
         shares = [part.size / batch.size for part in parts]
         found = [self._forward_backward(number, parts) for number in range(len(parts))]
@@ -219,7 +219,7 @@ class Loop:
             raise UserError("finite losses and gradients", got, remedy)
 
     def _draw_sheet(self, feed: Feed) -> None:
-        """A sample sheet, always of the same images: held-out ones, or where there are none the first."""
+        """Draw a sample sheet, of the same images: held-out ones, or without these the first."""
         if self._sheet is None:
             self._sheet = self._moved(next(_held_out(feed), None) or next(feed.train(0)))
         with self._averaged():
@@ -227,7 +227,7 @@ class Loop:
         imaging.save_png(self.folder.sheet(self.step), sheet, {}, overwrite=True)
 
     def _report(self, recorder: Recorder, pace: Pace, feed: Feed) -> None:
-        """What is due after this step: log line, sample sheet, numbers on held-out images, checkpoint."""
+        """Do what is due after this step: log line, sample sheet, numbers on held-out images, checkpoint."""
         first = self.strategy.rank == 0
         if self._is_due(self.training.log_every):
             recorder.line(self.step, {**self._numbers(), **pace.take()})
@@ -260,7 +260,7 @@ class Loop:
         return {**rates, **self.task.summary(), **more}
 
     def _save(self, recorder: Recorder) -> None:
-        """A checkpoint, and the model as it stands, unless this step has them. All processes call this."""
+        """Write a checkpoint and the model as it stands, unless this step has them. All processes call it."""
         since = recorder.since()
         networks = {
             f"network/{name}/{key}": tensor
@@ -315,7 +315,7 @@ class Loop:
 
 
 def _reason(interrupts: Interrupts, mistake: UserError | None) -> int:
-    """Why this process must stop: STARVED, the number of a signal, or 0."""
+    """Return why this process must stop: STARVED, the number of a signal, or 0."""
     return STARVED if mistake is not None else interrupts.received or 0
 
 

@@ -36,7 +36,7 @@ class RunFolder:
 
     @property
     def origin(self) -> Path:
-        """By what a resumed run knows its recipe, data and tokenizers again, see Origin."""
+        """Return the file by which a resumed run knows its recipe, data and tokenizers, see Origin."""
         return self.root / "origin.json"
 
     @property

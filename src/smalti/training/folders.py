@@ -24,7 +24,7 @@ def as_begun(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settled(training: Any, readers: Mapping[str, Reader]) -> Any:
-    """Return settings with the splits that were found by name: written down, they stay when other folders come."""
+    """Return settings with the splits that were found by name: they stay when other folders come."""
     found = readers["train"].summary().splits
     return training if found is None else replace(training, data=replace(training.data, splits=found))
 
@@ -36,7 +36,7 @@ def held_out(data: Any) -> dict[str, Any]:
 
 
 def _without_splits(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with none by name, unless the data say which there are, or are of a kind that has none."""
+    """Return settings with none by name, unless the data say which there are, or are of a kind without."""
     data = mapping.get("data")
     if not isinstance(data, Mapping) or data.get("kind", "folder") not in _WITH_SPLITS:
         return dict(mapping)

@@ -36,7 +36,7 @@ def non_finite(lines: Sequence[Line]) -> Alarm | None:
 
 
 def codebook_collapse(lines: Sequence[Line]) -> Alarm | None:
-    """For 200 steps few entries are used, and it gets no better.
+    """Say so where for 200 steps few entries are used, and it gets no better.
 
     Few: under a quarter of the entries that as many recent codes, spread evenly, would reach, or a perplexity
     under a tenth of their number. Better: a perplexity that grew by a quarter meanwhile.
@@ -88,7 +88,7 @@ def _settled(lines: Sequence[Line]) -> Sequence[Line]:
 
 
 def _reachable(line: Line) -> float:
-    """Entries that the recent codes of a line would reach if each were drawn evenly from the codebook."""
+    """Return how many entries the recent codes would reach if drawn evenly from the codebook."""
     size = line["codebook_size"]
     return size * (1 - (1 - 1 / size) ** line["recent_codes"])
 

@@ -36,7 +36,7 @@ def find(
 
 
 def text(train: Folder, val: Folder, why: str, share: float | None) -> str:
-    """For a person: what is held out, and what to do where it is too little.
+    """Say for a person what is held out, and what to do where it is too little.
 
     share: what the user asked for, as in `find`; of 0 nobody need be warned.
     """

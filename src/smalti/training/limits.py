@@ -27,7 +27,7 @@ def check_batch(training: Training, reader: Reader) -> None:
 
 
 def check_together(batch: int, count: int, sides: tuple[int, int], world: int = 1) -> None:
-    """The same of any batch out of count samples. sides: of each; world: processes that share the batch."""
+    """Check the same of any batch out of count samples. sides: of each; world: processes that share it."""
     most = max(REPEATS * count, ANYWAY)
     if batch > most:
         remedy = f"batch={max(1, min(count, 64))}"

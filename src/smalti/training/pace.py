@@ -30,7 +30,7 @@ class Pace:
         self._steps += 1
 
     def take(self) -> dict[str, float]:
-        """Images a second of all processes, and the share of time spent waiting, since the last take."""
+        """Return images a second of all processes, and the share of time spent waiting, since the last."""
         total = max(sum(self._seconds.values()), 1e-9)
         rates = {
             "images_per_second": self.batch * self._steps / total,

@@ -127,7 +127,7 @@ class PriorTask:
         return metric.compute()
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
-        """New images for the conditions of a batch, always of the same seeds."""
+        """Draw new images for the conditions of a batch, always of the same seeds."""
         told = self._condition(batch, SHOWN)
         drawn = self.pipeline.sample(num=min(SHOWN, batch.size), seed=0, **told).tensors
         return imaging.grid(imaging.to_uint8(imaging.visible(drawn)), columns=SHOWN // 2)

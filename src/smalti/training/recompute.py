@@ -13,7 +13,7 @@ BLOCKS = (ResidualBlock, AttentionBlock, MaskgitResidualBlock)
 
 
 def recompute(tokenizer: Tokenizer) -> None:
-    """From now on keep of each block of the two networks its input alone; where there are gradients, that is.
+    """Keep of each block of the two networks its input alone from now on, where there are gradients.
 
     Neither names nor numbers change: dropout draws the same again.
     """

@@ -109,7 +109,7 @@ def _leave_out(mapping: dict[str, Any], key: str) -> None:
 
 
 def _kinds(mapping: Mapping[str, Any]) -> dict[str, str]:
-    """By what a recipe is known to a run that did not note its own: a command hardly changes these."""
+    """Return what makes a recipe known to a run that did not note its own."""
     parts = {"kind": mapping.get("kind", "tokenizer")}
     for part in ("prior", "network"):
         held = mapping.get(part)
@@ -137,7 +137,7 @@ def _place(data: str | Path | None, before: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _settle(wanted: dict[str, Any], before: Mapping[str, Any], noted: Origin) -> None:
-    """What a command leaves open was settled when it began: autos, percentiles, a condition's classes."""
+    """Settle as when it began what a command leaves open: autos, percentiles, a condition's classes."""
     data = wanted.get("data")
     if isinstance(data, dict) and isinstance(data.get("range"), Mapping):
         known, began = before["data"].get("range"), list(noted.percentiles)

@@ -110,7 +110,7 @@ TrainingSettings = Annotated[TokenizerTraining | PriorTraining, Field(discrimina
 
 
 def _check_discriminator(training: TokenizerTraining) -> None:
-    """A discriminator halves its images once a layer, and needs some cells of them in the end."""
+    """Check that a discriminator, which halves its images once a layer, has some cells in the end."""
     adversarial, side = training.losses.adversarial, min(training.crop_size)
     if adversarial is None or side >= adversarial.patchgan.least:
         return

@@ -55,7 +55,7 @@ class Task(Protocol):
         ...
 
     def after_step(self, parts: Sequence[Losses], step: int) -> bool:
-        """Called after each step with what `losses` gave for the parts of its batch.
+        """Go on after a step, with what `losses` gave for the parts of its batch.
 
         Whether it began something anew, so that averages over the weights before mean nothing.
         """

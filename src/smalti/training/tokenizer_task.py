@@ -1,4 +1,4 @@
-"""Learning a tokenizer: rebuild images, and deceive a discriminator that learns to tell them from real ones."""
+"""Learning a tokenizer: rebuild images, and pass them off as real on a discriminator that learns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
@@ -35,8 +35,8 @@ class TokenizerTask:
     """One pass of the autoencoder a batch serves both networks (arXiv:2012.09841, section 3.1).
 
     Each network lessens the sum of its terms (losses/protocol.py), the autoencoder the quantizer's loss too.
-    While no term of logits counts the discriminator is not run. One pass of it serves both networks: the autoencoder
-    gets from it the gradient at the images alone, where it meets that of the reconstruction.
+    While no term of logits counts the discriminator is not run. One pass of it serves both networks: the
+    autoencoder gets from it the gradient at the images alone, where it meets that of the reconstruction.
     """
 
     averaged = AUTOENCODER
@@ -201,7 +201,7 @@ class TokenizerTask:
         return self.tokenizer
 
     def _share(self) -> None:
-        """Give all processes what no gradient keeps equal in them: the codebook, the discriminator's statistics.
+        """Give all processes what no gradient keeps equal in them: codebook and statistics.
 
         Each has computed its codebook from the same latents, but on accelerators sums come out otherwise from
         process to process (`index_add_`); BatchNorm's running statistics are those of process 0's images.
@@ -257,7 +257,7 @@ class Autoencoder(nn.Module):
 
 
 class OnBoth(nn.Module):
-    """The discriminator on real and rebuilt images, in two batches: BatchNorm takes the statistics of each."""
+    """The discriminator on real and rebuilt images, in two batches: BatchNorm sees each alone."""
 
     def __init__(self, discriminator: nn.Module) -> None:
         super().__init__()

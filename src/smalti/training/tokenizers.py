@@ -39,7 +39,7 @@ def find(training: PriorTraining, reader: Reader, device: torch.device, known: K
 
 
 def fingerprints(found: Mapping[str, Tokenizer]) -> dict[str, str]:
-    """By key, as model folders have them."""
+    """Return them by key, as model folders have them."""
     return {key: tokenizer.fingerprint for key, tokenizer in found.items()}
 
 
@@ -86,7 +86,7 @@ def _read(path: Path, key: str, device: torch.device) -> Tokenizer:
 
 
 def _check_size(size: tuple[int, int], tokenizer: Tokenizer, reader: Reader) -> None:
-    """The tokenizer must fit the crop, and shards if there are any."""
+    """Check that the tokenizer fits the crop, and shards if there are any."""
     height, width = size
     if height % tokenizer.factor or width % tokenizer.factor:
         remedy = f"size={max(1, round(height / tokenizer.factor)) * tokenizer.factor}"

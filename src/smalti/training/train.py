@@ -114,7 +114,7 @@ def train(
 def _write_down(
     folder: RunFolder, training: Any, start: Start, found: dict[str, Tokenizer], resume: bool
 ) -> None:
-    """What a resumed run goes by; one that did not note its tokenizers when it began does so now."""
+    """Write what a resumed run goes by; one that did not note its tokenizers when it began does so now."""
     noted = replace(start.origin, tokenizers=start.origin.tokenizers or tokenizers.fingerprints(found))
     if resume:
         folder.change(config.dump(training), noted.text())
@@ -203,7 +203,7 @@ def _check_data(noted: Origin, readers: dict[str, Reader], *, moved: bool) -> No
 
 
 def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
-    """A class is its number: names that come, go or change places would give the numbers another meaning."""
+    """Check the names of classes: a class is its number, to which they give its meaning."""
     if not folder.classes.is_file():  # a run of before there was this file
         return
     began = json.loads(folder.classes.read_text(encoding="utf-8"))

@@ -102,7 +102,7 @@ def target(settings: CommonSettings) -> str:
 
 
 def shapes_codes(target: str) -> bool:
-    """Whether a class of theirs can be told (sane_index_shape) to give codes as a grid, not as one flat list.
+    """Return whether a class of theirs can give codes as a grid (sane_index_shape), not as one flat list.
 
     A prior can only be told of maps whose codes are grids: it lays flat ones beside the wrong axis (2021,
     encode_to_c). The others give grids by themselves, or no codes.

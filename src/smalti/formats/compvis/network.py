@@ -83,7 +83,7 @@ def ddconfig(network: NetworkSettings, resolution: int, *, double_z: bool) -> di
 
 
 def with_small_convolutions(state: Mapping[str, Tensor], *which: str) -> dict[str, Tensor]:
-    """A state dict with those of the two small convolutions that it lacks, as ones that change nothing.
+    """Return a state dict with the small convolutions that it lacks, as ones that change nothing.
 
     which: names of those that its model does not have: quant_conv, post_quant_conv.
     """

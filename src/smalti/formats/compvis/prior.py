@@ -115,7 +115,7 @@ def _all_settings(model: Pipeline) -> dict[str, Any]:
 
 
 def _tokenizers(model: Pipeline) -> dict[str, Tokenizer]:
-    """That of the images and, where they have one of their own, that of the maps."""
+    """Return that of the images and, where they have one of their own, that of the maps."""
     found = {FIRST: model.tokenizer, CONDITION: model.condition.own}
     return {name: part for name, part in found.items() if isinstance(part, Tokenizer)}
 
@@ -136,7 +136,7 @@ def _stage_tensors(name: str, stage: Tokenizer) -> dict[str, Tensor]:
 
 
 def _second(book: Ledger, said: Mapping[str, Any], kept: Own) -> tuple[str | None, Tokenizer | None]:
-    """Whose tokenizer maps have ("own", "shared" or None for no maps), and it, if it is their own."""
+    """Return whose tokenizer maps have ("own", "shared" or None for no maps), and it, if their own."""
     stage = said.get("cond_stage_config")
     there = CONDITION + tokenizer.ANCHOR in book
     if stage == conditions.SHARED or (stage is None and there and book.equal(FIRST, CONDITION)):

@@ -25,7 +25,7 @@ def recognises(source: Source) -> bool:
 
 
 def describe(source: Source) -> str:
-    """Family, variant, factor, codes and missing parts; UserError as `read` raises."""
+    """Say family, variant, factor, codes and missing parts; UserError as `read` raises."""
     book, config = _open(source)
     missing = [] if source.settings else ["yaml (settings by shapes)"]
     if not _is_prior(source.tensors):

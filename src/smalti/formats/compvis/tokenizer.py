@@ -79,7 +79,7 @@ def theirs(tokenizer: Tokenizer) -> dict[str, Tensor]:
 
 
 def used_file(prefix: str) -> str:
-    """The file in which their class looks for the table of used codes of the stage with these names."""
+    """Return the file in which their class looks for the table of used codes of a stage."""
     return f"{prefix.removesuffix('_model.')}_used.npy" if prefix else codebook.USED
 
 
