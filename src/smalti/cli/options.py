@@ -67,6 +67,14 @@ def _of_priors() -> list[Callable[..., Any]]:
     return list(found.values())
 
 
+def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `sampling` that say how images are drawn, and not which or how many."""
+    with starting():
+        for option in reversed([*_SAMPLING, *_of_priors()]):
+            command = option(command)
+    return command
+
+
 def computing(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return the options of every command that runs a model: where, and in which number type."""
     return _DEVICE(_PRECISION(command))
