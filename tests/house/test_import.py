@@ -62,6 +62,7 @@ def test_public_names():
         "Tokenizer",
         "UserError",
         "best_of",
+        "evaluate",
         "grid",
         "load",
         "save",
