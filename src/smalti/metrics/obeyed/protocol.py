@@ -1,0 +1,132 @@
+"""What tells whether images obey their conditions: a judge, which learns from real pairs, and its numbers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from smalti.errors import UserError
+
+_BATCH = 16  # images looked at together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Images and the condition of each, as a model's `Condition.from_batch` gives conditions."""
+
+    images: Float[Tensor, "n c H W"]  # in [-1, 1]
+    conditions: Any  # n of them: a tensor, or a sequence
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.conditions):
+            got = f"{len(self.images)} images and {len(self.conditions)} conditions"
+            raise UserError("a condition for each image", got, "give one row of each a pair")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obeyed:
+    """How well conditions are obeyed, and what to hold that against."""
+
+    value: float
+    floor: float  # of the same images, each held against the condition of another: nobody looked at it
+    ceiling: float  # of real images and their own conditions: all that the judge can see
+    count: int  # of the images
+    real: int  # of the real images
+    train: int  # of the pairs that the judge learned from; 0 where it learns nothing
+
+
+class Judge(ABC):
+    """A member of the shelf of one kind of condition.
+
+    Images are taken in batch by batch: `lesson` and `compare` give a row an image, which may be joined in any
+    way, `learn` and `numbers` take the rows of all. Between them nothing is kept.
+    """
+
+    titles: ClassVar[Mapping[str, str]]  # what each of its numbers is, for a person; the higher the better
+    learns: ClassVar[bool] = True
+
+    def lesson(self, images: Float[Tensor, "b c H W"], conditions: Any) -> dict[str, Tensor]:
+        """Return what is learned from real pairs, rows by name; nothing where it learns nothing."""
+        return {}
+
+    def learn(self, lessons: Mapping[str, Tensor]) -> None:
+        """Learn from the rows of all real training pairs."""
+        return
+
+    @abstractmethod
+    def look(self, images: Float[Tensor, "b c H W"]) -> Any:
+        """Return what is seen in images, to be compared with one condition after another."""
+
+    @abstractmethod
+    def compare(self, seen: Any, conditions: Any) -> Float64[Tensor, "b k"]:
+        """Return what of its condition is seen in each image: counts, sums, vectors."""
+
+    @abstractmethod
+    def numbers(self, rows: Float64[Tensor, "n k"]) -> dict[str, float]:
+        """Return the numbers of a set of images by name, of the rows that `compare` gave."""
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what the numbers depend on, beside images and conditions, in plain values."""
+        return {}
+
+
+def obeyed(judge: Judge, given: Pairs, *, real: Pairs, train: Pairs | None = None) -> dict[str, Obeyed]:
+    """Return how well images obey their conditions, by the judge's names for it.
+
+    given: the images to judge. real: real ones that were held out, with their conditions. train: real pairs
+    to learn from, none of them held out; None: the judge has learned already, or learns nothing. Raises
+    UserError below two images, for which there is no other condition.
+    """
+    if train is not None:
+        parts = [judge.lesson(images, some) for images, some in _batches(train)]
+        judge.learn({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    own, other = rows(judge, given)
+    value, floor, ceiling = (judge.numbers(found) for found in (own, other, rows(judge, real)[0]))
+    counts = {"count": len(given.images), "real": len(real.images)}
+    learned = 0 if train is None or not judge.learns else len(train.images)
+    return {
+        name: Obeyed(value=value[name], floor=floor[name], ceiling=ceiling[name], train=learned, **counts)
+        for name in judge.titles
+    }
+
+
+def rows(judge: Judge, pairs: Pairs) -> tuple[Float64[Tensor, "n k"], Float64[Tensor, "n k"]]:
+    """Return what is seen of each image's own condition, and of that of another image: see `others`."""
+    exchanged = take(pairs.conditions, others(len(pairs.images)))
+    found = []
+    for start in range(0, len(pairs.images), _BATCH):
+        seen = judge.look(pairs.images[start : start + _BATCH])
+        some = (all_of[start : start + _BATCH] for all_of in (pairs.conditions, exchanged))
+        found.append([judge.compare(seen, conditions) for conditions in some])
+    own, other = zip(*found, strict=True)
+    return torch.cat(own), torch.cat(other)
+
+
+def others(count: int) -> list[int]:
+    """Return for each of count images the number of another one, each of them once, the same every time.
+
+    UserError for a single image.
+    """
+    if count < 2:
+        raise UserError("at least 2 images with conditions", str(count), "give more: one has no floor")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
+    found = dict(zip(order, order[1:] + order[:1], strict=True))
+    return [found[number] for number in range(count)]
+
+
+def take(conditions: Any, numbers: Sequence[int]) -> Any:
+    """Return some of the conditions, in the order of their numbers."""
+    if isinstance(conditions, Tensor):
+        return conditions[torch.tensor(numbers)]
+    return [conditions[number] for number in numbers]
+
+
+def _batches(pairs: Pairs) -> list[tuple[Tensor, Any]]:
+    starts = range(0, len(pairs.images), _BATCH)
+    return [
+        (pairs.images[start : start + _BATCH], pairs.conditions[start : start + _BATCH]) for start in starts
+    ]
