@@ -18,6 +18,7 @@ from smalti.metrics.obeyed.depth import Depth
 from smalti.metrics.obeyed.edges import Edges
 from smalti.metrics.obeyed.label import Label
 from smalti.metrics.obeyed.low_resolution import LowResolution
+from smalti.metrics.obeyed.probes import Discriminant
 from smalti.metrics.obeyed.protocol import Pairs, obeyed, others, rows, take
 from smalti.metrics.obeyed.segmentation import Segmentation
 from smalti.metrics.obeyed.text import Text
@@ -98,6 +99,21 @@ def test_segmentations_are_counted_by_hand(space):
     found = judge.numbers(judge.compare(seen, asked))
     assert found["miou"] == pytest.approx((5 / 6 + 1 / 3) / 2)  # class 2 is asked for nowhere
     assert found["segmentation_accuracy"] == pytest.approx(6 / 8)
+
+
+def test_discriminants_are_those_of_scikit_learn():
+    analysis = pytest.importorskip("sklearn.discriminant_analysis").LinearDiscriminantAnalysis
+    chance = torch.Generator().manual_seed(0)
+    labels_ = torch.arange(90) % 5 // 2  # classes 0, 1, 2: two fifths, two fifths, one
+    features = torch.randn(90, 7, generator=chance) * torch.arange(1, 8) + labels_[:, None]
+    found = Discriminant.fit(features, labels_, 4)
+    scaled = (features / features.std(0, correction=0)).numpy()
+    model = analysis(solver="lsqr", shrinkage=0.5).fit(scaled, labels_.numpy())
+    ours = (features.double() @ found.weight + found.bias)[:, :3]
+    theirs = torch.from_numpy(model.decision_function(scaled)).double()
+    assert ((ours - ours[:, :1]) - (theirs - theirs[:, :1])).abs().max() < 1e-4
+    assert found.bias[3] == -torch.inf
+    assert found.classes(features).tolist() == model.predict(scaled).tolist()
 
 
 def test_segmentations_that_are_obeyed_reach_the_ceiling(space):

@@ -37,7 +37,7 @@ class MiniLM(nn.Module):
     """
 
     name: ClassVar[str] = "minilm"  # in WEIGHTS
-    width: ClassVar[int] = 384
+    width = 384  # numbers of a vector
 
     def __init__(self) -> None:
         super().__init__()

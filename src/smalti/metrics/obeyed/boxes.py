@@ -10,7 +10,7 @@ from torch import Tensor
 from smalti.conditions.box_tokens import Object, Scene, flipped, rescaled
 from smalti.features.protocol import Space
 from smalti.imaging import resize
-from smalti.metrics.obeyed import probes
+from smalti.metrics.obeyed.probes import classifier, predicted
 from smalti.metrics.obeyed.protocol import Judge
 
 _MOST = 8  # boxes of an image, the largest
@@ -35,6 +35,11 @@ class Boxes(Judge):
         """space: whose features it sees. classes: how many; numbers from there on carry flags."""
         self._space, self._classes, self._model = space, classes, None
 
+    @classmethod
+    def of(cls, condition: Any, space: Space) -> "Boxes":
+        """See Judge."""
+        return cls(space, condition.settings.classes)
+
     def lesson(self, images: Float[Tensor, "b 3 H W"], conditions: Any) -> dict[str, Tensor]:
         """See Judge: features and class of each box."""
         features, labels, _ = self._boxes(images, conditions)
@@ -42,7 +47,7 @@ class Boxes(Judge):
 
     def learn(self, lessons: Mapping[str, Tensor]) -> None:
         """See Judge."""
-        self._model = probes.classifier(lessons["features"], lessons["labels"])
+        self._model = classifier(lessons["features"], lessons["labels"])
 
     def look(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
         """See Judge: crops can be taken once boxes are known."""
@@ -53,7 +58,7 @@ class Boxes(Judge):
         features, labels, owners = self._boxes(seen, conditions)
         rows = torch.zeros(len(seen), 2, dtype=torch.float64)
         if len(labels):
-            right = (probes.predicted(self._model, features) == labels).double()
+            right = (predicted(self._model, features) == labels).double()
             rows.index_add_(0, owners, torch.stack([right, torch.ones_like(right)], 1))
         return rows
 
@@ -68,7 +73,7 @@ class Boxes(Judge):
         return {**about, "network": dict(self._space.protocol)}
 
     def _boxes(self, images: Tensor, scenes: Sequence[Scene]) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of all boxes of some images, the class of each, and the number of its image."""
+        """Return features of all boxes of some images, the class of each, and the number of its image."""
         crops, labels, owners = [], [], []
         for number, (image, scene) in enumerate(zip(images, scenes, strict=True)):
             for thing in visible(scene):
@@ -97,7 +102,7 @@ def visible(scene: Scene) -> list[Object]:
 
 
 def _crop(image: Float[Tensor, "3 H W"], thing: Object) -> Float[Tensor, "3 y x"]:
-    """What lies in a box, as a square."""
+    """Return what lies in a box, as a square."""
     height, width = image.shape[1:]
     top, bottom = round(thing.y0 * height), max(round(thing.y1 * height), round(thing.y0 * height) + 1)
     left, right = round(thing.x0 * width), max(round(thing.x1 * width), round(thing.x0 * width) + 1)

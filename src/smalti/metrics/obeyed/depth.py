@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from smalti.features.protocol import Space
-from smalti.metrics.obeyed import probes
+from smalti.metrics.obeyed.probes import cells, predicted, regression, some
 from smalti.metrics.obeyed.protocol import Judge
 
 _PAIRS = 2000  # of cells, of an image
@@ -31,20 +31,25 @@ class Depth(Judge):
         """space: whose features it sees."""
         self._space, self._model = space, None
 
+    @classmethod
+    def of(cls, condition: Any, space: Space) -> "Depth":
+        """See Judge."""
+        return cls(space)
+
     def lesson(self, images: Float[Tensor, "b 3 H W"], conditions: Any) -> dict[str, Tensor]:
         """See Judge: features and depth of some cells."""
-        found = probes.cells(self._space, images)
+        found = cells(self._space, images)
         depths = _depths(conditions, (found.shape[1], found.shape[2]))
-        return {"features": probes.some(found), "depths": probes.some(depths)}
+        return {"features": some(found), "depths": some(depths)}
 
     def learn(self, lessons: Mapping[str, Tensor]) -> None:
         """See Judge."""
-        self._model = probes.regression(lessons["features"], lessons["depths"][:, None], _PENALTY)
+        self._model = regression(lessons["features"], lessons["depths"][:, None], _PENALTY)
 
     def look(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w"]:
         """See Judge: the depth of each cell."""
-        cells = probes.cells(self._space, images)
-        return probes.predicted(self._model, cells).view(cells.shape[:-1]).float()
+        places = cells(self._space, images)
+        return predicted(self._model, places).view(places.shape[:-1]).float()
 
     def compare(self, seen: Float[Tensor, "b h w"], conditions: Any) -> Float64[Tensor, "b k"]:
         """See Judge: pairs in the order of the map, pairs that have one."""

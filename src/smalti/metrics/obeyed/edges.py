@@ -8,10 +8,13 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from smalti.errors import optional
+from smalti.features.protocol import Space
 from smalti.metrics.obeyed.protocol import Judge
 
 _SIGMA = 2.0  # of Canny's blur, as the 2021 code draws edges
-_TOLERANCE = 0.0075  # of the diagonal, as the benchmark of contours has it (BSDS500, arXiv's Arbelaez 2011)
+# Of the diagonal: 1 pixel at 128, 2 at 256. The benchmark of contours (BSDS500) has .0075 and pairs edges off
+# one by one; without that, edges of other photographs of 256 pixels agree at .56 with it, at .44 with this.
+_TOLERANCE = 0.0055
 
 
 class Edges(Judge):
@@ -23,6 +26,11 @@ class Edges(Judge):
 
     titles: ClassVar = {"edge_f1": "F1 of edges, of images and of the maps that they were drawn of"}
     learns = False
+
+    @classmethod
+    def of(cls, condition: Any, space: Space) -> "Edges":
+        """See Judge."""
+        return cls()
 
     def look(self, images: Float[Tensor, "b c H W"]) -> Bool[Tensor, "b H W"]:
         """See Judge: where edges are. UserError without scikit-image."""
@@ -64,7 +72,7 @@ def _gray(images: Float[Tensor, "b 3 H W"]) -> Any:
 
 
 def _near(edges: Bool[Tensor, "b H W"], reach: int) -> Bool[Tensor, "b H W"]:
-    """Where an edge is at most `reach` pixels away, in a disc."""
+    """Return where an edge is at most `reach` pixels away, in a disc."""
     away = torch.arange(-reach, reach + 1)
     disc = (away[:, None] ** 2 + away**2 <= reach**2).float()
     return F.conv2d(edges[:, None].float(), disc[None, None], padding=reach)[:, 0] > 0

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from smalti.features.protocol import Space
-from smalti.metrics.obeyed import probes
+from smalti.metrics.obeyed.probes import classifier, predicted
 from smalti.metrics.obeyed.protocol import Judge
 
 
@@ -20,17 +20,22 @@ class Label(Judge):
         """space: whose features it sees."""
         self._space, self._model = space, None
 
+    @classmethod
+    def of(cls, condition: Any, space: Space) -> "Label":
+        """See Judge."""
+        return cls(space)
+
     def lesson(self, images: Float[Tensor, "b 3 H W"], conditions: Any) -> dict[str, Tensor]:
         """See Judge: features, and class."""
         return {"features": self._space.features(images).cpu(), "labels": conditions.cpu()}
 
     def learn(self, lessons: Mapping[str, Tensor]) -> None:
         """See Judge."""
-        self._model = probes.classifier(lessons["features"], lessons["labels"])
+        self._model = classifier(lessons["features"], lessons["labels"])
 
     def look(self, images: Float[Tensor, "b 3 H W"]) -> Int64[Tensor, " b"]:
         """See Judge: the class of each."""
-        return probes.predicted(self._model, self._space.features(images).cpu())
+        return predicted(self._model, self._space.features(images).cpu())
 
     def compare(self, seen: Int64[Tensor, " b"], conditions: Any) -> Float64[Tensor, "b k"]:
         """See Judge: 1 where it is the one that was asked for."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from smalti.features.protocol import Space
 from smalti.metrics.obeyed.protocol import Judge
 from smalti.metrics.reconstruction import psnr
 
@@ -30,6 +31,11 @@ class LowResolution(Judge):
     def __init__(self, factor: int | None = None) -> None:
         """factor: by which maps are reduced; None: it learns it."""
         self.factor = factor
+
+    @classmethod
+    def of(cls, condition: Any, space: Space) -> "LowResolution":
+        """See Judge."""
+        return cls()
 
     def lesson(self, images: Float[Tensor, "b 3 H W"], conditions: Any) -> dict[str, Tensor]:
         """See Judge: sums of products of details at each factor, for a correlation."""
@@ -71,7 +77,7 @@ def _apart(images: Tensor, maps: Tensor, factor: int) -> Float[Tensor, " b"]:
 
 
 def _details(images: Tensor, factor: int) -> Tensor:
-    """What means of squares of a side of `factor` pixels differ by from those of twice the side."""
+    """Return what means of squares of a side of `factor` pixels differ by from those of twice the side."""
     means = F.avg_pool2d(images.double(), factor)
     means = means[:, :, : means.shape[2] // 2 * 2, : means.shape[3] // 2 * 2]
     return means - F.avg_pool2d(means, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)

@@ -1,10 +1,11 @@
 """What judges learn by: scikit-learn's linear models over features, and features of single cells."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
 from smalti.errors import optional
@@ -21,17 +22,36 @@ def classifier(features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"]) -> A
     return model.fit(features.numpy(), labels.numpy())
 
 
-def cell_classifier(features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"]) -> Any:
-    """Return a linear discriminant of classes on features of cells; UserError without scikit-learn.
+@dataclass(frozen=True)
+class Discriminant:
+    """A linear discriminant of classes: logs of densities of Gaussians of one covariance, but for a constant."""
 
-    Closed, so quick on many cells of many classes, and it does not drown rare classes as regression does.
-    Shrinkage of a half found 26 pairs' things best, of those tried from .03 to .75.
-    """
-    scaler, analysis = (
-        optional(f"sklearn.{name}", extra=_EXTRA) for name in ("pipeline", "discriminant_analysis")
-    )
-    model = analysis.LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.5)
-    return scaler.make_pipeline(_scaler(), model).fit(features.numpy(), labels.numpy())
+    weight: Float64[Tensor, "d k"]
+    bias: Float64[Tensor, " k"]  # -inf: of classes of which nothing was seen
+
+    @classmethod
+    def fit(cls, features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], classes: int) -> "Discriminant":
+        """Return that of rows of features and their classes, 0 .. classes - 1.
+
+        Closed, so quick for many rows and classes, and rare classes do not drown as in a regression. The
+        covariance within classes is half of what is found and half the same for all features of their
+        variance: of shares from .03 to .75 halves found most in photographs of 34 pairs. scikit-learn's,
+        of the same values, warns of every class with a single row.
+        """
+        rows, counts = features.double(), torch.bincount(labels, minlength=classes).double()
+        means = rows.new_zeros(classes, rows.shape[1]).index_add_(0, labels, rows)
+        means /= counts.clamp(min=1)[:, None]
+        within = rows - means[labels]
+        scale = rows.std(0, correction=0).clamp(min=1e-6)  # features are taken with a variance of 1
+        covariance = (within / scale).mT @ (within / scale) / len(rows)
+        even = covariance.diagonal().mean() * torch.eye(rows.shape[1], dtype=torch.float64)
+        inverse = torch.linalg.solve((covariance + even) / 2, (means / scale).mT)
+        bias = (counts / len(rows)).log() - ((means / scale).mT * inverse).sum(0) / 2
+        return cls(inverse / scale[:, None], bias)
+
+    def classes(self, features: Float[Tensor, "*rows d"]) -> Int64[Tensor, "*rows"]:
+        """Return the likeliest class of each row."""
+        return (features.double() @ self.weight + self.bias).argmax(-1)
 
 
 def regression(features: Float[Tensor, "n d"], targets: Float[Tensor, "n k"], penalty: float) -> Any:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from smalti.errors import UserError
+from smalti.features.protocol import Space
 
 _BATCH = 16  # images looked at together
 
@@ -48,6 +49,11 @@ class Judge(ABC):
 
     titles: ClassVar[Mapping[str, str]]  # what each of its numbers is, for a person; the higher the better
     learns: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def of(cls, condition: Any, space: Space) -> "Judge":
+        """Return the judge of a model's condition, which sees by the features of a space."""
 
     def lesson(self, images: Float[Tensor, "b c H W"], conditions: Any) -> dict[str, Tensor]:
         """Return what is learned from real pairs, rows by name; nothing where it learns nothing."""

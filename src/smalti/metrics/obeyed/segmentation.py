@@ -9,7 +9,7 @@ from torch import Tensor
 
 from smalti.features.protocol import Space
 from smalti.imaging import resize
-from smalti.metrics.obeyed import probes
+from smalti.metrics.obeyed.probes import Discriminant, cells, some
 from smalti.metrics.obeyed.protocol import Judge
 
 
@@ -28,21 +28,28 @@ class Segmentation(Judge):
 
     def __init__(self, space: Space, classes: int) -> None:
         """space: whose features it sees. classes: numbers in segmentations are 0 .. classes - 1."""
-        self._space, self._classes, self._model = space, classes, None
+        self._space, self._classes = space, classes
+        self._model: Discriminant | None = None
+
+    @classmethod
+    def of(cls, condition: Any, space: Space) -> "Segmentation":
+        """See Judge."""
+        return cls(space, condition.tokenizer.channels)
 
     def lesson(self, images: Float[Tensor, "b 3 H W"], conditions: Any) -> dict[str, Tensor]:
         """See Judge: features and class of some cells."""
-        found = probes.cells(self._space, images)
+        found = cells(self._space, images)
         labels = _labels(conditions, (found.shape[1], found.shape[2]))
-        return {"features": probes.some(found), "labels": probes.some(labels)}
+        return {"features": some(found), "labels": some(labels)}
 
     def learn(self, lessons: Mapping[str, Tensor]) -> None:
         """See Judge."""
-        self._model = probes.cell_classifier(lessons["features"], lessons["labels"])
+        self._model = Discriminant.fit(lessons["features"], lessons["labels"], self._classes)
 
     def look(self, images: Float[Tensor, "b 3 H W"]) -> Int64[Tensor, "b h w"]:
         """See Judge: the class of each cell."""
-        return probes.predicted(self._model, probes.cells(self._space, images))
+        assert self._model is not None, "it learns first"
+        return self._model.classes(cells(self._space, images))
 
     def compare(self, seen: Int64[Tensor, "b h w"], conditions: Any) -> Float64[Tensor, "b k"]:
         """See Judge: of each class the cells seen and asked for, seen, asked for."""
@@ -70,6 +77,6 @@ class Segmentation(Judge):
 
 
 def _labels(conditions: Tensor, size: tuple[int, int]) -> Int64[Tensor, "b h w"]:
-    """Class numbers at the size of cells, of class numbers (b H W) or of a channel a class (b c H W)."""
+    """Return a class for each cell, of class numbers (b H W) or of a channel a class (b c H W)."""
     labels = conditions.argmax(1) if conditions.dim() == 4 else conditions
     return resize(labels[:, None].float(), size, "nearest-exact")[:, 0].long().cpu()

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from smalti.features.minilm import MiniLM
 from smalti.features.protocol import Space
-from smalti.metrics.obeyed import probes
+from smalti.metrics.obeyed.probes import predicted, regression
 from smalti.metrics.obeyed.protocol import Judge
 from smalti.metrics.scores import retrieval
 
@@ -18,7 +19,7 @@ _PENALTY = 0.05
 
 @runtime_checkable  # for the shape checker of the tests
 class Sentences(Protocol):
-    """What makes vectors of captions: `features.minilm.MiniLM`."""
+    """What makes vectors of captions, as MiniLM does."""
 
     width: int  # numbers of a vector
     digest: str  # of its weights
@@ -47,6 +48,11 @@ class Text(Judge):
         self._space, self._sentences, self._model = space, sentences, None
         self._mean = torch.zeros(sentences.width)
 
+    @classmethod
+    def of(cls, condition: Any, space: Space) -> "Text":
+        """See Judge: with MiniLM; UserError where its weights or its package are missing."""
+        return cls(space, MiniLM.read())
+
     def lesson(self, images: Float[Tensor, "b 3 H W"], conditions: Any) -> dict[str, Tensor]:
         """See Judge: features of images, vectors of captions."""
         vectors = self._sentences.vectors(list(conditions))
@@ -55,11 +61,11 @@ class Text(Judge):
     def learn(self, lessons: Mapping[str, Tensor]) -> None:
         """See Judge."""
         self._mean = lessons["vectors"].mean(0)
-        self._model = probes.regression(lessons["features"], lessons["vectors"], _PENALTY)
+        self._model = regression(lessons["features"], lessons["vectors"], _PENALTY)
 
     def look(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d"]:
         """See Judge: the vector of a caption that it would have."""
-        return probes.predicted(self._model, self._space.features(images).cpu()).float() - self._mean
+        return predicted(self._model, self._space.features(images).cpu()).float() - self._mean
 
     def compare(self, seen: Float[Tensor, "b d"], conditions: Any) -> Float64[Tensor, "b k"]:
         """See Judge: that, and the vector of the caption."""
