@@ -24,7 +24,7 @@ def classifier(features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"]) -> A
 
 @dataclass(frozen=True)
 class Discriminant:
-    """A linear discriminant of classes: logs of densities of Gaussians of one covariance, but for a constant."""
+    """A linear discriminant of classes: logs of Gaussians of one covariance, but for a constant."""
 
     weight: Float64[Tensor, "d k"]
     bias: Float64[Tensor, " k"]  # -inf: of classes of which nothing was seen
