@@ -88,7 +88,7 @@ class Causal(Forced):
 
     def decoder(self, guided: Guided, canvas: Canvas) -> Decoder:
         """See Prior."""
-        return (Windows if canvas.parallel == 1 else Speculative)(self, guided, canvas)
+        return (Windows if canvas.speculative == 1 else Speculative)(self, guided, canvas)
 
     def rows(self, canvas: Canvas) -> int:
         """See Prior; not counted are caches that wait for the next run of their window."""
@@ -142,11 +142,11 @@ def of_last(visible: Tensor | None) -> Tensor | None:
 def attend(
     queries: Float[Tensor, "b k q e"],
     keys: Float[Tensor, "b k t e"],
-    values: Float[Tensor, "b k t e"],
+    values: Float[Tensor, "b k t f"],
     *,
     visible: Bool[Tensor, "*rows q t"] | None = None,
     dropout: float = 0.0,
-) -> Float[Tensor, "b q ke"]:
+) -> Float[Tensor, "b q kf"]:
     """Return scaled dot-product attention; the heads' results stand side by side.
 
     The last q of t positions ask, and each sees itself and those before; visible: which place (row) sees

@@ -13,7 +13,7 @@ from smalti.features.protocol import Space
 from smalti.imaging import resize
 
 CELLS = 128  # of an image that are learned from: neighbours tell the same
-_EXTRA = "demo"  # which brings scikit-learn
+_EXTRA = "eval"  # which brings scikit-learn
 
 
 def classifier(features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"]) -> Any:
