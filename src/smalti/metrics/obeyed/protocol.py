@@ -1,7 +1,7 @@
 """What tells whether images obey their conditions: a judge, which learns from real pairs, and its numbers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,12 +15,23 @@ from smalti.features.protocol import Space
 _BATCH = 16  # images looked at together
 
 
+@dataclass(frozen=True)
+class Lazy:
+    """Images or conditions that are made or read when they are looked at."""
+
+    count: int
+    get: Callable[[Sequence[int]], Any]  # some of them, by their numbers
+
+    def __len__(self) -> int:
+        return self.count
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """Images and the condition of each, as a model's `Condition.from_batch` gives conditions."""
 
-    images: Float[Tensor, "n c H W"]  # in [-1, 1]
-    conditions: Any  # n of them: a tensor, or a sequence
+    images: Any  # floats in [-1, 1], (n c H W), or `Lazy`
+    conditions: Any  # n of them: a tensor, a sequence, or `Lazy`
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.conditions):
@@ -88,7 +99,7 @@ def obeyed(judge: Judge, given: Pairs, *, real: Pairs, train: Pairs | None = Non
     UserError below two images, for which there is no other condition.
     """
     if train is not None:
-        parts = [judge.lesson(images, some) for images, some in _batches(train)]
+        parts = [judge.lesson(images, take(train.conditions, some)) for some, images in _batches(train)]
         judge.learn({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
     own, other = rows(judge, given)
     value, floor, ceiling = (judge.numbers(found) for found in (own, other, rows(judge, real)[0]))
@@ -102,12 +113,11 @@ def obeyed(judge: Judge, given: Pairs, *, real: Pairs, train: Pairs | None = Non
 
 def rows(judge: Judge, pairs: Pairs) -> tuple[Float64[Tensor, "n k"], Float64[Tensor, "n k"]]:
     """Return what is seen of each image's own condition, and of that of another image: see `others`."""
-    exchanged = take(pairs.conditions, others(len(pairs.images)))
-    found = []
-    for start in range(0, len(pairs.images), _BATCH):
-        seen = judge.look(pairs.images[start : start + _BATCH])
-        some = (all_of[start : start + _BATCH] for all_of in (pairs.conditions, exchanged))
-        found.append([judge.compare(seen, conditions) for conditions in some])
+    exchanged, found = others(len(pairs.images)), []
+    for numbers, images in _batches(pairs):
+        seen = judge.look(images)
+        both = (numbers, [exchanged[number] for number in numbers])
+        found.append([judge.compare(seen, take(pairs.conditions, some)) for some in both])
     own, other = zip(*found, strict=True)
     return torch.cat(own), torch.cat(other)
 
@@ -124,15 +134,17 @@ def others(count: int) -> list[int]:
     return [found[number] for number in range(count)]
 
 
-def take(conditions: Any, numbers: Sequence[int]) -> Any:
-    """Return some of the conditions, in the order of their numbers."""
-    if isinstance(conditions, Tensor):
-        return conditions[torch.tensor(numbers)]
-    return [conditions[number] for number in numbers]
+def take(found: Any, numbers: Sequence[int]) -> Any:
+    """Return some of the images or conditions, in the order of their numbers."""
+    if isinstance(found, Lazy):
+        return found.get(numbers)
+    return (
+        found[torch.tensor(numbers)] if isinstance(found, Tensor) else [found[number] for number in numbers]
+    )
 
 
-def _batches(pairs: Pairs) -> list[tuple[Tensor, Any]]:
-    starts = range(0, len(pairs.images), _BATCH)
-    return [
-        (pairs.images[start : start + _BATCH], pairs.conditions[start : start + _BATCH]) for start in starts
-    ]
+def _batches(pairs: Pairs) -> Iterator[tuple[list[int], Tensor]]:
+    count = len(pairs.images)
+    for start in range(0, count, _BATCH):
+        numbers = list(range(start, min(start + _BATCH, count)))
+        yield numbers, take(pairs.images, numbers)
