@@ -113,7 +113,7 @@ def numbered(found: ImageSet, classes: Sequence[Any], of: str) -> list[int]:
 def _train(
     how: EvaluationSettings, tokenizer: Tokenizer | None, cut: Cut, pixels: PixelSettings
 ) -> ImageSet | None:
-    """The images that a user names as the training's, or that the model's folder says it was trained on."""
+    """Return the training images: those that a user names, or that the model's folder says it learned on."""
     told: Any = {} if tokenizer is None else tokenizer.provenance.get("data") or {}
     if how.train is not None:
         if how.train.suffix == ".npz":

@@ -83,7 +83,7 @@ def value(model: Pipeline, batch: Batch | None) -> Any:
 
 
 def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
-    """Return pictures of conditions as judges take them, in [-1, 1]: maps in colours, boxes on gray."""
+    """Return images of conditions as judges take them, in [-1, 1]: maps in colours, boxes on gray."""
     if not isinstance(conditions, Tensor):
         return torch.stack([_boxes(visible(scene), size) for scene in conditions])
     if not conditions.is_floating_point():

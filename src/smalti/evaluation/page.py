@@ -41,7 +41,7 @@ def write(record: Record, evidence: Evidence, out: Path, title: str) -> Path:
 
 
 def _protocol(report: Report, record: Record) -> None:
-    """What the record's subject is; what all numbers share of their protocols; what each has besides."""
+    """Show what the record's subject is; what all numbers share of their protocols; what each has besides."""
     report.heading("How it was measured")
     of_subject = [(key, str(value)) for key, value in table.flat(record.subject).items()]
     report.table(("of the subject", ""), of_subject)
@@ -59,7 +59,7 @@ def _protocol(report: Report, record: Record) -> None:
 
 
 def _pairs(report: Report, evidence: Evidence) -> None:
-    """The worst and the best images with their reconstructions."""
+    """Show the worst and the best images with their reconstructions."""
     judges = [name for name in ("lpips_vgg", "hed", "psnr", "ssim") if name in evidence.pairs]
     if not judges:
         return

@@ -211,7 +211,7 @@ def _pairs(judged: ImageSet, real: ImageSet) -> list[int]:
 
 
 def _by_name(stems: Sequence[str], real: Sequence[str]) -> list[int | None]:
-    """The number of the one that is called alike, also after the number that smalti reconstruct writes."""
+    """Return the number of the one that is called alike, also after reconstruct's number."""
     times = Counter(real)
     only = {stem: row for row, stem in enumerate(real) if times[stem] == 1}
     found: list[int | None] = []

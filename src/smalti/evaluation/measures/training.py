@@ -110,7 +110,7 @@ def nearest(evidence: Evidence, side: Side, rows: list[int]) -> tuple[list[int],
 
 
 def _looked_at(evidence: Evidence, train: Side, trained: Mapping[str, Any]) -> Found:
-    """How near the nearest training image is by a perceptual distance, of some images evenly over the set."""
+    """Return how near the nearest training image is perceptually, of some images evenly over the set."""
     for name, network in list(evidence.distances.items())[:1]:
         values = [
             nearest(evidence, side, evenly(range(side.count), LOOKED_AT))[2].median().item()
