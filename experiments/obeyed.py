@@ -5,6 +5,7 @@ ceiling of any model on such data, and what it says of exchanged conditions the 
 
     python experiments/obeyed.py OUT SPACE captions TABLE.csv          columns file, caption, split
     python experiments/obeyed.py OUT SPACE labels TABLE.csv            columns file, group, split
+    python experiments/obeyed.py OUT SPACE boxes COCO                  in the publishers' layout
     python experiments/obeyed.py OUT SPACE depth IMAGES MAPS           and segmentation, low_resolution, edges
 
 Prediction: of captions .80 among 20 and .66 among near ones (found before by a script), of depths the order
@@ -23,9 +24,13 @@ from torch import Tensor
 
 from smalti import imaging
 from smalti.conditions.map_files import open_map
+from smalti.data.coco import Coco, CocoSettings
+from smalti.data.loader import in_order
+from smalti.data.transforms import CropSettings
 from smalti.features import SPACES
 from smalti.features.minilm import MiniLM
 from smalti.features.protocol import Space
+from smalti.metrics.obeyed.boxes import Boxes
 from smalti.metrics.obeyed.depth import Depth
 from smalti.metrics.obeyed.edges import Edges
 from smalti.metrics.obeyed.label import Label
@@ -40,9 +45,10 @@ SIDE, FOLDS, FACTOR = 256, 4, 4
 
 def main(out: Path, space: str, kind: str, places: list[str]) -> None:
     network, begun = SPACES[space].read(), time.monotonic()
-    parts = (
-        table(kind, Path(places[0])) if kind in ("captions", "labels") else folds(kind, *map(Path, places))
-    )
+    if kind in ("captions", "labels"):
+        parts = table(kind, Path(places[0]))
+    else:
+        parts = [boxes(Path(places[0]))] if kind == "boxes" else folds(kind, *map(Path, places))
     found = []
     for train, real in parts:
         one = obeyed(judge(kind, network, train), real, real=real, train=train)
@@ -64,6 +70,10 @@ def judge(kind: str, space: Space, train: Pairs) -> Judge:
         return Text(space, MiniLM.read())
     if kind == "segmentation":
         return Segmentation(space, 256)
+    if kind == "boxes":
+        return Boxes(
+            space, 1 + max(int(thing.label) for scene in train.conditions for thing in scene.objects)
+        )
     made = {"labels": Label, "depth": Depth}
     return made[kind](space) if kind in made else {"edges": Edges, "low_resolution": LowResolution}[kind]()
 
@@ -80,6 +90,17 @@ def table(kind: str, path: Path) -> list[tuple[Pairs, Pairs]]:
         texts = [row["caption"] for row in some]
         sides.append(Pairs(images=images, conditions=texts if kind == "captions" else labels))
     return [(sides[0], sides[1])]
+
+
+def boxes(root: Path) -> tuple[Pairs, Pairs]:
+    sides = []
+    for split in ("train", "val"):
+        reader, images, scenes = Coco(CocoSettings(root=root), split), [], []
+        for batch in in_order(reader, size=(SIDE, SIDE), crop=CropSettings(), batch=16):
+            images.append(batch.images)
+            scenes += batch.scenes
+        sides.append(Pairs(images=torch.cat(images), conditions=scenes))
+    return sides[0], sides[1]
 
 
 def folds(kind: str, root: Path, maps: Path) -> list[tuple[Pairs, Pairs]]:
