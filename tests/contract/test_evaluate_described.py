@@ -188,3 +188,5 @@ def test_conditions_are_shown():
 def test_classes_are_for_models_that_are_told_some(scenes, segmented):
     with pytest.raises(UserError, match="a model that is told classes, for --per-class"):
         evaluate(segmented, scenes / "images", per_class=2)
+    with pytest.raises(UserError, match="leave --train out"):
+        evaluate(segmented, scenes / "images", train=scenes / "images")

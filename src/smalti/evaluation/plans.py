@@ -114,6 +114,9 @@ def _of_described(
         raise UserError("a condition that data tell", f"condition.kind={kind}", remedy)
     if how.per_class is not None:
         raise UserError("a model that is told classes, for --per-class", f"one of {kind}", "give --num")
+    if how.train is not None:
+        expected = f"training images of a model that is told a {kind} from its own folder"
+        raise UserError(expected, f"--train {how.train}", "leave --train out")
     found, train = open_described(path, cut, how, model)
     real = data.at_most(found, how.num)
     metadata = {**about, "kind": "pipeline", "conditions": f"{kind} of the data", "seed": how.seed}
