@@ -1,0 +1,112 @@
+"""Is a transformer the better prior? Against PixelSNAIL of as many weights, at equal steps and equal time.
+
+The same codes; constant rates, so that a curve may be read at any step. Equal time: the transformer's curve at
+the step that it reaches in the time of all of PixelSNAIL's, by the ratio of their seconds a step, both timed in
+turns. Table 1 of the paper.
+
+    python experiments/paper/table1.py --data IMAGES
+"""
+
+from statistics import median
+
+import common
+import torch
+
+PAPER = (
+    "the transformer has fewer nats on all five sets: by .15 to .26 at equal steps and by .07 to .20 at equal "
+    "time, for PixelSNAIL takes half the time a step"
+)
+PREDICTION = (
+    "at equal steps the two are within .05 nats: short training favours convolutions, which need not learn what "
+    "is near; a step of so small a transformer is no slower, so equal time changes little"
+)
+SIZES = {"short": (1.0,), "small": (1.0,), "full": (0.5, 1.0, 1.5)}  # times the form's width
+TURNS = 7
+
+
+def priors(lab: common.Lab, times: float) -> dict[str, dict]:
+    """A transformer of a width, and the PixelSNAIL whose weights come nearest to as many."""
+    width = round(lab.form.width * times / 16) * 16
+    gpt = {**lab.transformer, "width": width}
+    blocks, residual = lab.form.layers, 2
+    # a block: 2 of 2 x 2 convolutions a residual block (4 + 8 squares), and its attention, about 12 squares
+    square = lab.form.layers * 12 * width**2 / (blocks * (12 * residual + 12))
+    snail = {"kind": "pixelsnail", "layers": blocks, "residual_blocks": residual}
+    return {"transformer": gpt, "pixelsnail": {**snail, "width": max(round(square**0.5 / 8) * 8, 8)}}
+
+
+def step_seconds(runs: dict[str, common.Path]) -> dict[str, float]:
+    """Median seconds of a step on a batch, both in turns."""
+    works = {}
+    for name, run in runs.items():
+        model = common.load(run)
+        prior = model.prior.train().requires_grad_()
+        codes = torch.randint(0, model.tokenizer.codebook_size, (16, *model.settings.grid))
+        prefix = model.condition.context(None, num=16, grid=model.settings.grid, device=codes.device)
+        prefix = prefix.window(0, 0, *model.settings.grid)
+        moves = torch.optim.AdamW(prior.parameters(), lr=0.0)
+
+        def work(prior=prior, codes=model.sequence(codes), prefix=prefix, moves=moves) -> None:
+            moves.zero_grad()
+            prior.loss(codes, prefix, torch.Generator().manual_seed(0)).backward()
+            moves.step()
+
+        works[name] = work
+        work()
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(TURNS):
+        for name, work in works.items():
+            found[name].append(common.seconds(work))
+    return {name: median(values) for name, values in found.items()}
+
+
+def at(curve: dict[int, float], step: float) -> float | None:
+    """A curve between its points; None beyond its ends."""
+    steps = sorted(curve)
+    for low, high in zip(steps, steps[1:], strict=False):
+        if low <= step <= high:
+            share = (step - low) / (high - low)
+            return curve[low] * (1 - share) + curve[high] * share
+    return None
+
+
+def main() -> None:
+    options = common.options(__doc__)
+    lab = common.Lab(options)
+    report = common.Report(options, globals(), lab)
+    tokenizer = lab.tokenizer(max(lab.form.factors))
+    for times in SIZES[options.name]:
+        for seed in options.seeds:
+            runs = {
+                name: lab.prior(tokenizer, seed, prior=prior) for name, prior in priors(lab, times).items()
+            }
+
+            def measure(runs: dict = runs) -> dict:
+                took, curves = step_seconds(runs), {name: common.nats(run) for name, run in runs.items()}
+                ratio = (
+                    took["pixelsnail"] / took["transformer"]
+                )  # steps of the transformer in one of the other
+                last = max(curves["pixelsnail"])
+                least = min(last, int(last / ratio))
+                found = {f"{name}'s weights": common.parameters(run, "prior") for name, run in runs.items()}
+                found |= {f"{name}, equal steps": curve[last] for name, curve in curves.items()}
+                found |= {
+                    "transformer, equal time": at(curves["transformer"], min(last, last * ratio)),
+                    "pixelsnail, equal time": at(curves["pixelsnail"], least),
+                    "seconds a step, pixelsnail over transformer": ratio,
+                }
+                return found
+
+            report.row({"width": priors(lab, times)["transformer"]["width"], "seed": seed}, measure)
+    for how in ("equal steps", "equal time"):
+        report.claim(
+            f"the transformer has fewer nats at {how}",
+            report.mean(f"transformer, {how}"),
+            report.mean(f"pixelsnail, {how}"),
+        )
+    shown = [common.drawn(run, 8, seed=1, top_k=100) for run in runs.values()]
+    report.sheet(torch.cat(shown), 8, list(runs))
+
+
+if __name__ == "__main__":
+    main()
