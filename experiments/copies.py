@@ -7,8 +7,8 @@ ways in which a model that remembers an image could return it.
 
 Prediction: of photographs nearly all flipped, shifted or recompressed copies and no held-out image; of emoji,
 among which many differ in a hat or the colour of hair, fewer copies, and some of the held-out ones. Found, in
-lite0: of photographs .98 flipped, .69 shifted, .91 recompressed, but .25 blurred and .08 recompressed hard,
-and one held-out image, which is in both halves; of emoji .44, .32, .35, and .03 of the held-out ones.
+lite0: of photographs 1 flipped, .77 shifted, .78 recompressed, but .27 blurred and .04 recompressed hard, and
+one of 243 held-out images, which is in both halves; of emoji .57, .35, .34, and .03 of the held-out ones.
 """
 
 import io

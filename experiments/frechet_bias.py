@@ -7,7 +7,7 @@ nothing. The kernel distance beside it has no such bias.
     python experiments/frechet_bias.py IMAGES OUT [SPACE]
 
 Prediction: it falls as 1/n, to a quarter from n = 100 to 400 and to an eleventh at 1,100; the kernel distance
-stays within its standard error of 0. Found, of 3,226 emoji in lite0: .65, .31 and .14 of the variance, which
+stays within its standard error of 0. Found, of 3,226 emoji in lite0: .64, .30 and .13 of the variance, which
 is to a half and to a fifth, as covariances lack most directions below f = 1,280; the kernel distance does.
 """
 

@@ -69,8 +69,10 @@ def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4), quantizer=
     tokenizer = Tokenizer(TokenizerSettings(network=network, quantizer=quantizer))
     prior = PRIORS[kind][0](layers=1, heads=2, width=16)
     model = Pipeline(PipelineSettings(prior=prior, condition=condition, order=order, grid=grid), tokenizer)
+    # no norm stands between a PixelSNAIL's layers: with larger weights it would be sure of everything
+    strength = 0.15 if kind == "pixelsnail" else 0.3
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(strength * torch.randn_like(parameter))
     model.fingerprint = "0123456789abcdef"
     return model

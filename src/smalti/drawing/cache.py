@@ -14,11 +14,11 @@ from smalti.precision import of_cache
 class Cache:
     """Keys and values of every layer for the positions fed so far.
 
-    Axes: b batch, k heads, t positions, e a head's width.
+    Axes: b batch, k heads, t positions, e and f a head's width, which most priors have in common.
     """
 
     keys: tuple[Float[Tensor, "b k t e"], ...]  # one a layer
-    values: tuple[Float[Tensor, "b k t e"], ...]
+    values: tuple[Float[Tensor, "b k t f"], ...]
     length: int = 0  # positions filled
     starts: Int64[Tensor, " b"] | None = None  # where each row goes on; None: all at `length`
     shift: Float[Tensor, "b d"] | None = None  # the condition as a vector, where the prior takes it so
@@ -82,9 +82,9 @@ class Cache:
             held_keys[:, :, positions] = keys
             held_values[:, :, positions] = values
         else:
-            where = positions[:, None, :, None].expand_as(keys)
-            held_keys.scatter_(2, where, keys.to(held_keys.dtype))
-            held_values.scatter_(2, where, values.to(held_values.dtype))
+            where = positions[:, None, :, None]
+            held_keys.scatter_(2, where.expand_as(keys), keys.to(held_keys.dtype))
+            held_values.scatter_(2, where.expand_as(values), values.to(held_values.dtype))
         return held_keys[:, :, :end], held_values[:, :, :end]
 
 

@@ -95,7 +95,7 @@ class Space(nn.Module, ABC):
     def features(self, images: Float[Tensor, "b 3 H W"], batch: int = 32) -> Float[Tensor, "b d"]:
         """Return the features of images in [-1, 1] of any size, on the network's device.
 
-        batch: how many go through the network at a time; the values do not depend on it.
+        batch: how many go through the network at a time; the values differ by rounding alone.
         """
         return self.features_and_logits(images, batch)[0]
 

@@ -41,7 +41,7 @@ def frechet(a: Float[Tensor, "n f"], b: Float[Tensor, "m g"]) -> float:
     product is the sum of the singular values of Ra Rb^T. Of few images (n <= f) R is the centred features
     over sqrt(n - 1), so that no matrix is larger than n x f; of more it is the covariance's own factor.
 
-    It is biased upwards, the more the fewer the images: halves of one set of emoji lie .65, .31 and .14 of
+    It is biased upwards, the more the fewer the images: halves of one set of emoji lie .64, .30 and .13 of
     the set's variance apart in lite0 for n = 100, 400 and 1,100, and without bias would lie about 0 apart
     (experiments/frechet_bias.py). So compare only figures of equal n and m; `few` tells where
     covariances are singular. Raises UserError below two images a set, for features that are not finite, and

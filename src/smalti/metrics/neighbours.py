@@ -97,10 +97,10 @@ def nearest(images: Float[Tensor, "n f"], training: Float[Tensor, "m g"], count:
 
     An image is taken for a copy where it is twice as near to a training image as that one is to any other
     that differs from it: distances of features have a scale of their own in each network and each corner of
-    a set, which real neighbours tell. In lite0 it finds, of copies of 243 photographs, 98 % of those flipped,
-    91 % of JPEG quality 75, 81 % enlarged by a tenth, 69 % shifted by 4 pixels and 25 % blurred by 1, and
+    a set, which real neighbours tell. In lite0 it finds, of copies of 150 photographs, all that are flipped,
+    87 % enlarged by a tenth, 78 % of JPEG quality 75, 77 % shifted by 4 pixels and 27 % blurred by 1, and
     takes one of 243 held-out ones, which is in both halves. Of emoji, which are near one another, it finds
-    44 % of those flipped and takes 3 % of the held-out ones (experiments/copies.py): so read the share beside
+    57 % of those flipped and takes 3 % of the held-out ones (experiments/copies.py): so read the share beside
     that of held-out images. Raises UserError for fewer training images than asked for, one that is the same
     as all others, features that are not finite, and unequal widths.
     """

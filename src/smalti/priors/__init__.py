@@ -13,6 +13,7 @@ PRIORS = Members(
         "llamagen": Line("llamagen", "LlamaGenSettings", "LlamaGen"),
         "masked": Line("masked", "MaskedSettings", "Masked", Passes),
         "neighbourhood": Line("neighbourhood", "NeighbourhoodSettings", "Neighbourhood"),
+        "pixelsnail": Line("pixelsnail", "PixelSNAILSettings", "PixelSNAIL"),
     },
 )
 

@@ -142,11 +142,11 @@ def of_last(visible: Tensor | None) -> Tensor | None:
 def attend(
     queries: Float[Tensor, "b k q e"],
     keys: Float[Tensor, "b k t e"],
-    values: Float[Tensor, "b k t e"],
+    values: Float[Tensor, "b k t f"],
     *,
     visible: Bool[Tensor, "*rows q t"] | None = None,
     dropout: float = 0.0,
-) -> Float[Tensor, "b q ke"]:
+) -> Float[Tensor, "b q kf"]:
     """Return scaled dot-product attention; the heads' results stand side by side.
 
     The last q of t positions ask, and each sees itself and those before; visible: which place (row) sees
