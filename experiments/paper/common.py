@@ -11,16 +11,17 @@ import hashlib
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import chart
 import torch
 from PIL import Image
 from torch import Tensor
@@ -62,10 +63,10 @@ class Form:
 FORMS = {
     "short": Form(side=32, crop=16, factors=(2, 4), tokenizer_steps=4, prior_steps=4, layers=1, width=16,
                   samples=8, seeds=1),
-    "small": Form(side=64, crop=32, factors=(1, 2, 4, 8), tokenizer_steps=500, prior_steps=400, layers=4,
+    "small": Form(side=64, crop=32, factors=(1, 2, 4, 8), tokenizer_steps=600, prior_steps=500, layers=4,
                   width=128, samples=128, seeds=1),
-    "full": Form(side=128, crop=64, factors=(1, 2, 4, 8, 16), tokenizer_steps=5000, prior_steps=5000, layers=8,
-                 width=256, samples=256, seeds=3),
+    "full": Form(side=128, crop=64, factors=(1, 2, 4, 8, 16), tokenizer_steps=5000, prior_steps=5000,
+                 layers=8, width=256, samples=256, seeds=3),
 }  # fmt: skip
 
 
@@ -182,8 +183,10 @@ class Lab:
             "seed": seed,
             **changes,
         }
-        name = f"prior-{settings['prior']['kind']}-{settings.get('order', 'row')}-{settings['condition']['kind']}"
-        return self._trained(name, "demo_prior", data or self.tokens(tokenizer), settings)
+        kinds = settings["prior"]["kind"], settings.get("order", "row"), settings["condition"]["kind"]
+        return self._trained(
+            "-".join(("prior", *kinds)), "demo_prior", data or self.tokens(tokenizer), settings
+        )
 
     @property
     def transformer(self) -> dict[str, Any]:
@@ -299,6 +302,7 @@ class Report:
             "date": date.today().isoformat(),
             "torch": torch.__version__,
             "machine": platform.machine(),
+            "keys": [],
         }
         self.rows: list[dict[str, Any]] = []
         self.claims: list[dict[str, Any]] = []
@@ -307,6 +311,7 @@ class Report:
     def row(self, key: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """A row of the table, measured unless an earlier run of this form did."""
         found = next((one for one in self.done if all(one.get(name) == key[name] for name in key)), None)
+        self.told["keys"] = [name for name in key if name != "seed"]
         self.rows.append(found or {**key, **measure()})
         print(json.dumps(self.rows[-1]), flush=True)
         self.write()
@@ -324,7 +329,7 @@ class Report:
     def claim(self, what: str, *numbers: float | None) -> None:
         """Something of the paper that holds here if the numbers rise; None among them: it was not run."""
         known = [number for number in numbers if number is not None]
-        holds = all(low < high for low, high in zip(known, known[1:], strict=False))
+        holds = all(low < high for low, high in pairwise(known))
         run = len(known) == len(numbers) > 1
         self.claims.append({"what": what, "holds": holds if run else None, "numbers": list(numbers)})
         print(self.claims[-1], flush=True)
@@ -337,6 +342,13 @@ class Report:
         grid = imaging.to_uint8(imaging.grid(images.clamp(-1, 1), columns=columns))
         Image.fromarray(grid.permute(1, 2, 0).numpy()).save(self.path.parent / file, optimize=True)
         self.pictures.append({"file": file, "rows": list(rows)})
+        self.write()
+
+    def chart(self, curves: chart.Curves, across: str, up: str, name: str = "-curve") -> None:
+        """Save curves, points by name; what they are over and of."""
+        file = f"{self.path.stem}{name}.png"
+        chart.draw(curves, across, up).save(self.path.parent / file, optimize=True)
+        self.pictures.append({"file": file, "rows": []})
         self.write()
 
     def write(self) -> None:

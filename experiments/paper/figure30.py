@@ -6,6 +6,8 @@ version 3), on 8 x 8 codes in place of 16 x 16.
     python experiments/paper/figure30.py --data IMAGES
 """
 
+from itertools import pairwise
+
 import common
 import torch
 
@@ -38,7 +40,7 @@ def main() -> None:
 
             report.row({"order": name, "seed": seed}, measure)
     means = {name: report.mean("nats", order=name) for name in names}
-    for first, then in zip(PUBLISHED, PUBLISHED[1:], strict=False):
+    for first, then in pairwise(PUBLISHED):
         report.claim(f"{first} has fewer nats than {then}", means[first], means[then])
     report.claim("row is the best of all", means["row"], min(means[name] for name in names if name != "row"))
     shown = [

@@ -11,12 +11,12 @@ import common
 import torch
 
 PAPER = (
-    "7258 s a sample for f 1, 1880 for f 2, 110 for f 8, 25.9 for f 16 (1, 3.86, 65.8, 280 times as fast); only "
-    "f 16 draws coherent faces"
+    "7258 s a sample for f 1, 1880 for f 2, 110 for f 8, 25.9 for f 16 (1, 3.86, 65.8, 280 times as fast); "
+    "only f 16 draws coherent faces"
 )
 PREDICTION = (
-    "time goes with the number of codes: about 4 times for each halving of f, more where a window moves since "
-    "nothing is cached then; the largest f has the best distance and alone draws whole things"
+    "time goes with the number of codes: about 4 times for each halving of f, more where a window moves "
+    "since nothing is cached then; the largest f has the best distance and alone draws whole things"
 )
 TIMED, LONG = 4, 2048  # images timed together; codes beyond which no set is drawn, only what is timed
 

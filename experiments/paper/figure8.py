@@ -1,7 +1,7 @@
 """How strongly should a tokenizer compress? Nats a token against reconstruction, by factor.
 
-One tokenizer a factor, with as many levels as it needs; equal transformers on windows of 8 x 8 codes, whatever
-these cover; equal steps. Figure 8 of the paper (11 of its version 3), appendix B.
+One tokenizer a factor, with as many levels as it needs; equal transformers on windows of 8 x 8 codes,
+whatever these cover; equal steps. Figure 8 of the paper (11 of its version 3), appendix B.
 
     python experiments/paper/figure8.py --data IMAGES
 """
@@ -13,8 +13,9 @@ import torch
 
 PAPER = "the larger the factor, the fewer nats a code and the worse the reconstruction; 16 was the limit for faces"
 PREDICTION = (
-    "reconstruction gets worse with every factor; nats a code do not simply fall with it: codes of small factors "
-    "repeat (flat grounds), so that they are fewer nats at f 1 and 2, and bits a pixel fall with every factor"
+    "reconstruction gets worse with every factor; nats a code do not simply fall with it: codes of small "
+    "factors repeat (flat grounds), so that they are fewer nats at f 1 and 2, and bits a pixel fall with every "
+    "factor"
 )
 
 

@@ -11,8 +11,8 @@ import torch
 
 PAPER = "a VQVAE of f 16 blurs and keeps little, a VQGAN of the same size recovers the picture"
 PREDICTION = (
-    "VQVAE has the best PSNR and the worst perceptual distance and FD; the perceptual loss brings most of the "
-    "gain, the discriminator little in so few steps, or harm"
+    "VQVAE has the best PSNR and the worst perceptual distance and FD; the perceptual loss brings most of "
+    "the gain, the discriminator little in so few steps, or harm"
 )
 LOSSES = {
     "VQVAE": {

@@ -19,8 +19,8 @@ PAPER = (
     "lowers it far (5.88 at acceptance .05) and raises IS; at .005 FID grows again"
 )
 PREDICTION = (
-    "after so short a training cutting helps more than in the paper: FD falls down to k about 50 and p about .9 "
-    "and rises for k 5; acceptance .25 lowers FD a little and makes the classifier surer"
+    "after so short a training cutting helps more than in the paper: FD falls down to k about 50 and p about "
+    ".9 and rises for k 5; acceptance .25 lowers FD a little and makes the classifier surer"
 )
 KS, PS, ACCEPTED = (5, 20, 50, 100, 200), (0.5, 0.7, 0.8, 0.9, 0.95), (0.5, 0.25)
 REJECTED_FROM = {"top_p": 0.9}
@@ -81,7 +81,7 @@ def main() -> None:
         pool: list[Tensor] = []
         for acceptance in ACCEPTED:
 
-            def kept(acceptance: float = acceptance) -> dict:
+            def kept(acceptance: float = acceptance, pool: list[Tensor] = pool, features=features) -> dict:
                 while len(pool) < round(1 / acceptance):
                     pool.append(features(REJECTED_FROM, 1000 + 10_000 * len(pool)))
                 sets = pool[: round(1 / acceptance)]
@@ -101,6 +101,10 @@ def main() -> None:
         "the classifier is surer the fewer are accepted",
         *(report.mean("sureness", p=0.9, acceptance=share) for share in reversed(order)),
     )
+    for name, column, values in (("k", "top_k", KS), ("p", "top_p", PS)):
+        points = [(value, report.mean("FD", **{name: value, "acceptance": 1.0})) for value in values]
+        points.append((256 if name == "k" else 1.0, whole))  # all codes
+        report.chart({f"by {column}": points}, name, "FD", f"-{name}")
     shown = [
         common.drawn(run, 8, label=labels[:: len(labels) // 8][:8], seed=1, **way)
         for way in ({}, {"top_k": min(KS)}, {"top_k": best_k}, {"top_p": best_p})

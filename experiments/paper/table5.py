@@ -10,12 +10,12 @@ import common
 import torch
 
 PAPER = (
-    "more codes an image and larger codebooks rebuild better: FID 7.94 (16 x 16, 1024 entries), 4.98 (16384), "
-    "1.49 (Gumbel, 32 x 32, 8192), 1.45 (64 x 64 and 32 x 32, 512)"
+    "more codes an image and larger codebooks rebuild better: FID 7.94 (16 x 16, 1024 entries), 4.98 "
+    "(16384), 1.49 (Gumbel, 32 x 32, 8192), 1.45 (64 x 64 and 32 x 32, 512)"
 )
 PREDICTION = (
     "the number of codes decides (FD of f 4 half that of f 8 or less); four times the entries gain less than "
-    "half as much, since few steps leave many unused; Gumbel learns slower than VQ and comes last of its factor"
+    "half as much, since few steps leave many unused; Gumbel learns slower than VQ and is last of its factor"
 )
 SIZES = (64, 256, 1024)
 GUMBEL = {"quantizer": {"kind": "gumbel", "codebook_size": 256}, "network.code_dim": 16}

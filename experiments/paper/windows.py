@@ -1,7 +1,7 @@
 """Does a window that moves need to know where it is? Images larger than it, with and without coordinates.
 
 Priors over crops of 8 x 8 codes of images whose things stand in the middle, which are drawn whole: 16 x 16
-codes. One is told where each of its cells lies in the whole image, the other is not. Section 3.2 of the paper.
+codes. One is told where each of its cells lies in the whole image, the other is not. Section 3.2.
 
     python experiments/paper/windows.py --data IMAGES
 """
@@ -10,12 +10,12 @@ import common
 import torch
 
 PAPER = (
-    "a window suffices where data are stationary or a condition says what lies where; of aligned data (faces) "
-    "without a condition, coordinates are needed"
+    "a window suffices where data are stationary or a condition says what lies where; of aligned data "
+    "(faces) without a condition, coordinates are needed"
 )
 PREDICTION = (
-    "without coordinates things are drawn wherever a window stands, cut and repeated; with them FD is lower by "
-    "a fifth or more and the ground stays empty at the sides"
+    "without coordinates things are drawn wherever a window stands, cut and repeated; with them FD is lower "
+    "by a fifth or more and the ground stays empty at the sides"
 )
 
 
