@@ -217,9 +217,9 @@ class Lab:
         return self.space.features(self.real("val"))
 
     def frechet(self, images: Tensor, real: Tensor | None = None) -> float:
-        """Of images to as many held-out ones. real: features of others."""
+        """Of images to as many held-out ones, evenly chosen. real: features of others."""
         reference = self.held_out if real is None else real
-        return frechet(self.space.features(images.clamp(-1, 1))[: len(reference)], reference[: len(images)])
+        return frechet(self.space.features(images.clamp(-1, 1)), evenly(reference, len(images)))
 
     def _trained(self, name: str, recipe: str, data: Path, settings: Mapping[str, Any]) -> Path:
         said = json.dumps([recipe, data.name, settings], sort_keys=True, default=str)
@@ -232,6 +232,11 @@ class Lab:
                 else:
                     train(recipe, data=data, out=out, **settings)
         return out
+
+
+def evenly(some: Tensor, count: int) -> Tensor:
+    """So many rows, from the first to the last: images lie by their groups."""
+    return some[[index * len(some) // count for index in range(count)]]
 
 
 def load(run: Path) -> Any:

@@ -11,11 +11,11 @@ import math
 import common
 import torch
 
-PAPER = "the larger the factor, the fewer nats a code and the worse the reconstruction; 16 was the limit for faces"
+PAPER = "the larger the factor, the fewer nats a code and the worse the reconstruction; 16 at most for faces"
 PREDICTION = (
     "reconstruction gets worse with every factor; nats a code do not simply fall with it: codes of small "
-    "factors repeat (flat grounds), so that they are fewer nats at f 1 and 2, and bits a pixel fall with every "
-    "factor"
+    "factors repeat (flat grounds), so that they are fewer nats at f 1 and 2, and bits a pixel fall with "
+    "every factor"
 )
 
 

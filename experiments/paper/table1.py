@@ -15,6 +15,9 @@ from typing import Any
 import common
 import torch
 
+from smalti.config import parse
+from smalti.pipeline import Pipeline, PipelineSettings
+
 PAPER = (
     "the transformer has fewer nats on all five sets: by .15 to .26 at equal steps and by .07 to .20 at "
     "equal time, for PixelSNAIL takes half the time a step"
@@ -27,15 +30,22 @@ SIZES = {"short": (1.0,), "small": (1.0,), "full": (0.5, 1.0, 1.5)}  # times the
 TURNS = 7
 
 
-def priors(lab: common.Lab, times: float) -> dict[str, dict]:
+def priors(lab: common.Lab, tokenizer: common.Path, times: float) -> dict[str, dict]:
     """A transformer of a width, and the PixelSNAIL whose weights come nearest to as many."""
-    width = round(lab.form.width * times / 16) * 16
-    gpt = {**lab.transformer, "width": width}
-    blocks, residual = lab.form.layers, 2
-    # a block: 2 of 2 x 2 convolutions a residual block (4 + 8 squares), and its attention, about 12 squares
-    square = lab.form.layers * 12 * width**2 / (blocks * (12 * residual + 12))
-    snail = {"kind": "pixelsnail", "layers": blocks, "residual_blocks": residual}
-    return {"transformer": gpt, "pixelsnail": {**snail, "width": max(round(square**0.5 / 8) * 8, 8)}}
+    blocks, model = lab.form.layers, common.load(tokenizer)
+
+    def weights(prior: dict) -> int:
+        told = {"prior": prior, "condition": {"kind": "none"}, "grid": (common.WINDOW, common.WINDOW)}
+        built = Pipeline(parse(told, PipelineSettings), model)
+        return sum(one.numel() for one in built.prior.parameters())
+
+    gpt = {**lab.transformer, "width": round(lab.form.width * times / 16) * 16}
+    wanted, snail = weights(gpt), {"kind": "pixelsnail", "layers": blocks, "residual_blocks": 2}
+    members = [{**snail, "width": width} for width in range(8, gpt["width"] + 8, 8)]
+    return {
+        "transformer": gpt,
+        "pixelsnail": min(members, key=lambda member: abs(weights(member) - wanted)),
+    }
 
 
 def step_seconds(runs: dict[str, common.Path]) -> dict[str, float]:
@@ -79,10 +89,9 @@ def main() -> None:
     report = common.Report(options, globals(), lab)
     tokenizer = lab.tokenizer(max(lab.form.factors))
     for times in SIZES[options.name]:
+        sizes = priors(lab, tokenizer, times)
         for seed in options.seeds:
-            runs = {
-                name: lab.prior(tokenizer, seed, prior=prior) for name, prior in priors(lab, times).items()
-            }
+            runs = {name: lab.prior(tokenizer, seed, prior=prior) for name, prior in sizes.items()}
 
             def measure(runs: dict = runs) -> dict:
                 took, curves = step_seconds(runs), {name: common.nats(run) for name, run in runs.items()}
@@ -99,7 +108,7 @@ def main() -> None:
                 }
                 return found
 
-            report.row({"width": priors(lab, times)["transformer"]["width"], "seed": seed}, measure)
+            report.row({"width": sizes["transformer"]["width"], "seed": seed}, measure)
     for how in ("equal steps", "equal time"):
         report.claim(
             f"the transformer has fewer nats at {how}",

@@ -71,8 +71,9 @@ def main() -> None:
             sure = judge.sureness(found, labels).mean().item()
             return {"FD": common.frechet(found, reference), "sureness": sure}
 
-        report.row({"k": None, "p": None, "acceptance": "real", "seed": seed}, lambda: {
-            "FD": common.frechet(lab.space.features(judge.real("train")[0][: len(labels)]), reference),
+        trained = common.evenly(judge.real("train")[0], len(labels))
+        report.row({"k": None, "p": None, "acceptance": "real", "seed": seed}, lambda trained=trained: {
+            "FD": common.frechet(lab.space.features(trained), reference),
             "sureness": judge.sureness(reference, labels).mean().item(),
         })  # fmt: skip
         for way in ways:
