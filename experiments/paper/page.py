@@ -34,10 +34,11 @@ Each prediction was written before its script ran. A row is the mean over seeds,
 """
 HOW = """## How it is measured
 
-- `make experiments DATA=IMAGES` runs everything in its full form; `FORM=small` is what this page shows where it
-  says so. Models are trained once and shared by the scripts, and what was ended goes on.
-- Images: 3,226 renderings of emoji, transparency laid on white, in nine unequal groups, some 8 % held out; they
-  are not part of the project. Any folder of images will do; with a `captions.csv` (file, group, split) groups are classes.
+- `make experiments DATA=IMAGES` runs everything in its full form; `FORM=small` is what this page shows where
+  it says so. Models are trained once and shared by the scripts, and what was ended goes on.
+- Images: 3,226 renderings of emoji, transparency laid on white, in nine unequal groups, some 8 % held out;
+  they are not part of the project. Any folder of images will do: with a `captions.csv` (file, group, split)
+  groups are classes.
 - FD is the Frechet distance over the features of the network that is named, to held-out images; sets of equal
   size within a table. It is biased upwards for so few images, so compare within a table only.
 - Seconds are those of the processor on one thread: other programs ran beside.
