@@ -292,7 +292,8 @@ class Report:
     def __init__(self, options: Options, module: Mapping[str, Any], lab: Lab) -> None:
         """module: the script's globals(), with __doc__, PAPER and PREDICTION."""
         self.path = options.out / f"{Path(str(module['__file__'])).stem}.json"
-        self.form, self.done = options.name, _rows(self.path, options.name)
+        form = {"name": options.name, **asdict(options.form)}
+        self.done = _rows(self.path, form)
         question, _, how = str(module["__doc__"]).partition("\n\n")
         self.told = {
             "name": self.path.stem,
@@ -300,7 +301,7 @@ class Report:
             "how": " ".join(how.split("\n\n    python")[0].split()),
             "paper": module["PAPER"],
             "prediction": module["PREDICTION"],
-            "form": {"name": options.name, **asdict(options.form)},
+            "form": form,
             "space": lab.space_name,
             "distance": lab.distance_name,
             "command": f"python experiments/paper/{self.path.stem}.py --form {options.name}",
@@ -362,11 +363,12 @@ class Report:
         self.path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
-def _rows(path: Path, form: str) -> list[dict[str, Any]]:
+def _rows(path: Path, form: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those of an earlier run of a form, as it is now."""
     if not path.exists():
         return []
     found = json.loads(path.read_text(encoding="utf-8"))
-    return found["rows"] if found["form"]["name"] == form else []
+    return found["rows"] if found["form"] == json.loads(json.dumps(form)) else []
 
 
 def _listed(data: Path) -> Iterator[tuple[Path, str, str]]:

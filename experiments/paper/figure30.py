@@ -29,14 +29,12 @@ def main() -> None:
     lab = common.Lab(options)
     report = common.Report(options, globals(), lab)
     names = list(dict.fromkeys((*PUBLISHED, *ORDERS)))
-    runs = {}
     for seed in options.seeds:
         tokenizer = lab.tokenizer(max(lab.form.factors))
         for name in names:
 
             def measure(name: str = name, seed: int = seed, tokenizer: common.Path = tokenizer) -> dict:
-                runs[name] = lab.prior(tokenizer, seed, order=name)
-                return {"nats": min(common.nats(runs[name]).values())}
+                return {"nats": min(common.nats(lab.prior(tokenizer, seed, order=name)).values())}
 
             report.row({"order": name, "seed": seed}, measure)
     means = {name: report.mean("nats", order=name) for name in names}
