@@ -60,7 +60,7 @@ def _limits() -> list[Figure]:
 def _canvases() -> list[Figure]:
     window = {"prior": "gpt", "condition": "label", "stride": 1}
     size, what = {"cells": "64x64"}, "sliding window, 64x64 cells, absolute positions, {}"
-    near = {"prior": "neighbourhood", "radius": 7, "lag": 2, "condition": "label", "canvases": 1}
+    near = {"prior": "neighbourhood", "radius": 7, "skew": 2, "condition": "label", "canvases": 1}
     return [
         Figure(what=what.format("float32"), goal=1.4, on_accelerator=4.0, file="sliding",
                row={**window, "dtype": "float32"}, size=size),
@@ -68,7 +68,7 @@ def _canvases() -> list[Figure]:
                row={**window, "dtype": "bfloat16"}, size=size),
         Figure(what=what.format("float32, stride 8"), goal=7.0, file="sliding",
                row={**window, "dtype": "float32", "stride": 8}, size=size),
-        Figure(what="sliding window, 64x64 cells, relative positions, radius 7, lag 2, float32", goal=80.0,
+        Figure(what="sliding window, 64x64 cells, relative positions, radius 7, skew 2, float32", goal=80.0,
                file="sliding", row={**near, "dtype": "float32"}, size=size),
     ]  # fmt: skip
 

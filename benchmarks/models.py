@@ -39,10 +39,10 @@ def generator(
 
 
 def neighbourhood(
-    *, layers: int, width: int, heads: int = 8, radius: int = 7, lag: int = 2, condition: str = "class"
+    *, layers: int, width: int, heads: int = 8, radius: int = 7, skew: int = 2, condition: str = "class"
 ) -> Pipeline:
     """The same with a prior of relative positions, whose cells see so many cells each way."""
-    settings = NeighbourhoodSettings(layers=layers, heads=heads, width=width, radius=radius, lag=lag)
+    settings = NeighbourhoodSettings(layers=layers, heads=heads, width=width, radius=radius, skew=skew)
     model = _generator(settings, SIDE, condition)
     with torch.no_grad():
         model.prior.head.weight.normal_(std=0.1)

@@ -4,7 +4,7 @@ Absolute positions, batch 1, a class as condition, or a map of 256 tokens a wind
 costs the same for every cell, so it is timed on the first cells of a canvas and scaled; codes are held equal
 on a whole small canvas, for greedy and for drawn codes. Beside it a window that moves in steps of half its
 side, which lays other codes, held against that rule cell by cell; and priors of the same size with relative
-positions, which see 7 or 4 cells each way, whose rows lag 2 or 8 columns, held against their own teacher
+positions, which see 7 or 4 cells each way, whose rows skew 2 or 8 columns, held against their own teacher
 forcing. Where several canvases are drawn together, seconds are those of one.
 
     python benchmarks/sliding.py --short --out runs/benchmarks
@@ -27,7 +27,7 @@ from smalti.tokens.noise import keys
 
 TOP_K = 100
 GRIDS = ((32, 32), (64, 64), (32, 96))
-NEAR = ((7, 2), (7, 8), (4, 2))  # radius and lag
+NEAR = ((7, 2), (7, 8), (4, 2))  # radius and skew
 STRIDE = models.SIDE // 2
 SEVERAL = 4  # canvases drawn together
 TURNS, ENOUGH = 3, 60.0  # no further turn of a row after so many seconds
@@ -50,8 +50,8 @@ def all_rows(given: common.Options, size: dict[str, int]) -> Iterator[dict[str, 
         check(model, network, (17, 18) if given.short else (20, 24))
         check_stride(model, (17, 25) if given.short else (20, 24))
         moving, near = [(model, 1, 1), (model, STRIDE, 1)], []
-        for radius, lag in NEAR[:1] if given.short else NEAR[:2] if given.figures else NEAR:
-            prior = models.neighbourhood(**size, radius=radius, lag=lag, condition=condition)
+        for radius, skew in NEAR[:1] if given.short else NEAR[:2] if given.figures else NEAR:
+            prior = models.neighbourhood(**size, radius=radius, skew=skew, condition=condition)
             prior = prior.to(given.device)
             check_forced(prior, (17, 25))
             near.append((prior, 1, 1))
@@ -82,7 +82,7 @@ def measure(
     times = common.ratio(ours, theirs)
     prior, (condition,) = model.settings.prior, models.told(model, grid)
     return {
-        "prior": prior.kind, "radius": getattr(prior, "radius", None), "lag": getattr(prior, "lag", None),
+        "prior": prior.kind, "radius": getattr(prior, "radius", None), "skew": getattr(prior, "skew", None),
         "stride": stride, "canvases": canvases, "condition": condition, "cells": f"{grid[0]}x{grid[1]}",
         "dtype": common.word(next(model.prior.parameters()).dtype),
         "against": "2021, float32", "times faster": times, "our s": times.ours, "their s": times.theirs,

@@ -21,6 +21,10 @@ from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.label import LabelSettings
 from smalti.conditions.map import MapSettings
 
+# the option's name in either build
+MANY = (
+    "speculative" if "speculative" in inspect.signature(type(generator()).sample).parameters else "parallel"
+)
 IMAGE = torch.rand(3, 30, 34, generator=torch.Generator().manual_seed(1)) * 2 - 1
 CONDITIONS = {
     "label": (LabelSettings(classes=3, dropout=0.1), 1.7),
@@ -66,7 +70,7 @@ def cases():
                 yield key, codes(model.sample, size=size, **ask)
                 yield f"{key} kept", codes(model.complete, IMAGE[:, : size[0], : size[1]], keep=0.4, **ask)
                 if size == (10, 12) and most > 1:
-                    yield f"{key} by 4", codes(model.sample, parallel=4, **ask)
+                    yield f"{key} by 4", codes(model.sample, **{MANY: 4}, **ask)
         said = {"label": [0, 2, 1]} if name == "label" else {}
         if name == "map":
             said = {"map": IMAGE[:, :10, :12]}

@@ -9,6 +9,7 @@ KEYS = {  # with dots for nested ones
     "quantize_from": "quantize_start",
     "losses.adversarial.critic_start": "losses.adversarial.discriminator_start",
     "losses.perceptual.pictures": "losses.perceptual.images",
+    "prior.lag": "prior.skew",
 }
 _CONTENT = ("content", "data.content")  # whose value "picture" is "image"
 
@@ -49,6 +50,9 @@ def as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(settings)
     if found.get("content") == "image":
         found["content"] = "picture"
+    prior = found.get("prior")
+    if isinstance(prior, Mapping) and "skew" in prior:
+        found["prior"] = {"lag" if name == "skew" else name: value for name, value in prior.items()}
     return found
 
 

@@ -149,7 +149,7 @@ class Pipeline(Pretrained):
         stride: int | Any = 1,
         min_p: float | Any = None,
         micro_batch: int | Any = None,
-        parallel: int | Any = 1,
+        speculative: int | Any = 1,
         progress: bool | Callable[[int, int], object] | Any = False,
         **condition: Any,
     ) -> Samples:
@@ -167,9 +167,9 @@ class Pipeline(Pretrained):
         micro_batch: images drawn together; all batches get this size, the last one filled up. So image i
         is the same to the last bit whatever num is. None: at most 16, and the same up to rounding: where two
         codes are nearly equally likely, another batch size may choose the other one.
-        parallel: up to so many cells of an image are drawn in a pass, wherever its window stands still; the
-        same images up to rounding, also with micro_batch. 1 is off. It pays most for images drawn singly
-        (num or micro_batch of 1): 8 took 0.39 to 0.55 of the time with a small trained prior on a CPU.
+        speculative: up to so many cells of an image are drawn in a pass, where a window stands still and that
+        pays; the same images up to rounding, also with micro_batch. 1 is off. On a CPU it pays for images
+        drawn singly (num or micro_batch of 1): 8 took 0.7 of the time with a small trained prior.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are drawn: how many there are in all, and how many more are drawn.
         condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
@@ -346,7 +346,7 @@ class Pipeline(Pretrained):
             stride=request.stride,
             shift=self.condition.shift,
             choice=request.choice,
-            parallel=request.parallel,
+            speculative=request.speculative,
             how=how,
         )
         size = request.micro_batch or max(1, BATCH // self.prior.rows(template))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from inspect import signature
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from smalti.errors import UserError
+
+T = TypeVar("T")
 
 
 class Strategy:
@@ -60,6 +62,10 @@ class Strategy:
     def gather(self, rows: Shaped[Tensor, "b ..."]) -> Shaped[Tensor, "all_b ..."]:
         """Return the rows of all processes, in the same order everywhere. Every process has as many."""
         return rows
+
+    def collect(self, thing: T) -> list[T]:
+        """Return what every process gives, anything that pickles, in the order of the processes."""
+        return [thing]
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors with those of process 0. All processes give as many, of the same shapes."""
@@ -123,6 +129,12 @@ class DataParallel(Strategy):
         parts = [torch.empty_like(rows) for _ in range(self.count)]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
+
+    def collect(self, thing: T) -> list[T]:
+        """See Strategy."""
+        things: list[Any] = [None] * self.count
+        dist.all_gather_object(things, thing)
+        return things
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """See Strategy."""

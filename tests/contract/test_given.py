@@ -386,7 +386,7 @@ def wrong_values(model, pixels, floats, folder: Path) -> dict:
         "guidance_scale": ("strong", None, math.inf),
         "stride": (0, 1.5, None, "2"),
         "micro_batch": (0, "all", 1.5),
-        "parallel": (0, None, "yes"),
+        "speculative": (0, None, "yes"),
         "output": (None, "png", 3, ["pil"], np.zeros(2)),
         "label": (
             None,
@@ -572,9 +572,9 @@ def test_keep_is_rounded_to_whole_rows(model, pixels, keep, rows):
 
 
 def test_metadata_say_how_many_went_together(model):
-    (image, _) = model.sample(num=2, label=0, micro_batch=2, parallel=3)
+    (image, _) = model.sample(num=2, label=0, micro_batch=2, speculative=3)
     metadata = json.loads(image.info[imaging.METADATA])
-    assert (metadata["micro_batch"], metadata["parallel"], metadata["stride"]) == (2, 3, 1)
+    assert (metadata["micro_batch"], metadata["speculative"], metadata["stride"]) == (2, 3, 1)
     (image,) = model.sample(label=0, size=(8, 12), stride=2)
     assert json.loads(image.info[imaging.METADATA])["stride"] == 2
 

@@ -347,7 +347,7 @@ def test_own_options_are_checked_and_recorded(model):
         ({"order": "spiral"}, "valid order, got 'spiral'; input should be 'confidence' or 'halton'"),
         ({"step": 3}, "of its prior steps=, order=, .*got step=; did you mean steps="),
         ({"stride": 2}, "stride=1: .*half a window, got 2"),
-        ({"parallel": 2}, "parallel=1.*give steps="),
+        ({"speculative": 2}, "speculative=1.*give steps="),
         ({"size": (8, 8)}, "from 8 x 12 pixels up"),
     ):
         with pytest.raises(UserError, match=words):

@@ -14,7 +14,7 @@ from smalti import config
 from smalti.conditions.context import GridContext, SameContext
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.map import MapSettings
-from smalti.drawing import fronts
+from smalti.drawing import wavefront
 from smalti.drawing.canvas import Canvas
 from smalti.errors import UserError
 from smalti.orders import order
@@ -26,7 +26,7 @@ CROP, CODES, TOKENS = (7, 8), 11, 5
 GRIDS = [(7, 8), (1, 1), (1, 9), (9, 1), (3, 2), (8, 13), (12, 9)]
 
 
-def build(*, by_cell: bool = False, layers: int = 2, lag: int | None = 2, **more) -> Neighbourhood:
+def build(*, by_cell: bool = False, layers: int = 2, skew: int | None = 2, **more) -> Neighbourhood:
     torch.manual_seed(0)
     scope = scope_of(
         codebook_size=CODES,
@@ -36,7 +36,7 @@ def build(*, by_cell: bool = False, layers: int = 2, lag: int | None = 2, **more
         cells=tuple(itertools.product(*map(range, CROP))),
     )
     prior = Neighbourhood(
-        NeighbourhoodSettings(layers=layers, heads=2, width=16, lag=lag, **more), scope
+        NeighbourhoodSettings(layers=layers, heads=2, width=16, skew=skew, **more), scope
     ).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
@@ -71,9 +71,9 @@ def blank(grid, num: int = 2, choice=Choice(), **more) -> Canvas:  # noqa: B008
 class Counted(Neighbourhood):
     """Counts the passes and the cells that go through it."""
 
-    def feed(self, codes, cells, band):
+    def feed(self, codes, cells, cache):
         self.passes, self.cells = self.passes + 1, self.cells + len(cells)
-        return super().feed(codes, cells, band)
+        return super().feed(codes, cells, cache)
 
 
 def counted(prior: Neighbourhood) -> Neighbourhood:
@@ -100,9 +100,9 @@ def by_hand(prior, canvas: Canvas, scale: float) -> torch.Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("by_cell", [False, True], ids=["one token", "a map"])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-@pytest.mark.parametrize(("scale", "lag"), [(1.0, 3), (2.0, 2)])
-def test_fronts_lay_what_teacher_forcing_lays(by_cell, grid, scale, lag):
-    prior = build(by_cell=by_cell, radius=2, lag=lag)
+@pytest.mark.parametrize(("scale", "skew"), [(1.0, 3), (2.0, 2)])
+def test_fronts_lay_what_teacher_forcing_lays(by_cell, grid, scale, skew):
+    prior = build(by_cell=by_cell, radius=2, skew=skew)
     canvas = blank(grid, choice=Choice(top_k=7, temperature=1.5))
     found = draw(scorer_of(prior, grid, 2, scale), canvas)
     assert found.equal(by_hand(prior, canvas, scale))
@@ -158,10 +158,10 @@ def test_canvases_do_not_hang_on_one_another():
 def test_a_megapixel_takes_as_many_tokens_as_it_has_cells():
     """64 x 64 cells: 4096 tokens in 2 (64 - 1) + 64 passes; a moving window feeds 4096 * 256."""
     canvas = blank((64, 64), 1)
-    for lag in (2, 4):
-        prior = counted(build(layers=1, radius=3, lag=lag))
+    for skew in (2, 4):
+        prior = counted(build(layers=1, radius=3, skew=skew))
         draw(scorer_of(prior, (64, 64), 1), canvas)
-        assert (prior.cells, prior.passes) == (4096, lag * 63 + 64)
+        assert (prior.cells, prior.passes) == (4096, skew * 63 + 64)
 
 
 @torch.no_grad()
@@ -181,7 +181,7 @@ def test_known_cells_are_fed_with_the_others_and_what_lies_below_is_not():
 
 
 @pytest.mark.parametrize(
-    ("grid", "radius", "lag"),
+    ("grid", "radius", "skew"),
     [
         ((9, 30), 1, 2),
         ((20, 11), 3, 4),
@@ -192,40 +192,40 @@ def test_known_cells_are_fed_with_the_others_and_what_lies_below_is_not():
         ((3, 1), 2, 2),
     ],
 )
-def test_fronts_wait_for_what_they_see_and_the_band_still_holds_it(grid, radius, lag):
-    (height, width), prior, canvas = grid, build(layers=1, radius=radius, lag=lag), blank(grid)
-    rows, columns = fronts.held(grid, prior)
+def test_fronts_wait_for_what_they_see_and_the_band_still_holds_it(grid, radius, skew):
+    (height, width), prior, canvas = grid, build(layers=1, radius=radius, skew=skew), blank(grid)
+    rows, columns = wavefront.held(grid, prior)
     holds, laid = {}, 0
-    for front in fronts.fronts(canvas, lag):
+    for front in wavefront.fronts(canvas, skew):
         places = [divmod(cell, width) for cell in front.cells]
         assert front.unknown == len(places) <= rows
         for row, column in places:
             holds[row % rows, column % columns] = (row, column)
         for cell in places:
-            seen = reached(cell, grid, radius, lag)
+            seen = reached(cell, grid, radius, skew)
             assert all(holds.get((row % rows, column % columns)) == (row, column) for row, column in seen)
             assert not seen & set(places)
         laid += len(places)
     assert laid == height * width
 
 
-def reached(cell, grid, radius: int, lag: int) -> set[tuple[int, int]]:
+def reached(cell, grid, radius: int, skew: int) -> set[tuple[int, int]]:
     """The other cells that a cell sees, said anew."""
     row, column = cell
     left = {(row, column - far) for far in range(1, radius + 1)}
     above = {
         (row - up, column + far)
         for up in range(1, radius + 1)
-        for far in range(-radius, min(radius, up * lag - 1) + 1)
+        for far in range(-radius, min(radius, up * skew - 1) + 1)
     }
     return {(y, x) for y, x in left | above if y >= 0 and 0 <= x < grid[1]}
 
 
 def test_memory_is_that_of_a_band():
     prior = build(radius=2)
-    sizes = [fronts.held((height, 20), prior) for height in (4, 40, 400)]
+    sizes = [wavefront.held((height, 20), prior) for height in (4, 40, 400)]
     assert sizes == [(4, 7), (12, 7), (12, 7)]
-    found = prior.new_band(tokens(False, (40, 20), 3), rows=12, columns=7)
+    found = prior.new_cache(tokens(False, (40, 20), 3), rows=12, columns=7)
     assert {tuple(part.shape) for part in found.keys + found.values} == {(3, 2, 12 * 7, 8)}
 
 
@@ -244,10 +244,10 @@ def test_canvases_of_a_batch_are_as_many_as_their_memory_allows(size, most, monk
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("radius", "lag"), [(1, 2), (2, 2), (2, 3), (3, 2)])
-def test_one_layer_sees_its_neighbourhood_and_no_more(radius, lag):
+@pytest.mark.parametrize(("radius", "skew"), [(1, 2), (2, 2), (2, 3), (3, 2)])
+def test_one_layer_sees_its_neighbourhood_and_no_more(radius, skew):
     """In one layer code (i, j) reaches the cells that see one that is fed it: no other way exists."""
-    prior = build(layers=1, radius=radius, lag=lag)
+    prior = build(layers=1, radius=radius, skew=skew)
     codes, prompt = torch.zeros(1, 9, 11, dtype=torch.int64), tokens(False, (9, 11), 1)
     scores = prior.score(codes, prompt)
     for row, column in [(0, 0), (3, 5), (4, 10), (8, 4)]:
@@ -257,7 +257,7 @@ def test_one_layer_sees_its_neighbourhood_and_no_more(radius, lag):
         fed = [(row, column + 1), (row + 1, column - 1), (row + 1, column), (row + 1, column + 1)]
         fed = [cell for cell in fed if cell[0] < 9 and 0 <= cell[1] < 11]
         for i, j in itertools.product(range(9), range(11)):
-            seen = reached((i, j), (9, 11), radius, lag) | {(i, j)}
+            seen = reached((i, j), (9, 11), radius, skew) | {(i, j)}
             assert moved[i, j] == bool(seen & set(fed)), (row, column, i, j)
 
 
@@ -321,8 +321,8 @@ def test_half_precision_draws():
     ("changes", "words"),
     [
         ({"radius": 4}, "prior.radius of at most 3, below half the training crop of 7 x 8 cells, got 4"),
-        ({"lag": 5}, "prior.lag of 2 to 4, one more than the radius, got 5"),
-        ({"lag": 1}, "prior.lag of 2 to 4.*set prior.lag=4 to see all"),
+        ({"skew": 5}, "prior.skew of 2 to 4, one more than the radius, got 5"),
+        ({"skew": 1}, "prior.skew of 2 to 4.*set prior.skew=4 to see all"),
         ({"heads": 8}, "multiple of 4 times prior.heads, got 16 and 8"),
         ({"cells": tuple(itertools.product(range(2), range(9)))}, "3 x 3 cells or more, got 2 x 9"),
         ({"cells": tuple((row, 3 - column) for row in range(4) for column in range(4))}, "order=row"),
@@ -342,9 +342,9 @@ def test_settings_that_cannot_be(changes, words):
 
 
 def test_what_nobody_gives():
-    """A model folder of before there was a lag is one whose cells see all within the radius."""
+    """A model folder of before there was a skew is one whose cells see all within the radius."""
     assert build().radius == 3
-    assert build(lag=None).lag == 4
+    assert build(skew=None).skew == 4
     cells = tuple(itertools.product(range(16), range(32)))
     scope = scope_of(codebook_size=CODES, prefix_vocabulary=TOKENS, prefix_length=1, cells=cells)
     assert Neighbourhood(NeighbourhoodSettings(layers=1, heads=1, width=4), scope).radius == 7

@@ -105,7 +105,13 @@ SAID = [[1, 2, 3], [4], [], [5, 5, 0, 2]]
 
 @pytest.mark.parametrize(
     "how",
-    [{}, {"guidance_scale": 1.7}, {"parallel": 4}, {"size": (12, 14)}, {"size": (8, 14), "parallel": 3}],
+    [
+        {},
+        {"guidance_scale": 1.7},
+        {"speculative": 4},
+        {"size": (12, 14)},
+        {"size": (8, 14), "speculative": 3},
+    ],
 )
 def test_rows_of_unequal_lengths_are_drawn_as_each_alone(model, how):
     together = model.sample(num=4, words=SAID, seed=3, **how).codes

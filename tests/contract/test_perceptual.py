@@ -57,7 +57,7 @@ def test_nothing_in_it_learns_or_changes(distance):
     assert all(value.equal(before[name]) for name, value in distance.state_dict().items())
 
 
-def test_gradients_are_finite_where_images_are_flat(distance):
+def test_gradients_are_finite_where_pictures_are_flat(distance):
     b = torch.zeros(1, 3, distance.least, distance.least, requires_grad=True)
     distance(noise(*b.shape), b).sum().backward()
     assert b.grad.isfinite().all()

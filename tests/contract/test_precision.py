@@ -81,7 +81,7 @@ def test_small_priors_are_kept_in_fp32_on_a_cpu_only(in_bf16):
 def test_prior_and_tokenizer_of_different_types(model, in_bf16):
     mixed, whole = smalti.load(model, dtype="auto"), smalti.load(model)
     assert kept(mixed)[:2] == (FP32, BF16)
-    for said in ({}, {"size": (8, 14)}, {"guidance_scale": 2.0}, {"micro_batch": 2}, {"parallel": 3}):
+    for said in ({}, {"size": (8, 14)}, {"guidance_scale": 2.0}, {"micro_batch": 2}, {"speculative": 3}):
         drawn, wanted = (one.sample(num=3, label=1, **said).codes for one in (mixed, whole))
         assert drawn.equal(wanted), said  # codes are the prior's alone
         assert mixed.sample(num=3, label=1, **said).tensors.dtype == FP32
@@ -149,7 +149,7 @@ def test_overflow_in_fp16_is_told(model):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"size": (8, 14)}, {"parallel": 2}, {"guidance_scale": 2.0}], ids=str
+    "options", [{}, {"size": (8, 14)}, {"speculative": 2}, {"guidance_scale": 2.0}], ids=str
 )
 def test_overflow_of_a_prior_in_fp16_is_told(model, options):
     loaded = smalti.load(model, dtype=FP16)

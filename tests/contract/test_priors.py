@@ -9,7 +9,7 @@ from tiny import CAUSAL, scope_of
 
 from smalti import config
 from smalti.drawing import cache as cache_of_priors
-from smalti.drawing.fronts import Local
+from smalti.drawing.wavefront import Local
 from smalti.errors import UserError
 from smalti.priors import PRIORS, PriorSettings, pixelsnail
 from smalti.priors.corrupt import corrupt

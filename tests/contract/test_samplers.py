@@ -62,7 +62,7 @@ class HashPrior:
         return found[:, -1:] if last else found
 
     def decoder(self, guided, canvas):
-        return (Windows if canvas.parallel == 1 else Speculative)(self, guided, canvas)
+        return (Windows if canvas.speculative == 1 else Speculative)(self, guided, canvas)
 
     def _fed(self, codes, prefix, cache):
         """Scores after the last token of the prefix, if given, and after each code."""

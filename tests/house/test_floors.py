@@ -24,6 +24,7 @@ FLOORS = [
     {"library"},
     {"metrics", "formats"},
     {"training"},
+    {"evaluation"},
     {"demo", "studio"},
     {"cli"},
     {"__main__"},

@@ -61,6 +61,7 @@ def test_public_names():
         "Pipeline",
         "Tokenizer",
         "UserError",
+        "evaluate",
         "grid",
         "load",
         "save",

@@ -20,7 +20,7 @@ DRAWING = {
     "--guidance": ("nan", "inf", "-inf", "much"),
     "--stride": ("0", "-1", "1.5", "3", "x"),
     "--micro-batch": ("0", "-4", "x"),
-    "--parallel": ("0", "-2", "1.5", "x"),
+    "--speculative": ("0", "-2", "1.5", "x"),
     "--precision": ("half", "16", ""),
     "--size": ("0", "0x0", "30x", "x30", "9", "-8", "8.5", "8x8x8", "\N{SUPERSCRIPT TWO}", ""),
 }
@@ -135,8 +135,10 @@ def test_many_places_a_pass_draw_the_same_images(ways, smalti_command):
         for count in (1, 6):
             place = f"{verb}-{count}"
             told = [place if word == out else word for word in words]
-            assert smalti_command(*told, "--num", 3, "--parallel", count)[0] == 0
+            assert smalti_command(*told, "--num", 3, "--speculative", count)[0] == 0
             drawn[count] = [imaging.open_rgb(path) for path in sorted(Path(place).glob("*.png"))]
         assert len(drawn[6]) == 3
         assert all(map(torch.equal, drawn[6], drawn[1]))
-    assert smalti_command(*ways["sample"], "--parallel", 2, "--size", "8x12")[0] == 0, "larger canvases too"
+    assert smalti_command(*ways["sample"], "--speculative", 2, "--size", "8x12")[0] == 0, (
+        "larger canvases too"
+    )

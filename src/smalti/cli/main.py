@@ -20,6 +20,8 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "reconstruct": "Send images through a tokenizer and back.",
     "sample": "Draw images.",
     "complete": "Keep a part of an image and draw the rest anew.",
+    "evaluate": "Say how good a model is, or a folder of images.",
+    "compare": "Put evaluations into one table.",
     "recipes": "List the recipes.",
     "weights": "List the trained weights of others that losses and metrics use.",
     "info": "Say what a model folder, a run folder or another project's model is.",

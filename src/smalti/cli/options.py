@@ -67,6 +67,14 @@ def _of_priors() -> list[Callable[..., Any]]:
     return list(found.values())
 
 
+def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `sampling` that say how images are drawn, and not which or how many."""
+    with starting():
+        for option in reversed([*_SAMPLING, *_of_priors()]):
+            command = option(command)
+    return command
+
+
 def computing(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return the options of every command that runs a model: where, and in which number type."""
     return _DEVICE(_PRECISION(command))
@@ -178,7 +186,7 @@ def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int) -> No
 
 
 _HALF = "bf16 and fp16: faster but for small priors; other images, a few other codes. auto: the quickest."
-_PARALLEL = "Cells drawn in a pass, the same image sooner; 1 is off. Pays for one image at a time: try 8."
+_SPECULATIVE = "Cells drawn in a pass, the same image sooner; 1 is off. Pays for one image at a time: try 8."
 _NUM = click.option("--num", default=1, show_default=True, help="How many images.")
 _SAMPLING = [
     click.option("--seed", default=0, show_default=True, help="Image i uses seed + i."),
@@ -192,7 +200,7 @@ _SAMPLING = [
     click.option(
         "--stride", default=1, show_default=True, help="Cells by which a window moves; more: faster."
     ),
-    click.option("--parallel", default=1, show_default=True, help=_PARALLEL),
+    click.option("--speculative", default=1, show_default=True, help=_SPECULATIVE),
     click.option("--micro-batch", type=int, help="Fixed batch size: bit-equal images whatever --num."),
 ]
 

@@ -2,24 +2,35 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from smalti import imaging
-from smalti.demo.evidence import CLASSES, DRAW, EACH, Evidence
+from smalti.demo.photographs import PHOTOGRAPHS
+from smalti.evaluation import table
+from smalti.evaluation.evidence import Side
+from smalti.evaluation.page import nearest_training_images
+from smalti.evaluation.run import Evaluation
+from smalti.files import evenly
 from smalti.metrics.report import Report
+from smalti.pipeline import Pipeline
 
 CANVAS = (64, 512)  # pixels of the large canvases: 16 times wider than the training crop
 COLUMNS = 12  # images a row
+CLASSES = tuple(PHOTOGRAPHS)
+DRAW: dict[str, Any] = {"top_p": 0.95, "guidance_scale": 1.5}  # how samples are drawn
 
 
 class Page:
     """Fills report.html, images/ and numbers.json in the demo's folder."""
 
-    def __init__(self, evidence: Evidence, out: Path) -> None:
-        self.evidence, self.out = evidence, out
+    def __init__(self, model: Pipeline, rebuilt: Evaluation, drawn: Evaluation, out: Path) -> None:
+        """rebuilt, drawn: the tokenizer's and the prior's evaluation."""
+        self.model, self.rebuilt, self.drawn, self.out = model, rebuilt, drawn, out
+        self.crop = model.crop_size[0]  # pixels
         self.report = Report("smalti demo: eight photographs, and new images of them")
         (out / "images").mkdir()
 
@@ -28,7 +39,7 @@ class Page:
         self.report.text(
             "A VQGAN learned a codebook from crops of eight photographs; a transformer learned how the codes "
             "lie beside each other in each of them. The right fifth of every photograph was held out. "
-            f"Crops are {self.evidence.crop} x {self.evidence.crop} pixels. Everything here was drawn or "
+            f"Crops are {self.crop} x {self.crop} pixels. Everything here was drawn or "
             f"measured by the run that wrote this page; training had taken {seconds:.0f} seconds by then."
         )
         for section in (self._samples, self._canvases, self._completions, self._reconstructions):
@@ -39,50 +50,59 @@ class Page:
 
     def _samples(self) -> None:
         self.report.heading("Samples")
-        half = COLUMNS // 2
-        pick = torch.arange(half)[None] * (EACH // half) + EACH * torch.arange(len(CLASSES))[:, None]
-        rows = torch.cat([self.evidence.real.images[pick], self.evidence.samples.images[pick]], dim=1)
+        real, drawn = self.drawn.evidence.train, self.drawn.evidence.fake
+        assert real is not None, "the demo knows what it learned from"
+        rows = [
+            torch.cat([side.show(_of_class(side, label, COLUMNS // 2)) for side in (real, drawn)])
+            for label in range(len(CLASSES))
+        ]
         how = ", ".join(f"{name}={value}" for name, value in DRAW.items())
         caption = f"Left half: real training crops. Right half: drawn ({how}). Rows: {', '.join(CLASSES)}"
-        self._image("samples", rows.flatten(0, 1), caption)
+        self._image("samples", torch.cat(rows), caption)
+        nearest_training_images(self.report, self.drawn.evidence)
 
     def _canvases(self) -> None:
         self.report.heading("Larger than any training crop")
         names = ("brick", "stars", "tissue")
-        drawn = self.evidence.model.sample(num=3, size=CANVAS, label=names, seed=7, **DRAW).tensors
+        drawn = self.model.sample(num=3, size=CANVAS, label=names, seed=7, **DRAW).tensors
         for name, canvas in zip(names, drawn, strict=True):
             caption = f"{name}, {CANVAS[1]} x {CANVAS[0]} pixels, drawn by the sliding window"
             self._image(f"canvas-{name}", canvas[None], caption, columns=1)
 
     def _completions(self) -> None:
         self.report.heading("Completions")
-        rows = []
+        rows, held_out = [], self.drawn.evidence.real
         for label in range(len(CLASSES)):
-            original = self.evidence.held_out.images[label * EACH + EACH // 2][None]
+            original = held_out.show(_of_class(held_out, label, 3)[1:2])
             kept = original.clone()
-            kept[:, :, self.evidence.crop // 2 :] = -1
-            made = self.evidence.model.complete(original, num=4, seed=50, label=label, **DRAW).tensors
+            kept[:, :, self.crop // 2 :] = -1
+            made = self.model.complete(original, num=4, seed=50, label=label, **DRAW).tensors
             rows.append(torch.cat([original, kept, made]))
         caption = "A held-out crop, the half of it that is kept, four ways to go on; two crops a row"
         self._image("completions", torch.cat(rows), caption)
 
     def _reconstructions(self) -> None:
         self.report.heading("Reconstructions of held-out crops")
-        pick = torch.arange(0, EACH * len(CLASSES), EACH // 3)
-        pairs = torch.stack([self.evidence.held_out.images[pick], self.evidence.rebuilt[pick]], dim=1)
+        real, fake = self.rebuilt.evidence.real, self.rebuilt.evidence.fake
+        rows = evenly(range(real.count), 2 * COLUMNS)
+        pairs = torch.stack([real.show(rows), fake.show(rows)], dim=1)
         self._image("reconstructions", pairs.flatten(0, 1), "Pairs: a crop, and what came out of its codes")
 
     def _numbers(self) -> None:
         self.report.heading("Numbers")
-        rows = self.evidence.numbers()
-        self.report.table(("what", "value", "beside"), rows)
+        metadata: dict[str, float] = {}
+        parts = {"reconstructions of held-out crops": self.rebuilt, "drawn images": self.drawn}
+        for what, found in parts.items():
+            numbers = found.record.numbers
+            self.report.text(f"{what}, {found.evidence.fake.count} of them:")
+            rows = [(name, one.title, table.shown(one), table.beside(one)) for name, one in numbers.items()]
+            self.report.table(("number", "what it is", "value", "beside"), rows)
+            metadata |= {f"{what}: {name}": one.value for name, one in numbers.items()}
         self.report.text(
-            "mobilenet_v2-FD and lite0-FD are Frechet distances of pooled features of MobileNetV2 and "
-            "EfficientNet-Lite0. They are not FID; with so few images they are large even between real ones. "
-            "The HED distance is a distance on a VGG16 trunk tuned to find edges. It is not LPIPS, which "
-            "stands beside it where its weights are at hand (smalti weights)."
+            "A Frechet distance of other features than Inception's is not FID; with so few images it is "
+            "large even between real ones. The HED distance is a distance on a VGG16 trunk tuned to find "
+            "edges; LPIPS is the field's. How each number was measured stands in evaluation/."
         )
-        metadata = {what: value for what, value, _ in rows}
         (self.out / "numbers.json").write_text(json.dumps(metadata, indent=2) + "\n")
 
     def _training(self) -> None:
@@ -99,3 +119,8 @@ class Page:
         sheet = imaging.grid(imaging.to_uint8(images.clamp(-1, 1)), columns=columns)
         imaging.save_png(self.out / "images" / f"{name}.png", sheet, {})
         self.report.image(imaging.to_pil(sheet[None])[0], caption, zoom=2)
+
+
+def _of_class(side: Side, label: int, count: int) -> list[int]:
+    """Return rows of some images of a class, evenly over them."""
+    return evenly([row for row in range(side.count) if side.labels[row] == label], count)

@@ -2,26 +2,30 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from smalti import library
 from smalti.data.transforms import CropSettings
 from smalti.demo import photographs
-from smalti.demo.evidence import Evidence
-from smalti.demo.page import Page
+from smalti.demo.page import DRAW, Page
 from smalti.errors import UserError
+from smalti.evaluation.run import Evaluation, evaluate
 from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 from smalti.training.precompute import encode
 from smalti.training.train import train
 
 CROP = 32  # pixels a side of a training crop
+MEASURED = 240  # images of each kind, 30 a photograph
+SEED = 1000  # of the first image that is drawn to be measured
 CROPS = 4  # random crops of each training tile that the prior learns from
 
 
 def run(out: Path) -> Path:
     """Train a tokenizer and a prior, draw, measure; gives the path of report.html.
 
-    out: a new or empty folder; gets photos/, tokenizer/, tokens/, prior/, images/, numbers.json, the page.
+    out: a new or empty folder; gets photos/, tokenizer/, tokens/, prior/, evaluation/, images/,
+    numbers.json, the page.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError("a new or empty folder", f"{out}, which holds something", "choose another --out")
@@ -33,6 +37,19 @@ def run(out: Path) -> Path:
     crop = CropSettings(resize="none")  # as the tokenizer saw the tiles, at their own scale
     encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=CROPS, crop=crop)
     train("demo_prior", data=out / "tokens", out=out / "prior", tokenizer=str(out / "tokenizer"))
+    seconds = time.monotonic() - began
     model = library.load(out / "prior")
     assert isinstance(model, Pipeline), "a prior's run folder holds a generator"
-    return Page(Evidence(model, out / "photos"), out).write(time.monotonic() - began)
+    rebuilt, drawn = (measured(out, name) for name in ("tokenizer", "prior"))
+    return Page(model, rebuilt, drawn, out).write(seconds)
+
+
+def measured(out: Path, name: str) -> Evaluation:
+    """Measure the tokenizer or the prior on held-out tiles, at their own scale; writes evaluation/NAME."""
+    photos = out / "photos"
+    how: dict[str, Any] = {"train": photos / "train", "resize": "none", "seed": SEED}
+    how |= {"num": MEASURED, "train_num": MEASURED}
+    found = evaluate(out / name, photos / "val", drawing=DRAW if name == "prior" else {}, **how)
+    assert found is not None, "the demo is one process"
+    found.save(out / "evaluation" / name)
+    return found

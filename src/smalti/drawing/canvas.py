@@ -23,7 +23,7 @@ class Canvas:
     window: tuple[int, int]  # rows and columns that the prior looks through, at most h and w
     order: Int64[Tensor, " n"]  # row-major cell of place 0 .. n - 1 of the window
     choice: Choice
-    parallel: int = 1  # positions drawn in a pass through a window, by guesses; 1: one by one
+    speculative: int = 1  # positions drawn in a pass through a window, by guesses; 1: one by one
     shift: int = 0  # 1: windows begin (side - 1) // 2 cells before the cell that is drawn, 0: side // 2
     stride: int = 1  # cells by which windows move, at most half a window
     how: Any = None  # the prior's own options, see `Prior.options`

@@ -15,7 +15,14 @@ from smalti.errors import UserError, shown
 from smalti.tokens.choice import Choice
 
 MOST = 1_000_000  # images of one request: what each needs is kept in memory
-_WHOLE = {"num": 1, "seed": 0, "top_k": 1, "stride": 1, "micro_batch": 16, "parallel": 1}  # with an example
+_WHOLE = {
+    "num": 1,
+    "seed": 0,
+    "top_k": 1,
+    "stride": 1,
+    "micro_batch": 16,
+    "speculative": 1,
+}  # with an example
 _REAL = {"temperature": 1.0, "top_p": 0.9, "min_p": 0.05, "guidance_scale": 3.0}
 OPTIONS = (*_WHOLE, *_REAL, "size", "progress")
 OF_COMPLETE = ("image", "mask", "keep")
@@ -43,6 +50,7 @@ _ELSEWHERE = {
     "seed": ("generator", "random_seed", "manual_seed", "rng", "random_state"),
     "progress": ("verbose", "show_progress", "progress_bar"),
     "keep": ("keep_rows", "fraction", "share"),
+    "speculative": ("parallel", "lookahead", "num_assistant_tokens"),
     "steps": ("num_inference_steps", "num_steps", "sampling_steps", "timesteps", "num_iter"),
     "mask": ("mask_image", "inpaint_mask"),
     "image": ("init_image", "input_image", "picture"),
@@ -60,7 +68,7 @@ class Request:
     guidance_scale: float  # s in u + s (c - u)
     stride: int  # cells by which a window moves
     micro_batch: int | None  # every batch has this size; None: up to the generator
-    parallel: int  # cells drawn in a pass through a window, by guesses; 1: one by one
+    speculative: int  # cells drawn in a pass through a window, by guesses; 1: one by one
     progress: bool | Callable[[int, int], object]  # True: a bar; told of all cells, of cells more
 
     def __post_init__(self) -> None:
@@ -72,7 +80,7 @@ class Request:
             (math.isfinite(self.guidance_scale), "guidance_scale", "a number", "1, which is off"),
             (self.stride >= 1, "stride", "a number of cells from 1", "1"),
             (micro is None or micro >= 1, "micro_batch", "a number from 1", "16"),
-            (self.parallel >= 1, "parallel", "a number from 1", "1, which is off"),
+            (self.speculative >= 1, "speculative", "a number from 1", "1, which is off"),
         )
         for fits, name, expected, example in checks:
             if not fits:
@@ -109,7 +117,7 @@ class Request:
         made = {"seed": self.seed + index, **asdict(self.choice), "guidance": self.guidance_scale}
         made["stride"] = self.stride
         chosen = {name: _of(value, index) for name, value in more.items()}
-        how = {"micro_batch": self.micro_batch, "parallel": self.parallel}
+        how = {"micro_batch": self.micro_batch, "speculative": self.speculative}
         return dict(json.loads(json.dumps({**made, **how, **chosen}, default=str)))
 
 

@@ -29,8 +29,8 @@ class Space(nn.Module, ABC):
     title: ClassVar[str]  # for a person
     width: ClassVar[int]  # features of an image
     classes: ClassVar[int]  # it gives scores of
-    side: ClassVar[int] = 224  # pixels; the longer side of what the network sees
-    resize: ClassVar[str] = "bicubic with antialias, longer side to 224 pixels"
+    side: ClassVar[int] = 224  # pixels; the shorter side of what the network sees
+    resize: ClassVar[str] = "bicubic with antialias, shorter side to 224 pixels"
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,10 +79,7 @@ class Space(nn.Module, ABC):
 
     @property
     def protocol(self) -> dict[str, str | int]:
-        """Return what a number over these features depends on, beside the images.
-
-        Equal or not to be compared.
-        """
+        """Return what numbers over these features depend on beside the images: equal, or not compared."""
         return {
             "space": self.name,
             "network": self.title,
@@ -95,7 +92,7 @@ class Space(nn.Module, ABC):
     def features(self, images: Float[Tensor, "b 3 H W"], batch: int = 32) -> Float[Tensor, "b d"]:
         """Return the features of images in [-1, 1] of any size, on the network's device.
 
-        batch: how many go through the network at a time; the values differ by rounding alone.
+        batch: how many squares go through the network at a time; the values differ by rounding alone.
         """
         return self.features_and_logits(images, batch)[0]
 
@@ -109,19 +106,20 @@ class Space(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b k"]]:
         """Return both in one pass: see `features` and `logits`."""
         device = next(self.parameters()).device
-        prepared = (self.prepare(part.to(device)) for part in torch.split(images, batch))
+        rows = max(batch * min(images.shape[2:]) // max(images.shape[2:]), 1)  # of oblong ones as much memory
+        prepared = (self.prepare(part.to(device)) for part in torch.split(images, rows))
         parts = [self.forward(some.contiguous(memory_format=_LAYOUT)) for some in prepared]
         features, logits = zip(*parts, strict=True)
         return torch.cat(features), torch.cat(logits)
 
     def prepare(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 y x"]:
-        """Return images at the size that the network sees, in [-1, 1]: their longer side `side` pixels.
+        """Return images at the size that the network sees, in [-1, 1]: their shorter side `side` pixels.
 
-        Small ones are enlarged: at 32 and 64 pixels of their own, features call blurred images real ones
-        (experiments/feature_size.py).
+        Small ones are enlarged: at 32 and 64 pixels of their own, features call blurred images real ones, and
+        at a longer side of 224 some still do (experiments/feature_size.py).
         """
-        longer = max(images.shape[2:])
-        height, width = (max(round(side * self.side / longer), 1) for side in images.shape[2:])
+        shorter = min(images.shape[2:])
+        height, width = (round(side * self.side / shorter) for side in images.shape[2:])
         return resize(images, (height, width)).clamp(-1, 1)  # bicubic overshoots
 
     @abstractmethod

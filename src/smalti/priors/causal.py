@@ -88,7 +88,7 @@ class Causal(Forced):
 
     def decoder(self, guided: Guided, canvas: Canvas) -> Decoder:
         """See Prior."""
-        return (Windows if canvas.parallel == 1 else Speculative)(self, guided, canvas)
+        return (Windows if canvas.speculative == 1 else Speculative)(self, guided, canvas)
 
     def rows(self, canvas: Canvas) -> int:
         """See Prior; not counted are caches that wait for the next run of their window."""

@@ -12,9 +12,9 @@ from smalti.precision import computes_bf16, has_amx
 
 M = TypeVar("M", bound=nn.Module)
 ROWS = 64  # that oneDNN is told of when it lays weights out: from 2 up one layout serves 1 to 256 (on Zen 4)
-# rows * inputs * outputs up to which torch's own call is quicker in fp32: oneDNN's takes some 10 us to
-# begin (Zen 5, one thread and two, torch 2.13; equal at 2 ** 18 to 2 ** 19)
-FEW = 2**18
+# Of a prior with so few weights that a core's caches hold them: rows * inputs * outputs up to which torch's
+# own call is quicker in fp32: oneDNN's takes some 10 us to begin (Zen 5, torch 2.13)
+CACHED, FEW = 2**21, 2**18
 
 
 class Linear(nn.Linear):
@@ -48,43 +48,47 @@ def pack(module: M) -> M:
     if not serves or torch.is_autocast_enabled("cpu"):  # which would reach but a part of the products
         return module
     types = [torch.float32, torch.bfloat16] if computes_bf16(torch.device("cpu")) else [torch.float32]
-    return _twin(module, types, has_amx())
+    layers = (part for part in module.modules() if isinstance(part, Linear))
+    served = {part for part in layers if part.weight.is_cpu and part.weight.dtype in types}
+    few = FEW if sum(part.weight.numel() for part in served) <= CACHED else 0
+    packed = {part: Packed(part, few=few, amx=has_amx()) for part in served}
 
+    def twin(part: Any) -> Any:
+        if part in packed:
+            return packed[part]
+        found = copy(part)
+        found._modules = {name: inner and twin(inner) for name, inner in part._modules.items()}
+        found.__dict__ |= {**part._parameters, **part._buffers, **found._modules}  # found without a search
+        return found
 
-def _twin(module: Any, types: list[torch.dtype], amx: bool) -> Any:
-    if isinstance(module, Linear) and module.weight.is_cpu and module.weight.dtype in types:
-        return Packed(module, amx)
-    twin = copy(module)
-    twin._modules = {name: part and _twin(part, types, amx) for name, part in module._modules.items()}
-    twin.__dict__ |= {**module._parameters, **module._buffers, **twin._modules}  # found without a search
-    return twin
+    return twin(module)
 
 
 class Packed(nn.Module):
     """A `Linear` in a drawing, and its weights as oneDNN reads them, from their first use on."""
 
-    def __init__(self, layer: Linear, amx: bool) -> None:
+    def __init__(self, layer: Linear, *, few: int, amx: bool) -> None:
         super().__init__()
-        self.inside, self.outside, self.then_gelu = layer.in_features, layer.out_features, layer.then_gelu
+        self.inside, self.then_gelu = layer.in_features, layer.then_gelu
         self.weight = layer.weight.detach()  # tensors, not parameters: found without a search
         self.bias = None if layer.bias is None else layer.bias.detach()
-        self.is_fp32, self.amx = self.weight.dtype is torch.float32, amx
+        is_fp32 = self.weight.dtype is torch.float32
+        self.few = few // layer.out_features if is_fp32 else 0
+        self.amx = amx and is_fp32
         self.packed: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """... i -> ... o, by operations that torch keeps for its compiler, the same in 2.11 to 2.13."""
         numbers = x.numel()
-        is_row = self.is_fp32 and numbers == self.inside  # read as they lie: no layout is better
-        if is_row and self.amx:
+        if self.amx and numbers == self.inside:
             row = torch.mv(self.weight, x.reshape(-1)).view(*x.shape[:-1], -1)
             return self._finish(row if self.bias is None else row.add_(self.bias))
-        if self.is_fp32 and numbers * self.outside <= FEW:
+        if numbers <= self.few:
             return self._finish(F.linear(x, self.weight, self.bias))
-        if self.packed is None and not is_row:
+        if self.packed is None:
             self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, ROWS)
-        weight = self.weight if is_row else self.packed
         then, how = ("gelu", "none") if self.then_gelu else ("none", "")  # of GELU the exact one
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, self.bias, then, [], how)
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, then, [], how)
         return found
 
     def _finish(self, found: Tensor) -> Tensor:

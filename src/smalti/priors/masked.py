@@ -150,9 +150,9 @@ class Masked(Prior):
         if asked.stride > 1:
             why = "windows of a prior of kind masked move by half a window"
             raise UserError(f"stride=1: {why}", str(asked.stride), "leave stride out, or give fewer steps")
-        if asked.parallel > 1:
-            expected = "parallel=1, as this prior draws many cells a pass anyway"
-            raise UserError(expected, str(asked.parallel), "leave parallel out, and give steps=")
+        if asked.speculative > 1:
+            expected = "speculative=1, as this prior draws many cells a pass anyway"
+            raise UserError(expected, str(asked.speculative), "leave speculative out, and give steps=")
 
 
 class Block(GatedBlock):

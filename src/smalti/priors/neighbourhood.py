@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from smalti.conditions.context import Prefix
 from smalti.config import Few, Positive, Share, settings
-from smalti.drawing.band import Band
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.fronts import Fronts, held
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import Decoder
 from smalti.drawing.request import Request
+from smalti.drawing.rolling import RollingCache
+from smalti.drawing.wavefront import Wavefront, held
 from smalti.errors import UserError
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
 from smalti.priors.causal import attend
@@ -40,7 +40,7 @@ class NeighbourhoodSettings:
     heads: Positive = 8
     width: Positive = 512  # a multiple of 4 * heads
     radius: Positive | None = None  # cells seen each way, below half a crop; None: 7, or as many as it allows
-    lag: Positive | None = None  # columns that a row runs behind the one above, from 2; None: radius + 1
+    skew: Positive | None = None  # columns that a row runs behind the one above, from 2; None: radius + 1
     token_dropout: Share = 0.0  # of what a cell is fed
     residual_dropout: Share = 0.0  # of what attention adds
     ffn_dropout: Share = 0.0  # of what the feed-forward network adds
@@ -50,11 +50,11 @@ class Neighbourhood(Forced):
     """p(next code) by a transformer over the cells near a cell, generated row by row.
 
     In every layer cell (i, j) attends to itself, to columns j - radius .. j - 1 of its row and, d rows above
-    for d up to radius, to columns j - radius .. j + min(radius, d * lag - 1), as far as the canvas has them;
+    for d up to radius, to columns j - radius .. j + min(radius, d * skew - 1), as far as the canvas has them;
     positions are rotary, so that it sees distances alone. It is fed the codes to its left and above it, not
     the one drawn last, which on a large canvas lies at the other end. So a cell's keys and values never
-    change once its neighbours are known, and the cells of a front (`drawing.fronts`) do not wait for one
-    another. With lag = radius + 1 a cell sees all cells within the radius; with 2 a canvas takes the fewest
+    change once its neighbours are known, and the cells of a front (`drawing.wavefront`) do not wait for one
+    another. With skew = radius + 1 a cell sees all cells within the radius; with 2 a canvas takes the fewest
     passes, at the price of the few cells near the right end of the rows just above.
 
     Of a condition of one token every cell is told; one of a token a cell is told where it lies, with the
@@ -65,7 +65,7 @@ class Neighbourhood(Forced):
         super().__init__(scope)
         self.grid = _grid(scope)
         self.radius = _radius(settings.radius, self.grid)
-        self.lag = settings.lag or self.radius + 1
+        self.skew = settings.skew or self.radius + 1
         _check(settings, scope, self.radius)
         self.settings, self.codebook_size = settings, scope.codebook_size
         width = settings.width
@@ -94,9 +94,9 @@ class Neighbourhood(Forced):
         mix = partial(_mix, visible=self._visible(cells, cells))
         return self.head(self._run(self._embed(codes, tokens, cells), cells, mix))
 
-    def new_band(self, tokens: Int64[Tensor, "b y x"], *, rows: int, columns: int) -> Band:
+    def new_cache(self, tokens: Int64[Tensor, "b y x"], *, rows: int, columns: int) -> RollingCache:
         """Return an empty band of so many cells of canvases, with their condition as in `score`."""
-        return Band.empty(
+        return RollingCache.empty(
             tokens,
             rows=rows,
             columns=columns,
@@ -106,20 +106,20 @@ class Neighbourhood(Forced):
         )
 
     def feed(
-        self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], band: Band
+        self, codes: Int64[Tensor, "b h w"], cells: Int64[Tensor, "c 2"], cache: RollingCache
     ) -> Float[Tensor, "b c v"]:
-        """Return logits of cells (row, column), and put their keys and values into the band, in one pass.
+        """Return logits of cells (row, column), and put their keys and values into the cache, in one pass.
 
-        Of codes only those left of and above these cells are read. All cells that these see are in the band,
+        Of codes only those left of and above these cells are read. All cells that these see are in the cache,
         or among these.
         """
-        write = partial(band.write, positions=band.place(cells))
-        mix = partial(_mix, visible=self._visible(cells, band.cells), write=write)
-        return self.head(self._run(self._embed(codes, band.tokens, cells), cells, mix))
+        write = partial(cache.write, positions=cache.place(cells))
+        mix = partial(_mix, visible=self._visible(cells, cache.cells), write=write)
+        return self.head(self._run(self._embed(codes, cache.tokens, cells), cells, mix))
 
     def decoder(self, guided: Guided, canvas: Canvas) -> Decoder:
         """See Prior."""
-        return Fronts(self, guided, canvas)
+        return Wavefront(self, guided, canvas)
 
     def rows(self, canvas: Canvas) -> int:
         """See Prior: by the cells whose keys and values are held."""
@@ -131,9 +131,9 @@ class Neighbourhood(Forced):
         if asked.stride > 1:
             why = "a prior of kind neighbourhood has no window that moves"
             raise UserError(f"a stride of at most 1: {why}", str(asked.stride), "set stride=1")
-        if asked.parallel > 1:
-            expected = "parallel=1, as this prior lays many cells at once anyway"
-            raise UserError(expected, str(asked.parallel), "leave parallel out")
+        if asked.speculative > 1:
+            expected = "speculative=1, as this prior lays many cells at once anyway"
+            raise UserError(expected, str(asked.speculative), "leave speculative out")
 
     def _tokens(self, prefix: Prefix) -> Int64[Tensor, "b y x"]:
         assert isinstance(prefix, Tensor), "other conditions are refused"
@@ -146,7 +146,7 @@ class Neighbourhood(Forced):
         """Return whether a cell (rows) sees another (columns)."""
         down, right = (asking[:, None] - seen).unbind(-1)
         near = (down >= 0) & (down <= self.radius) & (right.abs() <= self.radius)
-        return near & ((self.lag * down + right > 0) | (down == 0) & (right == 0))
+        return near & ((self.skew * down + right > 0) | (down == 0) & (right == 0))
 
     def _embed(self, codes: Tensor, tokens: Tensor, cells: Tensor) -> Tensor:
         """Return what cells are fed (b c e): the codes before them and the condition."""
@@ -230,10 +230,10 @@ def _radius(given: int | None, grid: tuple[int, int]) -> int:
 
 def _check(settings: NeighbourhoodSettings, scope: Scope, radius: int) -> None:
     check_width(settings)
-    if settings.lag is not None and not 2 <= settings.lag <= radius + 1:
-        expected = f"prior.lag of 2 to {radius + 1}, one more than the radius"
-        remedy = f"set prior.lag={radius + 1} to see all within the radius, or 2 for the fewest passes"
-        raise UserError(expected, str(settings.lag), remedy)
+    if settings.skew is not None and not 2 <= settings.skew <= radius + 1:
+        expected = f"prior.skew of 2 to {radius + 1}, one more than the radius"
+        remedy = f"set prior.skew={radius + 1} to see all within the radius, or 2 for the fewest passes"
+        raise UserError(expected, str(settings.skew), remedy)
     if scope.prefix_length > 1 and not scope.prefix_is_by_cell:
         expected = "a condition of one token, or of one a cell, for a prior of kind neighbourhood"
         got = f"one of {scope.prefix_length} tokens for {len(scope.cells)} cells"

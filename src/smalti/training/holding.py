@@ -28,11 +28,20 @@ def find(
         plain = FolderSettings(root=root, val_share=share)
         found = without_held_out(Folder(plain, "train").splits)
         return FolderSettings(root=root, val_share=share, splits=found), f"a share of {share} as asked for"
-    told = tokenizer.provenance.get("data")
-    if not isinstance(told, dict) or not _is_same(root, told.get("root")):
+    parted = as_trained(root, tokenizer)
+    if parted is None:
+        told = tokenizer.provenance.get("data")
         which = "was trained on another folder" if told else "does not say what it was trained on"
         return FolderSettings(root=root), f"by default: the tokenizer {which}"
-    return _as_told(root, folders.as_begun({"data": told})["data"]), "as the tokenizer's training did"
+    return parted, "as the tokenizer's training did"
+
+
+def as_trained(root: Path, tokenizer: Tokenizer) -> FolderSettings | None:
+    """Return how the tokenizer's training parted the images of a folder; None where it was on another."""
+    told = tokenizer.provenance.get("data")
+    if not isinstance(told, dict) or not _is_same(root, told.get("root")):
+        return None
+    return _as_told(root, folders.as_begun({"data": told})["data"])
 
 
 def text(train: Folder, val: Folder, why: str, share: float | None) -> str:

@@ -33,7 +33,7 @@ class File:
 
     @property
     def is_there(self) -> bool:
-        """Return whether there is such a file; its bytes are not looked at."""
+        """Say whether there is such a file; its bytes are not looked at."""
         return self.place is not None and self.place.is_file()
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class Weights:
 
     @property
     def at_hand(self) -> bool:
-        """Return whether there is a file of every part."""
+        """Say whether there is a file of every part."""
         return all(any(file.is_there for file in part) for part in self.parts)
 
     def files(self) -> list[Path]:

@@ -9,7 +9,7 @@ NOWHERE = -(2**40)  # the row of a place that holds no cell: no cell is near it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Band:
+class RollingCache:
     """The last columns of the last rows of b canvases as every layer sees them.
 
     Row i takes the place of row i - rows, and of a row column j that of column j - columns. Axes: b batch,
@@ -26,7 +26,7 @@ class Band:
     @classmethod
     def empty(
         cls, tokens: Tensor, *, rows: int, columns: int, layers: int, heads: int, like: Tensor
-    ) -> "Band":
+    ) -> "RollingCache":
         """Return one unfilled, for as many canvases as there are conditions; like: an embedding of codes."""
         shape = (len(tokens), heads, rows * columns, like.shape[1] // heads)
         # zeros: what was never written is hidden by a mask, but a NaN would come through

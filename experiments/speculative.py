@@ -1,10 +1,10 @@
-"""How many passes does exact parallel decoding save, and does that save time?
+"""How many passes does exact speculative decoding save, and does that save time?
 
 A trained prior draws the same images one place a pass and K places a pass; equal codes are asserted before
 anything is timed. `passes a cell` is 1 one by one. `times` is the seconds of one by one over those with K,
 turn by turn: above 1 it pays.
 
-    PYTHONPATH=benchmarks OMP_NUM_THREADS=1 python experiments/parallel.py MODEL OUT
+    PYTHONPATH=benchmarks OMP_NUM_THREADS=1 python experiments/speculative.py MODEL OUT
 """
 
 import argparse
@@ -43,12 +43,12 @@ def main() -> None:
         for row in measure(model, batch, given.turns, choice)
     ]
     metadata = {"model": str(given.model), "cells": len(model.order), "prior": str(model.settings.prior)}
-    common.report("parallel", rows, given.out, device=torch.device(given.device), **metadata)
+    common.report("speculative", rows, given.out, device=torch.device(given.device), **metadata)
 
 
 def measure(model: Pipeline, batch: int, turns: int, choice: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each K."""
-    draws = {many: drawing(model, batch, parallel=many, **choice) for many in (1, *MANY)}
+    draws = {many: drawing(model, batch, speculative=many, **choice) for many in (1, *MANY)}
     found, passes = {}, {}
     for many, draw in draws.items():  # which also warms up
         found[many], count = counted(model, draw)

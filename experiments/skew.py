@@ -1,10 +1,10 @@
-"""What does a small lag cost? Nats a token of the neighbourhood prior, by the cells it does not see for it.
+"""What does a small skew cost? Nats a token of the neighbourhood prior, by the cells it does not see for it.
 
 Crops of 16 x 16 cells of the demo's photographs under the demo's tokenizer; priors that see 7 cells each way
-but for what a lag of less than 8 hides, trained alike. Held-out crops are scored; a change is against lag 8
+but for what a skew of less than 8 hides, trained alike. Held-out crops are scored; a change is against skew 8
 with the same seed, over crops.
 
-    python experiments/lag.py DEMO/tokenizer OUT
+    python experiments/skew.py DEMO/tokenizer OUT
 """
 
 import json
@@ -33,24 +33,24 @@ def main(source: Path, out: Path) -> None:
     encode(tokenizer, out / "photos" / "train", out / "tokens", size=CROP, crops=4, crop=crop)
     seeds = torch.stack([scored(out, source, LAGS[0], seed) for seed in SEEDS])  # seeds, crops
     rows = {LAGS[0]: row(seeds, seeds)}
-    for lag in LAGS[1:]:
-        rows[lag] = row(torch.stack([scored(out, source, lag, seed) for seed in SEEDS]), seeds)
-    for lag, figures in rows.items():
-        print(lag, json.dumps(figures))
+    for skew in LAGS[1:]:
+        rows[skew] = row(torch.stack([scored(out, source, skew, seed) for seed in SEEDS]), seeds)
+    for skew, figures in rows.items():
+        print(skew, json.dumps(figures))
     (out / "numbers.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def scored(out: Path, tokenizer: Path, lag: int, seed: int) -> Tensor:
-    """Nats a token of every held-out crop under a prior trained with this lag."""
-    return nats(prior(tokenizer, out, lag, seed), out / "photos" / "val")
+def scored(out: Path, tokenizer: Path, skew: int, seed: int) -> Tensor:
+    """Nats a token of every held-out crop under a prior trained with this skew."""
+    return nats(prior(tokenizer, out, skew, seed), out / "photos" / "val")
 
 
-def prior(tokenizer: Path, out: Path, lag: int, seed: int) -> Pipeline:
+def prior(tokenizer: Path, out: Path, skew: int, seed: int) -> Pipeline:
     """Trained as the demo's prior is, in size as well."""
-    size = {"kind": "neighbourhood", "layers": 4, "heads": 4, "width": 192, "radius": RADIUS, "lag": lag}
+    size = {"kind": "neighbourhood", "layers": 4, "heads": 4, "width": 192, "radius": RADIUS, "skew": skew}
     changes = {"tokenizer": str(tokenizer), "size": CROP, "prior": size, "steps": STEPS, "seed": seed}
     run = train(
-        "demo_prior", data=out / "tokens", out=out / f"lag{lag}-{seed}", sample_every=STEPS, **changes
+        "demo_prior", data=out / "tokens", out=out / f"skew{skew}-{seed}", sample_every=STEPS, **changes
     )
     found = library.load(run)
     assert isinstance(found, Pipeline), "a prior's recipe gives a generator"

@@ -1,0 +1,165 @@
+"""Which images an evaluation looks at: a part of a folder, an npz file, what a model learned from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from smalti import imaging, library
+from smalti.data.folder import Folder, FolderSettings
+from smalti.data.pixels import PixelSettings
+from smalti.data.splits import Splits
+from smalti.errors import UserError
+from smalti.evaluation.sets import Cut, Files, ImageSet, Npz
+from smalti.evaluation.settings import EvaluationSettings
+from smalti.files import evenly
+from smalti.pipeline import Pipeline
+from smalti.tokenizer import Tokenizer
+from smalti.training.holding import as_trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Real images to measure by, and those that the model learned from."""
+
+    real: ImageSet
+    train: ImageSet | None  # None where they are not known
+    notes: tuple[str, ...]
+    reading: str = ""  # in words, how values in files become pixels, where that is not the usual way
+
+
+def is_images(path: Path) -> bool:
+    """Return whether a path names images and no model; UserError for what holds neither."""
+    if path.suffix == ".npz" or (path.is_file() and imaging.is_image(path)):
+        return True
+    ours = (library.CONFIG, "model", "settings.yaml")
+    if not path.is_dir() or any((path / name).exists() for name in ours) or library.is_foreign(path):
+        return False
+    try:
+        imaging.find_images(path)
+    except UserError:
+        raise UserError(
+            "a model, or images to judge", f"{path}, which holds neither", "check the path"
+        ) from None
+    return True
+
+
+def open_images(path: Path, cut: Cut | None, num: int | None) -> ImageSet:
+    """Return the images that are judged, at most num evenly over them; cut: None: all are of one size."""
+    if path.suffix == ".npz":
+        return _at_most(Npz(path, cut), num)
+    folder = _folder(path, FolderSettings(root=path, val_share=0.0, splits=Splits()), "train")
+    if cut is None:
+        header = imaging.read_header(folder.paths[0])
+        size = (header.height, header.width)
+        cut = Cut(size=size, how=replace(EvaluationSettings().crop, resize="none"))
+    return _at_most(_files(folder, cut, str(path)), num)
+
+
+def open_data(
+    path: Path, cut: Cut, how: EvaluationSettings, model: Tokenizer | Pipeline | None, num: int | None
+) -> Data:
+    """Return the images to measure by, at most num evenly over them, and what is known of the training's."""
+    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    pixels = _reading(tokenizer)
+    if path.suffix == ".npz":
+        real: ImageSet = Npz(path, cut)
+        return Data(
+            real=_at_most(real, num),
+            train=_train(how, tokenizer, cut, pixels),
+            notes=(),
+            reading=_told(pixels),
+        )
+    settings = as_trained(path, tokenizer) if tokenizer is not None else None
+    parted = settings is not None
+    if settings is None or how.split == "all":
+        splits = Splits() if how.split == "all" else None
+        settings = FolderSettings(root=path, val_share=0.0, splits=splits)
+    first = _folder(path, settings, "train")
+    has_val = how.split != "all" and (parted or bool(first.splits.val))
+    if how.split == "val" and not has_val:
+        got = f"{path}, of which no part is held out"
+        raise UserError("a folder with a part that is held out", got, "--split all")
+    is_val = has_val and how.split != "train"
+    chosen = _folder(path, settings, "val") if is_val else first
+    part = "held out" if is_val else "trained on" if has_val else "all"
+    found = _files(chosen, cut, f"{path} ({part})", pixels)
+    if is_val and how.train is None:
+        train: ImageSet | None = _at_most(_files(first, cut, str(path), pixels), how.train_num)
+    else:
+        train = _train(how, tokenizer, cut, pixels)
+    notes = (f"{len(found)} of {len(first) + (len(chosen) if is_val else 0)} images of {path}: {part}",)
+    return Data(real=_at_most(found, num), train=train, notes=notes, reading=_told(pixels))
+
+
+def numbered(found: ImageSet, classes: Sequence[Any], of: str) -> list[int]:
+    """Return the classes of images by the numbers that a model has for them; UserError for unknown ones.
+
+    Empty for images without classes. classes: the model's, by number; of: whose images, for the message.
+    """
+    if not found.labels:
+        return []
+    by_name = {str(name): number for number, name in enumerate(classes)}
+    names = [str(found.classes[label]) for label in found.labels]
+    strange = next((name for name in names if name not in by_name), None)
+    if strange is not None:
+        known = ", ".join(list(by_name)[:5])
+        raise UserError(
+            f"the model's classes ({known}, ...)", f"{strange} in {of}", "name the sub-folders alike"
+        )
+    return [by_name[name] for name in names]
+
+
+def _train(
+    how: EvaluationSettings, tokenizer: Tokenizer | None, cut: Cut, pixels: PixelSettings
+) -> ImageSet | None:
+    """Return the training images: those that a user names, or that the model's folder says it learned on."""
+    told: Any = {} if tokenizer is None else tokenizer.provenance.get("data") or {}
+    if how.train is not None:
+        if how.train.suffix == ".npz":
+            return _at_most(Npz(how.train, cut), how.train_num)
+        settings = FolderSettings(root=how.train, val_share=0.0)
+        return _at_most(
+            _files(_folder(how.train, settings, "train"), cut, str(how.train), pixels), how.train_num
+        )
+    root = told.get("root") if told.get("kind") == "folder" else None
+    if root is None or tokenizer is None or not Path(root).is_dir():
+        return None
+    trained = as_trained(Path(root), tokenizer)
+    assert trained is not None, "it is the same folder"
+    return _at_most(_files(Folder(trained, "train"), cut, str(root), pixels), how.train_num)
+
+
+def _reading(tokenizer: Tokenizer | None) -> PixelSettings:
+    """Return how a tokenizer's images are read; UserError for one of maps or segmentations."""
+    if tokenizer is None:
+        return PixelSettings()
+    if tokenizer.settings.content != "image":
+        remedy = "smalti reconstruct says how near each one comes"
+        raise UserError("a tokenizer of images", f"one of {tokenizer.settings.content}s", remedy)
+    how = tokenizer.settings.pixels
+    if how is not None:
+        return PixelSettings(range=how.range, bands=how.bands)
+    return PixelSettings(bands="gray" if tokenizer.channels == 1 else None)
+
+
+def _told(pixels: PixelSettings) -> str:
+    given = {"range": pixels.range, "bands": pixels.bands}
+    return "".join(f", {name} {value}" for name, value in given.items() if value is not None)
+
+
+def _folder(path: Path, settings: FolderSettings, split: Any) -> Folder:
+    if not path.exists():
+        raise UserError(
+            "a folder of images, or an npz file of them", f"{path}, which does not exist", "check it"
+        )
+    return Folder(settings, split)
+
+
+def _files(folder: Folder, cut: Cut, name: str, pixels: PixelSettings | None = None) -> Files:
+    labels = [folder.label(index) or 0 for index in range(len(folder))] if folder.classes else []
+    return Files(folder.paths, cut, name, labels=labels, classes=folder.classes, pixels=pixels)
+
+
+def _at_most(found: ImageSet, num: int | None) -> ImageSet:
+    return found if num is None or num >= len(found) else found.some(evenly(range(len(found)), num))

@@ -1,0 +1,189 @@
+"""What an evaluation judges, and against what: of a tokenizer, of a model with a prior, of images."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from smalti import library
+from smalti.errors import UserError
+from smalti.evaluation import data
+from smalti.evaluation.fakes import Drawn, Fakes, Given, Rebuilt
+from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION
+from smalti.evaluation.sets import Cut, Files, ImageSet
+from smalti.evaluation.settings import EvaluationSettings
+from smalti.files import evenly
+from smalti.pipeline import Pipeline
+from smalti.precision import recorded
+from smalti.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is judged, against what."""
+
+    task: str  # see Evidence
+    data: data.Data
+    fakes: Fakes
+    count: int  # of the judged images
+    what: str  # in words, the judged images
+    subject: Mapping[str, Any]  # of the record
+    cut: Cut
+    model: Tokenizer | Pipeline | None = None
+    labels: Sequence[int] = ()  # classes of the judged images, by the model's numbers
+    real_labels: Sequence[int] = ()
+    train_labels: Sequence[int] = ()  # none where training images are of other classes
+
+
+def plan(
+    subject: Path, real: Path, how: EvaluationSettings, place: tuple[Any, str], drawing: Mapping[str, Any]
+) -> Plan:
+    """Return what is to be done; UserError for what cannot be judged. place: device and number type."""
+    if data.is_images(subject):
+        _refuse(drawing, subject)
+        return _of_images(subject, real, how)
+    model = library.load(subject, *place)
+    own = model.crop_size if isinstance(model, Pipeline) else None
+    cut = Cut(size=how.crop_size or own or library.trained_size(subject), how=how.crop)
+    about = {"model": str(subject), "fingerprint": library.fingerprint(model)}
+    if isinstance(model, Pipeline):
+        return _of_pipeline(model, about, (real, cut), how, drawing)
+    _refuse({**drawing, **({"per_class": how.per_class} if how.per_class else {})}, subject)
+    if how.paired:
+        raise UserError("images that somebody made, for --paired", f"the model {subject}", "leave it out")
+    found = data.open_data(real, cut, how, model, how.num)
+    return Plan(
+        task=RECONSTRUCTION,
+        data=found,
+        fakes=Rebuilt(model),
+        count=len(found.real),
+        what="reconstructions",
+        subject={**about, "kind": "tokenizer", **recorded(tokenizer=model.dtype)},
+        cut=cut,
+        model=model,
+    )
+
+
+def _of_pipeline(
+    model: Pipeline,
+    about: Mapping[str, Any],
+    given: tuple[Path, Cut],
+    how: EvaluationSettings,
+    drawing: Mapping[str, Any],
+) -> Plan:
+    """Return images drawn of the classes of the data, or of each class as often as the user says."""
+    (real, cut), kind = given, model.settings.condition.kind
+    if kind not in ("label", "none"):
+        expected = "a model that is told classes, or nothing"
+        remedy = "draw images with smalti sample and evaluate their folder"
+        raise UserError(expected, f"one with condition.kind={kind}", remedy)
+    if how.per_class is not None and not model.classes:
+        raise UserError("a model with classes for --per-class", "one without", "give --num")
+    found = data.open_data(real, cut, how, model, None if how.per_class else how.num)
+    real_labels = data.numbered(found.real, model.classes, str(real)) if model.classes else []
+    labels, told = _labels(model, real_labels, how, len(found.real))
+    metadata = {**about, "kind": "pipeline", "classes": told, "seed": how.seed}
+    return Plan(
+        task=GENERATION,
+        data=found,
+        fakes=Drawn(model, labels, how.seed, {"size": cut.size, **drawing}),
+        count=len(labels) or how.num or len(found.real),
+        what="drawn images",
+        subject={**metadata, **recorded(prior=model.dtype, tokenizer=model.tokenizer.dtype)},
+        cut=cut,
+        model=model,
+        labels=labels,
+        real_labels=real_labels,
+        train_labels=_alike(found.train, model.classes),
+    )
+
+
+def _refuse(drawing: Mapping[str, Any], subject: Path) -> None:
+    """UserError for options of drawing where nothing is drawn."""
+    for name in drawing:
+        option = f"--{name.replace('_', '-')}"
+        raise UserError(f"a model that draws, for {option}", f"{option} with {subject}", "leave it out")
+
+
+def _labels(
+    model: Pipeline, real: Sequence[int], how: EvaluationSettings, count: int
+) -> tuple[list[int], str]:
+    """Return the class of each image that is drawn, and in words which these are."""
+    classes = len(model.classes)
+    if not classes:
+        return [], "none"
+    if how.per_class is not None:
+        return [label for label in range(classes) for _ in range(how.per_class)], f"{how.per_class} each"
+    count = how.num or count
+    if real:
+        return [real[row * len(real) // count] for row in range(count)], "as in the data"
+    return [row * classes // count for row in range(count)], "evenly"
+
+
+def _of_images(subject: Path, real: Path, how: EvaluationSettings) -> Plan:
+    """Return images that somebody made.
+
+    With `paired` each is the reconstruction of the one that is called alike.
+    """
+    given = None if how.crop_size is None else Cut(size=how.crop_size, how=how.crop)
+    judged = data.open_images(subject, given, None if how.paired else how.num)
+    cut = Cut(size=(judged[0].shape[1], judged[0].shape[2]), how=how.crop)
+    found = data.open_data(real, cut, how, None, None if how.paired else how.num)
+    if how.paired:
+        few = evenly(range(len(judged)), how.num or len(judged))
+        pairs, judged = evenly(_pairs(judged, found.real), len(few)), judged.some(few)
+        found = replace(found, real=found.real.some(pairs), notes=(*found.notes, f"{len(few)} pairs"))
+    return Plan(
+        task=RECONSTRUCTION if how.paired else GENERATION,
+        data=found,
+        fakes=Given(judged),
+        count=len(judged),
+        what="reconstructions" if how.paired else "judged images",
+        subject={"model": str(subject), "kind": "images"},
+        cut=cut,
+        labels=() if how.paired else _alike(judged, found.real.classes),
+        real_labels=found.real.labels,
+        train_labels=_alike(found.train, found.real.classes),
+    )
+
+
+def _alike(found: ImageSet | None, classes: Sequence[Any]) -> list[int]:
+    """Return the classes of images by these numbers; none where some are not among them."""
+    if found is None or not {*map(str, found.classes)} <= {*map(str, classes)}:
+        return []
+    return data.numbered(found, classes, found.name)
+
+
+def _pairs(judged: ImageSet, real: ImageSet) -> list[int]:
+    """Return the real image of each judged one.
+
+    By name, or by number as --save writes them; UserError without.
+    """
+    if isinstance(judged, Files) and isinstance(real, Files):
+        stems = [path.stem for path in real.paths]
+        found = _by_name([path.stem for path in judged.paths], stems)
+        if None not in found:
+            return [row for row in found if row is not None]
+        if [path.stem for path in judged.paths] != [f"{row:05}" for row in range(len(judged))]:
+            path = judged.paths[found.index(None)]
+            raise UserError(
+                "an image of the same name for each with --paired", f"none for {path}", "rename it"
+            )
+    if len(judged) > len(real):
+        raise UserError(f"at most {len(real)} images, one of each", f"{len(judged)}", "leave --paired out")
+    return evenly(range(len(real)), len(judged))
+
+
+def _by_name(stems: Sequence[str], real: Sequence[str]) -> list[int | None]:
+    """Return the number of the one that is called alike, also after reconstruct's number."""
+    times = Counter(real)
+    only = {stem: row for row, stem in enumerate(real) if times[stem] == 1}
+    found: list[int | None] = []
+    for stem in stems:
+        number, _, rest = stem.partition("-")
+        row = only.get(stem, only.get(rest))
+        if row is None and number.isdecimal() and list(real[int(number) : int(number) + 1]) == [rest]:
+            row = int(number)
+        found.append(row)
+    return found
