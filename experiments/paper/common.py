@@ -294,6 +294,7 @@ class Report:
         self.path = options.out / f"{Path(str(module['__file__'])).stem}.json"
         form = {"name": options.name, **asdict(options.form)}
         self.done = _rows(self.path, form)
+        seeds = "" if len(options.seeds) == options.form.seeds else f" --seeds {len(options.seeds)}"
         question, _, how = str(module["__doc__"]).partition("\n\n")
         self.told = {
             "name": self.path.stem,
@@ -304,7 +305,7 @@ class Report:
             "form": form,
             "space": lab.space_name,
             "distance": lab.distance_name,
-            "command": f"python experiments/paper/{self.path.stem}.py --form {options.name}",
+            "command": f"python experiments/paper/{self.path.stem}.py --form {options.name}{seeds}",
             "date": date.today().isoformat(),
             "torch": torch.__version__,
             "machine": platform.machine(),

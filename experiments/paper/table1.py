@@ -27,7 +27,7 @@ PREDICTION = (
     "what is near; a step of so small a transformer is no slower, so equal time changes little"
 )
 SIZES = {"short": (1.0,), "small": (1.0,), "full": (0.5, 1.0, 1.5)}  # times the form's width
-RATES, TURNS = (1.0e-3, 3.0e-3), 7
+RATES, TURNS = (1.0e-3, 3.0e-3, 6.0e-3), 7
 
 
 def priors(lab: common.Lab, tokenizer: common.Path, times: float) -> dict[str, dict]:
