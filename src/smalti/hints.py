@@ -51,6 +51,8 @@ _OTHERS = {
     "checkpoint_every": "save_every save_freq ckpt_every",
     "validate_every": "eval_every val_every check_val_every_n_epoch",
     "log_every": "log_freq log_interval",
+    "validate_metrics": "metrics val_metrics eval_metrics",
+    "keep_best": "monitor save_best save_best_only metric_for_best_model load_best_model_at_end",
     "prior.layers": "n_layer n_layers num_layers depth",
     "prior.heads": "n_head n_heads num_heads nhead",
     "prior.width": "n_embd d_model dim hidden_size embed_dim",
@@ -80,6 +82,8 @@ FORMS = {
     "network.multipliers": "network.multipliers='[1, 2, 4]' (one a level)",
     "network.attention_levels": "network.attention_levels='[2]' (levels from 0; '[]' for none)",
     "steps": "steps=20000 (of one batch each)",
+    "validate_metrics": "validate_metrics='[psnr, lpips_vgg]'",
+    "keep_best": "keep_best=psnr (a metric)",
 }
 
 

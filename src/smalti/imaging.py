@@ -144,6 +144,11 @@ def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     return ((images.float() + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
 
 
+def as_saved(images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b shown H W"]:
+    """Return what a file of 8 bits holds of images in [-1, 1], of those channels that can be looked at."""
+    return to_float(to_uint8(visible(images)))
+
+
 def visible(images: Shaped[Tensor, "b c H W"]) -> Shaped[Tensor, "b shown H W"]:
     """Return those channels of images that can be looked at.
 

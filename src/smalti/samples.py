@@ -87,6 +87,12 @@ class Samples:
         imaging.refuse_existing([stem.with_suffix(end) for stem in stems for end in (".png", ".tif")])
         return [found.save(stem) for found, stem in zip(self._in_file_values(), stems, strict=True)]
 
+    def chosen(self, rows: Sequence[int], told: Sequence[Mapping[str, Any]]) -> "Samples":
+        """Return some of them, in the order given; told: more metadata of each of these."""
+        made = [{**self.metadata[row], **more} for row, more in zip(rows, told, strict=True)]
+        codes = self.codes[torch.tensor(rows, device=self.codes.device)]
+        return Samples(self._tokenizer, codes, made, batch=self._batch, padded=self._padded)
+
     def __len__(self) -> int:
         return len(self.codes)
 

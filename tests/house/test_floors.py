@@ -23,7 +23,7 @@ FLOORS = [
     {"about"},
     {"library"},
     {"metrics", "formats"},
-    {"training"},
+    {"judging", "training"},
     {"evaluation"},
     {"demo", "studio"},
     {"cli"},

@@ -61,6 +61,7 @@ def test_public_names():
         "Pipeline",
         "Tokenizer",
         "UserError",
+        "best_of",
         "evaluate",
         "grid",
         "load",

@@ -169,8 +169,11 @@ def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
     return out
 
 
-def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int) -> None:
-    """Save images as they come, 00000.png (or .tif) ...; of fewer than num, say how to draw the others."""
+def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int, each: int = 1) -> None:
+    """Save images as they come, 00000.png (or .tif) ...; of fewer than num, say how to draw the others.
+
+    each: how many were drawn for each of these.
+    """
     from tqdm import tqdm
 
     done = 0
@@ -181,7 +184,7 @@ def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int) -> No
                 tqdm.write(str(path))  # above the progress bar
     finally:
         if done < num:
-            rest = f"--seed {seed + done} --num {num - done} and another OUT draw the others"
+            rest = f"--seed {seed + done * each} --num {num - done} and another OUT draw the others"
             tqdm.write(f"stopped: {done} of {num} images are in {out}; {rest}", file=sys.stderr)
 
 

@@ -13,8 +13,12 @@ from smalti.cli.options import Size, computing, drawing, load_pipeline, new_fold
 @click.argument("out", type=Path)
 @sampling
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
+@click.option("--reject", type=int, help="Draw so many images for each that is kept: the best by --judge.")
+@click.option("--judge", help="mobilenet_v2, lite0, inception; a MODEL with a prior; a folder of images.")
 @computing
-def sample(model: Path, out: Path, device: str, precision: str, **options: Any) -> None:
+def sample(
+    model: Path, out: Path, reject: int | None, judge: str | None, device: str, precision: str, **options: Any
+) -> None:
     """Draw images from a model folder or a run folder into OUT, a new or empty folder.
 
     Each image is written as soon as its batch is drawn: 00000.png with the seed that --seed says, 00001.png
@@ -24,10 +28,21 @@ def sample(model: Path, out: Path, device: str, precision: str, **options: Any) 
     A map is scaled until it just covers the size, and its middle is taken. What takes more than a minute says
     how long.
 
+    With --reject 8 --judge lite0 eight images are drawn for each that is kept. The best of a class come
+    first, each with its score, the acceptance rate and its own seed in the metadata. A classifier judges how
+    likely the asked class is where the model has ImageNet's 1,000, else how sure it is; a MODEL, how likely
+    its prior finds the image; a folder, how near its nearest image is.
+
     Example: smalti sample runs/photos-prior images --num 4 --label brick --size 64x512
     """
     new_folder(out)
     pipeline = load_pipeline(model, device, precision)
     options["size"] = options["size"] or pipeline.crop_size
-    batches = pipeline.iter_batches(**drawing(pipeline, options))
-    write(batches, out, num=options["num"], seed=options["seed"])
+    given = drawing(pipeline, options)
+    if reject is None and judge is None:
+        batches = pipeline.iter_batches(**given)
+    else:
+        from smalti.judging import rejection  # torch by now is there
+
+        batches = rejection.batches(pipeline, reject, judge, **given)
+    write(batches, out, num=options["num"], seed=options["seed"], each=reject or 1)

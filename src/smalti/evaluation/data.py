@@ -47,13 +47,13 @@ def is_images(path: Path) -> bool:
 def open_images(path: Path, cut: Cut | None, num: int | None) -> ImageSet:
     """Return the images that are judged, at most num evenly over them; cut: None: all are of one size."""
     if path.suffix == ".npz":
-        return _at_most(Npz(path, cut), num)
+        return at_most(Npz(path, cut), num)
     folder = _folder(path, FolderSettings(root=path, val_share=0.0, splits=Splits()), "train")
     if cut is None:
         header = imaging.read_header(folder.paths[0])
         size = (header.height, header.width)
         cut = Cut(size=size, how=replace(EvaluationSettings().crop, resize="none"))
-    return _at_most(_files(folder, cut, str(path)), num)
+    return at_most(_files(folder, cut, str(path)), num)
 
 
 def open_data(
@@ -65,7 +65,7 @@ def open_data(
     if path.suffix == ".npz":
         real: ImageSet = Npz(path, cut)
         return Data(
-            real=_at_most(real, num),
+            real=at_most(real, num),
             train=_train(how, tokenizer, cut, pixels),
             notes=(),
             reading=_told(pixels),
@@ -85,11 +85,11 @@ def open_data(
     part = "held out" if is_val else "trained on" if has_val else "all"
     found = _files(chosen, cut, f"{path} ({part})", pixels)
     if is_val and how.train is None:
-        train: ImageSet | None = _at_most(_files(first, cut, str(path), pixels), how.train_num)
+        train: ImageSet | None = at_most(_files(first, cut, str(path), pixels), how.train_num)
     else:
         train = _train(how, tokenizer, cut, pixels)
     notes = (f"{len(found)} of {len(first) + (len(chosen) if is_val else 0)} images of {path}: {part}",)
-    return Data(real=_at_most(found, num), train=train, notes=notes, reading=_told(pixels))
+    return Data(real=at_most(found, num), train=train, notes=notes, reading=_told(pixels))
 
 
 def numbered(found: ImageSet, classes: Sequence[Any], of: str) -> list[int]:
@@ -117,9 +117,9 @@ def _train(
     told: Any = {} if tokenizer is None else tokenizer.provenance.get("data") or {}
     if how.train is not None:
         if how.train.suffix == ".npz":
-            return _at_most(Npz(how.train, cut), how.train_num)
+            return at_most(Npz(how.train, cut), how.train_num)
         settings = FolderSettings(root=how.train, val_share=0.0)
-        return _at_most(
+        return at_most(
             _files(_folder(how.train, settings, "train"), cut, str(how.train), pixels), how.train_num
         )
     root = told.get("root") if told.get("kind") == "folder" else None
@@ -127,7 +127,7 @@ def _train(
         return None
     trained = as_trained(Path(root), tokenizer)
     assert trained is not None, "it is the same folder"
-    return _at_most(_files(Folder(trained, "train"), cut, str(root), pixels), how.train_num)
+    return at_most(_files(Folder(trained, "train"), cut, str(root), pixels), how.train_num)
 
 
 def _reading(tokenizer: Tokenizer | None) -> PixelSettings:
@@ -161,5 +161,6 @@ def _files(folder: Folder, cut: Cut, name: str, pixels: PixelSettings | None = N
     return Files(folder.paths, cut, name, labels=labels, classes=folder.classes, pixels=pixels)
 
 
-def _at_most(found: ImageSet, num: int | None) -> ImageSet:
+def at_most(found: ImageSet, num: int | None) -> ImageSet:
+    """Return at most num of the images, evenly over all; None: all."""
     return found if num is None or num >= len(found) else found.some(evenly(range(len(found)), num))

@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from smalti.conditions.protocol import Condition
 from smalti.errors import UserError
 from smalti.features.protocol import Space
 from smalti.losses.distance import Distance
@@ -26,6 +27,7 @@ class Side:
     features: Mapping[str, Float[Tensor, "n _"]]  # by space
     logits: Mapping[str, Float[Tensor, "n _"]] = field(default_factory=dict)  # of its classes
     labels: Sequence[int] = ()  # of each; none where there are no classes
+    conditions: Callable[[Sequence[int]], Any] | None = None  # of images by number, as judges take them
     hash: str = ""  # of the images as they lie on disk; "" where they are made
 
     def check(self) -> None:
@@ -52,6 +54,7 @@ class Evidence:
     spaces: Mapping[str, Space]
     distances: Mapping[str, Distance]  # perceptual ones
     protocol: Mapping[str, Any]  # of every number
+    condition: Condition | None = None  # of the model that drew them
     train: Side | None = None  # what the model learned from, as far as it is known
     pairs: Mapping[str, Float[Tensor, " n"]] = field(default_factory=dict)  # of each image and reconstruction
     codes: Tensor | None = None  # n h w, of the real images

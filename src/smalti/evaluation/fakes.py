@@ -1,7 +1,7 @@
 """The images that are judged: reconstructions, images drawn anew, or images that somebody made."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from smalti.data.protocol import Batch
 from smalti.evaluation.sets import ImageSet
 from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
+
+Told = Callable[[Sequence[int]], Batch | None]  # what a model is told of images, by their numbers
 
 
 class Fakes(ABC):
@@ -47,18 +49,16 @@ class Rebuilt(Fakes):
 
 
 class Drawn(Fakes):
-    """New images of a model: image i by seed + i, and by its class where the model is told classes."""
+    """New images of a model: image i by seed + i, and by what the model is told of the i-th."""
 
-    def __init__(
-        self, pipeline: Pipeline, labels: Sequence[int], seed: int, options: Mapping[str, Any]
-    ) -> None:
-        """labels: class numbers, of which image i has the i-th; empty for a model without a condition."""
-        self.pipeline, self.labels, self._seed, self._options = pipeline, labels, seed, options
+    def __init__(self, pipeline: Pipeline, told: Told | None, seed: int, options: Mapping[str, Any]) -> None:
+        """told: what images are drawn of, by their numbers; None for a model without a condition."""
+        self.pipeline, self._told, self._seed, self._options = pipeline, told, seed, options
         self._metadata: dict[str, Any] = {}  # how the first was drawn, once it is
 
     def make(self, rows: range, real: Tensor | None) -> tuple[Tensor, Mapping[str, Tensor]]:
         """See Fakes; codes, of which `again` makes the same images."""
-        told = known(self.pipeline, [self.labels[row] for row in rows] if self.labels else [])
+        told = known(self.pipeline, None if self._told is None else self._told(rows))
         drawn = self.pipeline.sample(num=len(rows), seed=self._seed + rows[0], **self._options, **told)
         self._metadata = self._metadata or drawn.metadata[0]
         return eight_bit(drawn.tensors), {"codes": drawn.codes}
@@ -85,12 +85,19 @@ class Given(Fakes):
         return eight_bit(self.found.batch(rows)), {"marks": marks}
 
 
-def known(pipeline: Pipeline, labels: Sequence[int]) -> dict[str, Known]:
-    """Return classes by number as a model's methods take them; nothing for a model that is told none."""
+def known(pipeline: Pipeline, told: Batch | None) -> dict[str, Known]:
+    """Return what a batch tells as a model's methods take it; nothing for a model that is told nothing."""
     condition = pipeline.condition
-    if condition.argument is None:
+    if condition.argument is None or told is None:
         return {}
-    return {condition.argument: Known(condition.from_batch(Batch(labels=torch.tensor(list(labels)))))}
+    return {condition.argument: Known(condition.from_batch(told))}
+
+
+def by_label(labels: Sequence[int]) -> Told | None:
+    """Return what tells images their classes, of which image i has the i-th; None where there are none."""
+    if not labels:
+        return None
+    return lambda rows: Batch(labels=torch.tensor([labels[row] for row in rows]))
 
 
 def eight_bit(images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from smalti import imaging
 from smalti.evaluation import table
+from smalti.evaluation.described import drawn
 from smalti.evaluation.evidence import Evidence
 from smalti.evaluation.measures import training
 from smalti.evaluation.measures.protocol import RECONSTRUCTION
@@ -74,11 +75,25 @@ def _pairs(report: Report, evidence: Evidence) -> None:
 
 def _samples(report: Report, evidence: Evidence) -> None:
     """Judged images, class by class where they have classes, and real ones beside them."""
+    if evidence.fake.conditions is not None:
+        _described(report, evidence)
     report.heading("Images")
     for side in (evidence.fake, evidence.real):
         rows = _spread(side.labels, side.count, 4 * COLUMNS)
         show(report, side.show(rows), f"{side.what}, evenly over all", columns=COLUMNS)
     nearest_training_images(report, evidence)
+
+
+def _described(report: Report, evidence: Evidence) -> None:
+    """Show conditions, what was drawn of them, and the real images that they describe."""
+    told, real = evidence.fake.conditions, evidence.real
+    assert told is not None, "there are conditions"
+    report.heading("Conditions")
+    rows = evenly(range(evidence.fake.count), SHOWN)
+    images = evidence.fake.show(rows)
+    size = (images.shape[2], images.shape[3])
+    sheet = torch.cat([drawn(told(rows), size), images, real.show(rows)])
+    show(report, sheet, "Above conditions, below them what was drawn, and the real images", columns=len(rows))
 
 
 def nearest_training_images(report: Report, evidence: Evidence) -> None:

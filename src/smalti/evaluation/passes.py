@@ -1,6 +1,6 @@
 """The passes over images: everything that is kept of real, judged and training images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from smalti.data.protocol import Batch
 from smalti.evaluation import rows
 from smalti.evaluation.evidence import Side, digest
-from smalti.evaluation.fakes import Fakes, eight_bit, known
+from smalti.evaluation.fakes import Fakes, Told, eight_bit, known
 from smalti.evaluation.networks import Networks, blurred
 from smalti.evaluation.rows import Rows
 from smalti.evaluation.saving import Saver
@@ -51,8 +52,8 @@ class Passes:
 
         return rows.over(len(real), _loader(real), measure, "images and their reconstructions")
 
-    def real(self, real: ImageSet, model: Pipeline | None, labels: Sequence[int]) -> Rows:
-        """Return rows of real images, and how likely the model finds them where it is told their classes."""
+    def real(self, real: ImageSet, model: Pipeline | None, told: Told | None) -> Rows:
+        """Return rows of real images, and how likely the model finds them where it is told what they are."""
 
         def measure(batch: range, loaded: Loaded) -> Rows:
             images = loaded.images.to(self.device)
@@ -60,7 +61,7 @@ class Passes:
             found = {f"real/{name}": value for name, value in features.items()}
             found["real/marks"] = loaded.marks
             if model is not None:
-                found |= _likelihood(model, images, [labels[row] for row in batch] if labels else [])
+                found |= _likelihood(model, images, None if told is None else told(batch))
             return found
 
         return rows.over(len(real), _loader(real), measure, "real images")
@@ -124,10 +125,11 @@ def _loader(found: ImageSet) -> Any:
     return load
 
 
-def _likelihood(model: Pipeline, images: Tensor, labels: Sequence[int]) -> Rows:
+def _likelihood(model: Pipeline, images: Tensor, told: Batch | None) -> Rows:
     """Return codes, and -ln p of all of a batch in equal shares: their sum is what counts."""
     codes = model.tokenizer.encode(images, is_checked=True)
-    found = None if model.condition.argument and not labels else model.nats(codes, **known(model, labels))
+    is_silent = model.condition.argument is not None and told is None
+    found = None if is_silent else model.nats(codes, **known(model, told))
     if found is None:
         return {"codes": codes}
     count = len(codes)

@@ -9,7 +9,8 @@ from typing import Any
 from smalti import library
 from smalti.errors import UserError
 from smalti.evaluation import data
-from smalti.evaluation.fakes import Drawn, Fakes, Given, Rebuilt
+from smalti.evaluation.described import open_described
+from smalti.evaluation.fakes import Drawn, Fakes, Given, Rebuilt, Told, by_label
 from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION
 from smalti.evaluation.sets import Cut, Files, ImageSet
 from smalti.evaluation.settings import EvaluationSettings
@@ -33,6 +34,7 @@ class Plan:
     model: Tokenizer | Pipeline | None = None
     labels: Sequence[int] = ()  # classes of the judged images, by the model's numbers
     real_labels: Sequence[int] = ()
+    told: Told | None = None  # of the real images, what the model is told
     train_labels: Sequence[int] = ()  # none where training images are of other classes
 
 
@@ -73,11 +75,9 @@ def _of_pipeline(
     drawing: Mapping[str, Any],
 ) -> Plan:
     """Return images drawn of the classes of the data, or of each class as often as the user says."""
-    (real, cut), kind = given, model.settings.condition.kind
-    if kind not in ("label", "none"):
-        expected = "a model that is told classes, or nothing"
-        remedy = "draw images with smalti sample and evaluate their folder"
-        raise UserError(expected, f"one with condition.kind={kind}", remedy)
+    real, cut = given
+    if model.condition.argument not in (None, "label"):
+        return _of_described(model, about, given, how, drawing)
     if how.per_class is not None and not model.classes:
         raise UserError("a model with classes for --per-class", "one without", "give --num")
     found = data.open_data(real, cut, how, model, None if how.per_class else how.num)
@@ -87,7 +87,7 @@ def _of_pipeline(
     return Plan(
         task=GENERATION,
         data=found,
-        fakes=Drawn(model, labels, how.seed, {"size": cut.size, **drawing}),
+        fakes=Drawn(model, by_label(labels), how.seed, {"size": cut.size, **drawing}),
         count=len(labels) or how.num or len(found.real),
         what="drawn images",
         subject={**metadata, **recorded(prior=model.dtype, tokenizer=model.tokenizer.dtype)},
@@ -95,7 +95,45 @@ def _of_pipeline(
         model=model,
         labels=labels,
         real_labels=real_labels,
+        told=by_label(real_labels),
         train_labels=_alike(found.train, model.classes),
+    )
+
+
+def _of_described(
+    model: Pipeline,
+    about: Mapping[str, Any],
+    given: tuple[Path, Cut],
+    how: EvaluationSettings,
+    drawing: Mapping[str, Any],
+) -> Plan:
+    """Return images drawn each of what the data say of one of their images: its map, or its things."""
+    (path, cut), kind = given, model.settings.condition.kind
+    if kind not in ("map", "boxes", "points"):
+        remedy = "draw images with smalti sample and evaluate their folder"
+        raise UserError("a condition that data tell", f"condition.kind={kind}", remedy)
+    if how.per_class is not None:
+        raise UserError("a model that is told classes, for --per-class", f"one of {kind}", "give --num")
+    if how.train is not None:
+        expected = f"training images of a model that is told a {kind} from its own folder"
+        raise UserError(expected, f"--train {how.train}", "leave --train out")
+    found, train = open_described(path, cut, how, model)
+    real = data.at_most(found, how.num)
+    metadata = {**about, "kind": "pipeline", "conditions": f"{kind} of the data", "seed": how.seed}
+    return Plan(
+        task=GENERATION,
+        data=data.Data(
+            real=real,
+            train=None if train is None else data.at_most(train, how.train_num),
+            notes=(f"{len(real)} images of {real.name}",),
+        ),
+        fakes=Drawn(model, real.described, how.seed, {"size": cut.size, **drawing}),
+        count=len(real),
+        what="drawn images",
+        subject={**metadata, **recorded(prior=model.dtype, tokenizer=model.tokenizer.dtype)},
+        cut=cut,
+        model=model,
+        told=real.described,
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from smalti import config, hints, strategy
 from smalti.errors import UserError
 from smalti.evaluation import networks, page, passes
+from smalti.evaluation.described import value
 from smalti.evaluation.evidence import Evidence, Show
 from smalti.evaluation.fakes import Drawn, Given, Rebuilt, eight_bit
 from smalti.evaluation.measures import MEASURES
@@ -123,17 +124,20 @@ def _gather(todo: Plan, run: Passes) -> Evidence:
     if todo.task == RECONSTRUCTION:
         rows = run.both(real, todo.fakes)
     else:
-        rows = {**run.real(real, pipeline, todo.real_labels), **run.fake(todo.fakes, count)}
+        rows = {**run.real(real, pipeline, todo.told), **run.fake(todo.fakes, count)}
     # of reconstructions training images tell nothing that their passes through all spaces would be worth
     train = todo.data.train if run.networks.spaces and todo.task == GENERATION else None
     if train is not None:
         rows |= run.train(train, pipeline, probe=bool(todo.labels and todo.train_labels))
+    told = _told(real, pipeline)
     of_real = {"what": "real images", "count": len(real), "show": _show(real), "labels": todo.real_labels}
     of_fake = {"what": todo.what, "count": count, "show": _shown(todo, rows), "labels": todo.labels}
+    of_real, of_fake = ({**one, "conditions": told} for one in (of_real, of_fake))
     shown, side = passes.side(rows, "real", **of_real), passes.side(rows, "fake", **of_fake)
     trained = None
     if train is not None:
         of_train = {"what": "training images", "count": len(train), "show": _show(train)}
+        of_train["conditions"] = _told(train, pipeline)
         trained = passes.side(rows, "train", **of_train, labels=todo.train_labels)
     protocol = {"task": todo.task, "count": count, "reference": {"count": len(real), "hash": shown.hash}}
     protocol |= {**todo.cut.protocol(), "pixels": f"8 bits, rounded{todo.data.reading}"}
@@ -143,6 +147,7 @@ def _gather(todo: Plan, run: Passes) -> Evidence:
         fake=side,
         train=trained,
         task=todo.task,
+        condition=None if pipeline is None else pipeline.condition,
         spaces=run.networks.spaces,
         distances=run.networks.distances,
         protocol=protocol,
@@ -159,6 +164,13 @@ def _gather(todo: Plan, run: Passes) -> Evidence:
 def _codebook_size(model: Tokenizer | Pipeline | None) -> int:
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
     return 0 if tokenizer is None else tokenizer.codebook_size
+
+
+def _told(found: ImageSet, model: Pipeline | None) -> Callable[[Sequence[int]], Any] | None:
+    """Return what gives conditions by number, as judges take them; None: images have none but classes."""
+    if model is None or found.described([0]) is None:
+        return None
+    return lambda rows: value(model, found.described(rows))
 
 
 def _show(found: ImageSet) -> Show:

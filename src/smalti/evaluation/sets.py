@@ -15,6 +15,7 @@ from torch import Tensor
 
 from smalti import imaging
 from smalti.data.pixels import PixelSettings
+from smalti.data.protocol import Batch
 from smalti.data.transforms import CropSettings, place
 from smalti.errors import UserError
 from smalti.reading.huge import Huge
@@ -68,6 +69,10 @@ class ImageSet(ABC):
         """Return some of the images."""
         return torch.stack([self[index] for index in rows])
 
+    def described(self, rows: Sequence[int]) -> Batch | None:
+        """Return what a model is told of some of the images, and these; None: nothing, or their classes."""
+        return None
+
     def some(self, rows: Sequence[int]) -> "Some":
         """Return a set of some of them."""
         return Some(self, rows)
@@ -87,6 +92,14 @@ class Some(ImageSet):
     def __getitem__(self, index: int) -> Float[Tensor, "c H W"]:
         """See ImageSet."""
         return self._whole[self._rows[index]]
+
+    def batch(self, rows: Sequence[int]) -> Float[Tensor, "b c H W"]:
+        """See ImageSet."""
+        return self._whole.batch([self._rows[row] for row in rows])
+
+    def described(self, rows: Sequence[int]) -> Batch | None:
+        """See ImageSet."""
+        return self._whole.described([self._rows[row] for row in rows])
 
     def mark(self, index: int) -> int:
         """See ImageSet."""
@@ -119,7 +132,7 @@ class Files(ImageSet):
 
     def mark(self, index: int) -> int:
         """See ImageSet: of the file's bytes."""
-        return _mark(self.paths[index].read_bytes())
+        return mark_of(self.paths[index].read_bytes())
 
 
 class Npz(ImageSet):
@@ -154,7 +167,7 @@ class Npz(ImageSet):
 
     def mark(self, index: int) -> int:
         """See ImageSet: of the row's bytes."""
-        return _mark(self._row(index))
+        return mark_of(self._row(index))
 
     def _open(self) -> tuple[int, ...]:
         """Begin before the first row; returns the array's shape."""
@@ -195,5 +208,6 @@ def _no_images(path: Path, got: str) -> UserError:
     return UserError(expected, got, "write them with numpy.savez(path, images)")
 
 
-def _mark(data: bytes) -> int:
+def mark_of(data: bytes) -> int:
+    """Return 63 bits that belong to these bytes."""
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) >> 1

@@ -34,6 +34,7 @@ class Inception(Space):
     """InceptionV3 (arXiv:1512.00567), 1,008 classes. Logits are without bias, as Inception Score has them."""
 
     name, title, width, classes = "inception", "Inception of 2015-12-05", 2048, 1008
+    stages = ("Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
     resize = "to 8 bits, bilinear without antialias as TensorFlow 1 has it, 299 x 299 pixels"
 
     def __init__(self) -> None:

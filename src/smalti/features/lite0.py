@@ -17,6 +17,7 @@ class Lite0(Space):
     """An ImageNet classifier of 4.7 M parameters (arXiv:1905.11946, without squeeze-and-excite)."""
 
     name, title, width, classes = "lite0", "EfficientNet-Lite0", 1280, 1000
+    stages = ("_blocks.2", "_blocks.4", "_blocks.10", "_blocks.15")
 
     def __init__(self) -> None:
         super().__init__()

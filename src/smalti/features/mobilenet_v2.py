@@ -18,6 +18,7 @@ class MobileNetV2(Space):
     """An ImageNet classifier of 3.5 M parameters (arXiv:1801.04381), for torchvision's file of weights."""
 
     name, title, width, classes = "mobilenet_v2", "MobileNetV2", 1280, 1000
+    stages = ("layers.3", "layers.6", "layers.13", "layers.17")
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ class Space(nn.Module, ABC):
     width: ClassVar[int]  # features of an image
     classes: ClassVar[int]  # it gives scores of
     side: ClassVar[int] = 224  # pixels; the shorter side of what the network sees
+    stages: ClassVar[tuple[str, ...]]  # modules whose outputs `maps` gives, the finest first
     resize: ClassVar[str] = "bicubic with antialias, shorter side to 224 pixels"
 
     def __init__(self) -> None:
@@ -111,6 +112,22 @@ class Space(nn.Module, ABC):
         parts = [self.forward(some.contiguous(memory_format=_LAYOUT)) for some in prepared]
         features, logits = zip(*parts, strict=True)
         return torch.cat(features), torch.cat(logits)
+
+    @torch.no_grad()
+    def maps(self, images: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Return what the stages of the network see where in images, each half as fine as the one before."""
+        found: list[Tensor] = []
+        hooks = [
+            self.get_submodule(name).register_forward_hook(lambda module, given, out: found.append(out))
+            for name in self.stages
+        ]
+        try:
+            prepared = self.prepare(images.to(next(self.parameters()).device))
+            self.forward(prepared.contiguous(memory_format=_LAYOUT))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
     def prepare(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 y x"]:
         """Return images at the size that the network sees, in [-1, 1]: their shorter side `side` pixels.

@@ -14,7 +14,7 @@ from smalti.quantizers.usage import perplexity, usage
 class Usage(Metric):
     """How many of a codebook's entries occur, and how evenly."""
 
-    name = "use of the codebook"
+    name, better = "use of the codebook", "higher"
 
     def __init__(self, codebook_size: int) -> None:
         self.codebook_size = codebook_size
@@ -39,7 +39,7 @@ class Usage(Metric):
 class NatsPerToken(Metric):
     """How likely a prior finds codes: the mean over all of them."""
 
-    name = "nats per token"
+    name, better = "nats per token", "lower"
 
     def __init__(self) -> None:
         self._total, self._tokens, self._key = 0.0, 0, "nats_per_token"

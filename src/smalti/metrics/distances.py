@@ -19,6 +19,8 @@ class Frechet(OfSets):
     The name is that of the features, as lite0-FD; FID is none but Inception's.
     """
 
+    better, images = "lower", 2
+
     def compute(self) -> dict[str, float]:
         """See Metric: by its own name."""
         return {self.name: frechet(self.fake(), self.real())}
@@ -26,6 +28,8 @@ class Frechet(OfSets):
 
 class Kid(OfSets):
     """How far the fake images lie from the real ones, by a kernel over features: see `kid`."""
+
+    better, images = "lower", 4
 
     def compute(self) -> dict[str, float]:
         """See Metric: by its own name, and its standard error beside it."""
@@ -47,7 +51,7 @@ def frechet(a: Float[Tensor, "n f"], b: Float[Tensor, "m g"]) -> float:
     covariances are singular. Raises UserError below two images a set, for features that are not finite, and
     for unequal widths.
     """
-    check_sets(a, b, least=2)
+    check_sets(a, b, least=Frechet.images)
     (mean_a, root_a), (mean_b, root_b) = (_gaussian(features) for features in (a, b))
     means = (mean_a - mean_b).square().sum()
     distance = means + root_a.square().sum() + root_b.square().sum() - 2 * _trace_of_root(root_a, root_b)
@@ -91,7 +95,7 @@ def kid(
     the value does not depend on n. Raises UserError below four images a set or two a subset, for subsets
     larger than a set, for features that are not finite and for unequal widths.
     """
-    check_sets(a, b, least=4)
+    check_sets(a, b, least=Kid.images)
     least = min(len(a), len(b))
     size = min(1000, least // 2) if size is None else size
     if not 2 <= size <= least:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -26,6 +27,8 @@ class Metric(ABC):
     """A member of the shelf. Batches are taken in one after another; numbers are of all of them."""
 
     name: str  # for a person: what it is, and its unit
+    better: ClassVar[Literal["higher", "lower"]]  # which of its numbers are good
+    least: ClassVar[int] = 1  # pixels that a side must have
     words: str = ""  # a format that tells of one image by its number alone; "": it is not for one image
 
     @abstractmethod

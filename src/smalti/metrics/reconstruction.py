@@ -36,6 +36,7 @@ class L1(_OfImages):
     """The mean absolute error of images, within the range that they are saved in."""
 
     name, key = "mean absolute error", "l1"
+    better = "lower"
 
     def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
         """See Mean."""
@@ -46,6 +47,7 @@ class Psnr(_OfImages):
     """See `psnr`."""
 
     name, key, words = "PSNR, dB", "psnr", "{:.2f} dB"
+    better = "higher"
 
     def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
         """See Mean."""
@@ -56,6 +58,7 @@ class Ssim(Mean):
     """See `ssim`. Slow, and of no training's validation."""
 
     name, key = "SSIM", "ssim"
+    better, least = "higher", 2 * _RADIUS + 1
 
     def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
         """See Mean."""
@@ -66,6 +69,7 @@ class MsSsim(Mean):
     """See `ms_ssim`. Slow, and of no training's validation."""
 
     name, key = "MS-SSIM", "ms_ssim"
+    better, least = "higher", (2 * _RADIUS + 1) * 2 ** (len(_WEIGHTS) - 1)
 
     def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
         """See Mean."""
@@ -74,6 +78,8 @@ class MsSsim(Mean):
 
 class Perceptual(Mean):
     """A distance by the features of a network, of which the name tells."""
+
+    better = "lower"
 
     def __init__(self, distance: nn.Module, key: str = "perceptual") -> None:
         super().__init__()
@@ -96,6 +102,7 @@ class CrossEntropy(_OfSegmentations):
     """The mean binary cross-entropy of a segmentation's classes."""
 
     name, key = "binary cross-entropy", "bce"
+    better = "lower"
 
     def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
         """See Mean."""
@@ -106,6 +113,7 @@ class Accuracy(_OfSegmentations):
     """The share of pixels whose likeliest class is the right one."""
 
     name, key, words = "share of pixels that are right", "accuracy", "{:.1%} of pixels right"
+    better = "higher"
 
     def values(self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
         """See Mean."""
@@ -128,7 +136,7 @@ def ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[Tens
     sigma 1.5, and only windows that lie wholly inside the image. Equal to scikit-image's with
     gaussian_weights=True, use_sample_covariance=False, data_range=255. Raises UserError below 11 pixels.
     """
-    _check_side(a, 2 * _RADIUS + 1, "SSIM's window")
+    _check_side(a, Ssim.least, "SSIM's window")
     # float64: in float32 E[x^2] - E[x]^2 of a bright flat image is wrong by more than its noise
     mean_x, mean_y, spread, shared = _moments(_eight_bit(a), _eight_bit(b))
     likeness = (2 * mean_x * mean_y + _C1) * (2 * shared + _C2)
@@ -146,7 +154,7 @@ def ms_ssim(a: Float[Tensor, "b c H W"], b: Float[Tensor, "b c H W"]) -> Float[T
     pytorch-msssim and piq where sides divide by 16; torchmetrics mirrors borders at the coarsest scale, and
     mixes channels before multiplying. Raises UserError below 176 pixels.
     """
-    _check_side(a, (2 * _RADIUS + 1) * 2 ** (len(_WEIGHTS) - 1), "MS-SSIM's window at its coarsest scale")
+    _check_side(a, MsSsim.least, "MS-SSIM's window at its coarsest scale")
     x, y = _eight_bit(a), _eight_bit(b)
     product = torch.ones(x.shape[:2], dtype=x.dtype, device=x.device)
     for scale, weight in enumerate(_WEIGHTS):

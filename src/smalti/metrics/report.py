@@ -18,7 +18,7 @@ figure { margin: 1rem 0 } figure img { max-width: 100%; image-rendering: pixelat
 figcaption, .note { color: #666; font-size: .9rem }
 svg { background: #fafafa; border: 1px solid #ddd } svg text { font-size: 11px; fill: #666 }
 """
-_WIDTH, _HEIGHT, _MARGIN = 500, 220, 34  # of a chart, in CSS pixels
+WIDTH, HEIGHT, _MARGIN = 500, 220, 34  # of a chart, in CSS pixels
 
 
 class Report:
@@ -55,27 +55,9 @@ class Report:
 
     def curve(self, curves: Mapping[str, Sequence[tuple[float, float]]], caption: str) -> None:
         """Add a line chart of name -> [(x, y), ...]."""
-        points = [point for curve in curves.values() for point in curve]
-        if not points:
-            return
-        (left, right), (low, high) = (_range([point[axis] for point in points]) for axis in (0, 1))
-
-        def place(x: float, y: float) -> tuple[float, float]:
-            across = _MARGIN + (x - left) / (right - left) * (_WIDTH - 2 * _MARGIN)
-            return across, _HEIGHT - _MARGIN - (y - low) / (high - low) * (_HEIGHT - 2 * _MARGIN)
-
-        lines = []
-        for index, (name, curve) in enumerate(curves.items()):
-            colour = f"hsl({index * 137 % 360} 60% 42%)"  # 137 degrees apart: never two alike side by side
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in curve))
-            lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{path}"/>')
-            label = f'<text x="{_WIDTH - _MARGIN}" y="{14 + 13 * index}" text-anchor="end"'
-            lines.append(f'{label} style="fill:{colour}">{html.escape(name)}</text>')
-        lines.append(f'<text x="2" y="{_MARGIN}">{high:.3g}</text>')
-        lines.append(f'<text x="2" y="{_HEIGHT - _MARGIN}">{low:.3g}</text>')
-        lines.append(f'<text x="{_WIDTH - _MARGIN}" y="{_HEIGHT - 8}" text-anchor="end">{right:g}</text>')
-        chart = f'<svg width="{_WIDTH}" height="{_HEIGHT}">{"".join(lines)}</svg>'
-        self._parts.append(f"<figure>{chart}<figcaption>{html.escape(caption)}</figcaption></figure>")
+        drawn = chart(curves)
+        if drawn:
+            self._parts.append(f"<figure>{drawn}<figcaption>{html.escape(caption)}</figcaption></figure>")
 
     def save(self, path: Path) -> Path:
         """Write the page; gives its path."""
@@ -85,6 +67,32 @@ class Report:
             encoding="utf-8",
         )
         return path
+
+
+def chart(curves: Mapping[str, Sequence[tuple[float, float]]], title: str = "") -> str:
+    """Return a line chart of name -> [(x, y), ...] as an SVG element; of no points nothing."""
+    points = [point for curve in curves.values() for point in curve]
+    if not points:
+        return ""
+    (left, right), (low, high) = (_range([point[axis] for point in points]) for axis in (0, 1))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = _MARGIN + (x - left) / (right - left) * (WIDTH - 2 * _MARGIN)
+        return across, HEIGHT - _MARGIN - (y - low) / (high - low) * (HEIGHT - 2 * _MARGIN)
+
+    lines = []
+    for index, (name, curve) in enumerate(curves.items()):
+        colour = f"hsl({index * 137 % 360}, 60%, 42%)"  # 137 degrees apart: never two alike side by side
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in curve))
+        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{path}"/>')
+        label = f'<text x="{WIDTH - _MARGIN}" y="{14 + 13 * index}" text-anchor="end"'
+        lines.append(f'{label} style="fill:{colour}">{html.escape(name)}</text>')
+    lines.append(f'<text x="2" y="{_MARGIN}">{high:.3g}</text>')
+    lines.append(f'<text x="2" y="{HEIGHT - _MARGIN}">{low:.3g}</text>')
+    lines.append(f'<text x="{WIDTH - _MARGIN}" y="{HEIGHT - 8}" text-anchor="end">{right:g}</text>')
+    if title:
+        lines.append(f'<text x="{_MARGIN}" y="14" style="font-weight:bold">{html.escape(title)}</text>')
+    return f'<svg width="{WIDTH}" height="{HEIGHT}">{"".join(lines)}</svg>'
 
 
 def _cell(value: str | float) -> str:

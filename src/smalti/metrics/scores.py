@@ -21,6 +21,8 @@ class InceptionScore(OfSets):
     The name is that of the classifier, as lite0-IS: the Inception Score is none but Inception's.
     """
 
+    better, images = "higher", 20  # two a split
+
     def update(self, batch: Measured) -> None:
         """See Metric: of the fake images alone."""
         super().update(Measured(fake=batch.fake))

@@ -1,6 +1,7 @@
 """Features as metrics of whole sets take them: one row an image, refused where they say nothing."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64
@@ -49,6 +50,8 @@ def check_sets(fake: Float[Tensor, "n f"], real: Float[Tensor, "m g"], least: in
 
 class OfSets(Metric):
     """A metric of the features of all real and all fake images."""
+
+    images: ClassVar[int]  # of each set at the least
 
     def __init__(self, features: Callable[[Tensor], Tensor], name: str) -> None:
         """features: of images (b c H W), (b f). name: which they are, and of the numbers in logs."""

@@ -7,6 +7,7 @@ from smalti.data.protocol import Reader
 from smalti.data.report import DataReport, inspect
 from smalti.data.values import FLOATS, is_float
 from smalti.errors import UserError
+from smalti.training import validation
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
 TRAINED = "training on"
@@ -14,8 +15,12 @@ SMALLEST = 16  # pixels a side of what a perceptual distance looks at: VGG16 hal
 ENLARGED = 2.0  # times: beyond it a crop shows hardly more than the blur of its enlargement
 
 
-def check(training: Training) -> None:
-    """UserError for settings that would end a run at its first step, or later."""
+def check(training: Training, held_out: int) -> None:
+    """UserError for settings that would end a run at its first step, or later.
+
+    held_out: how many images there are to validate by.
+    """
+    validation.check(training, held_out)
     if not isinstance(training, TokenizerTraining):
         return
     distance, shortest = training.losses.perceptual, min(training.crop_size)

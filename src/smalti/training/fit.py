@@ -1,10 +1,11 @@
 """The loop: batches in; steps, log lines, sample sheets, checkpoints and a model out."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from smalti import imaging, library, strategy
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
-from smalti.training import checkpoints, folders
+from smalti.training import checkpoints, curves, folders, log
 from smalti.training.batches import cut, to
 from smalti.training.checkpoints import Checkpoint
 from smalti.training.ema import Ema
@@ -27,6 +28,7 @@ from smalti.training.recorder import Recorder
 from smalti.training.seeds import seeded
 from smalti.training.settings import OptimizerSettings, Training
 from smalti.training.task import Losses, Task
+from smalti.training.validation import Best, finite
 
 PATIENCE = 100  # steps skipped in a row after which a run gives up
 STARVED = 1000  # a reason to stop, above the numbers of all signals: a process gets no more batches
@@ -60,6 +62,8 @@ class Loop:
         self.skipped = 0  # steps, for a loss or gradient that was no number
         self._in_a_row = 0
         self._saved: int | None = None  # the step of the newest checkpoint
+        self.best = Best.of(training)
+        self._best: float | None = None  # its value so far
         self._sheet: Batch | None = None  # what sample sheets show, once there is one
         self._wrapped: list[nn.Module] = []  # the networks as the strategy runs them
 
@@ -125,12 +129,23 @@ class Loop:
         if self.strategy.rank != 0:
             return
         if self.folder.model_step() != self.step:
-            self._save_model()
+            self._save_model(self.folder.model)
         if self._is_due(self.training.sample_every) and not self.folder.sheet(self.step).is_file():
-            self._draw_sheet(feed)
-        validated = [line["step"] for line in lines if line["kind"] == "validation"]
-        if self._is_due(self.training.validate_every) and self.step not in validated:
+            self._draw_sheet(recorder, feed)
+        self._take_up_best(lines)
+        validated = [line for line in lines if line["kind"] == "validation" and line["step"] == self.step]
+        if validated:
+            self._keep_best(recorder, validated[0])
+        elif self._is_due(self.training.validate_every):
             self._validate(recorder, feed)
+        curves.write(self.folder.curves, log.read(self.folder.log))
+
+    def _take_up_best(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from the last line on the best model, where that is there, and the best by this number."""
+        kept = self.folder.best_by()
+        if self.best is not None and kept == self.best.number:
+            found = [self.best.find(line) for line in lines if line["kind"] == "best"]
+            self._best = next((value for _, value in filter(None, reversed(found))), None)
 
     @contextmanager
     def _recorder(self) -> Iterator[Recorder]:
@@ -218,13 +233,14 @@ class Loop:
             remedy = "halve optimizer.lr, set clip=1.0, use precision=fp32; the last checkpoint is good"
             raise UserError("finite losses and gradients", got, remedy)
 
-    def _draw_sheet(self, feed: Feed) -> None:
+    def _draw_sheet(self, recorder: Recorder, feed: Feed) -> None:
         """Draw a sample sheet, of the same images: held-out ones, or without these the first."""
         if self._sheet is None:
             self._sheet = self._moved(next(_held_out(feed), None) or next(feed.train(0)))
         with self._averaged():
             sheet = self.task.samples(self._sheet)
         imaging.save_png(self.folder.sheet(self.step), sheet, {}, overwrite=True)
+        recorder.image(self.step, "samples", sheet)
 
     def _report(self, recorder: Recorder, pace: Pace, feed: Feed) -> None:
         """Do what is due after this step: log line, sample sheet, numbers on held-out images, checkpoint."""
@@ -234,9 +250,11 @@ class Loop:
         if self._is_due(self.training.checkpoint_every):
             self._save(recorder)
         if first and self._is_due(self.training.sample_every):
-            self._draw_sheet(feed)
+            self._draw_sheet(recorder, feed)
         if first and self._is_due(self.training.validate_every):
             self._validate(recorder, feed)
+        if first and self._is_due(self.training.checkpoint_every):
+            curves.write(self.folder.curves, log.read(self.folder.log))
 
     def _validate(self, recorder: Recorder, feed: Feed) -> None:
         """Write the numbers on held-out images, if any can be used."""
@@ -246,6 +264,19 @@ class Loop:
             with self._averaged():
                 numbers = self.task.validate(map(self._moved, chain(begin, batches)))
             recorder.write(self.step, "validation", **numbers)
+            self._keep_best(recorder, numbers)
+
+    def _keep_best(self, recorder: Recorder, numbers: Mapping[str, Any]) -> None:
+        """Save the model, and say so, where by these numbers it is the best so far."""
+        found = None if self.best is None else self.best.find(numbers)
+        if self.best is None or found is None or not self.best.beats(found[1], self._best):
+            return
+        (name, value), before = found, self._best
+        self._save_model(self.folder.best, best_by=self.best.number, metrics=finite(numbers))
+        recorder.write(self.step, "best", **{name: value})
+        told = "" if before is None else f", before {before:.5g}"
+        recorder.say(f"step {self.step}: the best {name} so far, {value:.5g}{told}: {self.folder.best}")
+        self._best = value
 
     def _moved(self, batch: Batch) -> Batch:
         return to(batch, self.device, self.task.computed)
@@ -287,14 +318,15 @@ class Loop:
         state = Checkpoint(step=self.step, tensors=tensors, numbers=numbers)
         checkpoints.write(self.folder.checkpoints, state, keep=self.training.keep)
         self._saved = self.step
-        self._save_model()
+        self._save_model(self.folder.model)
 
-    def _save_model(self) -> None:
+    def _save_model(self, folder: Path, **more: Any) -> None:
+        """Write the model as it stands. more: what its folder is to tell besides."""
         made = {"smalti": version("smalti"), "run": self.folder.root.name, "steps": self.step}
         made["size"] = list(self.training.crop_size)
         made["data"] = folders.held_out(self.training.data)
         with self._averaged():
-            library.save(self.task.model(), self.folder.model, provenance=made)
+            library.save(self.task.model(), folder, provenance={**made, **more})
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Within, the averaged weights are in place, if there are any."""

@@ -17,7 +17,10 @@ from smalti.training import checkpoints
 
 @dataclass(frozen=True)
 class RunFolder:
-    """settings.yaml  classes.json  origin.json  log.jsonl  samples/  checkpoints/  model/"""
+    """settings.yaml  classes.json  origin.json  log.jsonl  curves.svg  samples/  checkpoints/  model/  best/
+
+    curves.svg is drawn anew with every checkpoint; best/ is there where the recipe says by what.
+    """
 
     root: Path
 
@@ -63,13 +66,25 @@ class RunFolder:
         """Return the sample sheet of a step."""
         return self.samples / f"step-{step:08d}.png"
 
+    @property
+    def best(self) -> Path:
+        """Return the best model by the number that the recipe names, a model folder."""
+        return self.root / "best"
+
+    @property
+    def curves(self) -> Path:
+        """Return the picture of the log."""
+        return self.root / "curves.svg"
+
     def model_step(self) -> int | None:
         """Return the steps after which the newest model was saved; None where there is no whole one."""
-        try:
-            steps = library.read_config(self.model).get("provenance", {}).get("steps")
-        except (OSError, UserError):
-            return None
+        steps = _provenance(self.model).get("steps")
         return None if steps is None else int(steps)
+
+    def best_by(self) -> str | None:
+        """Return the number by which the best model is the best; None where there is no whole one."""
+        found = _provenance(self.best).get("best_by")
+        return None if found is None else str(found)
 
     def check_new(self) -> None:
         """UserError where the folder holds something already."""
@@ -85,20 +100,21 @@ class RunFolder:
     def begin(self, settings: Mapping[str, Any], classes: Sequence[str], origin: str) -> None:
         """Make the folder, with what a resumed run goes by."""
         self.create()
-        _write(self.classes, json.dumps(list(classes), indent=2) + "\n")
+        write(self.classes, json.dumps(list(classes), indent=2) + "\n")
         self.change(settings, origin)
 
     def change(self, settings: Mapping[str, Any], origin: str) -> None:
         """Write what the run goes by in place of what is there, each file whole or not at all."""
-        _write(self.origin, origin)  # settings last: what has them can be resumed
-        _write(self.settings, yaml.safe_dump(dict(settings), sort_keys=False))
+        write(self.origin, origin)  # settings last: what has them can be resumed
+        write(self.settings, yaml.safe_dump(dict(settings), sort_keys=False))
 
     def clear(self) -> None:
         """Put right what a process that was killed while it wrote left here."""
         library.recover(self.model)
+        library.recover(self.best)
         leftovers.clear(self.checkpoints, checkpoints.LEFTOVERS)
         leftovers.clear(self.samples, ".step-*")
-        for path in (self.settings, self.classes, self.origin, self.log):
+        for path in (self.settings, self.classes, self.origin, self.log, self.curves):
             leftovers.clear(self.root, f".{path.name}.*")
 
     @property
@@ -107,7 +123,16 @@ class RunFolder:
         return shlex.join([*strategy.current().launch, "train", "--resume", "--out", str(self.root)])
 
 
-def _write(path: Path, text: str) -> None:
+def _provenance(model: Path) -> dict[str, Any]:
+    """Return what a model folder says of its making; nothing where there is no whole one."""
+    try:
+        return dict(library.read_config(model).get("provenance", {}))
+    except (OSError, UserError):
+        return {}
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)

@@ -30,8 +30,13 @@ def settled(training: Any, readers: Mapping[str, Reader]) -> Any:
 
 
 def held_out(data: Any) -> dict[str, Any]:
-    """Return what decides in settings of data which images are held out: for a model to keep."""
+    """Return what settings of data say of images that are held out, and of their maps and boxes.
+
+    For a model to keep.
+    """
     wanted = {"kind", "root", "val", "val_share", "classes", "splits"}
+    wanted |= {"maps", "val_maps", "content", "year", "parts", "annotated"}  # what describes them
+    wanted |= {"min_area", "min_objects", "max_objects"}  # which boxes count
     return {name: value for name, value in config.dump(data).items() if name in wanted}
 
 

@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from smalti.errors import UserError, optional
 
-Kind = Literal["train", "validation", "skipped", "alarm", "note"]
+Kind = Literal["train", "validation", "best", "skipped", "alarm", "note"]
 
 
 class Log:
@@ -37,6 +40,11 @@ class Log:
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def image(self, step: int, name: str, image: UInt8[Tensor, "c H W"]) -> None:
+        """Show an image in TensorBoard, where it is installed."""
+        if self.board is not None:
+            self.board.add_image(name, image.cpu().numpy(), step)
 
     def close(self) -> None:
         """Write out what TensorBoard still holds."""

@@ -1,7 +1,7 @@
 """Learning a prior: which code comes next, given the codes before it and the condition."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -11,7 +11,6 @@ from smalti import imaging, strategy
 from smalti.conditions.context import Prefix
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
-from smalti.metrics.codes import NatsPerToken
 from smalti.metrics.protocol import Measured
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.protocol import Prior
@@ -20,6 +19,7 @@ from smalti.tokenizer import Tokenizer
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import PriorTraining
 from smalti.training.task import Losses
+from smalti.training.validation import Validation
 
 PRIOR = "prior"
 SHOWN = 8  # images on a sample sheet
@@ -57,6 +57,7 @@ class PriorTask:
             frozen.requires_grad_(False).eval()
         size, device = model.prior.codebook_size, model.order.device
         self.recent = RecentCodes(codebook_size=size, num=REMEMBERED, device=device)
+        self.validation = Validation(training, device, ("", size, {}))
 
     @classmethod
     def build(
@@ -119,13 +120,11 @@ class PriorTask:
         }
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Return nats a token of held-out codes, or what the prior knows of them."""
-        metric = NatsPerToken()
-        for batch in batches:
-            codes = self._codes(batch)
-            found = self.pipeline.nats(codes, **self._condition(batch))
-            metric.update(Measured(codes=codes, nats=found))
-        return metric.compute()
+        """Return nats a token of held-out codes, or what the prior knows of them, or what the recipe names.
+
+        Images are drawn for the conditions of the held-out ones, always of the same seeds.
+        """
+        return self.validation.numbers(self._measured(batches))
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """Draw new images for the conditions of a batch, always of the same seeds."""
@@ -136,6 +135,18 @@ class PriorTask:
     def model(self) -> Pipeline:
         """See Task."""
         return self.pipeline
+
+    def _measured(self, batches: Iterable[Batch]) -> Iterator[Measured]:
+        done = 0
+        for batch in batches:
+            codes, told = self._codes(batch), self._condition(batch)
+            nats = self.pipeline.nats(codes, **told) if self.validation.of_nats else None
+            real, fake = None, None
+            if self.validation.of_images:
+                fake = self.pipeline.sample(num=batch.size, seed=done, **told).tensors
+                real = self.pipeline.tokenizer.decode(codes) if batch.images is None else batch.images
+            yield Measured(real=real, fake=fake, codes=codes, nats=nats)
+            done += batch.size
 
     def _codes(self, batch: Batch) -> Int64[Tensor, "b h w"]:
         if batch.codes is not None:

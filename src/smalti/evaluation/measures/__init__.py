@@ -2,6 +2,7 @@
 
 from smalti.evaluation.measures.classes import Accuracy
 from smalti.evaluation.measures.codes import Bits, Likelihood, Use
+from smalti.evaluation.measures.obeyed import Obeyed
 from smalti.evaluation.measures.pairs import OfPairs
 from smalti.evaluation.measures.protocol import Measure
 from smalti.evaluation.measures.sets import Distance, Kernel, Neighbours, Score
@@ -23,6 +24,7 @@ MEASURES: dict[str, Measure] = {
     "bits": Bits(),
     "nats": Likelihood(),
     "accuracy": Accuracy(),
+    "obeyed": Obeyed(),
     "nearest": Nearest(),
     "diversity": Diversity(),
 }

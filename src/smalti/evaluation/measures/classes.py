@@ -5,10 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.errors import optional
 from smalti.evaluation.evidence import Evidence
 from smalti.evaluation.measures.protocol import GENERATION, Found, Measure
 from smalti.evaluation.record import Number
+from smalti.metrics.obeyed.probes import classifier as fit
+from smalti.metrics.obeyed.probes import predicted
+from smalti.metrics.obeyed.protocol import others
 
 
 class Accuracy(Measure):
@@ -28,7 +30,9 @@ class Accuracy(Measure):
         for space in evidence.spaces:
             features = torch.cat([train.features[space], evidence.blurred[space]])
             classifier = fit(features, torch.tensor([*train.labels, *train.labels]))
-            beside = {"chance": 1 / len(set(train.labels))}
+            asked = list(evidence.fake.labels)
+            exchanged = [asked[other] for other in others(len(asked))]
+            beside = {"classes exchanged": accuracy(classifier, evidence.fake.features[space], exchanged)}
             if evidence.real.labels:
                 seen = accuracy(classifier, evidence.real.features[space], evidence.real.labels)
                 beside = {"real images": seen, **beside}
@@ -42,13 +46,6 @@ class Accuracy(Measure):
             yield f"{space}_accuracy", number
 
 
-def fit(features: Tensor, labels: Tensor) -> Any:
-    """Return a classifier of features; UserError where its package is missing."""
-    linear_model = optional("sklearn.linear_model", extra="eval")
-    return linear_model.LogisticRegression(max_iter=1000).fit(features.numpy(), labels.numpy())
-
-
 def accuracy(classifier: Any, features: Tensor, labels: Any) -> float:
     """Return the share of rows whose class a classifier names."""
-    found = torch.from_numpy(classifier.predict(features.numpy()))
-    return (found == torch.tensor(list(labels))).double().mean().item()
+    return (predicted(classifier, features) == torch.tensor(list(labels))).double().mean().item()

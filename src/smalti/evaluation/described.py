@@ -1,0 +1,126 @@
+"""Images with what a model is told of them: maps, or things in boxes, read as its training read them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from smalti import config, imaging
+from smalti.conditions.box_tokens import Object
+from smalti.data import READERS
+from smalti.data.loader import Crops, collate
+from smalti.data.protocol import Batch, Reader
+from smalti.errors import UserError
+from smalti.evaluation.sets import Cut, ImageSet, mark_of
+from smalti.evaluation.settings import EvaluationSettings
+from smalti.metrics.obeyed.boxes import visible
+from smalti.pipeline import Pipeline
+
+_CLASSES = 64  # colours of boxes
+
+
+class Described(ImageSet):
+    """The images of a reader, and what it says of each."""
+
+    def __init__(self, reader: Reader, cut: Cut, name: str) -> None:
+        self.name, self._paths = name, reader.summary().paths
+        self._crops = Crops(reader, cut.size, cut.how.for_validation(), seed=0)
+
+    def __len__(self) -> int:
+        return len(self._crops.reader)
+
+    def __getitem__(self, index: int) -> Float[Tensor, "c H W"]:
+        """See ImageSet."""
+        return self.batch([index])[0]
+
+    def batch(self, rows: Sequence[int]) -> Float[Tensor, "b c H W"]:
+        """See ImageSet."""
+        found = self.described(rows).images
+        assert found is not None, "needs has looked"
+        return found
+
+    def described(self, rows: Sequence[int]) -> Batch:
+        """See ImageSet. UserError for what cannot be read."""
+        return collate([self._crops[0, row] for row in rows])
+
+    def mark(self, index: int) -> int:
+        """See ImageSet: of the image file's bytes."""
+        return mark_of(self._paths[index].read_bytes())
+
+
+def open_described(
+    path: Path, cut: Cut, how: EvaluationSettings, model: Pipeline
+) -> tuple[Described, Described | None]:
+    """Return real images with what the model is told of them, and those that its training learned from.
+
+    Of the folder that it was trained on what was held out; of another one all, and nothing is known of the
+    training's. UserError where data have nothing for such a condition.
+    """
+    settings, is_own = _settings(path, how, model)
+    made = READERS[settings.kind][1]
+    readers = {"train": made(settings, "train")}
+    if how.split != "all" and (is_own or settings.kind != "pairs" or readers["train"].summary().splits.val):
+        readers["val"] = made(settings, "val")
+    condition: Any = model.condition
+    type(condition).needs(model.settings.condition, settings, readers["train"])
+    condition.agree(settings, readers.values())
+    found = {split: Described(one, cut, f"{path} ({split})") for split, one in readers.items()}
+    if how.split == "train" or not len(found.get("val", ())):
+        if how.split == "val":
+            got = f"{path}, of which no part is held out"
+            raise UserError("a folder with a part that is held out", got, "--split all")
+        return found["train"], None
+    return found["val"], found["train"] if len(found["train"]) else None
+
+
+def value(model: Pipeline, batch: Batch | None) -> Any:
+    """Return what a batch says, as judges take it: class maps by number, all else as the condition has it."""
+    assert batch is not None, "these images have conditions"
+    return model.condition.from_batch(batch) if batch.segmentations is None else batch.segmentations
+
+
+def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
+    """Return images of conditions as judges take them, in [-1, 1]: maps in colours, boxes on gray."""
+    if not isinstance(conditions, Tensor):
+        return torch.stack([_boxes(visible(scene), size) for scene in conditions])
+    if not conditions.is_floating_point():
+        return imaging.to_float(imaging.colour_labels(conditions))
+    return conditions[:, :3].expand(-1, 3, -1, -1).clamp(-1, 1)
+
+
+def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any, bool]:
+    """Return how the data are read, and whether the model was trained on that folder."""
+    told: Any = model.provenance.get("data") or {}
+    is_own = isinstance(told.get("root"), str) and Path(told["root"]).resolve() == path.resolve()
+    if model.condition.argument == "map":
+        condition: Any = model.condition
+        kind = "pairs"
+        takes = {1: "depth"}.get(condition.tokenizer.channels, "image")
+        given: dict[str, Any] = {"content": "segmentation" if condition.of_classes else takes}
+    else:
+        kind, given = "coco" if (path / "annotations").is_dir() else "open_images", {}
+    given |= told if told.get("kind") == kind else {}
+    given |= {"kind": kind, "root": str(path)}
+    if kind == "pairs":
+        given |= {"maps": str(how.maps)} if how.maps else {}
+        if not how.maps and not (is_own and "maps" in given):
+            raise UserError("the folder of the maps of these images", "none", "--maps FOLDER")
+        given |= {} if is_own else {"val": None, "val_maps": None, "val_share": 0.0, "splits": None}
+    given = {name: one for name, one in given.items() if one is not None}
+    given.pop("kind")
+    return config.parse(given, READERS[kind][0]), is_own
+
+
+def _boxes(things: Sequence[Object], size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
+    height, width = size
+    labels = torch.zeros(1, height, width, dtype=torch.int64)
+    for thing in things:
+        top, left = round(thing.y0 * (height - 1)), round(thing.x0 * (width - 1))
+        bottom, right = round(thing.y1 * (height - 1)), round(thing.x1 * (width - 1))
+        number = 1 + int(thing.label) % _CLASSES
+        labels[0, [top, bottom], left : right + 1] = number
+        labels[0, top : bottom + 1, [left, right]] = number
+    return imaging.to_float(imaging.colour_labels(labels))[0]

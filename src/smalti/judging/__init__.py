@@ -1,0 +1,1 @@
+"""Rejection sampling: many are drawn, and a judge says which are kept."""
