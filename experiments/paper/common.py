@@ -41,6 +41,7 @@ from smalti.training.train import train
 from smalti.weights.catalogue import WEIGHTS
 
 HELD_OUT = 0.08  # of images that do not say themselves which are held out
+SHOWN = 64  # pixels a side on sheets at most, so that they stay small
 WINDOW = 8  # cells a side of what a prior sees, whatever the factor
 MULTIPLIERS = {1: (2,), 2: (1, 4), 4: (1, 2, 8), 8: (1, 2, 4, 8), 16: (1, 1, 2, 4, 8)}  # of width 16
 
@@ -286,6 +287,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
+class Mean(float):
+    """Over seeds; knows how far these lie apart."""
+
+    def __new__(cls, values: Sequence[float]) -> "Mean":
+        found = super().__new__(cls, sum(values) / len(values))
+        found.spread = max(values) - min(values)
+        return found
+
+
 class Report:
     """Rows measured one by one and kept as they come, what was predicted, what is so."""
 
@@ -329,16 +339,24 @@ class Report:
         rows = [row for row in self.rows if all(row.get(name) == key[name] for name in key)]
         return [row[column] for row in rows if row.get(column) is not None]
 
-    def mean(self, column: str, **key: Any) -> float | None:
+    def mean(self, column: str, **key: Any) -> "Mean | None":
+        """Over seeds; None where there is nothing."""
         found = self.values(column, **key)
-        return sum(found) / len(found) if found else None
+        return Mean(found) if found else None
 
     def claim(self, what: str, *numbers: float | None) -> None:
-        """Something of the paper that holds here if the numbers rise; None among them: it was not run."""
+        """Something of the paper that holds here if the numbers rise; None among them: it was not run.
+
+        It is clear where neighbours lie further apart than the seeds of either.
+        """
         known = [number for number in numbers if number is not None]
         holds = all(low < high for low, high in pairwise(known))
         run = len(known) == len(numbers) > 1
-        self.claims.append({"what": what, "holds": holds if run else None, "numbers": list(numbers)})
+        spreads = [getattr(number, "spread", 0.0) for number in known]
+        gaps = [abs(high - low) for low, high in pairwise(known)]
+        clear = all(gap > max(both) for gap, both in zip(gaps, pairwise(spreads), strict=True))
+        holds = holds if run else None
+        self.claims.append({"what": what, "holds": holds, "clear": clear, "numbers": list(numbers)})
         print(self.claims[-1], flush=True)
         self.write()
 
@@ -346,6 +364,8 @@ class Report:
         """Save a grid of images, whose rows are these."""
         file = f"{self.path.stem}{name}.png"
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if images.shape[-1] > SHOWN:
+            images = imaging.resize(images, (SHOWN, SHOWN))
         grid = imaging.to_uint8(imaging.grid(images.clamp(-1, 1), columns=columns))
         Image.fromarray(grid.permute(1, 2, 0).numpy()).save(self.path.parent / file, optimize=True)
         self.pictures.append({"file": file, "rows": list(rows)})

@@ -55,7 +55,11 @@ def page(folder: Path) -> str:
     told = folder / "remarks.yaml"
     remarks = yaml.safe_load(told.read_text(encoding="utf-8")) if told.exists() else {}
     found = {name: _read(folder / f"{name}.json") for name in TITLES}
-    parts = [HEAD, "## What came out\n", _markdown(("what the paper says", "here", "where"), _summary(found))]
+    parts = [
+        HEAD,
+        "## What came out\n",
+        _markdown(("what the paper says", "here", "seeds", "where"), _summary(found)),
+    ]
     for name, result in found.items():
         parts.append(f"## {TITLES[name]}\n")
         parts.append("Not run.\n" if result is None else _section(result, remarks.get(name, "")))
@@ -66,9 +70,18 @@ def _summary(found: Mapping[str, Any]) -> Iterable[list[str]]:
     for name, result in found.items():
         link = f"[{TITLES[name].partition(':')[0]}](#{_anchor(TITLES[name])})"
         for claim in result["claims"] if result else []:
-            yield [claim["what"], DIRECTIONS[claim["holds"]], link]
+            yield [claim["what"], _direction(claim), str(_seeds(result)), link]
         if result is None:
-            yield [TITLES[name], "not run", link]
+            yield [TITLES[name], "not run", "", link]
+
+
+def _direction(claim: Mapping[str, Any]) -> str:
+    within = "" if claim["clear"] or claim["holds"] is None else ", within the spread of seeds"
+    return DIRECTIONS[claim["holds"]] + within
+
+
+def _seeds(result: Mapping[str, Any]) -> int:
+    return len({row["seed"] for row in result["rows"]})
 
 
 def _section(result: Mapping[str, Any], remark: str) -> str:
@@ -77,7 +90,7 @@ def _section(result: Mapping[str, Any], remark: str) -> str:
         f"{form['side']} px, tokenizers of {form['tokenizer_steps']} steps, priors of {form['prior_steps']}, "
         f"{form['layers']} layers of {form['width']}, sets of at most {form['samples']} images"
     )
-    seeds = len({row["seed"] for row in result["rows"]})
+    seeds = _seeds(result)
     lines = [
         f"{result['question']} {result['how']}\n",
         f"- The paper: {result['paper']}.",
@@ -85,10 +98,7 @@ def _section(result: Mapping[str, Any], remark: str) -> str:
         f"- Form `{form['name']}`: {sizes}; {seeds} seed{'s' if seeds > 1 else ''}; {result['date']}, "
         f"torch {result['torch']}; `{result['command']}`.\n",
         _table(result),
-        *(
-            f"- {claim['what']}: {DIRECTIONS[claim['holds']]} ({_numbers(claim)})."
-            for claim in result["claims"]
-        ),
+        *(f"- {claim['what']}: {_direction(claim)} ({_numbers(claim)})." for claim in result["claims"]),
         "",
         *([remark.strip() + "\n"] if remark else []),
     ]

@@ -17,7 +17,7 @@ PREDICTION = (
     "the number of codes decides (FD of f 4 half that of f 8 or less); four times the entries gain less than "
     "half as much, since few steps leave many unused; Gumbel learns slower than VQ and is last of its factor"
 )
-SIZES = (64, 256, 1024)
+SIZES, SHOWN = (64, 256, 1024), 6
 GUMBEL = {"quantizer": {"kind": "gumbel", "codebook_size": 256}, "network.code_dim": 16}
 
 
@@ -55,9 +55,11 @@ def main() -> None:
         "more entries rebuild better",
         *(report.mean("FD val", f=large, entries=size, quantizer="vq") for size in reversed(SIZES)),
     )
-    shown = [common.load(lab.tokenizer(factor, **how)).reconstruct(val[:8]) for _, factor, _, how in members]
+    shown = [
+        common.load(lab.tokenizer(factor, **how)).reconstruct(val[:SHOWN]) for _, factor, _, how in members
+    ]
     rows = [f"{kind} f{factor} {size}" for kind, factor, size, _ in members]
-    report.sheet(torch.cat([val[:8], *shown]), 8, ["real", *rows])
+    report.sheet(torch.cat([val[:SHOWN], *shown]), SHOWN, ["real", *rows])
 
 
 if __name__ == "__main__":

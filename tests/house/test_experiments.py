@@ -66,8 +66,8 @@ def test_what_the_page_shows_is_there_and_small():
 def test_a_comparison_is_told_as_it_came_out(page, tmp_path):
     form = dict.fromkeys(("side", "tokenizer_steps", "prior_steps", "layers", "width", "samples"), 3)
     rows = [{"f": 2, "seed": seed, "FD": 10.0 + seed, "weights": 1500} for seed in (0, 1)]
-    claims = [{"what": "it falls", "holds": False, "numbers": [2.0, 1.0]}]
-    claims += [{"what": "it rises", "holds": None, "numbers": [None, 1.0]}]
+    claims = [{"what": "it falls", "holds": False, "clear": False, "numbers": [2.0, 1.0]}]
+    claims += [{"what": "it rises", "holds": None, "clear": True, "numbers": [None, 1.0]}]
     told = dict.fromkeys(("question", "how", "paper", "prediction", "date", "torch", "command"), "words")
     told |= {"name": "figure8", "form": {"name": "small", **form}, "space": "lite0", "distance": "hed"}
     told |= {"keys": ["f"], "rows": rows, "claims": claims, "pictures": []}
@@ -75,7 +75,7 @@ def test_a_comparison_is_told_as_it_came_out(page, tmp_path):
     (tmp_path / "remarks.yaml").write_text("figure8: Steps were too few.\n")
     text = page.page(tmp_path)
     assert "| f | lite0-FD | weights |\n| --- | --- | --- |\n| 2 | 10.5 (1.000) | 1,500 |" in text
-    assert "- it falls: **not as in the paper** (2.000, 1.000)." in text
+    assert "- it falls: **not as in the paper**, within the spread of seeds (2.000, 1.000)." in text
     assert "- it rises: not run (not run, 1.000)." in text
     assert "Steps were too few." in text
     assert text.count("Not run.\n") == len(NAMES) - 1
