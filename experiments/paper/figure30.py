@@ -9,6 +9,7 @@ version 3), on 8 x 8 codes in place of 16 x 16.
 from itertools import pairwise
 
 import common
+import results
 import torch
 
 from smalti.orders import ORDERS
@@ -27,7 +28,7 @@ PUBLISHED = ("row", "z_curve", "alternate", "spiral_out", "spiral_in", "subsampl
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
-    report = common.Report(options, globals(), lab)
+    report = results.Report(options, globals(), lab)
     names = list(dict.fromkeys((*PUBLISHED, *ORDERS)))
     for seed in options.seeds:
         tokenizer = lab.tokenizer(max(lab.form.factors))

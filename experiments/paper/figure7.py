@@ -8,6 +8,7 @@ codebook of 256 found through two small convolutional networks that keep the siz
 """
 
 import common
+import results
 import torch
 
 PAPER = (
@@ -24,7 +25,7 @@ TIMED, LONG = 4, 2048  # images timed together; codes beyond which no set is dra
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
-    report = common.Report(options, globals(), lab)
+    report = results.Report(options, globals(), lab)
     side = lab.form.side
     half = lab.form.samples // 2
     for seed in options.seeds:

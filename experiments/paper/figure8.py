@@ -9,6 +9,7 @@ whatever these cover; equal steps. Figure 8 of the paper (11 of its version 3), 
 import math
 
 import common
+import results
 import torch
 
 PAPER = "the larger the factor, the fewer nats a code and the worse the reconstruction; 16 at most for faces"
@@ -22,7 +23,7 @@ PREDICTION = (
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
-    report = common.Report(options, globals(), lab)
+    report = results.Report(options, globals(), lab)
     real = lab.real("val")
     shown = [real[:8]]
     for seed in options.seeds:

@@ -7,6 +7,7 @@ distance, patch discriminator); a third without the discriminator tells which of
 """
 
 import common
+import results
 import torch
 
 PAPER = "a VQVAE of f 16 blurs and keeps little, a VQGAN of the same size recovers the picture"
@@ -28,7 +29,7 @@ LOSSES = {
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
-    report = common.Report(options, globals(), lab)
+    report = results.Report(options, globals(), lab)
     real, factor = lab.real("val"), max(lab.form.factors)
     for seed in options.seeds:
         for name in LOSSES:

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 import common
+import results
 import torch
 
 from smalti.config import parse
@@ -102,7 +103,7 @@ def at(curve: dict[int, float], step: float) -> float | None:
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
-    report = common.Report(options, globals(), lab)
+    report = results.Report(options, globals(), lab)
     tokenizer, curves = lab.tokenizer(max(lab.form.factors)), {}
     for times in SIZES[options.name]:
         sizes = priors(lab, tokenizer, times)

@@ -9,6 +9,7 @@ of the same images too. Table 4 of the paper and the curves of its version 3 (Fi
 """
 
 import common
+import results
 import torch
 from torch import Tensor
 
@@ -55,7 +56,7 @@ class Judge:
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
-    report = common.Report(options, globals(), lab)
+    report = results.Report(options, globals(), lab)
     judge = Judge(lab)
     real, labels = judge.real("val")
     reference = lab.space.features(real)

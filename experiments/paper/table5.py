@@ -7,6 +7,7 @@ below. Steps, data and batch are the same for all.
 """
 
 import common
+import results
 import torch
 
 PAPER = (
@@ -24,7 +25,7 @@ GUMBEL = {"quantizer": {"kind": "gumbel", "codebook_size": 256}, "network.code_d
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
-    report = common.Report(options, globals(), lab)
+    report = results.Report(options, globals(), lab)
     large, *others = sorted(lab.form.factors, reverse=True)
     members = [("vq", large, size, {"quantizer.codebook_size": size}) for size in SIZES]
     members = [(kind, f, size, {} if size == 256 else how) for kind, f, size, how in members]

@@ -7,6 +7,7 @@ codes. One is told where each of its cells lies in the whole image, the other is
 """
 
 import common
+import results
 import torch
 
 PAPER = (
@@ -22,7 +23,7 @@ PREDICTION = (
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
-    report = common.Report(options, globals(), lab)
+    report = results.Report(options, globals(), lab)
     side, half = lab.form.side, lab.form.samples // 2
     factor = side // (2 * common.WINDOW)
     runs = {}

@@ -17,7 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 FOLDER, RESULTS = ROOT / "experiments" / "paper", ROOT / "docs" / "experiments"
 NAMES = re.search(r"^COMPARISONS := (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
-SHARED = {"common", "chart", "page"}
+SHARED = {"common", "results", "chart", "page"}
 
 
 @pytest.fixture(scope="module")
