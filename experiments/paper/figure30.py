@@ -25,17 +25,30 @@ PREDICTION = (
 PUBLISHED = ("row", "z_curve", "alternate", "spiral_out", "spiral_in", "subsample")
 
 
+def ends(run: common.Path, real: torch.Tensor) -> dict[str, float]:
+    """Nats of held-out codes at the ends of odd rows, where row and alternate differ most, and elsewhere."""
+    model = common.load(run)
+    codes = model.tokenizer.encode(real)
+    each = -model.logits(codes).log_softmax(-1).gather(-1, model.sequence(codes)[..., None])[..., 0].mean(0)
+    cells = torch.empty_like(each).scatter(0, model.order, each).view(model.settings.grid)
+    inner = torch.cat([cells[::2].flatten(), cells[1::2, 1:-1].flatten()])
+    parts = {"left end of odd rows": cells[1::2, 0], "right end": cells[1::2, -1], "elsewhere": inner}
+    return {name: part.mean().item() for name, part in parts.items()}
+
+
 def main() -> None:
     options = common.options(__doc__)
     lab = common.Lab(options)
     report = results.Report(options, globals(), lab)
+    real = lab.real("val")
     names = list(dict.fromkeys((*PUBLISHED, *ORDERS)))
     for seed in options.seeds:
         tokenizer = lab.tokenizer(max(lab.form.factors))
         for name in names:
 
             def measure(name: str = name, seed: int = seed, tokenizer: common.Path = tokenizer) -> dict:
-                return {"nats": min(common.nats(lab.prior(tokenizer, seed, order=name)).values())}
+                run = lab.prior(tokenizer, seed, order=name)
+                return {"nats": min(common.nats(run).values()), **ends(run, real)}
 
             report.row({"order": name, "seed": seed}, measure)
     means = {name: report.mean("nats", order=name) for name in names}
