@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= demo-$(shell date +%Y%m%d-%H%M%S)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow bench check format clean
+.PHONY: demo test test-slow bench experiments check format clean
 
 demo: .venv/.demo  ## train on shipped photographs, draw, measure, report: about six minutes
 	$(BIN)/smalti demo --out $(OUT)
@@ -21,6 +21,15 @@ BENCHMARKS := $(filter-out $(SHARED),$(wildcard benchmarks/*.py))
 
 bench: .venv/.bench  ## every benchmark in its short form; JSON in runs/benchmarks
 	set -e; for script in $(BENCHMARKS); do $(BIN)/python $$script --short --out runs/benchmarks; done
+
+# the cheapest and most telling first; what later ones need of earlier ones is not trained again
+COMPARISONS := figure30 table1 figure8 figure7 table4 figure9 table5 windows
+FORM ?= full
+
+experiments: .venv/.dev  ## the paper's comparisons on a folder of images, DATA=IMAGES: days; FORM=small: an hour
+	test -n "$(DATA)" || { echo "say which images: make experiments DATA=IMAGES"; exit 2; }
+	set -e; for name in $(COMPARISONS); do \
+	  $(BIN)/python experiments/paper/$$name.py --data "$(DATA)" --form $(FORM) --out runs/experiments/$(FORM); done
 
 check: .venv/.dev  ## linters and types
 	$(BIN)/ruff format --check .
