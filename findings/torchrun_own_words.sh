@@ -25,6 +25,6 @@ for words in "--num 5" "data --num 5" "data --node 5" "data --log x" "data --max
 done
 for words in "data --stand" "data --role x"; do
     venv/bin/torchrun --nproc-per-node=1 script.py $words 2>&1 | tail -1 | tee said.txt
-    grep -q "${words##* }" said.txt || { echo "the behaviour has changed" >&2; exit 1; }
+    grep -q -- "${words#data }" <(tr -d "[],'" < said.txt) || { echo "the behaviour has changed" >&2; exit 1; }
 done
 venv/bin/torchrun --nproc-per-node=1 -m -- script --num 5 2>&1 | tail -1 | grep -- "--num"
