@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +21,7 @@ from smalti import imaging
 from smalti.cli.main import group
 from smalti.errors import UserError
 from smalti.evaluation import record, rows, table
+from smalti.evaluation.data import open_data
 from smalti.evaluation.evidence import Evidence, Side
 from smalti.evaluation.fakes import eight_bit
 from smalti.evaluation.measures import MEASURES, training
@@ -27,6 +30,7 @@ from smalti.evaluation.record import Number, Record
 from smalti.evaluation.run import _numbers as in_all
 from smalti.evaluation.run import evaluate as run_evaluation
 from smalti.evaluation.sets import Cut, Npz
+from smalti.evaluation.settings import EvaluationSettings
 from smalti.features import SPACES
 from smalti.features.protocol import Space
 from smalti.losses import DISTANCES
@@ -265,6 +269,32 @@ def test_npz_files_of_others_are_judged(drawn, folder, tmp_path):
     assert not torch.equal(first, last)
     back = evaluate(folder, path, metrics=("fd",), **ONE)
     assert back.numbers["colours_fd"].value == pytest.approx(found.numbers["colours_fd"].value, rel=1e-5)
+
+
+def test_training_images_are_those_of_the_prior_and_no_others(pipeline, folder, tmp_path):
+    """Not those of its tokenizer, and not the other part of a folder that it never saw."""
+    for name, whose in (("first", "moon"), ("second", "brick")):
+        shutil.copytree(folder / whose, tmp_path / name / whose)
+    for part in ("train", "val"):
+        shutil.copytree(folder, tmp_path / "foreign" / part)
+    told = {
+        name: {"kind": "folder", "root": str(tmp_path / name), "val_share": 0.25}
+        for name in ("first", "second")
+    }
+    model = copy(pipeline)
+    model.provenance, how = {"data": told["second"]}, EvaluationSettings(**ONE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.tokenizer, "provenance", {"data": told["first"]})
+        foreign = open_data(tmp_path / "foreign", Cut(size=SIZE), how, model, None)
+        assert len(foreign.real) == 24
+        assert foreign.train.name == str(tmp_path / "second")
+        own = open_data(tmp_path / "second", Cut(size=SIZE), how, model, None)
+        assert len(own.real) + len(own.train) == 12
+        assert len(own.train) == len(foreign.train) < 12
+        model.provenance = {"data": {"kind": "shards", "root": str(tmp_path)}}
+        assert open_data(folder, Cut(size=SIZE), how, model, None).train.name == str(tmp_path / "first")
+        patch.setattr(pipeline.tokenizer, "provenance", {})
+        assert len(open_data(tmp_path / "foreign", Cut(size=SIZE), how, model, None).train) == 24
 
 
 def test_all_classes_evenly(pipeline_folder, folder):
