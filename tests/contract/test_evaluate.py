@@ -23,7 +23,6 @@ from smalti.errors import UserError
 from smalti.evaluation import record, rows, table
 from smalti.evaluation.data import open_data
 from smalti.evaluation.evidence import Evidence, Side
-from smalti.evaluation.fakes import eight_bit
 from smalti.evaluation.measures import MEASURES, training
 from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION, Measure
 from smalti.evaluation.record import Number, Record
@@ -33,10 +32,12 @@ from smalti.evaluation.sets import Cut, Npz
 from smalti.evaluation.settings import EvaluationSettings
 from smalti.features import SPACES
 from smalti.features.protocol import Space
+from smalti.imaging import eight_bit
 from smalti.losses import DISTANCES
 from smalti.losses.distance import Distance
-from smalti.metrics.distances import frechet
+from smalti.metrics.distances import frechet, kid
 from smalti.metrics.neighbours import manifold
+from smalti.metrics.obeyed.protocol import others
 from smalti.metrics.reconstruction import psnr
 
 SIZE = (32, 48)  # oblong: axes cannot be mixed up
@@ -350,6 +351,15 @@ def test_models_of_one_protocol_make_a_table(drawn, pipeline_folder, folder):
     assert "colours_score" in text
 
 
+def test_tokenizers_of_different_factors_make_a_table(rebuilt):
+    """Their codes are as many as they are: no way of measuring, and bits a pixel compare."""
+    found = rebuilt[0]
+    numbers = found.numbers
+    assert numbers["codebook_usage"].beside == {"tokens": 24 * 16 * 24}
+    for name in ("codebook_usage", "bits_per_pixel", "entropy_bits_per_pixel"):
+        assert "tokens" not in numbers[name].protocol
+
+
 def changed(found, **protocol):
     numbers = {
         name: replace(one, protocol={**one.protocol, **protocol}) for name, one in found.numbers.items()
@@ -494,6 +504,45 @@ def test_precision_is_of_judged_images_and_recall_of_real_ones():
     assert found["colours_coverage"].protocol["neighbours"] == 5
     expected = manifold(part[:20] + 0.01, real)
     assert {name: found[f"colours_{name}"].value for name in vars(expected)} == vars(expected)
+
+
+def test_distances_are_of_judged_images_and_beside_of_training_images():
+    chance = torch.Generator().manual_seed(0)
+    fake, real, trained = (torch.randn(12, 3, generator=chance) + 3 * number for number in range(3))
+    evidence = of_rows(real, fake)
+    train = replace(evidence.fake, features={"colours": trained})
+    for name, short, distance in (("fd", "fd", frechet), ("kid", "kd", lambda a, b: kid(a, b).value)):
+        found = dict(MEASURES[name].numbers(replace(evidence, train=train)))[f"colours_{short}"]
+        assert found.value == pytest.approx(distance(fake, real), rel=1e-9)
+        assert found.beside["real training images"] == pytest.approx(distance(trained, real), rel=1e-9)
+
+
+def test_accuracy_stands_between_exchanged_classes_and_real_images():
+    """Images that show their classes, one real one in four of another, and training images of three."""
+    chance, labels = torch.Generator().manual_seed(0), [0, 1, 2, 0, 1, 2, 0, 1]
+    means = 5 * torch.eye(3)
+    shown = [means[torch.tensor(labels)] + 0.1 * torch.randn(8, 3, generator=chance) for _ in range(3)]
+    evidence = of_rows(shown[0], shown[1])
+    sides = {name: replace(getattr(evidence, name), labels=labels) for name in ("real", "fake")}
+    sides["real"] = replace(sides["real"], labels=[1, 0, *labels[2:]])
+    train = replace(sides["fake"], features={"colours": shown[2]}, hash="0")
+    evidence = replace(evidence, **sides, train=train, blurred={"colours": shown[2]})
+    number = dict(MEASURES["accuracy"].numbers(evidence))["colours_accuracy"]
+    exchanged = [labels[other] == own for own, other in zip(labels, others(8), strict=True)]
+    assert number.value == 1
+    assert number.beside == {"real images": 0.75, "classes exchanged": sum(exchanged) / 8}
+    assert sum(exchanged) < 6
+
+
+def test_copies_are_told_of_judged_images_and_beside_of_real_ones():
+    chance = torch.Generator().manual_seed(0)
+    trained, real = (torch.randn(30, 3, generator=chance) for _ in range(2))
+    evidence = of_rows(real, trained[:10] + 1e-4)
+    train = replace(evidence.fake, count=30, features={"colours": trained}, hash="0")
+    found = dict(MEASURES["nearest"].numbers(replace(evidence, train=train)))
+    assert found["colours_copies"].value == 1
+    assert found["colours_copies"].beside["real images"] < 0.5
+    assert found["colours_nearest"].value < 0.01 < found["colours_nearest"].beside["real images"]
 
 
 def test_numbers_that_images_tell_nothing_of_are_left_out_and_said(monkeypatch):

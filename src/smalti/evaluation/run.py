@@ -17,7 +17,7 @@ from smalti.errors import UserError
 from smalti.evaluation import networks, page, passes
 from smalti.evaluation.described import value
 from smalti.evaluation.evidence import Evidence, Show
-from smalti.evaluation.fakes import Drawn, Given, Rebuilt, eight_bit
+from smalti.evaluation.fakes import Drawn, Given, Rebuilt
 from smalti.evaluation.measures import MEASURES
 from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION
 from smalti.evaluation.networks import Asked, Networks, colours
@@ -27,6 +27,7 @@ from smalti.evaluation.record import Number, Record
 from smalti.evaluation.saving import Saver
 from smalti.evaluation.sets import ImageSet
 from smalti.evaluation.settings import EvaluationSettings
+from smalti.imaging import eight_bit
 from smalti.losses import DISTANCES
 from smalti.metrics.distances import few
 from smalti.metrics.reconstruction import ms_ssim, psnr, ssim
