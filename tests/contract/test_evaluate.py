@@ -472,6 +472,25 @@ def test_what_cannot_be_measured_is_said(tokenizer_folder, folder, given, match)
         evaluate(tokenizer_folder, folder, **{**ONE, **given})
 
 
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"num": 4, "per_class": 2}, "one of --num and --per-class, got both"),
+        ({"paired": True}, "images that somebody made, for --paired"),
+        ({"maps": "maps"}, "a model that is told maps, for --maps"),
+    ],
+)
+def test_options_that_a_model_that_draws_has_no_use_for_are_said(pipeline_folder, folder, given, match):
+    with pytest.raises(UserError, match=match):
+        evaluate(pipeline_folder, folder, **{**ONE, **given})
+
+
+@pytest.mark.parametrize("given", [{"per_class": 2}, {"maps": "maps"}])
+def test_images_that_somebody_made_are_told_nothing(folder, given):
+    with pytest.raises(UserError, match="a model that draws, for --"):
+        evaluate(folder, folder, **{**ONE, **given})
+
+
 def test_the_command_prints_the_table(tokenizer_folder, folder):
     found = run("evaluate", tokenizer_folder, folder, "--metrics", "psnr,usage", "--num", "6")
     assert found.exit_code == 0
