@@ -146,7 +146,12 @@ def to_uint8(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
 
 def as_saved(images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b shown H W"]:
     """Return what a file of 8 bits holds of images in [-1, 1], of those channels that can be looked at."""
-    return to_float(to_uint8(visible(images)))
+    return eight_bit(visible(images))
+
+
+def eight_bit(images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
+    """Return images in [-1, 1] with the values that 8 bits can hold: clipped and rounded, all channels."""
+    return to_float(to_uint8(images))
 
 
 def visible(images: Shaped[Tensor, "b c H W"]) -> Shaped[Tensor, "b shown H W"]:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -19,18 +21,23 @@ from smalti import imaging
 from smalti.cli.main import group
 from smalti.errors import UserError
 from smalti.evaluation import record, rows, table
-from smalti.evaluation.evidence import Side
-from smalti.evaluation.fakes import eight_bit
+from smalti.evaluation.data import open_data
+from smalti.evaluation.evidence import Evidence, Side
 from smalti.evaluation.measures import MEASURES, training
-from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION
+from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION, Measure
 from smalti.evaluation.record import Number, Record
+from smalti.evaluation.run import _numbers as in_all
 from smalti.evaluation.run import evaluate as run_evaluation
 from smalti.evaluation.sets import Cut, Npz
+from smalti.evaluation.settings import EvaluationSettings
 from smalti.features import SPACES
 from smalti.features.protocol import Space
+from smalti.imaging import eight_bit
 from smalti.losses import DISTANCES
 from smalti.losses.distance import Distance
-from smalti.metrics.distances import frechet
+from smalti.metrics.distances import frechet, kid
+from smalti.metrics.neighbours import manifold
+from smalti.metrics.obeyed.protocol import others
 from smalti.metrics.reconstruction import psnr
 
 SIZE = (32, 48)  # oblong: axes cannot be mixed up
@@ -233,6 +240,21 @@ def test_drawn_images_are_those_of_their_seeds_and_classes(drawn, pipeline):
     assert np.array_equal(saved[20], imaging.to_uint8(expected)[0].permute(1, 2, 0).numpy())
 
 
+def test_all_images_are_measured_as_files_of_eight_bits_hold_them(pipeline_folder, folder, pipeline):
+    found = run_evaluation(pipeline_folder, folder, train=folder, metrics=("fd", "accuracy"), **ONE).evidence
+    real, space = crops(folder), Colours.read()
+    made = pipeline.tokenizer.decode(pipeline.sample(num=1, seed=3, label="brick").codes)
+    for seen, images in ((found.real, real), (found.train, real), (found.fake, made)):
+        rows = slice(3, 4) if images is made else slice(None)
+        features = seen.features["colours"][rows]
+        assert torch.allclose(features, space.features(eight_bit(images)), atol=1e-4)
+    assert not torch.allclose(found.fake.features["colours"][3:4], space.features(made), atol=1e-4)
+    half = F.interpolate(eight_bit(real), scale_factor=0.5, mode="area")
+    blurred = F.interpolate(half, size=SIZE, mode="bilinear")
+    assert torch.allclose(found.blurred["colours"], space.features(blurred), atol=0.05)
+    assert not torch.allclose(found.blurred["colours"], space.features(real), atol=0.05)
+
+
 def test_npz_files_of_others_are_judged(drawn, folder, tmp_path):
     """As written by numpy, packed, with classes, on both sides."""
     found, out = drawn
@@ -248,6 +270,32 @@ def test_npz_files_of_others_are_judged(drawn, folder, tmp_path):
     assert not torch.equal(first, last)
     back = evaluate(folder, path, metrics=("fd",), **ONE)
     assert back.numbers["colours_fd"].value == pytest.approx(found.numbers["colours_fd"].value, rel=1e-5)
+
+
+def test_training_images_are_those_of_the_prior_and_no_others(pipeline, folder, tmp_path):
+    """Not those of its tokenizer, and not the other part of a folder that it never saw."""
+    for name, whose in (("first", "moon"), ("second", "brick")):
+        shutil.copytree(folder / whose, tmp_path / name / whose)
+    for part in ("train", "val"):
+        shutil.copytree(folder, tmp_path / "foreign" / part)
+    told = {
+        name: {"kind": "folder", "root": str(tmp_path / name), "val_share": 0.25}
+        for name in ("first", "second")
+    }
+    model = copy(pipeline)
+    model.provenance, how = {"data": told["second"]}, EvaluationSettings(**ONE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.tokenizer, "provenance", {"data": told["first"]})
+        foreign = open_data(tmp_path / "foreign", Cut(size=SIZE), how, model, None)
+        assert len(foreign.real) == 24
+        assert foreign.train.name == str(tmp_path / "second")
+        own = open_data(tmp_path / "second", Cut(size=SIZE), how, model, None)
+        assert len(own.real) + len(own.train) == 12
+        assert len(own.train) == len(foreign.train) < 12
+        model.provenance = {"data": {"kind": "shards", "root": str(tmp_path)}}
+        assert open_data(folder, Cut(size=SIZE), how, model, None).train.name == str(tmp_path / "first")
+        patch.setattr(pipeline.tokenizer, "provenance", {})
+        assert len(open_data(tmp_path / "foreign", Cut(size=SIZE), how, model, None).train) == 24
 
 
 def test_all_classes_evenly(pipeline_folder, folder):
@@ -278,6 +326,8 @@ def test_a_batch_is_all_that_several_processes_share(monkeypatch):
         monkeypatch.setattr(rows.strategy, "current", lambda rank=rank: Two(rank, parts))
         found = rows.over(40, len, measure, "numbers") if rank == 0 else _of_one_part(measure)
     assert torch.equal(found["number"], one["number"])
+    lengths = torch.tensor([16] * 32 + [8] * 8)  # what is loaded with each
+    assert torch.equal(one["number"], torch.arange(40) + lengths), "all of them, in order"
     assert [len(part) for part in parts] == [2, 1]
 
 
@@ -290,6 +340,24 @@ def test_records_of_one_protocol_make_a_table(rebuilt, tmp_path):
     text = table.of_several({"a": rebuilt[0], "b": rebuilt[0]})
     assert "psnr" in text
     assert len(text.splitlines()) == len(rebuilt[0].numbers) + 2
+
+
+def test_models_of_one_protocol_make_a_table(drawn, pipeline_folder, folder):
+    """What was found, of a score its spread, is no part of how it was measured."""
+    names = ("fd", "kid", "score", "neighbours")
+    other = evaluate(pipeline_folder, folder, train=folder, metrics=names, seed=100, **ONE)
+    assert other.numbers["colours_score"].beside["spread over splits"] >= 0
+    text = table.of_several({"a": drawn[0], "b": other})
+    assert "colours_score" in text
+
+
+def test_tokenizers_of_different_factors_make_a_table(rebuilt):
+    """Their codes are as many as they are: no way of measuring, and bits a pixel compare."""
+    found = rebuilt[0]
+    numbers = found.numbers
+    assert numbers["codebook_usage"].beside == {"tokens": 24 * 16 * 24}
+    for name in ("codebook_usage", "bits_per_pixel", "entropy_bits_per_pixel"):
+        assert "tokens" not in numbers[name].protocol
 
 
 def changed(found, **protocol):
@@ -306,6 +374,7 @@ def changed(found, **protocol):
         ({"resize": "none"}, "resize of psnr is short side"),
         ({"reference": {"count": 24, "hash": "0"}}, "reference.hash of psnr"),
         ({"library": "smalti 9"}, "library of psnr"),
+        ({"more": 1}, "more of psnr is not there in a and 1 in b"),
     ],
 )
 def test_records_of_unlike_protocols_are_no_table(rebuilt, tmp_path, change, field):
@@ -403,12 +472,120 @@ def test_what_cannot_be_measured_is_said(tokenizer_folder, folder, given, match)
         evaluate(tokenizer_folder, folder, **{**ONE, **given})
 
 
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"num": 4, "per_class": 2}, "one of --num and --per-class, got both"),
+        ({"paired": True}, "images that somebody made, for --paired"),
+        ({"maps": "maps"}, "a model that is told maps, for --maps"),
+    ],
+)
+def test_options_that_a_model_that_draws_has_no_use_for_are_said(pipeline_folder, folder, given, match):
+    with pytest.raises(UserError, match=match):
+        evaluate(pipeline_folder, folder, **{**ONE, **given})
+
+
+@pytest.mark.parametrize("given", [{"per_class": 2}, {"maps": "maps"}])
+def test_images_that_somebody_made_are_told_nothing(folder, given):
+    with pytest.raises(UserError, match="a model that draws, for --"):
+        evaluate(folder, folder, **{**ONE, **given})
+
+
 def test_the_command_prints_the_table(tokenizer_folder, folder):
     found = run("evaluate", tokenizer_folder, folder, "--metrics", "psnr,usage", "--num", "6")
     assert found.exit_code == 0
     assert found.output.startswith("number")
     assert "codebook_usage" in found.output
     assert "6 of 24" not in found.output
+
+
+def of_rows(real, fake, **more):
+    """Evidence of rows of features alone."""
+    sides = {
+        what: Side(what=what, count=len(one), show=list, features={"colours": one}, labels=[0] * len(one))
+        for what, one in (("real", real), ("fake", fake))
+    }
+    protocol = {"count": len(fake), "reference": {"count": len(real)}}
+    spaces = {"colours": Colours.read()}
+    return Evidence(task=GENERATION, **sides, spaces=spaces, distances={}, protocol=protocol, **more)
+
+
+def test_precision_is_of_judged_images_and_recall_of_real_ones():
+    """Judged images that all lie in one of two parts of the real ones."""
+    chance = torch.Generator().manual_seed(0)
+    part = torch.randn(40, 3, generator=chance)
+    real = torch.cat([part, part + 100])
+    found = dict(MEASURES["neighbours"].numbers(of_rows(real, part[:20] + 0.01)))
+    assert found["colours_precision"].value == 1
+    assert found["colours_recall"].value <= 0.5
+    assert found["colours_coverage"].value <= 0.5
+    assert found["colours_precision"].protocol["neighbours"] == 3
+    assert found["colours_coverage"].protocol["neighbours"] == 5
+    expected = manifold(part[:20] + 0.01, real)
+    assert {name: found[f"colours_{name}"].value for name in vars(expected)} == vars(expected)
+
+
+def test_distances_are_of_judged_images_and_beside_of_training_images():
+    chance = torch.Generator().manual_seed(0)
+    fake, real, trained = (torch.randn(12, 3, generator=chance) + 3 * number for number in range(3))
+    evidence = of_rows(real, fake)
+    train = replace(evidence.fake, features={"colours": trained})
+    for name, short, distance in (("fd", "fd", frechet), ("kid", "kd", lambda a, b: kid(a, b).value)):
+        found = dict(MEASURES[name].numbers(replace(evidence, train=train)))[f"colours_{short}"]
+        assert found.value == pytest.approx(distance(fake, real), rel=1e-9)
+        assert found.beside["real training images"] == pytest.approx(distance(trained, real), rel=1e-9)
+
+
+def test_accuracy_stands_between_exchanged_classes_and_real_images():
+    """Images that show their classes, one real one in four of another, and training images of three."""
+    chance, labels = torch.Generator().manual_seed(0), [0, 1, 2, 0, 1, 2, 0, 1]
+    means = 5 * torch.eye(3)
+    shown = [means[torch.tensor(labels)] + 0.1 * torch.randn(8, 3, generator=chance) for _ in range(3)]
+    evidence = of_rows(shown[0], shown[1])
+    sides = {name: replace(getattr(evidence, name), labels=labels) for name in ("real", "fake")}
+    sides["real"] = replace(sides["real"], labels=[1, 0, *labels[2:]])
+    train = replace(sides["fake"], features={"colours": shown[2]}, hash="0")
+    evidence = replace(evidence, **sides, train=train, blurred={"colours": shown[2]})
+    number = dict(MEASURES["accuracy"].numbers(evidence))["colours_accuracy"]
+    exchanged = [labels[other] == own for own, other in zip(labels, others(8), strict=True)]
+    assert number.value == 1
+    assert number.beside == {"real images": 0.75, "classes exchanged": sum(exchanged) / 8}
+    assert sum(exchanged) < 6
+
+
+def test_copies_are_told_of_judged_images_and_beside_of_real_ones():
+    chance = torch.Generator().manual_seed(0)
+    trained, real = (torch.randn(30, 3, generator=chance) for _ in range(2))
+    evidence = of_rows(real, trained[:10] + 1e-4)
+    train = replace(evidence.fake, count=30, features={"colours": trained}, hash="0")
+    found = dict(MEASURES["nearest"].numbers(replace(evidence, train=train)))
+    assert found["colours_copies"].value == 1
+    assert found["colours_copies"].beside["real images"] < 0.5
+    assert found["colours_nearest"].value < 0.01 < found["colours_nearest"].beside["real images"]
+
+
+def test_numbers_that_images_tell_nothing_of_are_left_out_and_said(monkeypatch):
+    class Nothing(Measure):
+        tasks = (GENERATION,)
+
+        def numbers(self, evidence):
+            yield "none", Number(value=float("nan"), title="")
+            yield "half", Number(value=1.0, title="", beside={"other": float("nan"), "one": 2.0})
+
+    monkeypatch.setitem(MEASURES, "nothing", Nothing())
+    found, notes = in_all(of_rows(torch.eye(3), torch.eye(3)), ["nothing"], [])
+    assert list(found) == ["half"]
+    assert found["half"].beside == {"one": 2.0}
+    assert notes == ["without none: these images tell nothing of it (nan)"]
+
+
+def test_diversity_without_two_images_of_a_class_is_refused():
+    """Without a feature space too, where a perceptual distance alone is there."""
+    evidence = of_rows(torch.eye(3), torch.eye(3))
+    sides = {name: replace(getattr(evidence, name), labels=[0, 1, 2]) for name in ("real", "fake")}
+    alone = replace(evidence, **sides, spaces={}, distances={"hed": Apart()})
+    with pytest.raises(UserError, match="two images or more of some class"):
+        dict(MEASURES["diversity"].numbers(alone))
 
 
 def test_every_measure_is_of_a_task_and_known_by_a_name():

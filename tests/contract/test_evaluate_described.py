@@ -20,10 +20,12 @@ from smalti.data.pairs import PairsSettings
 from smalti.errors import UserError
 from smalti.evaluation import record
 from smalti.evaluation.described import drawn
+from smalti.evaluation.measures import obeyed as measure
 from smalti.evaluation.run import evaluate
 from smalti.features import SPACES
 from smalti.features.protocol import Space
 from smalti.losses import DISTANCES
+from smalti.metrics.obeyed.protocol import take
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
@@ -135,6 +137,18 @@ def test_maps_of_the_data_are_obeyed_or_not(scenes, segmented):
     page = (scenes / "out" / "report.html").read_text()
     assert "Above conditions, below them what was drawn" in page
     assert "conditions exchanged" in page
+
+
+def test_judges_learn_from_training_images_and_from_no_others(scenes, segmented, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(measure, "obeyed", lambda judge, given, **more: seen.update(more, fake=given) or {})
+    found = evaluate(segmented, scenes / "images", **WANTED).evidence
+    for name, pairs in seen.items():
+        side = getattr(found, name)
+        assert take(pairs.images, [1, 0]).equal(side.show([1, 0])), name
+        assert take(pairs.conditions, [1, 0]).equal(side.conditions([1, 0])), name
+    assert set(seen) == {"fake", "real", "train"}
+    assert not found.train.show([0]).equal(found.real.show([0]))
 
 
 def test_maps_of_another_folder_are_named(scenes, segmented, tmp_path):

@@ -1,7 +1,7 @@
 """Whether conditions are obeyed: images whose truth is known, what is found of them, floor and ceiling."""
 
 from dataclasses import replace
-from math import log10
+from math import isnan, log10
 from types import SimpleNamespace
 
 import pytest
@@ -249,7 +249,19 @@ def test_boxes_that_are_obeyed_reach_the_ceiling(space):
     assert found.floor < 0.7
     empty = Pairs(images=torch.zeros(2, 3, HEIGHT, WIDTH), conditions=[Scene(()), Scene(())])
     judge = Boxes(space, 4)
-    assert judge.compare(judge.look(empty.images), empty.conditions).tolist() == [[0, 0], [0, 0]]
+    nothing = judge.compare(judge.look(empty.images), empty.conditions)
+    assert nothing.tolist() == [[0, 0], [0, 0]]
+    assert isnan(judge.numbers(nothing)["box_recall"]), "not the worst of recalls"
+
+
+def test_a_single_class_cannot_be_told_apart(space):
+    things = [Scene((Object(2, 0.0, 0.0, 1.0, 1.0),))] * 2
+    images = torch.zeros(2, 3, HEIGHT, WIDTH)
+    judge = Boxes(space, 4)
+    with pytest.raises(UserError, match="two classes or more to tell apart, got rows of one alone"):
+        judge.learn(judge.lesson(images, things))
+    with pytest.raises(UserError, match="got no rows"):
+        judge.learn(judge.lesson(images, [Scene(()), Scene(())]))
 
 
 def test_labels_that_are_obeyed_reach_the_ceiling(space):

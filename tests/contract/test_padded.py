@@ -11,7 +11,7 @@ from tiny import TOKENIZER_TRAINING, TRAINING, generator, scope_of
 
 import smalti
 from smalti.conditions import CONDITIONS
-from smalti.conditions.context import Padded, SameContext
+from smalti.conditions.context import Padded, SameContext, joined
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.protocol import Condition, Known
 from smalti.config import Share, settings
@@ -101,6 +101,18 @@ def model(request):
 
 
 SAID = [[1, 2, 3], [4], [], [5, 5, 0, 2]]
+
+
+def test_rows_are_taken_with_their_masks():
+    mask = torch.tensor([[True, False], [True, True], [False, False]])
+    rows = torch.tensor([2, 0, 0])
+    context = SameContext(prefix=Padded(values=torch.arange(6).view(3, 2), mask=mask)).take(rows)
+    found = context.window(0, 0, 2, 2)
+    assert found.mask.equal(mask[rows])
+    assert found.values.tolist() == [[4, 5], [0, 1], [0, 1]]
+    both = joined([found, found])
+    assert both.mask.equal(mask[rows].repeat(2, 1))
+    assert len(both) == 6
 
 
 @pytest.mark.parametrize(

@@ -60,17 +60,17 @@ def open_data(
     path: Path, cut: Cut, how: EvaluationSettings, model: Tokenizer | Pipeline | None, num: int | None
 ) -> Data:
     """Return the images to measure by, at most num evenly over them, and what is known of the training's."""
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
-    pixels = _reading(tokenizer)
+    trained = _trained(model)
+    pixels = _reading(model.tokenizer if isinstance(model, Pipeline) else model)
     if path.suffix == ".npz":
         real: ImageSet = Npz(path, cut)
         return Data(
             real=at_most(real, num),
-            train=_train(how, tokenizer, cut, pixels),
+            train=_train(how, trained, cut, pixels),
             notes=(),
             reading=_told(pixels),
         )
-    settings = as_trained(path, tokenizer) if tokenizer is not None else None
+    settings = next(filter(None, (as_trained(path, one) for one in trained)), None)
     parted = settings is not None
     if settings is None or how.split == "all":
         splits = Splits() if how.split == "all" else None
@@ -84,10 +84,9 @@ def open_data(
     chosen = _folder(path, settings, "val") if is_val else first
     part = "held out" if is_val else "trained on" if has_val else "all"
     found = _files(chosen, cut, f"{path} ({part})", pixels)
-    if is_val and how.train is None:
-        train: ImageSet | None = at_most(_files(first, cut, str(path), pixels), how.train_num)
-    else:
-        train = _train(how, tokenizer, cut, pixels)
+    train = None if is_val and parted and how.train is None else _train(how, trained, cut, pixels)
+    if train is None and is_val:  # the other part of this folder, where the model tells of none
+        train = at_most(_files(first, cut, str(path), pixels), how.train_num)
     notes = (f"{len(found)} of {len(first) + (len(chosen) if is_val else 0)} images of {path}: {part}",)
     return Data(real=at_most(found, num), train=train, notes=notes, reading=_told(pixels))
 
@@ -110,24 +109,33 @@ def numbered(found: ImageSet, classes: Sequence[Any], of: str) -> list[int]:
     return [by_name[name] for name in names]
 
 
+def _trained(model: Tokenizer | Pipeline | None) -> list[Tokenizer | Pipeline]:
+    """Return the parts of a model whose trainings tell of images, first the one that saw them last.
+
+    A prior that learned on token shards tells of no images: these are its tokenizer's.
+    """
+    if not isinstance(model, Pipeline):
+        return [] if model is None else [model]
+    told: Any = model.provenance.get("data") or {}
+    return [model, model.tokenizer] if told.get("kind") == "folder" else [model.tokenizer]
+
+
 def _train(
-    how: EvaluationSettings, tokenizer: Tokenizer | None, cut: Cut, pixels: PixelSettings
+    how: EvaluationSettings, trained: Sequence[Tokenizer | Pipeline], cut: Cut, pixels: PixelSettings
 ) -> ImageSet | None:
     """Return the training images: those that a user names, or that the model's folder says it learned on."""
-    told: Any = {} if tokenizer is None else tokenizer.provenance.get("data") or {}
+    told: Any = trained[0].provenance.get("data") or {} if trained else {}
     if how.train is not None:
         if how.train.suffix == ".npz":
             return at_most(Npz(how.train, cut), how.train_num)
-        settings = FolderSettings(root=how.train, val_share=0.0)
-        return at_most(
-            _files(_folder(how.train, settings, "train"), cut, str(how.train), pixels), how.train_num
-        )
+        given = _folder(how.train, FolderSettings(root=how.train, val_share=0.0), "train")
+        return at_most(_files(given, cut, str(how.train), pixels), how.train_num)
     root = told.get("root") if told.get("kind") == "folder" else None
-    if root is None or tokenizer is None or not Path(root).is_dir():
+    if root is None or not Path(root).is_dir():
         return None
-    trained = as_trained(Path(root), tokenizer)
-    assert trained is not None, "it is the same folder"
-    return at_most(_files(Folder(trained, "train"), cut, str(root), pixels), how.train_num)
+    settings = as_trained(Path(root), trained[0])
+    assert settings is not None, "it is the same folder"
+    return at_most(_files(Folder(settings, "train"), cut, str(root), pixels), how.train_num)
 
 
 def _reading(tokenizer: Tokenizer | None) -> PixelSettings:

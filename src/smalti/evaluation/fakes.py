@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from smalti import imaging
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
 from smalti.evaluation.sets import ImageSet
+from smalti.imaging import eight_bit
 from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 
@@ -98,8 +98,3 @@ def by_label(labels: Sequence[int]) -> Told | None:
     if not labels:
         return None
     return lambda rows: Batch(labels=torch.tensor([labels[row] for row in rows]))
-
-
-def eight_bit(images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
-    """Return images as a file of 8 bits would hold them: clipped and rounded."""
-    return imaging.to_float(imaging.to_uint8(images))

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from smalti.errors import UserError
-from smalti.evaluation.fakes import eight_bit
 from smalti.features import SPACES
 from smalti.features.protocol import Space
+from smalti.imaging import eight_bit
 from smalti.losses import DISTANCES
 from smalti.losses.distance import Distance
 

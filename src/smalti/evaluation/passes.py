@@ -11,11 +11,12 @@ from torch import Tensor
 from smalti.data.protocol import Batch
 from smalti.evaluation import rows
 from smalti.evaluation.evidence import Side, digest
-from smalti.evaluation.fakes import Fakes, Told, eight_bit, known
+from smalti.evaluation.fakes import Fakes, Told, known
 from smalti.evaluation.networks import Networks, blurred
 from smalti.evaluation.rows import Rows
 from smalti.evaluation.saving import Saver
 from smalti.evaluation.sets import ImageSet
+from smalti.imaging import eight_bit
 from smalti.pipeline import Pipeline
 from smalti.priors.protocol import Nats
 

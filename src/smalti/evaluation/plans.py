@@ -42,18 +42,19 @@ def plan(
     subject: Path, real: Path, how: EvaluationSettings, place: tuple[Any, str], drawing: Mapping[str, Any]
 ) -> Plan:
     """Return what is to be done; UserError for what cannot be judged. place: device and number type."""
+    of_models = {name: getattr(how, name) for name in ("per_class", "maps") if getattr(how, name) is not None}
     if data.is_images(subject):
-        _refuse(drawing, subject)
+        _refuse({**drawing, **of_models}, subject)
         return _of_images(subject, real, how)
+    if how.paired:
+        raise UserError("images that somebody made, for --paired", f"the model {subject}", "leave it out")
     model = library.load(subject, *place)
     own = model.crop_size if isinstance(model, Pipeline) else None
     cut = Cut(size=how.crop_size or own or library.trained_size(subject), how=how.crop)
     about = {"model": str(subject), "fingerprint": library.fingerprint(model)}
     if isinstance(model, Pipeline):
         return _of_pipeline(model, about, (real, cut), how, drawing)
-    _refuse({**drawing, **({"per_class": how.per_class} if how.per_class else {})}, subject)
-    if how.paired:
-        raise UserError("images that somebody made, for --paired", f"the model {subject}", "leave it out")
+    _refuse({**drawing, **of_models}, subject)
     found = data.open_data(real, cut, how, model, how.num)
     return Plan(
         task=RECONSTRUCTION,
@@ -76,6 +77,10 @@ def _of_pipeline(
 ) -> Plan:
     """Return images drawn of the classes of the data, or of each class as often as the user says."""
     real, cut = given
+    if how.num is not None and how.per_class is not None:
+        raise UserError("one of --num and --per-class", "both", "leave one of them out")
+    if how.maps is not None and model.condition.argument != "map":
+        raise UserError("a model that is told maps, for --maps", "one that is not", "leave it out")
     if model.condition.argument not in (None, "label"):
         return _of_described(model, about, given, how, drawing)
     if how.per_class is not None and not model.classes:

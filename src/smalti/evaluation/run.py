@@ -1,8 +1,9 @@
 """From a model or images, and data, to numbers, a record and a page: what `smalti evaluate` calls."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from smalti.errors import UserError
 from smalti.evaluation import networks, page, passes
 from smalti.evaluation.described import value
 from smalti.evaluation.evidence import Evidence, Show
-from smalti.evaluation.fakes import Drawn, Given, Rebuilt, eight_bit
+from smalti.evaluation.fakes import Drawn, Given, Rebuilt
 from smalti.evaluation.measures import MEASURES
 from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION
 from smalti.evaluation.networks import Asked, Networks, colours
@@ -26,6 +27,7 @@ from smalti.evaluation.record import Number, Record
 from smalti.evaluation.saving import Saver
 from smalti.evaluation.sets import ImageSet
 from smalti.evaluation.settings import EvaluationSettings
+from smalti.imaging import eight_bit
 from smalti.losses import DISTANCES
 from smalti.metrics.distances import few
 from smalti.metrics.reconstruction import ms_ssim, psnr, ssim
@@ -99,9 +101,7 @@ def _numbers(
 ) -> tuple[dict[str, Number], list[str]]:
     """Return the numbers of the chosen measures, in the shelf's order.
 
-    A line for each that images are too few for.
-
-    UserError where such a one is wanted.
+    A line for each that images are too few for, or tell nothing of; UserError where the former is wanted.
     """
     found: dict[str, Number] = {}
     notes = []
@@ -113,7 +113,11 @@ def _numbers(
         except UserError as mistake:
             if name in wanted:
                 raise
-            notes.append(f"without {name}: it takes {mistake.expected}, these are {mistake.got}")
+            notes.append(f"without {name}: it takes {mistake.expected}, got {mistake.got} ({mistake.remedy})")
+    for name in [name for name, one in found.items() if not math.isfinite(one.value)]:
+        notes.append(f"without {name}: these images tell nothing of it ({found.pop(name).value})")
+    for name, one in found.items():
+        found[name] = replace(one, beside={what: x for what, x in one.beside.items() if math.isfinite(x)})
     return found, notes
 
 

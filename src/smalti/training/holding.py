@@ -7,6 +7,7 @@ from smalti import config
 from smalti.data.folder import Folder, FolderSettings, share_for
 from smalti.data.splits import without_held_out
 from smalti.errors import UserError
+from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 from smalti.training import folders
 
@@ -36,9 +37,9 @@ def find(
     return parted, "as the tokenizer's training did"
 
 
-def as_trained(root: Path, tokenizer: Tokenizer) -> FolderSettings | None:
-    """Return how the tokenizer's training parted the images of a folder; None where it was on another."""
-    told = tokenizer.provenance.get("data")
+def as_trained(root: Path, model: Tokenizer | Pipeline) -> FolderSettings | None:
+    """Return how a model's training parted the images of a folder; None where it was on another."""
+    told = model.provenance.get("data")
     if not isinstance(told, dict) or not _is_same(root, told.get("root")):
         return None
     return _as_told(root, folders.as_begun({"data": told})["data"])
@@ -71,9 +72,7 @@ def _as_told(root: Path, told: dict[str, Any]) -> FolderSettings:
     where: FolderSettings = config.parse({"root": root, **how}, FolderSettings)
     if where.val is not None and not where.val.exists():
         got = f"{where.val}, which is not there"
-        raise UserError(
-            "the folder that the tokenizer's training held out", got, "--val FOLDER or --val-share"
-        )
+        raise UserError("the folder that the model's training held out", got, "--val FOLDER or --val-share")
     return where
 
 

@@ -19,12 +19,12 @@ class Use(Measure):
         codes, size = evidence.codes, evidence.codebook_size
         if codes is None:
             return
-        protocol, flat = {**evidence.protocol, "tokens": codes.numel()}, codes.flatten()
+        protocol, flat, beside = evidence.protocol, codes.flatten(), {"tokens": codes.numel()}
         for name, value, title in (
             ("codebook_usage", usage(flat, size), "share of the codebook that occurs"),
             ("codebook_perplexity", perplexity(flat, size), f"perplexity of the codes, of {size} at most"),
         ):
-            yield name, Number(value=value, title=title, better="higher", protocol=protocol)
+            yield name, Number(value=value, title=title, better="higher", beside=beside, protocol=protocol)
 
 
 class Bits(Measure):
@@ -37,7 +37,7 @@ class Bits(Measure):
         codes, size = evidence.codes, evidence.codebook_size
         if codes is None:
             return
-        protocol, entropy = {**evidence.protocol, "tokens": codes.numel()}, perplexity(codes.flatten(), size)
+        protocol, entropy = evidence.protocol, perplexity(codes.flatten(), size)
         for name, nats, title in (
             ("bits_per_pixel", math.log(size), "bits a pixel of the codes, each of them alike"),
             ("entropy_bits_per_pixel", math.log(entropy), "bits a pixel by the frequencies of these codes"),
@@ -57,13 +57,14 @@ class Likelihood(Measure):
         if found is None or codes is None:
             return
         end = "_at_most" if found.is_bound else ""
-        protocol = {**evidence.protocol, "tokens": found.tokens, "bound": found.is_bound}
+        protocol = {**evidence.protocol, "bound": found.is_bound}
         seen, whose = evidence.train_codes, "in training images"
         if seen is None:
             seen, whose = codes, "in these images"
         beside = {
             f"by the frequencies of codes {whose}": unigram_nats(seen, codes, evidence.codebook_size),
             "ln of the codebook's size": math.log(evidence.codebook_size),
+            "tokens": found.tokens,
         }
         a_token = found.total / found.tokens
         title = "nats a token of real images"

@@ -71,12 +71,13 @@ class Score(Measure):
             score, beside = inception_score(logits, splits=splits), {}
             if evidence.real.count == evidence.fake.count:
                 beside["real images"] = inception_score(evidence.real.logits[space], splits=splits).value
+            beside["spread over splits"] = score.spread
             found = Number(
                 value=score.value,
                 title=f"how sure {network.title} is, and how varied: exp of information on its classes",
                 better="higher",
                 beside=beside,
-                protocol=evidence.of(space, splits=splits, spread=score.spread, shuffle=0),
+                protocol=evidence.of(space, splits=splits, shuffle=0),
             )
             yield named(evidence, space, "score", "inception_score"), found
 

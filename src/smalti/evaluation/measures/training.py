@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from smalti.errors import UserError
 from smalti.evaluation.evidence import Evidence, Side
 from smalti.evaluation.measures.protocol import GENERATION, Found, Measure
 from smalti.evaluation.networks import apart
@@ -132,6 +133,8 @@ def _within(network: Distance, side: Side, has_classes: bool) -> float:
     for row in range(side.count):
         members.setdefault(side.labels[row] if has_classes else 0, []).append(row)
     among = [rows for rows in members.values() if len(rows) > 1]
+    if not among:
+        raise UserError("two images or more of some class", "one at most of each", "draw more of each")
     chance, pairs = torch.Generator().manual_seed(0), []
     for number in range(LOOKED_AT):
         rows = among[number % len(among)]

@@ -1,5 +1,6 @@
 """Whether images show things in the boxes that they were drawn of: recall by a classifier of crops."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -63,9 +64,9 @@ class Boxes(Judge):
         return rows
 
     def numbers(self, rows: Float64[Tensor, "n k"]) -> dict[str, float]:
-        """See Judge: of all boxes of the set together."""
+        """See Judge: of all boxes of the set together; without any it is no number."""
         right, count = rows.sum(0).tolist()
-        return {"box_recall": right / max(count, 1)}
+        return {"box_recall": right / count if count else math.nan}
 
     def protocol(self) -> dict[str, Any]:
         """See Judge."""

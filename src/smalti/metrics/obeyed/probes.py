@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
-from smalti.errors import optional
+from smalti.errors import UserError, optional
 from smalti.features.protocol import Space
 from smalti.imaging import resize
 
@@ -17,7 +17,13 @@ _EXTRA = "eval"  # which brings scikit-learn
 
 
 def classifier(features: Float[Tensor, "n d"], labels: Int64[Tensor, " n"]) -> Any:
-    """Return a logistic regression of classes on features of images; UserError without scikit-learn."""
+    """Return a logistic regression of classes on features of images.
+
+    UserError without scikit-learn, and for rows of a single class.
+    """
+    if len(set(labels.tolist())) < 2:
+        got = "rows of one alone" if len(labels) else "no rows"
+        raise UserError("two classes or more to tell apart", got, "give training images of more classes")
     model = optional("sklearn.linear_model", extra=_EXTRA).LogisticRegression(max_iter=1000)
     return model.fit(features.numpy(), labels.numpy())
 
