@@ -390,6 +390,13 @@ def test_files_that_are_no_npz_are_told_in_words(folder, tmp_path):
             evaluate(tmp_path / name, folder, **ONE)
 
 
+def test_a_column_in_which_nothing_stands_is_left_out(rebuilt, drawn):
+    assert "beside" not in table.of_one(rebuilt[0]).splitlines()[0]
+    assert "beside" in table.of_one(drawn[0]).splitlines()[0]
+    assert "<th>beside</th>" not in (rebuilt[1] / "report" / "report.html").read_text()
+    assert "<th>beside</th>" in (drawn[1] / "report.html").read_text()
+
+
 def test_features_that_are_no_numbers_are_refused():
     features = torch.ones(3, 4).cumsum(0)
     features[1, 2] = float("nan")
