@@ -435,6 +435,37 @@ def test_images_that_say_nothing_are_refused(folder, tokenizer_folder, tmp_path)
         evaluate(tokenizer_folder, tmp_path / "nowhere", **ONE)
 
 
+def test_images_that_rounding_alone_tells_apart_are_refused():
+    alike = torch.ones(3, 4) + torch.tensor([[0.0], [1e-6], [0.0]])
+    side = Side(what="judged images", count=3, show=list, features={"colours": alike})
+    with pytest.raises(UserError, match="3 judged images of equal colours features"):
+        side.check()
+    differ = alike + torch.tensor([[0.0], [1e-2], [0.0]])
+    Side(what="judged images", count=3, show=list, features={"colours": differ}).check()
+
+
+def test_files_that_are_no_npz_are_told_in_words(folder, tmp_path):
+    (tmp_path / "text.npz").write_text("text")
+    np.savez(tmp_path / "empty.npz")
+    np.save(tmp_path / "one.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    for name, said in (
+        ("text.npz", "got a file that is no npz; write"),
+        ("empty.npz", "got a file without arrays; write"),
+        ("missing.npz", r"missing.npz, which does not exist; check the path"),
+        ("missing", r"missing, which does not exist; check the path"),
+        ("one.npy", r"got the array .*one.npy; write it with numpy.savez"),
+    ):
+        with pytest.raises(UserError, match=said):
+            evaluate(tmp_path / name, folder, **ONE)
+
+
+def test_a_column_in_which_nothing_stands_is_left_out(rebuilt, drawn):
+    assert "beside" not in table.of_one(rebuilt[0]).splitlines()[0]
+    assert "beside" in table.of_one(drawn[0]).splitlines()[0]
+    assert "<th>beside</th>" not in (rebuilt[1] / "report" / "report.html").read_text()
+    assert "<th>beside</th>" in (drawn[1] / "report.html").read_text()
+
+
 def test_features_that_are_no_numbers_are_refused():
     features = torch.ones(3, 4).cumsum(0)
     features[1, 2] = float("nan")
@@ -458,6 +489,8 @@ def test_nothing_is_overwritten(tokenizer_folder, folder, tmp_path):
     [
         ({"metrics": ("psrn",)}, "did you mean psnr"),
         ({"metrics": ("kid",)}, "metrics of a reconstruction"),
+        ({"metrics": ("psnr", "kid")}, "got kid; leave it out"),
+        ({"metrics": ()}, "got none; choose some"),
         ({"spaces": ("inceptoin",)}, "feature spaces among"),
         ({"per_class": 2}, "--per-class with"),
         ({"paired": True}, "for --paired"),

@@ -142,3 +142,21 @@ def test_many_places_a_pass_draw_the_same_images(ways, smalti_command):
     assert smalti_command(*ways["sample"], "--speculative", 2, "--size", "8x12")[0] == 0, (
         "larger canvases too"
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "ours"),
+    [("--parallel", "--speculative"), ("--cfg-scale", "--guidance-scale"), ("--num-images", "--num")],
+)
+def test_an_option_of_another_name_is_told_ours(smalti_command, typed, ours):
+    status, out, told = smalti_command("sample", "model", "out", typed, "2")
+    assert (status, out) == (2, "")
+    assert told.count("\n") == 1
+    assert told.endswith(f"; here it is {ours}\n"), told
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate", "train"])
+def test_help_is_as_short_below_as_above(smalti_command, command):
+    status, out, told = smalti_command(command, "-h")
+    assert (status, told) == (0, "")
+    assert out.startswith(f"Usage: smalti {command}")

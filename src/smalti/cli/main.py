@@ -60,14 +60,15 @@ class Commands(click.Group):
             raise UserError(f"one of {', '.join(COMMANDS)}", args[0], remedy)
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None:
-            _refuse_again(command, rest)
+            _refuse_again(command, rest, ctx)
         return name, command, rest
 
 
-def _refuse_again(command: click.Command, args: list[str]) -> None:
+def _refuse_again(command: click.Command, args: list[str], above: click.Context) -> None:
     """UserError for an option that is given twice, of which the last one would count silently."""
     try:
-        _, _, given = command.make_parser(click.Context(command)).parse_args(list(args))
+        # below the group's: a command keeps its first context's words for --help
+        _, _, given = command.make_parser(click.Context(command, parent=above)).parse_args(list(args))
     except click.UsageError:  # which the command says itself
         return
     options = [param for param in given if isinstance(param, click.Option) and not param.is_eager]
@@ -116,7 +117,7 @@ def _one_line(mistake: click.UsageError) -> UserError:
     """Return what click says of an argument, without the lines on usage that it puts above."""
     command = mistake.ctx.command_path if mistake.ctx else "smalti"
     got = mistake.format_message().rstrip(".").removeprefix("Got ")
-    remedy = _as_option(mistake) or f"see {command} --help"
+    remedy = _as_option(mistake) or _of_others(mistake) or f"see {command} --help"
     return UserError(f"arguments as {command} takes them", got[0].lower() + got[1:], remedy)
 
 
@@ -128,3 +129,15 @@ def _as_option(mistake: click.UsageError) -> str | None:
     option = f"--{said[1].replace('_', '-')}"
     known = {name for param in mistake.ctx.command.params for name in param.opts}
     return f"write {option} {said[2]}" if option in known else None
+
+
+def _of_others(mistake: click.UsageError) -> str | None:
+    """Return the option that other programs, or an earlier smalti, call so."""
+    if mistake.ctx is None or not isinstance(mistake, click.NoSuchOption):
+        return None
+    from smalti.drawing.request import meant  # with torch, which takes seconds: here alone
+
+    ours = meant(mistake.option_name.lstrip("-").replace("-", "_"))
+    option = None if ours is None else f"--{ours.replace('_', '-')}"
+    known = {name for param in mistake.ctx.command.params for name in param.opts}
+    return f"here it is {option}" if option in known else None

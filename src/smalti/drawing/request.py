@@ -177,6 +177,11 @@ def apart(given: Mapping[str, Any], own: type[Any]) -> tuple[Any, dict[str, Any]
     return how, {name: value for name, value in given.items() if name not in names}
 
 
+def meant(name: str) -> str | None:
+    """Return the option that another program, or an earlier smalti, calls so; "condition" for a model's."""
+    return next((ours for ours, theirs in _ELSEWHERE.items() if name in theirs), None)
+
+
 def unknown(
     name: str, known: Iterable[str], condition: str | None, own: type[Any] | None = None
 ) -> UserError:
@@ -188,7 +193,7 @@ def unknown(
     more = [field.name for field in fields(own)] if own else []
     takes = "no condition" if condition is None else f"{condition}= as its only condition"
     takes += f", and of its prior {'=, '.join(more)}=" if more else ""
-    ours = next((our for our, theirs in _ELSEWHERE.items() if name in theirs), None)
+    ours = meant(name)
     ours = condition if ours == "condition" else ours
     near = difflib.get_close_matches(name, [*known, *more], n=1, cutoff=0.75)
     remedy = "leave it out"

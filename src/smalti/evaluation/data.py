@@ -32,6 +32,11 @@ def is_images(path: Path) -> bool:
     """Return whether a path names images and no model; UserError for what holds neither."""
     if path.suffix == ".npz" or (path.is_file() and imaging.is_image(path)):
         return True
+    if not path.exists():
+        raise UserError("a model, or images to judge", f"{path}, which does not exist", "check the path")
+    if path.suffix == ".npy":
+        remedy = "write it with numpy.savez(path, images)"
+        raise UserError("an npz file of images, or a model", f"the array {path}", remedy)
     ours = (library.CONFIG, "model", "settings.yaml")
     if not path.is_dir() or any((path / name).exists() for name in ours) or library.is_foreign(path):
         return False

@@ -29,12 +29,10 @@ def write(record: Record, evidence: Evidence, out: Path, title: str) -> Path:
     for note in record.notes:
         report.text(note)
     report.heading("Numbers")
-    header = ("number", "what it is", "value", "better", "images", "beside")
-    cells = [
-        (name, one.title, table.shown(one), table.ARROWS[one.better], table.counts(one), table.beside(one))
-        for name, one in record.numbers.items()
-    ]
-    report.table(header, cells)
+    header, *cells = table.rows(record)
+    titles = ["what it is", *(one.title for one in record.numbers.values())]
+    head, *body = ((row[0], title, *row[1:]) for row, title in zip([header, *cells], titles, strict=True))
+    report.table(head, body)
     (_pairs if evidence.task == RECONSTRUCTION else _samples)(report, evidence)
     _protocol(report, record)
     return report.save(out / FILE)

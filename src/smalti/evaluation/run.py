@@ -75,10 +75,13 @@ def evaluate(
     names, wanted = _chosen(how.metrics), how.metrics or ()
     where = strategy.choose(device) if device in ("cpu", "cuda", "auto") else torch.device(device)
     todo = plan(Path(subject), Path(real), how, (where, dtype), drawing or {})
-    names = [name for name in names if todo.task in MEASURES[name].tasks]
-    if not names:
-        fitting = [name for name, one in MEASURES.items() if todo.task in one.tasks]
-        raise UserError(f"metrics of a {todo.task}: {', '.join(fitting)}", ",".join(wanted), "choose some")
+    fitting = [name for name, one in MEASURES.items() if todo.task in one.tasks]
+    strange = [name for name in wanted if name not in fitting]
+    if strange or how.metrics == ():
+        remedy = "leave it out" if strange and len(wanted) > 1 else "choose some"
+        expected = f"metrics of a {todo.task}: {', '.join(fitting)}"
+        raise UserError(expected, ",".join(strange) or "none", remedy)
+    names = [name for name in names if name in fitting]
     spaces = how.spaces if any(MEASURES[name].of_features for name in names) else ()
     found = networks.find(_asked(names, spaces, wanted), todo.cut.size, where)
     values, short = _values(names, found, todo, wanted)

@@ -145,6 +145,8 @@ class Npz(ImageSet):
     def __init__(self, path: Path, cut: Cut | None = None) -> None:
         """cut: None: the images as they are."""
         self.name, self._path = path.name, path
+        if not path.exists():
+            raise UserError("an npz file of images", f"{path}, which does not exist", "check the path")
         try:
             self._file = zipfile.ZipFile(path)
             members = {Path(name).stem: name for name in self._file.namelist()}
@@ -152,7 +154,7 @@ class Npz(ImageSet):
             self._count, *self.shape = self._open()
             self.labels = self._labels(members)
         except (OSError, zipfile.BadZipFile, StopIteration, ValueError, EOFError, KeyError) as problem:
-            raise _no_images(path, f"{type(problem).__name__}: {problem}") from None
+            raise _no_images(path, _reason(problem)) from None
         self.classes = tuple(range(max(self.labels, default=-1) + 1))
         height, width = self.shape[:2]
         self._cut = cut or Cut(size=(height, width))
@@ -206,6 +208,17 @@ class Npz(ImageSet):
 def _no_images(path: Path, got: str) -> UserError:
     expected = f"images as uint8 (n, height, width, 3) in {path}"
     return UserError(expected, got, "write them with numpy.savez(path, images)")
+
+
+def _reason(problem: Exception) -> str:
+    """Return what stands in the way of reading an npz file."""
+    if isinstance(problem, OSError):
+        return problem.strerror or str(problem)
+    if isinstance(problem, StopIteration):
+        return "a file without arrays"
+    if isinstance(problem, zipfile.BadZipFile):
+        return "a file that is no npz"
+    return f"{type(problem).__name__}: {problem}"
 
 
 def mark_of(data: bytes) -> int:

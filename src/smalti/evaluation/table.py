@@ -10,10 +10,16 @@ ARROWS = {"higher": "up", "lower": "down", "": ""}
 
 def of_one(record: Record) -> str:
     """Return a table of the numbers of a record, what to hold each against, and its notes."""
-    rows = [("number", "value", "better", "images", "beside")]
-    for name, number in record.numbers.items():
-        rows.append((name, shown(number), ARROWS[number.better], counts(number), beside(number)))
-    return "\n".join([*_aligned(rows), *record.notes])
+    return "\n".join([*_aligned(rows(record)), *record.notes])
+
+
+def rows(record: Record) -> list[tuple[str, ...]]:
+    """Return the header and the rows of a record's table; without the last column where it is empty."""
+    found = [("number", "value", "better", "images", "beside")]
+    for name, one in record.numbers.items():
+        found.append((name, shown(one), ARROWS[one.better], counts(one), beside(one)))
+    columns = 5 if any(row[-1] for row in found[1:]) else 4  # beside reconstructions stands nothing
+    return [row[:columns] for row in found]
 
 
 def of_several(records: Mapping[str, Record]) -> str:
@@ -23,16 +29,16 @@ def of_several(records: Mapping[str, Record]) -> str:
     """
     check_alike(records)
     numbers = list(dict.fromkeys(name for record in records.values() for name in record.numbers))
-    rows = [("", *records)]
+    lines = [("", *records)]
     for name in numbers:
         found = [record.numbers.get(name) for record in records.values()]
-        rows.append((name, *("-" if number is None else shown(number) for number in found)))
+        lines.append((name, *("-" if number is None else shown(number) for number in found)))
     subjects = [flat(record.subject) for record in records.values()]
     for key in dict.fromkeys(key for subject in subjects for key in subject):
         values = [str(subject.get(key, "-")) for subject in subjects]
         if len(set(values)) > 1 or key == "model":
-            rows.append((key, *values))
-    return "\n".join(_aligned(rows))
+            lines.append((key, *values))
+    return "\n".join(_aligned(lines))
 
 
 def shown(number: Number) -> str:

@@ -78,8 +78,9 @@ def find(judge: Any, pipeline: Pipeline, size: tuple[int, int]) -> Judge:
         return Classifier.build(SPACES[judge], pipeline)
     path = Path(judge) if isinstance(judge, str | Path) else None
     if path is None or not path.is_dir():
-        near = hints.near(str(judge), SPACES)
+        near = None if judge is None else hints.near(str(judge), SPACES)
         remedy = f"did you mean {near}?" if near else "check the path"
+        remedy = "for example judge=lite0" if judge is None else remedy
         expected = f"a judge: {', '.join(SPACES)}, a MODEL with a prior, or a folder of images"
         raise UserError(expected, "none" if judge is None else str(judge), remedy)
     ours = any((path / name).is_file() for name in (library.CONFIG, "settings.yaml"))
@@ -87,7 +88,7 @@ def find(judge: Any, pipeline: Pipeline, size: tuple[int, int]) -> Judge:
         return Likeness(path, pipeline, size)
     model = library.load(path, pipeline.order.device)
     if not isinstance(model, Pipeline):
-        raise UserError("a judge with a prior", f"the tokenizer {path}", "a model with a prior")
+        raise UserError("a judge with a prior", f"the tokenizer {path}", "give a prior's run or model folder")
     return Likelihood(model, pipeline, size)
 
 

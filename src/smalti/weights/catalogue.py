@@ -187,7 +187,7 @@ WEIGHTS: dict[str, Weights] = {
         use="the feature space of FID, KID and Inception Score",
         source="pytorch-fid's or torch-fidelity's release on GitHub: TensorFlow's graph of 2015",
         licence="Apache-2.0 (of both, and of TensorFlow's graph)",
-        command="put the file of either, which no package index has, into torch's cache",
+        command="put pytorch-fid's or torch-fidelity's file, which no package index has, into torch's cache",
         parts=(tuple(File(path=f"{port}-2015-12-05-6726825d.pth") for port in _INCEPTION),),
     ),
     "minilm": Weights(
