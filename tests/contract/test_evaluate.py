@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,10 +36,12 @@ from smalti.features.protocol import Space
 from smalti.imaging import eight_bit
 from smalti.losses import DISTANCES
 from smalti.losses.distance import Distance
+from smalti.metrics.codes import unigram_nats
 from smalti.metrics.distances import frechet, kid
 from smalti.metrics.neighbours import manifold
 from smalti.metrics.obeyed.protocol import others
 from smalti.metrics.reconstruction import psnr
+from smalti.priors.protocol import Nats
 
 SIZE = (32, 48)  # oblong: axes cannot be mixed up
 ONE = {"size": SIZE}
@@ -196,6 +199,14 @@ def test_the_page_shows_worst_and_best(rebuilt):
     text = (rebuilt[1] / "report" / "report.html").read_text()
     assert "Worst 8 by hed" in text
     assert "Best 8 by hed" in text
+    worst, best = (
+        [float(value) for value in found.split(", ")]
+        for found in dict.fromkeys(re.findall(r"below their reconstructions; hed ([\d., e-]+)", text))
+    )
+    assert worst == sorted(worst, reverse=True)
+    assert best == sorted(best)
+    assert min(worst) >= max(best)
+    assert max(worst) > max(best)
     assert text.count("data:image/png") == 2
 
 
@@ -567,6 +578,17 @@ def test_distances_are_of_judged_images_and_beside_of_training_images():
         found = dict(MEASURES[name].numbers(replace(evidence, train=train)))[f"colours_{short}"]
         assert found.value == pytest.approx(distance(fake, real), rel=1e-9)
         assert found.beside["real training images"] == pytest.approx(distance(trained, real), rel=1e-9)
+
+
+def test_frequencies_beside_a_likelihood_are_those_of_training_images():
+    codes, trained = torch.zeros(3, 2, 2, dtype=torch.int64), torch.ones(5, 2, 2, dtype=torch.int64)
+    more = {"codes": codes, "codebook_size": 4, "nats": Nats(24.0, 12, False), "pixels": 16}
+    for train, whose in ((trained, "training images"), (None, "these images")):
+        evidence = of_rows(torch.eye(3), torch.eye(3), train_codes=train, **more)
+        number = dict(MEASURES["nats"].numbers(evidence))["nats_per_token"]
+        expected = unigram_nats(codes if train is None else train, codes, 4)
+        assert number.value == 2
+        assert number.beside[f"by the frequencies of codes in {whose}"] == expected
 
 
 def test_accuracy_stands_between_exchanged_classes_and_real_images():

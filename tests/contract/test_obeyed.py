@@ -188,6 +188,7 @@ def test_f1_of_edges_by_hand():
     assert judge.compare(seen, asked).tolist() == [[10, 6, 10, 5]]
     f1 = 2 * 0.6 * 0.5 / 1.1
     assert judge.numbers(judge.compare(seen, asked))["edge_f1"] == pytest.approx(f1)
+    assert isnan(judge.numbers(judge.compare(seen, torch.full_like(asked, -1.0)))["edge_f1"])
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4, 8])

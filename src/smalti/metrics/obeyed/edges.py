@@ -1,5 +1,6 @@
 """Whether images have the edges that they were drawn of: F1 of one detector on images and conditions."""
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -47,9 +48,11 @@ class Edges(Judge):
         return torch.stack([one.flatten(1).sum(1) for one in counts], 1).double()
 
     def numbers(self, rows: Float64[Tensor, "n k"]) -> dict[str, float]:
-        """See Judge: of all edges of the set together."""
+        """See Judge: of all edges of the set together; where none are asked for it is no number."""
         seen, right, asked, found = rows.sum(0).tolist()
-        precision, recall = right / max(seen, 1), found / max(asked, 1)
+        if not asked:
+            return {"edge_f1": math.nan}
+        precision, recall = right / max(seen, 1), found / asked
         return {"edge_f1": 2 * precision * recall / max(precision + recall, 1e-12)}
 
     def protocol(self) -> dict[str, Any]:
