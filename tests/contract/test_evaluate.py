@@ -422,6 +422,7 @@ def test_nothing_is_overwritten(tokenizer_folder, folder, tmp_path):
         ({"metrics": ("kid",)}, "metrics of a reconstruction"),
         ({"metrics": ("psnr", "kid")}, "got kid; leave it out"),
         ({"metrics": ()}, "got none; choose some"),
+        ({"metrics": ("PSNR",)}, "did you mean psnr"),
         ({"spaces": ("inceptoin",)}, "feature spaces among"),
         ({"per_class": 2}, "--per-class with"),
         ({"paired": True}, "for --paired"),
@@ -434,6 +435,14 @@ def test_nothing_is_overwritten(tokenizer_folder, folder, tmp_path):
 def test_what_cannot_be_measured_is_said(tokenizer_folder, folder, given, match):
     with pytest.raises(UserError, match=match):
         evaluate(tokenizer_folder, folder, **{**ONE, **given})
+
+
+def test_what_is_told_nothing_cannot_have_obeyed(pipeline_folder, folder, tmp_path):
+    with pytest.raises(UserError, match="got one that is told classes; --metrics accuracy"):
+        evaluate(pipeline_folder, folder, metrics=("obeyed",), **ONE)
+    np.savez(tmp_path / "some.npz", np.zeros((4, *SIZE, 3), np.uint8))
+    with pytest.raises(UserError, match="got images that are told nothing; leave it out"):
+        evaluate(tmp_path / "some.npz", folder, metrics=("obeyed",), **ONE)
 
 
 def test_the_command_prints_the_table(tokenizer_folder, folder):
