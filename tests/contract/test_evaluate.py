@@ -424,6 +424,7 @@ def test_nothing_is_overwritten(tokenizer_folder, folder, tmp_path):
         ({"metrics": ()}, "got none; choose some"),
         ({"metrics": ("PSNR",)}, "did you mean psnr"),
         ({"spaces": ("inceptoin",)}, "feature spaces among"),
+        ({"spaces": ("inceptoin",), "metrics": ("psnr",)}, "feature spaces among"),
         ({"per_class": 2}, "--per-class with"),
         ({"paired": True}, "for --paired"),
         ({"drawing": {"top_k": 1}}, "a model that draws, for --top-k"),

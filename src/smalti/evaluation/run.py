@@ -71,6 +71,8 @@ def evaluate(
     begun = time.monotonic()
     how: EvaluationSettings = config.parse(options, EvaluationSettings)
     names, wanted = _chosen(how.metrics), how.metrics or ()
+    for space in how.spaces or ():
+        networks.known(space)
     where = strategy.choose(device) if device in ("cpu", "cuda", "auto") else torch.device(device)
     todo = plan(Path(subject), Path(real), how, (where, dtype), drawing or {})
     fitting = [name for name, one in MEASURES.items() if todo.task in one.tasks]
