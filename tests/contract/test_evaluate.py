@@ -502,7 +502,9 @@ def test_nothing_is_overwritten(tokenizer_folder, folder, tmp_path):
         ({"metrics": ("kid",)}, "metrics of a reconstruction"),
         ({"metrics": ("psnr", "kid")}, "got kid; leave it out"),
         ({"metrics": ()}, "got none; choose some"),
+        ({"metrics": ("PSNR",)}, "did you mean psnr"),
         ({"spaces": ("inceptoin",)}, "feature spaces among"),
+        ({"spaces": ("inceptoin",), "metrics": ("psnr",)}, "feature spaces among"),
         ({"per_class": 2}, "--per-class with"),
         ({"paired": True}, "for --paired"),
         ({"drawing": {"top_k": 1}}, "a model that draws, for --top-k"),
@@ -533,6 +535,14 @@ def test_options_that_a_model_that_draws_has_no_use_for_are_said(pipeline_folder
 def test_images_that_somebody_made_are_told_nothing(folder, given):
     with pytest.raises(UserError, match="a model that draws, for --"):
         evaluate(folder, folder, **{**ONE, **given})
+
+
+def test_what_is_told_nothing_cannot_have_obeyed(pipeline_folder, folder, tmp_path):
+    with pytest.raises(UserError, match="got one that is told classes; --metrics accuracy"):
+        evaluate(pipeline_folder, folder, metrics=("obeyed",), **ONE)
+    np.savez(tmp_path / "some.npz", np.zeros((4, *SIZE, 3), np.uint8))
+    with pytest.raises(UserError, match="got images that are told nothing; leave it out"):
+        evaluate(tmp_path / "some.npz", folder, metrics=("obeyed",), **ONE)
 
 
 def test_the_command_prints_the_table(tokenizer_folder, folder):

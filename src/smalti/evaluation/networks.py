@@ -60,7 +60,7 @@ def find(asked: Asked, size: tuple[int, int], device: Any) -> Networks:
             missing.append(f"without {name}: {mistake.got} ({mistake.remedy})")
             return {}
 
-    chosen = SPACES if asked.spaces is None else {name: _known(name) for name in asked.spaces}
+    chosen = SPACES if asked.spaces is None else {name: known(name) for name in asked.spaces}
     found: dict[str, Space] = {}
     for name, space in chosen.items():
         found |= read(name, space.read, is_wanted=asked.spaces is not None)
@@ -104,7 +104,8 @@ def blurred(images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
     return eight_bit(nn.functional.interpolate(half, size=size, mode="bilinear"))
 
 
-def _known(name: str) -> type[Space]:
+def known(name: str) -> type[Space]:
+    """Return the feature space of a name; UserError for none."""
     if name not in SPACES:
         raise UserError(
             f"feature spaces among {', '.join(SPACES)}", name, "give --spaces, separated by commas"

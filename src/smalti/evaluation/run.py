@@ -73,6 +73,8 @@ def evaluate(
     begun = time.monotonic()
     how: EvaluationSettings = config.parse(options, EvaluationSettings)
     names, wanted = _chosen(how.metrics), how.metrics or ()
+    for space in how.spaces or ():
+        networks.known(space)
     where = strategy.choose(device) if device in ("cpu", "cuda", "auto") else torch.device(device)
     todo = plan(Path(subject), Path(real), how, (where, dtype), drawing or {})
     fitting = [name for name, one in MEASURES.items() if todo.task in one.tasks]
@@ -82,6 +84,7 @@ def evaluate(
         expected = f"metrics of a {todo.task}: {', '.join(fitting)}"
         raise UserError(expected, ",".join(strange) or "none", remedy)
     names = [name for name in names if name in fitting]
+    _refuse_obeyed(todo, wanted)
     spaces = how.spaces if any(MEASURES[name].of_features for name in names) else ()
     found = networks.find(_asked(names, spaces, wanted), todo.cut.size, where)
     values, short = _values(names, found, todo, wanted)
@@ -97,6 +100,15 @@ def evaluate(
         about["drawing"] = todo.fakes.how()
     record = Record(subject=about, numbers=numbers, notes=tuple(notes))
     return Evaluation(record=record, evidence=evidence, title=f"smalti evaluate: {todo.what} of {subject}")
+
+
+def _refuse_obeyed(todo: Plan, wanted: Sequence[str]) -> None:
+    """UserError, before minutes of work, where it is asked for and nothing is told that could be obeyed."""
+    told = todo.model.condition.argument if isinstance(todo.model, Pipeline) else None
+    if "obeyed" in wanted and told in (None, "label"):
+        got = "one that is told classes" if told else "images that are told nothing"
+        remedy = "--metrics accuracy" if told else "leave it out"
+        raise UserError("a model that is told maps, boxes or points, for obeyed", got, remedy)
 
 
 def _numbers(
@@ -250,7 +262,7 @@ def _chosen(asked: Sequence[str] | None) -> list[str]:
     known = list(MEASURES)
     strange = [name for name in asked or () if name not in known]
     if strange:
-        near = hints.near(strange[0], known)
+        near = hints.near(strange[0].lower(), known)
         remedy = f"did you mean {near}?" if near else "give --metrics, separated by commas"
         raise UserError(f"metrics among {', '.join(known)}", strange[0], remedy)
     return known if asked is None else list(asked)
