@@ -683,3 +683,17 @@ def test_two_processes_give_what_one_gives(kind, tokenizer_folder, pipeline_fold
         found.append(record.read(tmp_path / name).numbers)
     assert found[0] == found[1]
     assert found[0]
+
+
+def test_a_record_that_is_no_json_and_a_name_of_an_image(tokenizer_folder, folder, tmp_path):
+    (tmp_path / "text.json").write_text("text")
+    with pytest.raises(UserError, match=r"text\.json which is no JSON; give the metrics\.json"):
+        record.read(tmp_path / "text.json")
+    with pytest.raises(UserError, match=r"a folder or NAME\.npz for --save, got .*x\.png; leave"):
+        evaluate(tokenizer_folder, folder, save=tmp_path / "x.png", **ONE)
+
+
+def test_without_a_terminal_a_line_says_what_goes_on(tokenizer_folder, folder, capsys):
+    found = evaluate(tokenizer_folder, folder, num=6, **ONE)
+    assert ": 6 images" in capsys.readouterr().err
+    assert any(note.startswith("6 evenly out of 24 of 24 images of ") for note in found.notes)

@@ -92,8 +92,10 @@ def open_data(
     train = None if is_val and parted and how.train is None else _train(how, trained, cut, pixels)
     if train is None and is_val:  # the other part of this folder, where the model tells of none
         train = at_most(_files(first, cut, str(path), pixels), how.train_num)
-    notes = (f"{len(found)} of {len(first) + (len(chosen) if is_val else 0)} images of {path}: {part}",)
-    return Data(real=at_most(found, num), train=train, notes=notes, reading=_told(pixels))
+    whole, real = len(first) + (len(chosen) if is_val else 0), at_most(found, num)
+    some = f"{len(real)} evenly out of " if len(real) < len(found) else ""
+    notes = (f"{some}{len(found)} of {whole} images of {path}: {part}",)
+    return Data(real=real, train=train, notes=notes, reading=_told(pixels))
 
 
 def numbered(found: ImageSet, classes: Sequence[Any], of: str) -> list[int]:

@@ -50,7 +50,8 @@ def read(path: Path) -> Record:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise UserError("a record of an evaluation", f"{file} ({_reason(problem)})", remedy) from None
+        why = f"({problem.strerror})" if isinstance(problem, OSError) else "which is no JSON"
+        raise UserError("a record of an evaluation", f"{file} {why}", remedy) from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         said = found.get("format") if isinstance(found, dict) else type(found).__name__
         raise UserError(f"a record of format {FORMAT!r}", f"{said!r} in {file}", remedy)
@@ -106,7 +107,3 @@ def _at(protocol: Any, field: str) -> Any:
     for key in field.split("."):
         protocol = protocol.get(key, "not there") if isinstance(protocol, Mapping) else "not there"
     return protocol
-
-
-def _reason(problem: Exception) -> str:
-    return getattr(problem, "strerror", None) or f"{type(problem).__name__}: {problem}"

@@ -1,5 +1,6 @@
 """One pass over images: what is kept of each, computed batch by batch by all processes, in order."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -30,6 +31,8 @@ def over(
     batches = [range(first, min(first + BATCH, count)) for first in range(0, count, BATCH)]
     own = range(way.rank, len(batches), way.count)
     found: dict[int, Mapping[str, Tensor]] = {}
+    if way.rank == 0 and not sys.stderr.isatty():  # where no bar shows: this may take minutes
+        tqdm.write(f"{what}: {count} images", file=sys.stderr)
     with tqdm(total=count, unit="image", desc=what, disable=way.rank != 0 or None) as bar:
         for number, loaded in zip(own, _ahead(load, [batches[one] for one in own]), strict=True):
             with torch.no_grad():

@@ -25,6 +25,8 @@ class Saver:
             raise UserError(
                 "a new folder or file for --save", f"{path}, which is there", "choose another --save"
             )
+        if imaging.is_image(path):
+            raise UserError("a folder or NAME.npz for --save", str(path), "leave the suffix out")
         if path.suffix == ".npz" and strategy.current().count > 1:
             raise UserError("--save as a folder with several processes", str(path), "leave .npz out")
 
