@@ -1,5 +1,8 @@
 """The smallest networks that are still networks: for tests that train or draw."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from smalti.conditions.label import LabelSettings
@@ -48,6 +51,19 @@ def scope_of(*, codebook_size: int, cells, **more) -> Scope:
     """One code a cell of the smallest grid that holds these cells."""
     grid = tuple(1 + max(cell[axis] for cell in cells) for axis in (0, 1))
     return Scope(layout=Layout(grids=(grid,), vocabulary=codebook_size), cells=cells, **more)
+
+
+@contextmanager
+def holding(shelf: dict, members: dict) -> Iterator[None]:
+    """Within it a shelf has these members alone; after it its own, in their order."""
+    before = dict(shelf)
+    shelf.clear()
+    shelf.update(members)
+    try:
+        yield
+    finally:
+        shelf.clear()
+        shelf.update(before)
 
 
 def once(*words) -> tuple:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 from PIL import Image
-from tiny import LABELS, generator
+from tiny import LABELS, generator, holding
 
 import smalti
 from smalti import imaging
@@ -89,12 +89,7 @@ class Apart(Distance):
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_networks():
-    with pytest.MonkeyPatch.context() as patch:
-        for shelf, members in ((SPACES, {"colours": Colours}), (DISTANCES, {"hed": Apart})):
-            for name in list(shelf):
-                patch.delitem(shelf, name)
-            for name, member in members.items():
-                patch.setitem(shelf, name, member)
+    with holding(SPACES, {"colours": Colours}), holding(DISTANCES, {"hed": Apart}):
         yield
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 from PIL import Image
-from tiny import NETWORK
+from tiny import NETWORK, holding
 
 import smalti
 from smalti import imaging
@@ -56,12 +56,9 @@ class Cells(Space):
 
 
 @pytest.fixture(autouse=True)
-def quick_networks(monkeypatch):
-    for shelf, members in ((SPACES, {"cells": Cells}), (DISTANCES, {})):
-        for name in list(shelf):
-            monkeypatch.delitem(shelf, name)
-        for name, member in members.items():
-            monkeypatch.setitem(shelf, name, member)
+def quick_networks():
+    with holding(SPACES, {"cells": Cells}), holding(DISTANCES, {}):
+        yield
 
 
 def tokenizer(channels, **more):

@@ -204,7 +204,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_drawn(model, real, tm
         ({"reject": 1}, "expected 2 or more images to draw for each that is kept (reject), got 1"),
         ({"reject": None}, "(reject), got none"),
         ({"reject": 2.5}, "(reject), got 2.5"),
-        ({"judge": None}, "expected a judge: inception, lite0, mobilenet_v2"),
+        ({"judge": None}, "expected a judge: mobilenet_v2, lite0, inception"),
         ({"judge": None}, "got none; for example judge=lite0"),
         ({"judge": "mobilenet"}, "did you mean mobilenet_v2?"),
         ({"judge": "nowhere"}, "check the path"),

@@ -81,7 +81,7 @@ def find(judge: Any, pipeline: Pipeline, size: tuple[int, int]) -> Judge:
         near = None if judge is None else hints.near(str(judge), SPACES)
         remedy = f"did you mean {near}?" if near else "check the path"
         remedy = "for example judge=lite0" if judge is None else remedy
-        expected = f"a judge: {', '.join(sorted(SPACES))}, a MODEL with a prior, or a folder of images"
+        expected = f"a judge: {', '.join(SPACES)}, a MODEL with a prior, or a folder of images"
         raise UserError(expected, "none" if judge is None else str(judge), remedy)
     ours = any((path / name).is_file() for name in (library.CONFIG, "settings.yaml"))
     if not ours and not library.is_foreign(path):
