@@ -1,5 +1,6 @@
 """Settings' names of before the first release, until which they are read, with a note, and never written."""
 
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ KEYS = {  # with dots for nested ones
     "losses.perceptual.pictures": "losses.perceptual.images",
     "prior.lag": "prior.skew",
 }
+_CRITIC = re.compile(r"(?<=/)critic(?=/|$)")
 _CONTENT = ("content", "data.content")  # whose value "picture" is "image"
 
 
@@ -43,6 +45,16 @@ def mapping(given: Mapping[str, Any]) -> dict[str, Any]:
 def value(name: str, given: Any) -> Any:
     """Return the value of today for a key's that was typed."""
     return "image" if name in _CONTENT and given == "picture" else given
+
+
+def path(name: str) -> str:
+    """Return the name of a number or a tensor of a run, parts with slashes, with its network's of today."""
+    return _CRITIC.sub("discriminator", name)
+
+
+def made(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how an index says that token shards were made, with the words of today."""
+    return {"images" if name == "pictures" else name: value for name, value in how.items()}
 
 
 def as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Recipes, runs and models with the settings' names of before the first release go on, each with a note."""
 
 import json
+import re
+import shutil
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from tiny import TOKENIZER_TRAINING, generator
 
 import smalti
 from smalti import config, library, old_names
+from smalti.training import log
+from smalti.training.precompute import encode
 from smalti.training.settings import TrainingSettings
 
 OLD = {
@@ -41,20 +45,20 @@ def test_a_recipe_in_old_words_is_read_with_a_note_for_each(tmp_path):
 
 
 def test_a_run_in_old_words_goes_on_to_the_bit(photos, tmp_path, recwarn):
-    """As written by the build before: its settings, its checkpoint, its model and its adversary."""
-    (tmp_path / "old.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(OLD))))
+    """As written by the build before: its settings, its checkpoint between two lines of its log."""
+    long = {**OLD, "steps": 24, "checkpoint_every": 23, "log_every": 2}  # alarms look at ten lines
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(long))))
     for out in ("whole", "half"):
-        smalti.train(tmp_path / "old.yaml", data=photos, out=tmp_path / out, steps=2)
+        smalti.train(tmp_path / "old.yaml", data=photos, out=tmp_path / out)
     run = tmp_path / "half"
-    last = max((run / "checkpoints").iterdir())
-    for file in last.iterdir():
-        file.unlink()
-    last.rmdir()
-    (first,) = (run / "checkpoints").iterdir()
+    shutil.rmtree(run / "checkpoints" / "step-00000024")
+    first = run / "checkpoints" / "step-00000023"
     tensors = load_file(first / "tensors.safetensors")
-    older = {name.replace("/discriminator/", "/critic/"): tensor for name, tensor in tensors.items()}
-    assert older.keys() != tensors.keys()
+    older = {re.sub("/discriminator(?=/|$)", "/critic", name): tensor for name, tensor in tensors.items()}
+    assert {"since/loss/critic", "since/gradient/critic"} <= older.keys()
     save_file(older, first / "tensors.safetensors")
+    for file in (first / "state.json", run / "log.jsonl"):
+        file.write_text(file.read_text().replace('/discriminator"', '/critic"'))
     text = (run / "settings.yaml").read_text()
     for old, new in old_names.KEYS.items():
         text = text.replace(f"{new.rpartition('.')[2]}:", f"{old.rpartition('.')[2]}:")
@@ -64,7 +68,17 @@ def test_a_run_in_old_words_goes_on_to_the_bit(photos, tmp_path, recwarn):
     smalti.train(tmp_path / "old.yaml", data=photos, out=run, resume=True)
     whole, again = (library.load(tmp_path / out) for out in ("whole", "half"))
     assert whole.fingerprint == again.fingerprint
+    assert losses(tmp_path / "whole") == losses(run)
     assert "the setting quantize_from is called quantize_start" in {str(note.message) for note in recwarn}
+
+
+def losses(run):
+    lines = [line for line in log.read(run / "log.jsonl") if line["kind"] == "train"]
+    assert [line["step"] for line in lines] == list(range(2, 25, 2))
+    return [
+        {name: value for name, value in line.items() if name.startswith(("loss/", "gradient/"))}
+        for line in lines
+    ]
 
 
 def test_a_model_in_old_words_is_loaded_with_its_fingerprint(tmp_path):
@@ -91,3 +105,15 @@ def test_a_prior_in_old_words_is_loaded_with_its_fingerprint(tmp_path):
     with pytest.warns(FutureWarning, match=r"^the setting prior\.lag is called prior\.skew$"):
         found = library.load(tmp_path / "model")
     assert library.fingerprint(found) == made["fingerprint"] == "0ad57b1eaa1a9324"
+
+
+def test_an_encoding_in_old_words_goes_on(photos, tmp_path):
+    tokenizer = generator().tokenizer
+    encode(tokenizer, photos, tmp_path / "tokens", size=(8, 12))
+    file = tmp_path / "tokens" / "index.json"
+    index = json.loads(file.read_text())
+    made = {"pictures" if name == "images" else name: value for name, value in index["made"].items()}
+    assert made != index["made"]
+    file.write_text(json.dumps({**index, "made": made, "complete": False}))
+    encode(tokenizer, photos, tmp_path / "tokens", size=(8, 12), resume=True)
+    assert json.loads(file.read_text()) == index

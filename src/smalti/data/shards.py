@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from smalti import old_names
 from smalti.config import settings
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.errors import UserError
@@ -243,7 +244,7 @@ def _read(folder: Path) -> dict[str, Any]:
 def _metadata(index: dict[str, Any]) -> dict[str, Any]:
     """Return what makes the codes of an index mean something, and how they were made; without the files."""
     others = {*SPLITS, "complete", "made"}
-    return {name: index[name] for name in index if name not in others} | index.get("made", {})
+    return {name: index[name] for name in index if name not in others} | old_names.made(index.get("made", {}))
 
 
 def _count(parts: list[dict[str, Tensor]]) -> int:

@@ -7,7 +7,6 @@ checkpoints/step-00001000/
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +19,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from smalti import leftovers
+from smalti import leftovers, old_names
 from smalti.errors import UserError
 from smalti.files import save_tensors
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
-_OLD_NAME = re.compile(r"(?<=/)critic(?=/)")  # what the discriminator was called at first
 LEFTOVERS = ".step-*"  # of a process that was killed while it wrote or deleted
 
 
@@ -77,8 +75,11 @@ def read(path: Path) -> Checkpoint:
     """Read a checkpoint; UserError where it is damaged."""
     try:
         state = json.loads((path / STATE).read_text())
-        tensors = {_OLD_NAME.sub("discriminator", name): t for name, t in load_file(path / TENSORS).items()}
-        return Checkpoint(step=state["step"], tensors=tensors, numbers=state["numbers"])
+        tensors = {old_names.path(name): t for name, t in load_file(path / TENSORS).items()}
+        numbers = dict(state["numbers"])
+        if "since" in numbers:
+            numbers["since"] = [old_names.path(name) for name in numbers["since"]]
+        return Checkpoint(step=state["step"], tensors=tensors, numbers=numbers)
     except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         remedy = f"delete {path}: the checkpoint before it is used then"
         raise UserError(f"a whole checkpoint in {path}", str(problem), remedy) from None

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from jaxtyping import UInt8
 from torch import Tensor
 
+from smalti import old_names
 from smalti.errors import UserError, optional
 
 Kind = Literal["train", "validation", "best", "skipped", "alarm", "note"]
@@ -57,7 +58,8 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what no line end follows is half a line
-    return [json.loads(line) for line in lines]
+    found = [json.loads(line) for line in lines]
+    return [{old_names.path(name): value for name, value in line.items()} for line in found]
 
 
 def _plain(value: Any) -> Any:
