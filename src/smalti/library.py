@@ -232,7 +232,7 @@ def trained_size(path: Path) -> tuple[int, int]:
 
 
 def fingerprint(model: Part) -> str:
-    """Return 16 hex digits that change with any weight or setting: which model drew an image.
+    """Return 16 hex digits that change with any weight or setting: which model it is.
 
     What is kept in half precision, which is for use only, has that of the weights it was loaded from.
     """

@@ -28,12 +28,12 @@ def inverse(permutation: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
 
 
 def row(h: int, w: int) -> Int64[Tensor, " n"]:
-    """Return row by row, each from left to right."""
+    """Order row by row, each from left to right."""
     return torch.arange(h * w)
 
 
 def alternate(h: int, w: int) -> Int64[Tensor, " n"]:
-    """Return row by row, even rows from left to right and odd ones back."""
+    """Order row by row, even rows from left to right and odd ones back."""
     cells = row(h, w).view(h, w)
     cells[1::2] = cells[1::2].flip(1)
     return cells.flatten()

@@ -76,7 +76,7 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def computing(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the options of every command that runs a model: where, and in which number type."""
+    """Add the options of every command that runs a model: where, and in which number type."""
     return _DEVICE(_PRECISION(command))
 
 

@@ -48,10 +48,7 @@ class Pace:
 
 
 def faster(pipeline: "Pipeline", size: tuple[int, int], stride: int) -> str:
-    """Return the end of a sentence.
-
-    The --stride by which a canvas of a size in pixels is quicker, if by any.
-    """
+    """Return the end of a sentence: the --stride by which a canvas is quicker, if by any."""
     most = pipeline.prior.longest_stride
     if size == pipeline.crop_size or stride >= most:
         return ""

@@ -40,11 +40,11 @@ class Scene:
     is_flipped: bool = False  # left to right
 
     def flipped(self) -> "Scene":
-        """Return the other way round."""
+        """Return it the other way round."""
         return replace(self, is_flipped=not self.is_flipped)
 
     def part(self, box: Box) -> "Scene":
-        """Return less of the image: the part that a box, in shares of what is shown, cuts out of it."""
+        """Return the part that a box, in shares of what is shown, cuts out of it."""
         x0, y0, x1, y1 = self.crop
         box = flipped(box) if self.is_flipped else box
         width, height = x1 - x0, y1 - y0

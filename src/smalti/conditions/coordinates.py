@@ -50,7 +50,7 @@ class CoordinatesCondition(Condition):
         return grid[0] * grid[1]
 
     def is_by_cell(self, grid: tuple[int, int]) -> bool:
-        """Return that it does."""
+        """Return true: a token tells of each cell."""
         return True
 
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Float[Tensor, "b H W"]:

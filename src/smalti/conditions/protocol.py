@@ -29,7 +29,7 @@ class Codec(Protocol):
 
     @property
     def codebook_size(self) -> int:
-        """Return codes are 0 .. codebook_size - 1."""
+        """Return how many codes there are: 0 .. codebook_size - 1."""
         ...
 
     @property

@@ -48,7 +48,7 @@ class Batch:
 
     @property
     def size(self) -> int:
-        """Return b."""
+        """Return b, how many samples there are."""
         held = [part for part in (self.images, self.segmentations, self.codes) if part is not None]
         assert held, "a batch holds images, label maps or codes"
         return len(held[0])

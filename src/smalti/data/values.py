@@ -23,7 +23,7 @@ Looked = Sequence[tuple[Path, Header]]
 
 
 def remarks(how: PixelSettings, looked: Looked) -> list[str]:
-    """Return lines on values of more than 8 bits, and on bands and pages that are not read.
+    """Return lines, each with its remedy, on deep values, and on bands and pages that are not read.
 
     Files of 8 bits are not opened for it.
     """

@@ -32,7 +32,7 @@ class Local(Protocol):
     skew: int
 
     def new_cache(self, tokens: Int64[Tensor, "b y x"], *, rows: int, columns: int) -> RollingCache:
-        """Return an empty band of the last columns of the last rows of canvases.
+        """Return an empty cache of the last columns of the last rows of canvases.
 
         tokens: the condition, one a cell of the canvas or one for all (1 1).
         """

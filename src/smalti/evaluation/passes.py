@@ -47,7 +47,7 @@ class Passes:
             fake, original = fake.to(self.device), eight_bit(original)
             found = {name: value(original, fake) for name, value in self.values.items()}
             found |= {f"real/{name}": value for name, value in self._features(original).items()}
-            found |= {f"fake/{name}": value for name, value in self._features(fake, scores=True).items()}
+            found |= {f"fake/{name}": value for name, value in self._features(fake).items()}
             codes = {name: value for name, value in more.items() if name == "codes"}  # of the images too
             return {**found, **codes, **_apart(more), "real/marks": loaded.marks}
 

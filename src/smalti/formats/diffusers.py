@@ -217,7 +217,7 @@ def _by_config(source: Source) -> TokenizerSettings:
 
 
 def _naming_of(source: Source) -> Naming:
-    """Return the kind of a file by its levels, and by the words of its release for attention."""
+    """Return the naming of a file: by its levels, and by the words of its release for attention."""
     old = any(name.endswith(".query.weight") for name in source.tensors)
     levels = {name.split(".")[2] for name in source.tensors if name.startswith("encoder.down_blocks.")}
     return Naming((*_PIECES, *(_OLD_ATTENTION if old else _ATTENTION)), levels=len(levels))

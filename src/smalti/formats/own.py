@@ -53,7 +53,7 @@ class Own:
 
 
 def own_tensors(tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """Return the settings that no other project's tokenizer has, by our names."""
+    """Return the tensors that no other project's tokenizer has, by our names."""
     state = tokenizer.state_dict()
     return {name: tensor for name, tensor in state.items() if name.endswith(_USAGE)}
 

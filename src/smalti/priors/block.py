@@ -18,7 +18,7 @@ class Sizes(Protocol):
 
     @property
     def heads(self) -> int:
-        """Return the dropout of attention."""
+        """Return how many heads attention has."""
         ...
 
     @property

@@ -95,7 +95,7 @@ class Neighbourhood(Forced):
         return self.head(self._run(self._embed(codes, tokens, cells), cells, mix))
 
     def new_cache(self, tokens: Int64[Tensor, "b y x"], *, rows: int, columns: int) -> RollingCache:
-        """Return an empty band of so many cells of canvases, with their condition as in `score`."""
+        """Return an empty cache of so many cells of canvases, with their condition as in `score`."""
         return RollingCache.empty(
             tokens,
             rows=rows,

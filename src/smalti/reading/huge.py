@@ -71,7 +71,7 @@ class Huge:
     def _of_tiles(
         self, sides: tuple[int, int], box: tuple[int, int, int, int], filter: Filter, antialias: bool
     ) -> Pixels | None:
-        """Return None where tifffile is not there, or does not decode this kind: Pillow may."""
+        """Return the part by tiles; None where tifffile is not there, or does not decode this kind."""
         top, left, height, width = box
         first = [max(0, start - _MARGIN) for start in (top, left)]
         last = [

@@ -125,7 +125,7 @@ def _grays(image: Image.Image) -> Values | None:
 
 
 def _kind(image: Image.Image) -> str:
-    """Return the words for the values of an image that was opened and not loaded."""
+    """Return the kind of an image that was opened and not loaded, in words."""
     if image.mode == "1":
         return "gray of one bit"
     if image.mode == "P":

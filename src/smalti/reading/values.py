@@ -197,7 +197,7 @@ def _tiff(path: Path, bands: Sequence[int], tags: dict[int, Any], max_pixels: in
 
 
 def _by_pillow(path: Path, bands: Sequence[int], many: int, max_pixels: int | None) -> Values | None:
-    """Return the page's values with these bands, if Pillow reads it and they are among the first."""
+    """Return the page's values with these bands, unconverted, if Pillow reads these as they are."""
     page = bands[0] // many
 
     def work(image: Image.Image) -> Values | None:

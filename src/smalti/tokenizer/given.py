@@ -40,7 +40,7 @@ def read_images(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"]:
 
 
 def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
-    """Return codes as a tensor, out of a tensor, an array or nested lists, (h w) or (b h w).
+    """Return codes as a tensor, of a tensor, array or nested lists of whole numbers, (h w) or (b h w).
 
     UserError for other forms, and for codes that the codebook lacks.
     """

@@ -53,8 +53,9 @@ def choose(logits: Float[Tensor, "b v"], keys: Int64[Tensor, " b"], how: Choice)
 def keep(logits: Float[Tensor, "b v"], how: Choice) -> tuple[Float[Tensor, "b k"], Int64[Tensor, "b k"]]:
     """Return the codes that may be drawn, and their logits over the temperature in fp32.
 
-    Temperature, top-k, top-p, min-p, in this order as in the 2021 code. Unlike there, exactly k codes
-    survive top-k: of those that tie with the k-th some are dropped, and top_k=1 is argmax (the lowest code).
+    These are -inf where a code may not be drawn after all. Temperature, top-k, top-p, min-p, in this order as
+    in the 2021 code. Unlike there, exactly k codes survive top-k: of those that tie with the k-th some are
+    dropped, and top_k=1 is argmax (the lowest code).
     """
     logits = logits.float() / how.temperature
     logits, codes = _best(logits, how)

@@ -125,7 +125,7 @@ def _prior(begun: Beginning) -> dict[str, Any]:
 
 
 def _discriminator(mapping: Mapping[str, Any], state: Mapping[str, Tensor], kind: str) -> dict[str, Any]:
-    """Return the recipe's losses with a discriminator of the size of the one that is there."""
+    """Return the recipe's losses with a discriminator of the size of the one there, if both have one."""
     losses = mapping.get("losses", {})
     if kind != "tokenizer" or not state or not losses.get("adversarial"):
         return {}

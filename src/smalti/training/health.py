@@ -24,7 +24,7 @@ def examine(lines: Sequence[Line]) -> list[Alarm]:
 
 
 def non_finite(lines: Sequence[Line]) -> Alarm | None:
-    """Return several steps skipped since the line before, for a loss or gradient that is not a number."""
+    """Return an alarm for several steps skipped since the line before, as numbers were not finite."""
     skipped = lines[-1].get("skipped", 0) - (lines[-2].get("skipped", 0) if len(lines) > 1 else 0)
     if skipped < 3:
         return None
@@ -36,7 +36,7 @@ def non_finite(lines: Sequence[Line]) -> Alarm | None:
 
 
 def codebook_collapse(lines: Sequence[Line]) -> Alarm | None:
-    """Say so where for 200 steps few entries are used, and it gets no better.
+    """Return an alarm where for 200 steps few entries are used, and it gets no better.
 
     Few: under a quarter of the entries that as many recent codes, spread evenly, would reach, or a perplexity
     under a tenth of their number. Better: a perplexity that grew by a quarter meanwhile.
@@ -60,7 +60,7 @@ def codebook_collapse(lines: Sequence[Line]) -> Alarm | None:
 
 
 def discriminator_saturated(lines: Sequence[Line]) -> Alarm | None:
-    """Return the discriminator tells real from fake without effort in the last 10 lines.
+    """Return an alarm where the discriminator told real from fake without effort for 10 lines.
 
     It no longer teaches.
     """
@@ -81,7 +81,7 @@ def discriminator_saturated(lines: Sequence[Line]) -> Alarm | None:
 def _settled(lines: Sequence[Line]) -> Sequence[Line]:
     """Return the newest lines that span SETTLED steps, three or more.
 
-    None where there are not as many yet.
+    Empty where there are not as many yet.
     """
     starts = [n for n, line in enumerate(lines[:-2]) if line["step"] <= lines[-1]["step"] - SETTLED]
     return lines[starts[-1] :] if starts else ()

@@ -268,7 +268,7 @@ class OnBoth(nn.Module):
     def forward(
         self, real: Float[Tensor, "b c H W"], fake: Float[Tensor, "b c H W"]
     ) -> tuple[Float[Tensor, "b 1 y x"], Float[Tensor, "b 1 y x"]]:
-        """Return scores of both.
+        """Return the logits of both.
 
         ActNorm starts from the rebuilt ones, which the 2021 code too judges first.
         """

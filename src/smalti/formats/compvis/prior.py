@@ -109,7 +109,7 @@ def config(model: Pipeline) -> dict[str, Any]:
 
 
 def _all_settings(model: Pipeline) -> dict[str, Any]:
-    """Return the parts of the model and of its tokenizers, by the beginnings of their tensors' names."""
+    """Return the settings of the model and of its tokenizers, by the beginnings of their tensors' names."""
     found = {"": model.settings} | {name: part.settings for name, part in _tokenizers(model).items()}
     return {"settings": {name: settings.dump(how) for name, how in found.items()}}
 
