@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from smalti import about, config, leftovers, old_names, precision
+from smalti import about, config, leftovers, old_names, precision, shipped
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
 from smalti.files import as_path, save_tensors
@@ -150,10 +150,11 @@ def load_discriminator(path: Path) -> dict[str, Tensor]:
 
 
 def find(path: Path) -> Path:
-    """Return the model folder that a path means: itself, or the model inside a run folder.
+    """Return the model folder that a path means: itself, the model inside a run folder, one that ships.
 
     Where a kill inside `save` left none in its place, the whole one that lies beside.
     """
+    path = shipped.located(path)
     for folder in map(_whole, (path, path / "model")):
         if (folder / CONFIG).is_file() and not is_foreign(folder):
             return folder
@@ -161,7 +162,10 @@ def find(path: Path) -> Path:
         what = "the file" if path.is_file() else "another program's folder"
         raise UserError("a model folder", f"{what} {path}", f"smalti import {path} OUT")
     if not path.exists():
-        raise UserError("a model folder or a run folder", f"{path}, which does not exist", "check the path")
+        ours = f", or one that ships: {', '.join(shipped.models())}" * bool(shipped.models())
+        raise UserError(
+            "a model folder or a run folder", f"{path}, which does not exist", f"check the path{ours}"
+        )
     if (path / "settings.yaml").is_file():
         remedy = shlex.join(["smalti", "train", "--resume", "--out", str(path)])
         raise UserError("a run that has saved a model", f"{path} without model/", f"let it go on: {remedy}")

@@ -23,6 +23,7 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "evaluate": "Say how good a model is, or a folder of images.",
     "compare": "Put evaluations into one table.",
     "recipes": "List the recipes.",
+    "models": "List the models that ship with the package.",
     "weights": "List the trained weights of others that losses and metrics use.",
     "info": "Say what a model folder, a run folder or another project's model is.",
     "import": "Turn another project's model into a model folder.",

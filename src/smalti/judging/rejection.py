@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti import hints, imaging, library
+from smalti import hints, imaging, library, shipped
 from smalti.drawing.request import sides, whole
 from smalti.errors import UserError
 from smalti.features import SPACES
@@ -76,7 +76,7 @@ def find(judge: Any, pipeline: Pipeline, size: tuple[int, int]) -> Judge:
         return judge
     if judge in SPACES:
         return Classifier.build(SPACES[judge], pipeline)
-    path = Path(judge) if isinstance(judge, str | Path) else None
+    path = shipped.located(Path(judge)) if isinstance(judge, str | Path) else None
     if path is None or not path.is_dir():
         near = None if judge is None else hints.near(str(judge), SPACES)
         remedy = f"did you mean {near}?" if near else "check the path"
