@@ -1,15 +1,15 @@
 """What does one pass save? `smalti evaluate` of a tokenizer against its numbers taken one after the other.
 
-The other side is what a person would write around torchmetrics: for each number the files are opened, rebuilt
-and given to it. Its perceptual distances and feature networks are ours (torchmetrics' own want other weights,
-or torchvision), so that both sides compute the same; its SSIM mirrors borders and is another number. Each side
-has a process of its own, which tells its memory.
+The other side is what a person would write around torchmetrics: for each number the files are opened,
+rebuilt and given to it. Its perceptual distances and feature networks are ours (torchmetrics' own want
+other weights, or torchvision), so that both sides compute the same; its SSIM mirrors borders and is
+another number. Each side has a process of its own, which tells its memory.
 
     python experiments/one_pass.py TOKENIZER IMAGES COUNT
 
-Prediction: half the time, in less than 2 GB. Found, of 1,000 emoji of 128 px on two quiet cores: .72 of the time
-(194 s), .66 of the processor's, 1.77 GiB. Two thirds of ours are convolutions of two VGG16 trunks (LPIPS, HED),
-which the other side computes as well and nobody can leave out.
+Prediction: half the time, in less than 2 GB. Found, of 1,000 emoji of 128 px on two quiet cores: .72 of
+the time (194 s), .66 of the processor's, 1.77 GiB. More than half of ours are convolutions of two VGG16
+trunks (LPIPS, HED), which the other side computes as well and nobody can leave out.
 """
 
 import json

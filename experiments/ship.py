@@ -3,7 +3,7 @@
 Weights are rounded to fp16 first, and the model's fingerprint is of these, so that nothing is lost between
 what was measured and what is loaded: a folder of fp16 is loaded into fp32 as it is.
 
-    python experiments/ship.py RUN src/smalti/models/NAME --about WHAT --data FROM --licence MIT --command TYPED
+    python experiments/ship.py RUN src/smalti/models/NAME --about A --data B --licence MIT --command TYPED
 """
 
 import argparse
