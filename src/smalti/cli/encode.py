@@ -16,6 +16,7 @@ from smalti.cli.options import Size, computing, load_tokenizer, new_folder, star
 @click.option(
     "--scale", nargs=2, type=float, default=(1.0, 1.25), show_default=True, help="Crops show a part."
 )
+@click.option("--flip", default=0.5, show_default=True, help="Share of the crops that are mirrored.")
 @click.option("--crops", default=1, show_default=True, help="Random crops of each training image.")
 @click.option("--batch", default=16, show_default=True, help="Images a pass.")
 @click.option("--workers", default=0, show_default=True, help="Processes that open images.")
@@ -46,5 +47,5 @@ def encode(model: Path, data: Path, out: Path, device: str, precision: str, **op
     if not options["resume"]:
         new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
     options["size"] = options["size"] or library.trained_size(model)
-    options["crop"] = {"scale": options.pop("scale")}
+    options["crop"] = {name: options.pop(name) for name in ("scale", "flip")}
     click.echo(run(load_tokenizer(model, device, precision), data, out, **options))
