@@ -12,6 +12,7 @@ from torch import Tensor
 
 from smalti.conditions.box_tokens import Scene
 from smalti.conditions.coordinates import Part
+from smalti.conditions.pose import Pose
 from smalti.data.pixels import PixelSettings
 from smalti.data.splits import Splits
 from smalti.errors import UserError
@@ -28,6 +29,7 @@ class Sample:
     segmentation: Int64[Tensor, "H W"] | None = None  # a class number each pixel
     map: Float[Tensor, "m H W"] | None = None  # another map of the image, in [-1, 1]
     scene: Scene | None = None  # what stands where in the image
+    pose: Pose | None = None  # the joints of figures in the image
     part: Part | None = None  # of a crop: which part of the image it is
     codes: Int64[Tensor, "h w"] | None = None
     label: int | None = None
@@ -42,6 +44,7 @@ class Batch:
     segmentations: Int64[Tensor, "b H W"] | None = None
     maps: Float[Tensor, "b m H W"] | None = None  # in [-1, 1]
     scenes: tuple[Scene, ...] | None = None  # on the CPU, as the next and labels
+    poses: tuple[Pose, ...] | None = None
     parts: tuple[Part, ...] | None = None
     codes: Int64[Tensor, "b h w"] | None = None
     labels: Int64[Tensor, " b"] | None = None
@@ -84,7 +87,8 @@ class Reader(Protocol):
     """
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
-    gives: frozenset[str]  # which of image, label, scene, map and codes its samples have
+    joints: tuple[str, ...] = ()  # of poses, by name
+    gives: frozenset[str]  # which of image, label, scene, pose, map and codes its samples have
 
     @abstractmethod
     def __len__(self) -> int: ...
