@@ -1,6 +1,7 @@
 """Scenes that are made as they are asked for, of which everything is known: nothing is read from a disk."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from smalti import config
 from smalti.conditions.box_tokens import Box, Object, Scene
-from smalti.conditions.pose import ABSENT, COCO, HIDDEN, NOWHERE, SEEN, Joint, Pose
+from smalti.conditions.pose import COCO, HIDDEN, NOWHERE, SEEN, Joint, Pose
 from smalti.config import Count, Positive, Share, settings
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.transforms import Size
@@ -23,6 +24,7 @@ VERSION = 1  # of what is made: raised with every change of a pixel or a word
 SEGMENTS = ("sky", "ground", *KINDS)  # classes of segmentations, by number
 NEAREST = 2.0  # metres: where a map of depths is 1
 _VISIBLE = 1e-3  # of the image: of things that show less nothing is said
+_SPOKEN = 4000  # images whose captions a vocabulary is learned of
 _MOST = 8  # things that find a place
 
 
@@ -76,7 +78,7 @@ class Scenes(Reader):
 
     classes = KINDS  # of things; an image's label is that of which most is seen
     joints = COCO
-    gives = frozenset({"image", "label", "scene", "pose", "map"})
+    gives = frozenset({"image", "label", "scene", "pose", "map", "text"})
 
     def __init__(self, settings: ScenesSettings, split: Literal["train", "val"]) -> None:
         assert split in ("train", "val"), f"no split {split}"
@@ -87,13 +89,12 @@ class Scenes(Reader):
 
     def __getitem__(self, index: int) -> Sample:
         """The image of a number, with all that is known of it."""
-        how = self.settings
-        numbers = ("scenes", VERSION, how.seed, self.split, index)
-        made = compose(numbers, how.sides, (how.min_objects, how.max_objects), how.people)
+        how, made = self.settings, self._made(index)
         seen = render(made.world)
         shown = _shown(made, seen)
         classes = [KINDS.index(thing.kind) for thing, _ in shown]
         depths = how.content == "depth"
+        said = [_said(thing, box) for thing, box in shown]
         return Sample(
             image=seen.image,
             segmentation=None if depths else segmentation(made, seen),
@@ -101,7 +102,21 @@ class Scenes(Reader):
             scene=Scene(tuple(Object(one, *box) for one, (_, box) in zip(classes, shown, strict=True))),
             pose=_pose(made, seen),
             label=classes[0] if classes else 0,
+            texts=captions(said, made.ground),
+            mirrored=captions([one._replace(x=1 - one.x) for one in said], made.ground),
         )
+
+    def captions(self) -> Iterator[str]:
+        """See Reader: those of some arrangements, as if nothing hid anything, which have all the words."""
+        for index in range(min(len(self), _SPOKEN)):
+            made = self._made(index)
+            said = [_said(thing, made.world.camera.outline(thing.placed)) for thing in made.things]
+            yield from captions(said, made.ground)
+
+    def _made(self, index: int) -> Arrangement:
+        how = self.settings
+        numbers = ("scenes", VERSION, how.seed, self.split, index)
+        return compose(numbers, how.sides, (how.min_objects, how.max_objects), how.people)
 
     def summary(self) -> Summary:
         """See Reader: what is made differs where a setting does, or what makes it."""
@@ -123,7 +138,7 @@ def segmentation(made: Arrangement, seen: Rendering) -> Int64[Tensor, "H W"]:
 
 
 def nearness(seen: Rendering) -> Float[Tensor, "H W"]:
-    """Return 2 NEAREST / depth - 1, cut at 1: -1 is the sky, and 2 NEAREST / (map + 1) the depth in metres."""
+    """Return 2 NEAREST / depth - 1, at most 1, so that 2 NEAREST / (map + 1) is the depth; -1 is the sky."""
     return (2 * NEAREST / seen.depth - 1).clamp(-1, 1)
 
 
@@ -139,6 +154,10 @@ def _shown(made: Arrangement, seen: Rendering) -> list[tuple[Thing, Box]]:
             box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
             found.append((-count, number, thing, box))
     return [(thing, box) for _, _, thing, box in sorted(found, key=lambda one: one[:2])]
+
+
+def _said(thing: Thing, box: Box) -> Said:
+    return Said(thing.name, (box[0] + box[2]) / 2, thing.placed.z)
 
 
 def _pose(made: Arrangement, seen: Rendering) -> Pose:

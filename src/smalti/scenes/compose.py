@@ -41,7 +41,9 @@ class Arrangement:
     ground: str  # in words
 
 
-def compose(numbers: Sequence[int | str], size: tuple[int, int], count: tuple[int, int], people: float) -> Arrangement:
+def compose(
+    numbers: Sequence[int | str], size: tuple[int, int], count: tuple[int, int], people: float
+) -> Arrangement:
     """Return the arrangement that belongs to some numbers.
 
     size: of the image, height and width. count: of things, least and most; where no more find a place there
@@ -103,7 +105,17 @@ def _look(chance: Chance, size: float) -> tuple[str, str, Paint]:
     first, other = colours.shade(colours.NAMED[name], chance), colours.second(name)
     if kind == "marbled":
         other = (first[0] * 0.3, first[1] * 0.3, first[2] * 0.3) if name in colours.PALE else other
-    return name, kind, Paint(colours.column(first), colours.column(other), kind, round(size * chance.between(0.8, 1.2), 4), gloss)
+    return (
+        name,
+        kind,
+        Paint(
+            colours.column(first),
+            colours.column(other),
+            kind,
+            round(size * chance.between(0.8, 1.2), 4),
+            gloss,
+        ),
+    )
 
 
 def _sphere(chance: Chance) -> Thing:
@@ -117,7 +129,11 @@ def _sphere(chance: Chance) -> Thing:
 
 def _box(chance: Chance) -> Thing:
     base, size = chance.between(0.22, 0.55), ""
-    halves = [base * chance.between(0.8, 1.2), base * chance.between(0.8, 1.2), base * chance.between(0.8, 1.2)]
+    halves = [
+        base * chance.between(0.8, 1.2),
+        base * chance.between(0.8, 1.2),
+        base * chance.between(0.8, 1.2),
+    ]
     if chance.happens(0.3):
         size, halves[1] = "tall", base * chance.between(2.0, 2.8)
         halves[0], halves[2] = halves[0] * 0.75, halves[2] * 0.75
@@ -181,7 +197,9 @@ def _ground(chance: Chance) -> tuple[str, Paint]:
     by = chance.between(0.35, 0.6)
     other = (base[0] * by, base[1] * by, base[2] * by)
     pattern = "" if kind in ("plain", "marbled") else kind
-    return f"{pattern} {name} ground".strip(), Paint(colours.column(base), colours.column(other), kind, round(chance.between(0.5, 0.9), 4))
+    return f"{pattern} {name} ground".strip(), Paint(
+        colours.column(base), colours.column(other), kind, round(chance.between(0.5, 0.9), 4)
+    )
 
 
 _SKIES = (  # zenith, horizon, sunlight, skylight; as light but for the last two, which are strengths

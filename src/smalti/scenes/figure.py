@@ -91,12 +91,14 @@ class _Stance:
 
 def jittered(action: Action, chance: Chance) -> Action:
     """Return an action a little otherwise, as no two people do it alike, perhaps with sides exchanged."""
-    limbs = {}
-    for name in ("left_arm", "right_arm", "left_leg", "right_leg"):
-        by = 7 if "arm" in name else 3
-        a, b, c, d = (angle + chance.between(-by, by) for angle in getattr(action, name))
-        limbs[name] = (a, b, c, d)
-    found = replace(action, lean=action.lean + chance.between(-2, 3), **limbs)
+    found = replace(
+        action,
+        left_arm=_moved(action.left_arm, 7, chance),
+        right_arm=_moved(action.right_arm, 7, chance),
+        left_leg=_moved(action.left_leg, 3, chance),
+        right_leg=_moved(action.right_leg, 3, chance),
+        lean=action.lean + chance.between(-2, 3),
+    )
     return found.mirrored() if chance.happens(0.5) else found
 
 
@@ -180,6 +182,11 @@ def _stance(action: Action, clothes: Clothes) -> _Stance:
         ]
     parts.append(("left_hip", "right_hip", 0.0645, clothes.trousers))
     return _Stance(points, parts)
+
+
+def _moved(limb: Limb, by: float, chance: Chance) -> Limb:
+    a, b, c, d = (angle + chance.between(-by, by) for angle in limb)
+    return a, b, c, d
 
 
 def _from(start: Point, way: Point, long: float) -> Point:

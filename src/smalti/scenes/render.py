@@ -80,9 +80,7 @@ def _look(world: World, rays: Rays, rectangles: list[Rectangle]) -> _Seen:
         if top == bottom or left == right:
             continue
         rows, columns = slice(top, bottom), slice(left, right)
-        here = Rays(
-            rays.eye, rays.x[:, columns], rays.y[rows], rays.z[rows], rays.squared[rows, columns]
-        )
+        here = Rays(rays.eye, rays.x[:, columns], rays.y[rows], rays.z[rows], rays.squared[rows, columns])
         hit = solid.solid.hit(solid.rays(here))
         near = hit.at < at[rows, columns]
         at[rows, columns] = torch.where(near, hit.at, at[rows, columns])
@@ -224,15 +222,13 @@ def _shadow(world: World, places: Places) -> Float[Tensor, " n"]:
 
 def _extent(solid: Placed, sun: Sun) -> tuple[float, float, float, float, float]:
     """Return the borders of a solid's shadow as the sun sees it, and how near to the sun it comes."""
-    found = []
-    for centre, radius in solid.balls():
-        across, up, near = (
-            sum(a * b for a, b in zip(centre, axis, strict=True)) for axis in (sun.across, sun.up, sun.towards)
-        )
-        wide = radius + 0.3  # more than the shadow's soft border
-        found.append((across - wide, up - wide, across + wide, up + wide, near + wide))
-    left, low, right, high, near = zip(*found, strict=True)
-    return min(left), min(low), max(right), max(high), max(near)
+    low, high = [FAR, FAR, FAR], [-FAR, -FAR, -FAR]
+    for (x, y, z), radius in solid.balls():
+        wide = radius + 0.2  # more than the shadow's soft border
+        for at, (a, b, c) in enumerate(sun):
+            middle = x * a + y * b + z * c
+            low[at], high[at] = min(low[at], middle - wide), max(high[at], middle + wide)
+    return low[0], low[1], high[0], high[1], high[2]
 
 
 def _rough(image: Float[Tensor, "3 H W"]) -> Bool[Tensor, "H W"]:
@@ -258,4 +254,3 @@ def _take(rays: Rays, chosen: Int64[Tensor, " m"]) -> Rays:
 
 def _taken(places: Places, chosen: Int64[Tensor, " m"]) -> Places:
     return places[0][chosen], places[1][chosen], places[2][chosen]
-

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -25,10 +25,10 @@ class Rays(NamedTuple):
     """Rays of one eye, in shapes that broadcast to (h, w). A ray's number is its depth where its z is 1."""
 
     eye: Point
-    x: Float[Tensor, "#h w"]
-    y: Float[Tensor, "h #w"]
-    z: Float[Tensor, "h #w"]
-    squared: Float[Tensor, "h w"]  # x x + y y + z z
+    x: Float[Tensor, "_ _"]
+    y: Float[Tensor, "_ _"]
+    z: Float[Tensor, "_ _"]
+    squared: Float[Tensor, "_ _"]  # x x + y y + z z
 
 
 class Hit(NamedTuple):
@@ -57,6 +57,7 @@ class Surface(NamedTuple):
     colour: Float[Tensor, "3 n"]
 
 
+@runtime_checkable  # for the shape checker of the tests
 class Solid(Protocol):
     """What can be drawn; its own middle stands at 0 on the ground."""
 

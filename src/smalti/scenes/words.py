@@ -1,7 +1,6 @@
 """Captions: what is to be seen, in words that are true of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 _APART = 0.12  # of the image's width, between middles: above it one thing is left of another
@@ -22,7 +21,7 @@ class Name(NamedTuple):
     def text(self) -> str:
         """Return all that is said of it: a small striped red sphere."""
         if self.action:
-            return f"a person in a {self.shirt} shirt and {self.trousers} trousers {self.action}"
+            return f"a person in {_article(self.shirt)} shirt and {self.trousers} trousers {self.action}"
         pattern = "" if self.pattern == "plain" else self.pattern
         return _article(" ".join(filter(None, (self.size, pattern, self.colour, self.kind))))
 
@@ -31,8 +30,7 @@ class Name(NamedTuple):
         return f"a person {self.action}" if self.action else _article(f"{self.colour} {self.kind}")
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """A thing as captions tell of it: where its middle is, in shares of the image, and how far away."""
 
     name: Name
@@ -47,8 +45,12 @@ def captions(things: Sequence[Said], ground: str) -> tuple[str, ...]:
     listed = _listed([thing.name.text() for thing in things])
     found = [f"{listed} on {_article(ground)}"]
     if len(things) > 1:
-        others = [f"{relation(things[0], other)} {other.name.short()}" for other in things[1:]]
-        found.append(f"{things[0].name.text()} {_listed(others)}")
+        others: dict[str, list[str]] = {}
+        for other in things[1:]:
+            others.setdefault(relation(things[0], other), []).append(other.name.short())
+        found.append(
+            f"{things[0].name.text()} {_listed([f'{way} {_listed(names)}' for way, names in others.items()])}"
+        )
     found.append(_listed([thing.name.short() for thing in things]))
     return tuple(dict.fromkeys(found))
 
