@@ -73,6 +73,7 @@ class Summary:
     splits: Splits | None = None  # folders that are splits by their names; None: its kind has no such
     note: str = ""  # for a person: which those are, or are called so and are not
     grid: tuple[int, int] | None = None  # of codes
+    sides: tuple[int, int] | None = None  # height and width of all images, where they are made
     marks: Sequence[str] = ()  # what makes codes those that they are
     captions: Sequence[str] = ()  # of the samples, one after the other
 

@@ -110,7 +110,7 @@ class Scenes(Reader):
         """See Reader: those of some arrangements, as if nothing hid anything, which have all the words."""
         for index in range(min(len(self), _SPOKEN)):
             made = self._made(index)
-            said = [_said(thing, made.world.camera.outline(thing.placed)) for thing in made.things]
+            said = [_said(thing, thing.outline) for thing in made.things]
             yield from captions(said, made.ground)
 
     def _made(self, index: int) -> Arrangement:
@@ -123,11 +123,11 @@ class Scenes(Reader):
         how = self.settings
         told = {**config.dump(how), "size": list(how.sides), "count": len(self), "content": None}
         del told["val_count"]
-        sides = "{} x {}".format(*how.sides)
-        note = f"scenes made as they are asked for, {sides} pixels: {how.min_objects} to {how.max_objects}"
-        note += f" things, a person in {how.people:.0%}; seed {how.seed}"
+        note = "scenes made as they are asked for, {} x {} pixels".format(*how.sides)
+        note += f": {how.min_objects} to {how.max_objects} things, a person in {how.people:.0%}; "
+        note += f"seed {how.seed}"
         marks = (str(VERSION), self.split, json.dumps(told, sort_keys=True))
-        return Summary(count=len(self), root=Path(how.root), note=note, marks=marks)
+        return Summary(count=len(self), root=Path(how.root), note=note, marks=marks, sides=how.sides)
 
 
 def segmentation(made: Arrangement, seen: Rendering) -> Int64[Tensor, "H W"]:

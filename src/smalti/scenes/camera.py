@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from smalti.scenes.solids import Placed, Point, Rays
+from smalti.scenes.solids import FAR, Placed, Point, Rays
 
+Outline = tuple[float, float, float, float]  # left, top, right and bottom as shares of the image
 Rectangle = tuple[int, int, int, int]  # top, bottom, left, right; the ends are not in it
 
 
@@ -25,7 +27,7 @@ class Camera:
         """Return where it stands."""
         return 0.0, self.height, 0.0
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """Return pixels of what is as long as it is away."""
         return self.focal * min(self.size)
@@ -35,7 +37,7 @@ class Camera:
         height, width = self.size
         x = (columns - width / 2) / self.scale
         up = (height / 2 - rows) / self.scale
-        sin, cos = math.sin(self.down), math.cos(self.down)
+        sin, cos = self._turn
         y, z = up * cos - sin, up * sin + cos
         return Rays(self.eye, x, y, z, x * x + (y * y + z * z))
 
@@ -47,23 +49,29 @@ class Camera:
     def seen(self, place: Point) -> tuple[float, float, float]:
         """Return x and y of a place as shares of the image, which may lie outside, and its depth."""
         height, width = self.size
-        sin, cos = math.sin(self.down), math.cos(self.down)
-        above = place[1] - self.height
-        up, depth = above * cos + place[2] * sin, place[2] * cos - above * sin
+        x, up, depth = self._local(place)
         near = max(depth, 1e-3)
-        return 0.5 + place[0] / near * self.scale / width, 0.5 - up / near * self.scale / height, depth
+        return 0.5 + x / near * self.scale / width, 0.5 - up / near * self.scale / height, depth
 
-    def outline(self, solid: Placed) -> tuple[float, float, float, float]:
-        """Return left, top, right and bottom of what holds a solid, as shares of the image."""
+    def outline(self, solid: Placed) -> Outline:
+        """Return what holds a solid, which may lie outside of the image."""
         height, width = self.size
-        sides: list[tuple[float, float, float, float]] = []
+        least, most = [FAR, FAR], [-FAR, -FAR]
         for centre, radius in solid.balls():
-            x, y, depth = self.seen(centre)
-            # a ball's outline is an ellipse, longer outwards: by no more than this within 45 degrees
-            wide = radius / max(depth - radius, 1e-3) * self.scale * 1.2
-            sides.append((x - wide / width, y - wide / height, x + wide / width, y + wide / height))
-        lefts, tops, rights, bottoms = zip(*sides, strict=True)
-        return min(lefts), min(tops), max(rights), max(bottoms)
+            x, up, depth = self._local(centre)
+            for axis, along in enumerate((x, -up)):
+                # where the two planes through the eye that touch a ball cut the image
+                square = max(depth * depth - radius * radius, 1e-3)
+                half = radius * math.sqrt(along * along + square)
+                least[axis] = min(least[axis], (along * depth - half) / square)
+                most[axis] = max(most[axis], (along * depth + half) / square)
+        across, down = self.scale / width, self.scale / height
+        return (
+            0.5 + least[0] * across,
+            0.5 + least[1] * down,
+            0.5 + most[0] * across,
+            0.5 + most[1] * down,
+        )
 
     def rectangle(self, solid: Placed) -> Rectangle:
         """Return the pixels that may show a solid."""
@@ -72,6 +80,16 @@ class Camera:
         rows = _within(top * height - 1, height), _within(bottom * height + 2, height)
         columns = _within(left * width - 1, width), _within(right * width + 2, width)
         return (*rows, *columns)
+
+    def _local(self, place: Point) -> Point:
+        """Return a place as the camera has it: to the right, up, and along its axis."""
+        sin, cos = self._turn
+        above = place[1] - self.height
+        return place[0], above * cos + place[2] * sin, place[2] * cos - above * sin
+
+    @cached_property
+    def _turn(self) -> tuple[float, float]:
+        return math.sin(self.down), math.cos(self.down)
 
 
 def _within(value: float, most: int) -> int:

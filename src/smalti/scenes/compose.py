@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from smalti.scenes import colours, words
-from smalti.scenes.camera import Camera
+from smalti.scenes.camera import Camera, Outline
 from smalti.scenes.chance import Chance
 from smalti.scenes.figure import ACTIONS, Clothes, Figure, figure, jittered
 from smalti.scenes.patterns import Pattern
@@ -17,6 +17,7 @@ _PATTERNS: tuple[Pattern, ...] = ("plain", "plain", "striped", "checkered", "spo
 _GROUNDS: tuple[Pattern, ...] = ("plain", "checkered", "striped", "marbled")
 _TRIES = 30  # places for a thing, before it is left out
 _HIDDEN = 0.4  # of the smaller of two outlines: so much of them may lie over one another
+_SMALLEST = 0.13  # of the image, the longer side of a thing's outline
 _SHIRTS = tuple(name for name in colours.NAMED if name not in ("brown", "gray"))
 _TROUSERS = ("blue", "black", "gray", "brown", "white", "green", "red")
 
@@ -30,6 +31,7 @@ class Thing:
     placed: Placed
     reach: float  # on the ground, from its place
     figure: Figure | None = None  # of a person
+    outline: Outline = (0.0, 0.0, 0.0, 0.0)  # of what holds it, in the image
 
 
 @dataclass(frozen=True)
@@ -75,21 +77,24 @@ def _placed(kind: str, camera: Camera, others: Sequence[Thing], chance: Chance) 
     for _ in range(_TRIES):
         depth = chance.between(2.6, 6.5)
         across = chance.between(-0.85, 0.85) * spread * depth
-        found = replace(thing, placed=Placed(thing.placed.solid, round(across, 4), round(depth, 4)))
-        if _fits(found, camera, others):
+        placed = Placed(thing.placed.solid, round(across, 4), round(depth, 4))
+        found = replace(thing, placed=placed, outline=camera.outline(placed))
+        if _fits(found, others):
             return found
     return None
 
 
-def _fits(thing: Thing, camera: Camera, others: Sequence[Thing]) -> bool:
-    left, top, right, bottom = camera.outline(thing.placed)
+def _fits(thing: Thing, others: Sequence[Thing]) -> bool:
+    left, top, right, bottom = thing.outline
     if left < -0.02 or right > 1.02 or top < 0 or bottom > 1.02:
+        return False
+    if max(right - left, bottom - top) < _SMALLEST:
         return False
     for other in others:
         apart = math.hypot(thing.placed.x - other.placed.x, thing.placed.z - other.placed.z)
         if apart < thing.reach + other.reach + 0.1:
             return False
-        box = camera.outline(other.placed)
+        box = other.outline
         wide = min(right, box[2]) - max(left, box[0])
         high = min(bottom, box[3]) - max(top, box[1])
         least = min((right - left) * (bottom - top), (box[2] - box[0]) * (box[3] - box[1]))

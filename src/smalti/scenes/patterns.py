@@ -14,11 +14,13 @@ Pattern = Literal["plain", "striped", "checkered", "spotted", "marbled"]
 Places = tuple[Tensor, Tensor, Tensor]  # x, y and z of each, of one shape
 
 _SIDE = 16  # of the table of noise, which repeats
-_TABLE = (
+_CUBE = (
     torch.frombuffer(bytearray(hashlib.shake_256(b"noise of scenes").digest(_SIDE**3)), dtype=torch.uint8)
     .float()
     .div_(255)
+    .view(_SIDE, _SIDE, _SIDE)
 )
+_TABLE, _STEP = _CUBE.flatten(), (_CUBE.roll(-1, 2) - _CUBE).flatten()  # and up to the next along z
 
 
 def pattern(kind: Pattern, places: Places, size: float) -> Float[Tensor, " n"] | None:
@@ -44,13 +46,12 @@ def noise(places: Places) -> Float[Tensor, " n"]:
     """Return smooth noise from 0 to 1: a number at each whole place, and between them what lies between."""
     low = [part.floor() for part in places]
     x, y, z = (_eased(part - floor) for part, floor in zip(places, low, strict=True))
-    first = [(floor.long() & (_SIDE - 1)) for floor in low]
-    after = [((floor + 1) & (_SIDE - 1)) for floor in first]
-    rows = [(a * _SIDE + b) * _SIDE for a in (first[0], after[0]) for b in (first[1], after[1])]
+    first = [floor.long() & (_SIDE - 1) for floor in low]
+    rows = [first[0] * _SIDE**2, ((first[0] + 1) & (_SIDE - 1)) * _SIDE**2]
+    columns = [first[1] * _SIDE + first[2], ((first[1] + 1) & (_SIDE - 1)) * _SIDE + first[2]]
     along = []
-    for row in rows:
-        one, other = _TABLE[row + first[2]], _TABLE[row + after[2]]
-        along.append(one + (other - one) * z)
+    for at in (row + column for row in rows for column in columns):
+        along.append(_TABLE.index_select(0, at) + _STEP.index_select(0, at) * z)
     left, right = (along[at] + (along[at + 1] - along[at]) * y for at in (0, 2))
     return left + (right - left) * x
 

@@ -16,7 +16,7 @@ from smalti.scenes.patterns import Places, noise, pattern
 from smalti.scenes.solids import FAR, Paint, Placed, Rays, Sun, dot
 
 SKY, GROUND = -1, -2  # in place of the number of a thing
-_EDGE = 0.05  # of neighbours' values, 0 to 1: above it a pixel is looked at more closely
+_EDGE = 0.07  # of neighbours' values, 0 to 1: above it a pixel is looked at more closely
 _OFFSETS = ((-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))  # of rays in a pixel
 _HAZE = 45.0  # metres away half of the light is the horizon's
 
@@ -137,7 +137,7 @@ def _light(world: World, rays: Rays, seen: _Seen) -> Float[Tensor, "3 n"]:
         own = (thing == number).nonzero()[:, 0]
         if not len(own):
             continue
-        where = (places[0][own], places[1][own], places[2][own])
+        where = _taken(places, own)
         free = 1 - shadow[own]
         if number == GROUND:
             found[:, own] = _floor(world, where, at[own], free)
@@ -249,8 +249,9 @@ def _flat(rays: Rays, height: int, width: int) -> Rays:
 
 
 def _take(rays: Rays, chosen: Int64[Tensor, " m"]) -> Rays:
-    return Rays(rays.eye, *(ray[chosen] for ray in rays[1:]))
+    return Rays(rays.eye, *(ray.index_select(0, chosen) for ray in rays[1:]))
 
 
 def _taken(places: Places, chosen: Int64[Tensor, " m"]) -> Places:
-    return places[0][chosen], places[1][chosen], places[2][chosen]
+    x, y, z = (part.index_select(0, chosen) for part in places)
+    return x, y, z

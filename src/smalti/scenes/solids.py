@@ -146,6 +146,7 @@ class Body:
         self._radius = torch.tensor([part.radius for part in parts], dtype=torch.float32)
         x, y, z = self._along
         self._length = x * x + y * y + z * z  # squared
+        self._inverse = 1 / torch.where(self._length > 0, self._length, 1.0)
         self._colours = torch.tensor([part.colour for part in parts], dtype=torch.float32).T
         ends = {(end, part.radius) for part in parts[many:] for end in (part.begin, part.end)}
         # a tube's shadow has round ends: that of balls there lies in it
@@ -165,13 +166,13 @@ class Body:
 
     def surface(self, places: Places, part: Int64[Tensor, " n"]) -> Surface:
         """See Solid."""
-        begin, along = self._begin[:, part], self._along[:, part]
+        begin, along = self._begin.index_select(1, part), self._along.index_select(1, part)
         x, y, z = (place - start for place, start in zip(places, begin, strict=True))
-        length, thin = self._length[part], self._radius[part]
-        share = (x * along[0] + y * along[1] + z * along[2]) / torch.where(length > 0, length, 1.0)
+        thin = self._radius.index_select(0, part)
+        share = (x * along[0] + y * along[1] + z * along[2]) * self._inverse.index_select(0, part)
         nx, ny, nz = ((one - way * share) / thin for one, way in zip((x, y, z), along, strict=True))
         if self.paint is None:
-            return Surface((nx, ny, nz), self._colours[:, part])
+            return Surface((nx, ny, nz), self._colours.index_select(1, part))
         a, b, c = (place - centre for place, centre in zip(places, self._centre, strict=True))
         return Surface((nx, ny, nz), painted(self.paint, framed((a, b, c), self._axis)))
 
