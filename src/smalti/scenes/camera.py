@@ -56,22 +56,17 @@ class Camera:
     def outline(self, solid: Placed) -> Outline:
         """Return what holds a solid, which may lie outside of the image."""
         height, width = self.size
-        least, most = [FAR, FAR], [-FAR, -FAR]
+        left, top, right, bottom = FAR, FAR, -FAR, -FAR
         for centre, radius in solid.balls():
             x, up, depth = self._local(centre)
-            for axis, along in enumerate((x, -up)):
-                # where the two planes through the eye that touch a ball cut the image
-                square = max(depth * depth - radius * radius, 1e-3)
-                half = radius * math.sqrt(along * along + square)
-                least[axis] = min(least[axis], (along * depth - half) / square)
-                most[axis] = max(most[axis], (along * depth + half) / square)
-        across, down = self.scale / width, self.scale / height
-        return (
-            0.5 + least[0] * across,
-            0.5 + least[1] * down,
-            0.5 + most[0] * across,
-            0.5 + most[1] * down,
-        )
+            # where the planes through the eye that touch a ball cut the image
+            square = max(depth * depth - radius * radius, 1e-3)
+            across, along = x * depth, -up * depth
+            wide, high = radius * math.sqrt(x * x + square), radius * math.sqrt(up * up + square)
+            left, right = min(left, (across - wide) / square), max(right, (across + wide) / square)
+            top, bottom = min(top, (along - high) / square), max(bottom, (along + high) / square)
+        x, y = self.scale / width, self.scale / height
+        return 0.5 + left * x, 0.5 + top * y, 0.5 + right * x, 0.5 + bottom * y
 
     def rectangle(self, solid: Placed) -> Rectangle:
         """Return the pixels that may show a solid."""

@@ -21,7 +21,7 @@ NAMED: dict[str, Colour] = {
     "brown": (0.45, 0.27, 0.13),
     "white": (0.93, 0.93, 0.92),
     "gray": (0.52, 0.53, 0.54),
-    "black": (0.10, 0.10, 0.11),
+    "black": (0.15, 0.15, 0.16),
 }
 PALE = {"white", "yellow", "cyan", "pink", "orange"}  # which have dark patterns; the others have white ones
 GROUNDS: dict[str, Colour] = {

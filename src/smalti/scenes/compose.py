@@ -78,22 +78,30 @@ def _placed(kind: str, camera: Camera, others: Sequence[Thing], chance: Chance) 
         depth = chance.between(2.6, 6.5)
         across = chance.between(-0.85, 0.85) * spread * depth
         placed = Placed(thing.placed.solid, round(across, 4), round(depth, 4))
+        if not _stands_free(placed, thing.reach, others):
+            continue
         found = replace(thing, placed=placed, outline=camera.outline(placed))
         if _fits(found, others):
             return found
     return None
 
 
+def _stands_free(placed: Placed, reach: float, others: Sequence[Thing]) -> bool:
+    for other in others:
+        apart = math.hypot(placed.x - other.placed.x, placed.z - other.placed.z)
+        if apart < reach + other.reach + 0.1:
+            return False
+    return True
+
+
 def _fits(thing: Thing, others: Sequence[Thing]) -> bool:
+    """Return whether a thing lies in the image, is large enough, and neither hides another nor is hidden."""
     left, top, right, bottom = thing.outline
     if left < -0.02 or right > 1.02 or top < 0 or bottom > 1.02:
         return False
     if max(right - left, bottom - top) < _SMALLEST:
         return False
     for other in others:
-        apart = math.hypot(thing.placed.x - other.placed.x, thing.placed.z - other.placed.z)
-        if apart < thing.reach + other.reach + 0.1:
-            return False
         box = other.outline
         wide = min(right, box[2]) - max(left, box[0])
         high = min(bottom, box[3]) - max(top, box[1])

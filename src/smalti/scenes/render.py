@@ -1,7 +1,7 @@
 """From an arrangement to an image, and to what is known of it: depth, which thing each pixel shows.
 
 The ray through the middle of each pixel says what it shows, how far it is, and its colour; where colours
-change from pixel to pixel, four more rays each make the image smooth. Light is added up as light and shown
+change from pixel to pixel, three more rays each make the image smooth. Light is added up as light and shown
 as its root.
 """
 
@@ -16,8 +16,8 @@ from smalti.scenes.patterns import Places, noise, pattern
 from smalti.scenes.solids import FAR, Paint, Placed, Rays, Sun, dot
 
 SKY, GROUND = -1, -2  # in place of the number of a thing
-_EDGE = 0.07  # of neighbours' values, 0 to 1: above it a pixel is looked at more closely
-_OFFSETS = ((-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25))  # of rays in a pixel
+_EDGE = 0.1  # of neighbours' values, 0 to 1: above it a pixel is looked at more closely
+_OFFSETS = ((-0.35, -0.1), (0.1, 0.35), (0.25, -0.25))  # of more rays in a pixel, down and to the right
 _HAZE = 45.0  # metres away half of the light is the horizon's
 
 
@@ -57,6 +57,13 @@ class _Seen:
 
 def render(world: World) -> Rendering:
     """Return the image of a world."""
+    with torch.inference_mode():
+        made = _rendered(world)
+    image, things, depth = made.image.clone(), made.things.clone(), made.depth.clone()
+    return Rendering(image, things, depth)  # tensors that training may take
+
+
+def _rendered(world: World) -> Rendering:
     height, width = world.camera.size
     rectangles = [world.camera.rectangle(solid) for solid in world.solids]
     rays = world.camera.grid()
@@ -65,7 +72,8 @@ def render(world: World) -> Rendering:
     light = _light(world, flat, seen)
     rough = _rough(light.clamp(0, 1).sqrt().view(3, height, width)).flatten().nonzero()[:, 0]
     if len(rough):
-        light[:, rough] = _closely(world, rough, rectangles)
+        middle = light.index_select(1, rough).clamp(0, 1)
+        light.index_copy_(1, rough, _closely(world, rough, middle, rectangles))
     image = (light.clamp(0, 1).sqrt() * 255 + 0.5).floor().to(torch.uint8).view(3, height, width)
     return Rendering(image, seen.thing.view(height, width), seen.at.view(height, width))
 
@@ -89,8 +97,10 @@ def _look(world: World, rays: Rays, rectangles: list[Rectangle]) -> _Seen:
     return _Seen(at.flatten(), thing.flatten(), part.flatten())
 
 
-def _closely(world: World, pixels: Int64[Tensor, " n"], rectangles: list[Rectangle]) -> Float[Tensor, "3 n"]:
-    """Return the light of some pixels by four rays each."""
+def _closely(
+    world: World, pixels: Int64[Tensor, " n"], middle: Float[Tensor, "3 n"], rectangles: list[Rectangle]
+) -> Float[Tensor, "3 n"]:
+    """Return the light of some pixels by four rays each, of which that of the middle is there."""
     width = world.camera.size[1]
     row, column = pixels // width, pixels % width
     rows = torch.cat([row + (0.5 + down) for down, _ in _OFFSETS])
@@ -109,8 +119,8 @@ def _closely(world: World, pixels: Int64[Tensor, " n"], rectangles: list[Rectang
         at[chosen] = torch.where(near, hit.at[0], at[chosen])
         thing[chosen] = torch.where(near, number, thing[chosen])
         part[chosen] = torch.where(near, hit.part[0], part[chosen])
-    light = _light(world, rays, _Seen(at, thing, part)).clamp(0, 1).view(3, 4, -1)
-    return (light[:, 0] + light[:, 1] + light[:, 2] + light[:, 3]) * 0.25
+    light = _light(world, rays, _Seen(at, thing, part)).clamp(0, 1).view(3, 3, -1)
+    return (light[:, 0] + light[:, 1] + light[:, 2] + middle) * 0.25
 
 
 def _ground(world: World, rays: Rays) -> tuple[Tensor, Tensor]:
@@ -125,28 +135,28 @@ def _light(world: World, rays: Rays, seen: _Seen) -> Float[Tensor, "3 n"]:
     light = torch.empty(3, len(seen.at))
     sky = (seen.thing == SKY).nonzero()[:, 0]
     if len(sky):
-        light[:, sky] = _sky(world, _take(rays, sky))
+        light.index_copy_(1, sky, _sky(world, _take(rays, sky)))
     lit = (seen.thing != SKY).nonzero()[:, 0]
     if not len(lit):
         return light
-    thing, at, chosen = seen.thing[lit], seen.at[lit], _take(rays, lit)
+    thing, at, chosen = seen.thing.index_select(0, lit), seen.at.index_select(0, lit), _take(rays, lit)
     places = (chosen.x * at, chosen.y * at + rays.eye[1], chosen.z * at)
     shadow = _shadow(world, places)
-    found, part = torch.empty(3, len(lit)), seen.part[lit]
+    found, part = torch.empty(3, len(lit)), seen.part.index_select(0, lit)
     for number in [GROUND, *range(len(world.solids))]:
         own = (thing == number).nonzero()[:, 0]
         if not len(own):
             continue
         where = _taken(places, own)
-        free = 1 - shadow[own]
+        free = 1 - shadow.index_select(0, own)
         if number == GROUND:
-            found[:, own] = _floor(world, where, at[own], free)
+            own_light = _floor(world, where, at.index_select(0, own), free)
         else:
-            found[:, own] = _surface(world, number, where, part[own], free)
+            own_light = _surface(world, number, where, part.index_select(0, own), free)
+        found.index_copy_(1, own, own_light)
     far = at * at
     haze = far / (far + _HAZE**2)
-    light[:, lit] = found + (world.horizon - found) * haze
-    return light
+    return light.index_copy_(1, lit, found + (world.horizon - found) * haze)
 
 
 def _surface(
@@ -216,7 +226,7 @@ def _shadow(world: World, places: Places) -> Float[Tensor, " n"]:
             continue
         own_places = solid.places(_taken(places, chosen))
         own = solid.solid.shadow(own_places, world.sun)
-        kept[chosen] = torch.maximum(kept[chosen], own)
+        kept.index_copy_(0, chosen, torch.maximum(kept.index_select(0, chosen), own))
     return kept
 
 

@@ -198,7 +198,7 @@ class Body:
         half = x * rays.x + (y * rays.y + z * rays.z)
         below = (half * half).sub_(rays.squared * (x * x + y * y + z * z - radius * radius))
         root = below.clamp_min(0).sqrt_()
-        return torch.where(below > 0, half.neg_().sub_(root).div_(rays.squared), FAR)
+        return half.neg_().sub_(root).div_(rays.squared).masked_fill_(below <= 0, FAR)
 
     def _meet_tubes(self, rays: Rays) -> Float[Tensor, "k h w"]:
         """After the sum that Inigo Quilez gives for capsules (iquilezles.org/articles/intersectors)."""
@@ -214,7 +214,8 @@ class Body:
         below = (half * half).sub_(square * rest)
         at = half.neg_().sub_(below.clamp_min(0).sqrt_()).div_(square)
         place = along.mul_(at).add_(start)
-        return torch.where((below > 0) & (place > 0) & (place < length), at, FAR)
+        met = (below > 0).logical_and_(place > 0).logical_and_(place < length)
+        return at.masked_fill_(met.logical_not_(), FAR)
 
 
 class Block:
