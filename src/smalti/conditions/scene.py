@@ -178,7 +178,7 @@ class SceneCondition(ByClass):
                 found += [int(thing.label), *self.where(self._shown(thing.box, scene))]
         found += [self.none] * (self.settings.max_objects * self.per_object - len(found))
         if self.settings.encode_crop:
-            x0, y0, x1, y1 = flipped(scene.crop) if scene.is_flipped else scene.crop
+            x0, y0, x1, y1 = scene.crop_as_shown
             found += [self.points.token(x0, y0), self.points.token(x1, y1)]
         return found
 
@@ -197,7 +197,8 @@ class SceneCondition(ByClass):
         ]
         if not self.settings.encode_crop:
             return Scene(tuple(things))
-        return Scene(tuple(things), (*self.points.place(tokens[-2]), *self.points.place(tokens[-1])))
+        crop = (*self.points.place(tokens[-2]), *self.points.place(tokens[-1]))
+        return Scene(tuple(things), crop=crop)
 
     def _label(self, number: int) -> int | str:
         names = self.settings.names

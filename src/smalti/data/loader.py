@@ -210,6 +210,7 @@ def collate(samples: list[Sample | UserError]) -> Batch:
         segmentations=_stack([sample.segmentation for sample in found]),
         maps=_stack([sample.map for sample in found]),
         scenes=_tuple([sample.scene for sample in found]),
+        poses=_tuple([sample.pose for sample in found]),
         parts=_tuple([sample.part for sample in found]),
         codes=_stack([sample.codes for sample in found]),
         labels=_labels([sample.label for sample in found]),
@@ -235,8 +236,10 @@ def _cropped(sample: Sample, where: Placement) -> Sample:
     return replace(
         sample,
         part=where.part,
+        texts=sample.mirrored if where.flipped and sample.mirrored else sample.texts,
         map=None if found is None else where.map(found),
-        scene=None if scene is None else where.scene(scene),
+        scene=None if scene is None else where.shown(scene),
+        pose=None if sample.pose is None else where.shown(sample.pose),
         image=None if image is None else where.image(image),
         segmentation=None if labels is None else where.labels(labels),
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from smalti.conditions.box_tokens import Scene
 from smalti.conditions.coordinates import Part
+from smalti.conditions.pose import Pose
 from smalti.data.pixels import PixelSettings
 from smalti.data.splits import Splits
 from smalti.errors import UserError
@@ -28,10 +29,12 @@ class Sample:
     segmentation: Int64[Tensor, "H W"] | None = None  # a class number each pixel
     map: Float[Tensor, "m H W"] | None = None  # another map of the image, in [-1, 1]
     scene: Scene | None = None  # what stands where in the image
+    pose: Pose | None = None  # the joints of figures in the image
     part: Part | None = None  # of a crop: which part of the image it is
     codes: Int64[Tensor, "h w"] | None = None
     label: int | None = None
     texts: tuple[str, ...] | None = None  # the captions of the image
+    mirrored: tuple[str, ...] | None = None  # those of the image flipped, where they are others
     shown: int = 0  # of a crop: which of these is its caption
     path: Path | None = None
 
@@ -44,6 +47,7 @@ class Batch:
     segmentations: Int64[Tensor, "b H W"] | None = None
     maps: Float[Tensor, "b m H W"] | None = None  # in [-1, 1]
     scenes: tuple[Scene, ...] | None = None  # on the CPU, as the next and labels
+    poses: tuple[Pose, ...] | None = None
     parts: tuple[Part, ...] | None = None
     codes: Int64[Tensor, "b h w"] | None = None
     labels: Int64[Tensor, " b"] | None = None
@@ -69,6 +73,7 @@ class Summary:
     splits: Splits | None = None  # folders that are splits by their names; None: its kind has no such
     note: str = ""  # for a person: which those are, or are called so and are not
     grid: tuple[int, int] | None = None  # of codes
+    sides: tuple[int, int] | None = None  # height and width of all images, where they are made
     marks: Sequence[str] = ()  # what makes codes those that they are
     captions: Sequence[str] = ()  # of the samples, one after the other
 
@@ -89,7 +94,8 @@ class Reader(Protocol):
     """
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
-    gives: frozenset[str]  # which of image, label, scene, map, text and codes its samples have
+    joints: tuple[str, ...] = ()  # of poses, by name
+    gives: frozenset[str]  # which of image, label, scene, pose, map, text and codes its samples have
 
     @abstractmethod
     def __len__(self) -> int: ...

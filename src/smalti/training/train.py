@@ -169,7 +169,8 @@ def _root(recipe: Path | None, out: Path | None, resume: bool) -> Path:
 def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]) -> Start:
     """Return a run that begins."""
     assert recipe is not None, "without a recipe a run goes on"
-    mapping = config.read(recipe, {**_place(recipe, data), **overrides}, TrainingSettings)
+    place = _place(recipe, data, overrides.get("data.kind"))
+    mapping = config.read(recipe, {**place, **overrides}, TrainingSettings)
     path = mapping.get(beginning.KEY)
     begun = None if path is None else Beginning.read(as_path(path, beginning.KEY))
     mapping = beginning.settle(folders.all_images(mapping, overrides), overrides, begun)
@@ -254,12 +255,17 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + more
 
 
-def _place(recipe: str | Path, data: str | Path | None) -> dict[str, Any]:
-    """Return what `data` says in a recipe's words; keys that the recipe has for data of another kind go."""
-    if data is None:
+def _place(recipe: str | Path, data: str | Path | None, kind: Any) -> dict[str, Any]:
+    """Return what `data` says in a recipe's words; keys that the recipe has for data of another kind go.
+
+    kind: that the user asks for; None: the recipe's.
+    """
+    if data is None and kind is None:
         return {}
     given = config.read(recipe, into=TrainingSettings).get("data")
     given = given if isinstance(given, dict) else {}
+    if data is None:
+        return {} if given.get("kind", kind) == kind else {"data": {"kind": kind}}
     files = given["kind"] if given.get("kind", "shards") != "shards" else "folder"
     place = {"kind": "shards" if is_shards(Path(data)) else files, "root": str(data)}
     if given.get("kind") == place["kind"]:

@@ -1,0 +1,93 @@
+"""Poses: the joints of figures in an image, by name, and what of them a crop shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from smalti.conditions.box_tokens import Shown
+
+ABSENT, HIDDEN, SEEN = 0, 1, 2  # visibility, as COCO counts it: nobody knows where; known, but covered; seen
+
+# in the order of COCO's annotations; left is the figure's own left
+COCO = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+
+
+class Joint(NamedTuple):
+    """Where a joint is, in shares of an image, x to the right and y down."""
+
+    x: float
+    y: float
+    visibility: int = SEEN  # of an absent joint x and y say nothing
+
+
+NOWHERE = Joint(0.0, 0.0, ABSENT)
+
+Figure = tuple[Joint, ...]
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Pose(Shown):
+    """The figures in a whole image: names of joints, and of each figure as many joints in their order."""
+
+    names: tuple[str, ...]
+    figures: tuple[Figure, ...]
+
+    def seen(self, pairs: Pairs | None = None, *, in_crop: bool = True) -> tuple[Figure, ...]:
+        """Return the figures as the crop shows them: a joint outside of it is absent.
+
+        pairs: joints that change their names where the crop is flipped; None: each left_ with its right_.
+        in_crop: places are shares of the crop; false: of the whole image, flipped where the crop is.
+        """
+        partners = self._partners(pairs) if self.is_flipped else range(len(self.names))
+        return tuple(
+            tuple(self._seen(figure[number], in_crop) for number in partners) for figure in self.figures
+        )
+
+    def ordered(self, names: tuple[str, ...]) -> "Pose":
+        """Return it with these joints, in this order: those that it does not have are absent."""
+        places = [self.names.index(name) if name in self.names else None for name in names]
+        figures = (
+            tuple(NOWHERE if place is None else figure[place] for place in places) for figure in self.figures
+        )
+        return replace(self, names=names, figures=tuple(figures))
+
+    def _seen(self, joint: Joint, in_crop: bool) -> Joint:
+        """Return a joint as the crop shows it."""
+        x0, y0, x1, y1 = self.crop
+        if not (joint.visibility and x0 <= joint.x <= x1 and y0 <= joint.y <= y1):
+            return NOWHERE
+        x, y = ((joint.x - x0) / (x1 - x0), (joint.y - y0) / (y1 - y0)) if in_crop else joint[:2]
+        return Joint(1 - x if self.is_flipped else x, y, joint.visibility)
+
+    def _partners(self, pairs: Pairs | None) -> list[int]:
+        """Return the number of the joint that takes the place of each one in a mirror."""
+        found = list(range(len(self.names)))
+        for pair in sides(self.names) if pairs is None else pairs:
+            one, other = (self.names.index(name) for name in pair)
+            found[one], found[other] = other, one
+        return found
+
+
+def sides(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs left_..., right_... of names that are both there."""
+    pairs = ((name, "right_" + name.removeprefix("left_")) for name in names if name.startswith("left_"))
+    return tuple(pair for pair in pairs if pair[1] in names)
