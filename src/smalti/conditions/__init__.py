@@ -33,6 +33,12 @@ CONDITIONS = Members(
             "PointsCondition",
             Option("JSON file: a list of [class, x, y], from 0 to 1.", is_file=True),
         ),
+        "keypoints": Line(
+            "keypoints",
+            "KeypointsSettings",
+            "KeypointsCondition",
+            Option("JSON file: {joint: [x, y, visibility], ...}, x and y from 0 to 1.", is_file=True),
+        ),
     },
 )
 

@@ -29,6 +29,24 @@ COCO = (
     "right_ankle",
 )
 
+# with what others annotate besides: 28 joints
+BODY28 = (
+    *COCO,
+    "head_top",
+    "neck",
+    "pelvis",
+    "left_big_toe",
+    "right_big_toe",
+    "left_small_toe",
+    "right_small_toe",
+    "left_heel",
+    "right_heel",
+    "left_hand",
+    "right_hand",
+)
+
+FIGURES = {"coco": COCO, "body28": BODY28}  # lists of joints by name
+
 
 class Joint(NamedTuple):
     """Where a joint is, in shares of an image, x to the right and y down."""
