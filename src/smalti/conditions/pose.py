@@ -75,9 +75,9 @@ class Pose(Shown):
         pairs: joints that change their names where the crop is flipped; None: each left_ with its right_.
         in_crop: places are shares of the crop; false: of the whole image, flipped where the crop is.
         """
-        partners = self._partners(pairs) if self.is_flipped else range(len(self.names))
+        order = partners(self.names, pairs) if self.is_flipped else range(len(self.names))
         return tuple(
-            tuple(self._seen(figure[number], in_crop) for number in partners) for figure in self.figures
+            tuple(self._seen(figure[number], in_crop) for number in order) for figure in self.figures
         )
 
     def ordered(self, names: tuple[str, ...]) -> "Pose":
@@ -96,13 +96,14 @@ class Pose(Shown):
         x, y = ((joint.x - x0) / (x1 - x0), (joint.y - y0) / (y1 - y0)) if in_crop else joint[:2]
         return Joint(1 - x if self.is_flipped else x, y, joint.visibility)
 
-    def _partners(self, pairs: Pairs | None) -> list[int]:
-        """Return the number of the joint that takes the place of each one in a mirror."""
-        found = list(range(len(self.names)))
-        for pair in sides(self.names) if pairs is None else pairs:
-            one, other = (self.names.index(name) for name in pair)
-            found[one], found[other] = other, one
-        return found
+
+def partners(names: Sequence[str], pairs: Pairs | None = None) -> list[int]:
+    """Return the number of the joint that takes the place of each one in a mirror; pairs: see Pose.seen."""
+    found = list(range(len(names)))
+    for pair in sides(names) if pairs is None else pairs:
+        one, other = (names.index(name) for name in pair)
+        found[one], found[other] = other, one
+    return found
 
 
 def sides(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
