@@ -11,15 +11,14 @@ from annotated_types import Ge, Le
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from smalti.conditions.box_tokens import Points
-from smalti.conditions.context import PartsContext
+from smalti.conditions.context import Context
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.pose import ABSENT, FIGURES, HIDDEN, NOWHERE, SEEN, Figure, Joint, Pose
+from smalti.conditions.pose_tokens import Layout, ListLayout, MapLayout
 from smalti.conditions.protocol import Codec, Condition
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 
-_STATES = SEEN + 1  # of a joint: absent, hidden, seen; the first tokens
 _SAID = 3  # joints that an error names
 _JOINT = "[x, y] or [x, y, visibility], x and y from 0 to 1, visibility 0 (absent), 1 (hidden) or 2 (seen)"
 
@@ -32,11 +31,13 @@ class KeypointsSettings:
     joints: Literal["coco", "body28"] | tuple[str, ...] = "coco"  # a list of names that is known, or one
     # joints that change names in a mirror; None: each left_... with its right_...
     pairs: tuple[tuple[str, str], ...] | None = None
-    # tokens of a joint. xy: visibility, x, y. point: visibility, a point of a grid
-    layout: Literal["xy", "point"] = "xy"
-    places: Annotated[int, Ge(2), Le(1024)] = 64  # along a side of the image that are told apart
+    # xy: each joint by its visibility, x and y; point: by its visibility and a point of a grid; map: a token
+    # a cell of the image, which says what joint is in it, or which limb
+    layout: Literal["xy", "point", "map"] = "xy"
+    places: Annotated[int, Ge(2), Le(1024)] = 64  # along a side of the image that xy and point tell apart
     figures: Positive = 1  # in an image at most
-    encode_crop: bool = False  # the crop's corners are told, and joints in the whole image; else in the crop
+    # the crop's corners are told, and joints in the whole image; else joints are told in the crop
+    encode_crop: bool = False
     dropout: Share = 0.0  # of images shown without their figures; above 0 the model can be guided
 
     def __post_init__(self) -> None:
@@ -48,6 +49,9 @@ class KeypointsSettings:
         if not set(said) <= set(names) or len(set(said)) < len(said):
             expected = f"condition.pairs of joints among {', '.join(names)}, each once at most"
             raise UserError(expected, str([list(pair) for pair in self.pairs or ()]), "mend condition.pairs")
+        if self.encode_crop and self.layout == "map":
+            expected = "condition.encode_crop=false with condition.layout=map"
+            raise UserError(expected, "true", "leave it out: a map is of what is shown")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,8 +63,8 @@ class KeypointsCondition(Condition):
     """Takes {"nose": (x, y), ...} a figure, places in [0, 1] of the image, None for joints that are absent.
 
     A window that moves sees the joints within it: the others are absent. Of several figures the largest is
-    told first; those that the model has no room for are left out. The paper (arXiv:2012.09841) has 84 tokens
-    for a pose and does not say which: body28 in the layout xy has as many.
+    told first; those that the model has no room for are left out. A pose has 84 tokens in the paper
+    (arXiv:2012.09841, Table 8), which does not say which: body28 in the layout xy has as many.
     """
 
     argument: ClassVar[str | None] = "keypoints"
@@ -70,17 +74,18 @@ class KeypointsCondition(Condition):
         self, settings: KeypointsSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
     ) -> None:
         super().__init__(settings, tokenizer, part)
-        self.names, self.points = settings.names, Points(settings.places**2)
-        self.is_xy = settings.layout == "xy"
-        self.per_joint = 3 if self.is_xy else 2
-        self.nowhere = _STATES + (settings.places if self.is_xy else settings.places**2)
-        self.dropout = ConditionDropout(what="keypoints", share=settings.dropout, token=self.nowhere + 1)
-        self.vocabulary = self.nowhere + 1 + self.dropout.extra
+        self.layout = _layout(settings)
+        vocabulary = self.layout.vocabulary
+        self.dropout = ConditionDropout(what="keypoints", share=settings.dropout, token=vocabulary)
+        self.vocabulary = vocabulary + self.dropout.extra
 
     def length(self, grid: tuple[int, int]) -> int:
-        """Return the tokens of all joints, and of the crop's corners where they are told."""
-        joints = self.settings.figures * len(self.names) * self.per_joint
-        return joints + 2 * (self.per_joint - 1) * self.settings.encode_crop
+        """Return the tokens of all joints, or one a cell."""
+        return self.layout.length(grid)
+
+    def is_by_cell(self, grid: tuple[int, int]) -> bool:
+        """Return whether there is a token a cell."""
+        return self.layout.is_by_cell
 
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> list[Pose]:
         """Return poses with the joints of this condition: one for all canvases, or num.
@@ -100,14 +105,12 @@ class KeypointsCondition(Condition):
 
     def from_batch(self, batch: Any) -> list[Pose]:
         """Return the poses, of which crops are shown, with the joints of this condition."""
-        return [pose.ordered(self.names) for pose in batch.poses]
+        return [pose.ordered(self.layout.names) for pose in batch.poses]
 
-    def encode(
-        self, value: list[Pose], *, num: int, grid: tuple[int, int], device: torch.device
-    ) -> PartsContext:
+    def encode(self, value: list[Pose], *, num: int, grid: tuple[int, int], device: torch.device) -> Context:
         """Return tokens of the joints within each window."""
         same = all(pose == value[0] for pose in value)
-        return PartsContext(self.tokens, value[:1] if same else value, num, grid, device)
+        return self.layout.encode(value[:1] if same else value, num=num, grid=grid, device=device)
 
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
@@ -120,12 +123,17 @@ class KeypointsCondition(Condition):
             remedy = f"condition.joints=[{', '.join(reader.joints[:2])}, ...]"
             raise UserError(expected, ", ".join(settings.names), remedy)
 
-    def decode(self, prefix: Int64[Tensor, "b m"]) -> list[Pose]:
-        """Return the figures of each prefix, at the places they were rounded to; "nothing said" has none."""
-        if prefix.shape[1] != self.length((1, 1)):
+    def decode(self, prefix: Int64[Tensor, "b m"], grid: tuple[int, int]) -> list[Pose]:
+        """Return the figures of the prefix of each window of grid cells, at the places they were rounded to.
+
+        "Nothing said" has none; of a map there is one figure.
+        """
+        if prefix.shape[1] != self.length(grid):
             remedy = "decode what encode gave, with the settings it was encoded with"
-            raise UserError(f"prefixes of {self.length((1, 1))} tokens", str(prefix.shape[1]), remedy)
-        return [self._decoded(row) for row in prefix.tolist()]
+            raise UserError(f"prefixes of {self.length(grid)} tokens", str(prefix.shape[1]), remedy)
+        gone = (prefix == self.layout.vocabulary).any(1).tolist()
+        rows = zip(prefix.tolist(), gone, strict=True)
+        return [Pose(self.layout.names, ()) if none else self.layout.decode(row, grid) for row, none in rows]
 
     def from_option(self, given: Any, fit: Any) -> Any:
         """Return the figure in a JSON file, or the Pose of a list of figures."""
@@ -149,57 +157,13 @@ class KeypointsCondition(Condition):
         each = value if _is_list(value) else [value] * num
         return [_described(self._pose(one)) for one in each]
 
-    def tokens(self, pose: Pose) -> list[int]:
-        """Return the prefix of a pose with the joints of this condition."""
-        settings, found = self.settings, list[int]()
-        shown = pose.seen(settings.pairs, in_crop=not settings.encode_crop)
-        there = sorted((one for one in shown if any(joint.visibility for joint in one)), key=_extent)
-        nobody = (NOWHERE,) * len(self.names)
-        for figure in (there[::-1] + [nobody] * settings.figures)[: settings.figures]:
-            for joint in figure:
-                found += [joint.visibility, *self._where(joint)]
-        if settings.encode_crop:
-            x0, y0, x1, y1 = pose.crop_as_shown
-            found += [*self._where(Joint(x0, y0)), *self._where(Joint(x1, y1))]
-        return found
-
-    def _where(self, joint: Joint) -> list[int]:
-        """Return the tokens of a joint's place."""
-        if not joint.visibility:
-            return [self.nowhere] * (self.per_joint - 1)
-        point = self.points.token(joint.x, joint.y)
-        if not self.is_xy:
-            return [_STATES + point]
-        y, x = divmod(point, self.points.side)
-        return [_STATES + x, _STATES + y]
-
-    def _place(self, tokens: Sequence[int]) -> tuple[float, float]:
-        """Return x, y of the tokens of a place."""
-        numbers = [token - _STATES for token in tokens]
-        return self.points.place(numbers[1] * self.points.side + numbers[0] if self.is_xy else numbers[0])
-
-    def _decoded(self, tokens: list[int]) -> Pose:
-        if self.dropout is not None and tokens[0] == self.dropout.token:
-            return Pose(self.names, ())
-        step = self.per_joint
-        slots = [tokens[first : first + step] for first in range(0, len(tokens) - step + 1, step)]
-        joints = [Joint(*self._place(slot[1:]), slot[0]) if slot[0] else NOWHERE for slot in slots]
-        count = len(self.names)
-        figures = [tuple(joints[k * count : (k + 1) * count]) for k in range(self.settings.figures)]
-        there = tuple(one for one in figures if any(joint.visibility for joint in one))
-        if not self.settings.encode_crop:
-            return Pose(self.names, there)
-        corners = tokens[-2 * (step - 1) :]
-        crop = (*self._place(corners[: step - 1]), *self._place(corners[step - 1 :]))
-        return Pose(self.names, there, crop=crop)
-
     def _pose(self, given: Any) -> Pose:
         """Return the pose of one image, as a user gives it."""
         if isinstance(given, Pose):
-            pose = given.ordered(self.names)
+            pose = given.ordered(self.layout.names)
         else:
             figures = given if _is_list(given) else [given]
-            pose = Pose(self.names, tuple(self._figure(one) for one in figures))
+            pose = Pose(self.layout.names, tuple(self._figure(one) for one in figures))
         most = self.settings.figures
         if len(pose.figures) > most:
             raise UserError(
@@ -211,20 +175,28 @@ class KeypointsCondition(Condition):
         if not isinstance(given, Mapping):
             raise UserError(f"a figure as {self._form()}", repr(given)[:200], "give each joint by its name")
         for name in given:
-            if name not in self.names:
-                near = difflib.get_close_matches(str(name), self.names, n=1)
-                remedy = f"did you mean {near[0]}?" if near else f"joints are {', '.join(self.names)}"
+            if name not in self.layout.names:
+                near = difflib.get_close_matches(str(name), self.layout.names, n=1)
+                remedy = f"did you mean {near[0]}?" if near else f"joints are {', '.join(self.layout.names)}"
                 raise UserError("a joint that the model is told", repr(name), remedy)
-        missing = [name for name in self.names if name not in given]
+        missing = [name for name in self.layout.names if name not in given]
         if missing:
             more = f" and {len(missing) - _SAID} more" if len(missing) > _SAID else ""
             remedy = "give null (in Python None) for a joint that is not in the image"
             got = f"a figure without {', '.join(missing[:_SAID])}{more}"
-            raise UserError(f"all {len(self.names)} joints of a figure", got, remedy)
-        return tuple(_joint(name, given[name]) for name in self.names)
+            raise UserError(f"all {len(self.layout.names)} joints of a figure", got, remedy)
+        return tuple(_joint(name, given[name]) for name in self.layout.names)
 
     def _form(self) -> str:
-        return f'{{"{self.names[0]}": [0.5, 0.2], ...}}'
+        return f'{{"{self.layout.names[0]}": [0.5, 0.2], ...}}'
+
+
+def _layout(settings: KeypointsSettings) -> Layout:
+    names, pairs, figures = settings.names, settings.pairs, settings.figures
+    if settings.layout == "map":
+        return MapLayout(names, pairs, figures)
+    is_xy, places = settings.layout == "xy", settings.places
+    return ListLayout(names, pairs, figures, places=places, is_xy=is_xy, encode_crop=settings.encode_crop)
 
 
 def _joint(name: str, given: Any) -> Joint:
@@ -240,12 +212,6 @@ def _joint(name: str, given: Any) -> Joint:
             return Joint(float(x), float(y), int(visibility))
     remedy = "divide pixels by the image's width and height"
     raise UserError(f"{name} as {_JOINT}", repr(given)[:200], remedy)
-
-
-def _extent(figure: Figure) -> float:
-    """Return height and width together of what is there of a figure."""
-    axes = zip(*(joint[:2] for joint in figure if joint.visibility), strict=True)
-    return sum(max(axis) - min(axis) for axis in axes)
 
 
 def _described(pose: Pose) -> Any:
