@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import NETWORK
+from tiny import generator, of_images
 
 from smalti import imaging
 from smalti.conditions.computed import COMPUTED
@@ -23,10 +23,7 @@ from smalti.metrics.obeyed import JUDGES
 from smalti.metrics.obeyed.choice import judge_of
 from smalti.metrics.obeyed.protocol import Pairs as Judged
 from smalti.metrics.obeyed.protocol import obeyed
-from smalti.pipeline import Pipeline, PipelineSettings
-from smalti.priors.gpt import GPTSettings
-from smalti.quantizers.vq import VectorQuantizerSettings
-from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.pipeline import Pipeline
 from smalti.training.contents import content
 
 HEIGHT, WIDTH = 24, 40
@@ -66,19 +63,8 @@ def cutouts(tmp_path):
     return tmp_path / "cutouts"
 
 
-def tokenizer(channels: int = 3) -> Tokenizer:
-    network = NetworkSettings(**NETWORK, multipliers=(1, 2), in_channels=channels, out_channels=channels)
-    return Tokenizer(TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=16)))
-
-
 def model(kind: str) -> Pipeline:
-    torch.manual_seed(0)
-    own = SETTINGS[kind]
-    is_shared = COMPUTED[kind][1].channels == 0
-    condition = MapSettings(shared=is_shared, compute=own, dropout=0.1)
-    prior = GPTSettings(layers=1, heads=2, width=16)
-    settings = PipelineSettings(prior=prior, condition=condition, grid=(8, 8))
-    return Pipeline(settings, tokenizer(), None if is_shared else tokenizer(COMPUTED[kind][1].channels))
+    return of_images(SETTINGS[kind], grid=(8, 8))
 
 
 def crops(folder, compute, size=(HEIGHT, WIDTH), **how):
@@ -194,8 +180,6 @@ def test_images_in_memory_are_as_good_as_files(cutouts):
 
 
 def test_from_image_is_refused_where_nothing_is_computed(cutouts):
-    from tiny import generator
-
     image = cutouts / "0.png"
     with pytest.raises(UserError, match=r"maps computed of images.*told label; give label= \(--label\)"):
         generator().sample(from_image=image)
@@ -217,7 +201,7 @@ def test_maps_are_computed_of_images_alone(paired):
 
 def test_a_tokenizer_of_other_channels_is_refused(cutouts):
     pipeline = model("edges")
-    pipeline.condition.tokenizer = tokenizer(3)
+    pipeline.condition.tokenizer = pipeline.tokenizer
     with pytest.raises(UserError, match=r"condition_tokenizer of maps with 1 channels, got one of 3; train"):
         pipeline.condition.agree(FolderSettings(root=cutouts), [])
 

@@ -4,41 +4,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import NETWORK, generator
+from tiny import generator, of_images
 
 from smalti import imaging
 from smalti.conditions.computed.edges import EdgesSettings
 from smalti.conditions.computed.low_resolution import LowResolutionSettings
-from smalti.conditions.map import MapSettings
 from smalti.errors import UserError
-from smalti.pipeline import Pipeline, PipelineSettings
-from smalti.priors.gpt import GPTSettings
-from smalti.quantizers.vq import VectorQuantizerSettings
-from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.pipeline import Pipeline
 from smalti.upscaling import _mirrored
 
 
-def tokenizer() -> Tokenizer:
-    network = NetworkSettings(**NETWORK, multipliers=(1, 2, 2))  # factor 4
-    return Tokenizer(TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=16)))
-
-
-def model(factor: int = 2, compute=None) -> Pipeline:
-    """A training crop of 16 x 16 pixels."""
-    torch.manual_seed(0)
-    compute = compute or LowResolutionSettings(factor=factor)
-    settings = PipelineSettings(
-        prior=GPTSettings(layers=1, heads=2, width=16),
-        condition=MapSettings(shared=compute.kind == "low_resolution", compute=compute, dropout=0.1),
-        grid=(4, 4),
-    )
-    network = NetworkSettings(**NETWORK, multipliers=(1, 2, 2), in_channels=1, out_channels=1)
-    part = Tokenizer(TokenizerSettings(network=network)) if compute.kind == "edges" else None
-    found = Pipeline(settings, tokenizer(), part)
-    with torch.no_grad():
-        for parameter in found.prior.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return found
+def model(factor: int = 2) -> Pipeline:
+    """A training crop of 16 x 16 pixels in cells of 4."""
+    return of_images(LowResolutionSettings(factor=factor), multipliers=(1, 2, 2))
 
 
 def picture(height: int, width: int) -> Image.Image:
@@ -121,7 +99,7 @@ def test_mistakes(given, told):
         model().upscale(**{"image": picture(8, 8), **given})
 
 
-@pytest.mark.parametrize("other", [generator, lambda: model(compute=EdgesSettings())])
+@pytest.mark.parametrize("other", [generator, lambda: of_images(EdgesSettings())])
 def test_models_that_are_told_something_else(other):
     with pytest.raises(
         UserError, match=r"told images of low resolution, got one that is told (label|map); train"
