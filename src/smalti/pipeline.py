@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import masks, precision
+from smalti import from_image, masks, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.context import Context, Prefix
 from smalti.conditions.protocol import Condition, Known
@@ -34,6 +34,7 @@ from smalti.samples import Samples
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.given import read_codes, read_images
 from smalti.tokenizer.use import in_use
+from smalti.upscaling import Upscaling
 
 BATCH = 16  # images together unless micro_batch says otherwise: bounds the memory of caches
 
@@ -48,7 +49,7 @@ class PipelineSettings:
     grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
 
 
-class Pipeline(Pretrained):
+class Pipeline(Upscaling, Pretrained):
     """Draws images, completes them, and says how likely they are.
 
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
@@ -172,7 +173,8 @@ class Pipeline(Pretrained):
         drawn singly (num or micro_batch of 1): 8 took 0.7 of the time with a small trained prior.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are drawn: how many there are in all, and how many more are drawn.
-        condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
+        condition: label=, map= ..., and what the prior's kind takes besides, see its `options`. from_image=:
+        an image that the map is computed of, for models that were trained so.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}
         return Samples.joined(list(self._batches(None, {**asked, **condition}, streamed=False)))
@@ -225,7 +227,6 @@ class Pipeline(Pretrained):
         others = {name: value for name, value in options.items() if name not in OPTIONS}
         how, condition = apart(others, self.prior.options)
         asked = _DEFAULTS | {name: value for name, value in options.items() if name in OPTIONS}
-        request = Request.of({**asked, "num": self._num(asked["num"], condition)})
         factor, size = self.tokenizer.factor, asked["size"]
         if given and size is not None:
             raise unknown("size", OPTIONS, self.condition.argument)
@@ -234,6 +235,8 @@ class Pipeline(Pretrained):
             remedy = "complete images one after the other"
             raise UserError("one image (c H W)", f"{len(image)} of them", remedy)
         shape = (self.crop_size if size is None else sides(size)) if image is None else image.shape[2:]
+        condition, seen = from_image.replaced(condition, self.condition, self.tokenizer, (shape[0], shape[1]))
+        request = Request.of({**asked, "num": self._num(asked["num"], condition)})
         grid = self._grid(request, (shape[0], shape[1]))
         request.check_room(grid, factor, streamed=streamed)
         none = torch.zeros(grid, dtype=torch.bool)
@@ -256,7 +259,7 @@ class Pipeline(Pretrained):
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
             metadata["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
         parts = self._parts(request, how, start, known, context, null)
-        return self._samples(request, parts, {**metadata, **told})
+        return self._samples(request, parts, {**metadata, **told, **seen})
 
     def _samples(
         self, request: Request, parts: Iterator[Tensor], metadata: Mapping[str, Any]

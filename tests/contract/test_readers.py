@@ -75,7 +75,6 @@ def test_every_member_reads(photos, shards, maps, paired, coco, coco_keypoints, 
                 "scene": sample.scene,
                 "pose": sample.pose,
                 "codes": sample.codes,
-                "pose": sample.pose,
                 "text": sample.texts,
             }
             found = {name for name, part in held.items() if part is not None}

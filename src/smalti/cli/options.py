@@ -93,7 +93,7 @@ def drawing(
     from smalti.reading import writing
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    condition, size = pipeline.condition, options["size"]
+    condition, size = pipeline.condition, options["size"] or pipeline.crop_size
     if condition.argument in given:
         fit = partial(_fit, size=size, beside=beside)
         given[condition.argument] = condition.from_option(given[condition.argument], fit)
