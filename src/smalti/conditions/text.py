@@ -129,7 +129,7 @@ class TextCondition(Condition):
 
     def take(self, files: Mapping[str, str]) -> None:
         """See Condition."""
-        self._words = Vocabulary.read(files)
+        self._words = Vocabulary.read(files, self.settings.vocabulary)
 
     def told(self) -> str:
         """See Condition."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from smalti.errors import UserError, optional
@@ -20,9 +20,9 @@ def plain(text: str) -> str:
 class Vocabulary:
     """Texts to tokens, as the package tokenizers has them; which words the captions had it was learned of."""
 
-    def __init__(self, pieces: str, words: Iterable[str]) -> None:
-        """pieces: the package's own file, which is read when the first text is."""
-        self.pieces, self.words = pieces, frozenset(words)
+    def __init__(self, pieces: str, words: Iterable[str], most: int) -> None:
+        """pieces: the package's own file, which is read when the first text is. most: tokens in it."""
+        self.pieces, self.words, self.most = pieces, frozenset(words), most
         self._tokenizer: Any = None
 
     @classmethod
@@ -44,12 +44,12 @@ class Vocabulary:
         )
         captions = sorted(set(captions))
         made.train_from_iterator(captions, trainer)
-        found = cls(made.to_str(), ())
+        found = cls(made.to_str(), (), most)
         return found.knowing(captions)
 
     def knowing(self, captions: Iterable[str]) -> "Vocabulary":
         """Return the same tokens, with the words of more captions."""
-        return Vocabulary(self.pieces, self.words.union(*map(_words, captions)))
+        return Vocabulary(self.pieces, self.words.union(*map(_words, captions)), self.most)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of texts. UserError without the package, and for a file that it cannot read."""
@@ -68,15 +68,15 @@ class Vocabulary:
         return {PIECES: self.pieces, WORDS: words + "\n"}
 
     @classmethod
-    def read(cls, files: Any) -> "Vocabulary":
-        """Return it from such files; UserError where they hold something else."""
+    def read(cls, files: Mapping[str, str], most: int) -> "Vocabulary":
+        """Return it from such files, of at most so many tokens; UserError where they hold something else."""
         try:
             words = json.loads(files[WORDS])
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 raise ValueError("no list of words")
         except ValueError as problem:
             raise UserError(f"a list of words in {WORDS}", str(problem), "copy the folder again") from None
-        return cls(files[PIECES], words)
+        return cls(files[PIECES], words, most)
 
     def _opened(self) -> Any:
         if self._tokenizer is None:
@@ -88,6 +88,9 @@ class Vocabulary:
                 raise UserError(f"a vocabulary in {PIECES}", got, "copy the folder again") from None
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
+            if len(self) > self.most:
+                got, self._tokenizer = str(len(self)), None
+                raise UserError(f"a vocabulary of at most {self.most} tokens", got, "copy the folder again")
         return self._tokenizer
 
 
