@@ -59,7 +59,8 @@ class Judge(ABC):
     """
 
     titles: ClassVar[Mapping[str, str]]  # what each of its numbers is, for a person; the higher the better
-    learns: bool = True
+    learns: ClassVar[bool] = True
+    most: ClassVar[int] = 500  # training pairs that it learns from at most
 
     @classmethod
     @abstractmethod
