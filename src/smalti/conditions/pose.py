@@ -1,10 +1,10 @@
 """Poses: the joints of figures in an image, by name, and what of them a crop shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from smalti.conditions.box_tokens import Shown
+from smalti.conditions.box_tokens import WHOLE, Shown
 
 ABSENT, HIDDEN, SEEN = 0, 1, 2  # visibility, as COCO counts it: nobody knows where; known, but covered; seen
 
@@ -28,6 +28,45 @@ COCO = (
     "left_ankle",
     "right_ankle",
 )
+
+# with what others annotate besides: 28 joints
+BODY28 = (
+    *COCO,
+    "head_top",
+    "neck",
+    "pelvis",
+    "left_big_toe",
+    "right_big_toe",
+    "left_small_toe",
+    "right_small_toe",
+    "left_heel",
+    "right_heel",
+    "left_hand",
+    "right_hand",
+)
+
+FIGURES = {"coco": COCO, "body28": BODY28}  # lists of joints by name
+
+# what is between two joints: of these, those count that a figure has both
+_TRUNK = [
+    ("left_shoulder", "right_shoulder"),
+    ("left_hip", "right_hip"),
+    ("nose", "neck"),
+    ("neck", "pelvis"),
+]
+_SIDE = [
+    ("shoulder", "elbow"),
+    ("elbow", "wrist"),
+    ("wrist", "hand"),
+    ("shoulder", "hip"),
+    ("hip", "knee"),
+    ("knee", "ankle"),
+    ("ankle", "heel"),
+    ("ankle", "big_toe"),
+    ("eye", "ear"),
+]
+_LIMBS = [*_TRUNK, ("nose", "left_eye"), ("nose", "right_eye"), ("head_top", "neck")]
+_LIMBS += [(f"{side}_{one}", f"{side}_{other}") for side in ("left", "right") for one, other in _SIDE]
 
 
 class Joint(NamedTuple):
@@ -57,10 +96,11 @@ class Pose(Shown):
         pairs: joints that change their names where the crop is flipped; None: each left_ with its right_.
         in_crop: places are shares of the crop; false: of the whole image, flipped where the crop is.
         """
-        partners = self._partners(pairs) if self.is_flipped else range(len(self.names))
-        return tuple(
-            tuple(self._seen(figure[number], in_crop) for number in partners) for figure in self.figures
-        )
+        return self._moved(self._within, pairs, in_crop)
+
+    def beyond(self, pairs: Pairs | None = None) -> tuple[Figure, ...]:
+        """Return the figures in shares of the crop, with joints outside of it: below 0 or above 1."""
+        return self._moved(lambda joint: bool(joint.visibility), pairs, True)
 
     def ordered(self, names: tuple[str, ...]) -> "Pose":
         """Return it with these joints, in this order: those that it does not have are absent."""
@@ -70,21 +110,45 @@ class Pose(Shown):
         )
         return replace(self, names=names, figures=tuple(figures))
 
-    def _seen(self, joint: Joint, in_crop: bool) -> Joint:
-        """Return a joint as the crop shows it."""
+    def _within(self, joint: Joint) -> bool:
         x0, y0, x1, y1 = self.crop
-        if not (joint.visibility and x0 <= joint.x <= x1 and y0 <= joint.y <= y1):
-            return NOWHERE
-        x, y = ((joint.x - x0) / (x1 - x0), (joint.y - y0) / (y1 - y0)) if in_crop else joint[:2]
-        return Joint(1 - x if self.is_flipped else x, y, joint.visibility)
+        return bool(joint.visibility) and x0 <= joint.x <= x1 and y0 <= joint.y <= y1
 
-    def _partners(self, pairs: Pairs | None) -> list[int]:
-        """Return the number of the joint that takes the place of each one in a mirror."""
-        found = list(range(len(self.names)))
-        for pair in sides(self.names) if pairs is None else pairs:
-            one, other = (self.names.index(name) for name in pair)
-            found[one], found[other] = other, one
-        return found
+    def _moved(
+        self, there: Callable[[Joint], bool], pairs: Pairs | None, in_crop: bool
+    ) -> tuple[Figure, ...]:
+        """Return the figures with the joints that are there, as the crop shows them."""
+        order = partners(self.names, pairs) if self.is_flipped else range(len(self.names))
+        x0, y0, x1, y1 = self.crop if in_crop else WHOLE
+
+        def moved(joint: Joint) -> Joint:
+            if not there(joint):
+                return NOWHERE
+            x, y = (joint.x - x0) / (x1 - x0), (joint.y - y0) / (y1 - y0)
+            return Joint(1 - x if self.is_flipped else x, y, joint.visibility)
+
+        return tuple(tuple(moved(figure[number]) for number in order) for figure in self.figures)
+
+
+def limbs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of joints, by number, between which there is a limb."""
+    there = [pair for pair in _LIMBS if pair[0] in names and pair[1] in names]
+    return tuple((names.index(one), names.index(other)) for one, other in there)
+
+
+def extent(figure: Figure) -> float:
+    """Return height and width together of what is there of a figure."""
+    axes = zip(*(joint[:2] for joint in figure if joint.visibility), strict=True)
+    return sum(max(axis) - min(axis) for axis in axes)
+
+
+def partners(names: Sequence[str], pairs: Pairs | None = None) -> list[int]:
+    """Return the number of the joint that takes the place of each one in a mirror; pairs: see Pose.seen."""
+    found = list(range(len(names)))
+    for pair in sides(names) if pairs is None else pairs:
+        one, other = (names.index(name) for name in pair)
+        found[one], found[other] = other, one
+    return found
 
 
 def sides(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
