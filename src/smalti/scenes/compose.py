@@ -133,7 +133,7 @@ def _look(chance: Chance, size: float) -> tuple[str, str, Paint]:
 
 def _sphere(chance: Chance) -> Thing:
     radius = round(chance.between(0.22, 0.72), 4)
-    colour, kind, paint = _look(chance, radius * 0.5)
+    colour, kind, paint = _look(chance, radius * 0.42)
     axis = _direction(chance)
     body = Body([Part((0, radius, 0), (0, radius, 0), radius)], paint, axis)
     size = "small" if radius < 0.36 else "large" if radius > 0.56 else ""
@@ -199,9 +199,10 @@ _MAKERS = {"sphere": _sphere, "box": _box, "capsule": _capsule, "person": _perso
 
 
 def _direction(chance: Chance) -> Point:
-    height, turn = chance.between(-0.2, 1), chance.between(0, 2 * math.pi)
-    flat = math.sqrt(1 - height * height)
-    return round(flat * math.cos(turn), 4), round(height, 4), round(flat * math.sin(turn), 4)
+    """Return an axis that lies nearly across the sight, so that stripes are seen as such."""
+    turn, deep = chance.between(0, math.pi), chance.between(-0.45, 0.45)
+    flat = math.cos(deep)
+    return round(flat * math.cos(turn), 4), round(flat * math.sin(turn), 4), round(math.sin(deep), 4)
 
 
 def _ground(chance: Chance) -> tuple[str, Paint]:
