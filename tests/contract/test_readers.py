@@ -51,6 +51,7 @@ def test_every_member_reads(photos, shards, maps, paired, coco, coco_keypoints, 
     cases = {
         "folder": ({"root": photos}, both),
         "shards": ({"root": shards}, both),
+        "scenes": ({"size": (48, 64), "val_count": 5}, ("sphere", "box", "capsule", "person")),
         "maps": ({"root": maps, "classes": 256}, ()),
         "pairs": ({"root": paired / "images", "maps": paired / "depth", "content": "depth"}, ()),
         "coco": ({"root": coco}, ("tree", "house", "cloud")),  # by their ids as words
@@ -67,16 +68,17 @@ def test_every_member_reads(photos, shards, maps, paired, coco, coco_keypoints, 
             sample = reader[len(reader) - 1]
             held = [sample.image, sample.segmentation, sample.codes]
             assert any(part is not None for part in held)
-            assert sample.label in (range(2) if classes == both else (None,))
+            assert sample.label in (range(len(classes)) if "label" in reader.gives else (None,))
             held = {
                 "image": sample.image,
                 "label": sample.label,
                 "scene": sample.scene,
                 "pose": sample.pose,
                 "codes": sample.codes,
+                "text": sample.texts,
             }
             found = {name for name, part in held.items() if part is not None}
-            mapped = {"map"} if kind in ("maps", "pairs") else set()
+            mapped = {"map"} if kind in ("maps", "pairs", "scenes") else set()
             assert reader.gives == found | mapped
             assert bool(reader.joints) == ("pose" in reader.gives)
             summary = reader.summary()
@@ -84,8 +86,8 @@ def test_every_member_reads(photos, shards, maps, paired, coco, coco_keypoints, 
             assert summary.fingerprint().split()[0] == str(len(reader))
             assert (summary.grid is None) == ("codes" not in reader.gives)
             assert [path for path in summary.paths if not path.is_file()] == []
-            assert bool(summary.paths) == ("codes" not in reader.gives)
-            assert reader.counts().keys() == (set() if kind == "shards" else set(classes))
+            assert bool(summary.paths) == (kind not in ("shards", "scenes"))
+            assert reader.counts().keys() == (set() if kind in ("shards", "scenes") else set(classes))
             reader.number_as(("x", "y"))
             assert reader.classes == classes, "others than it has"
 

@@ -16,7 +16,7 @@ FLOORS = [
     {"tokens", "orders"},
     {"quantizers", "conditions", "heads"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
-    {"features", "losses", "priors"},
+    {"features", "losses", "priors", "scenes"},
     {"tokenizer", "data"},
     {"samples"},
     {"pipeline"},

@@ -22,6 +22,9 @@ from smalti.cli.options import Size, computing, load_tokenizer, new_folder, star
 @click.option("--seed", default=0, show_default=True, help="Of the crops and flips.")
 @click.option("--val", type=Path, help="A folder that is held out.")
 @click.option("--val-share", type=float, help="Share that is held out; as the tokenizer's unless given.")
+@click.option(
+    "--captions", help="names, sidecar or a file, as data.captions; as the tokenizer's unless given."
+)
 @click.option("--max-pixels", type=int, help="Of an image; 178956970 unless given, as Pillow has it.")
 @click.option("--resume", is_flag=True, help="Go on in an OUT whose encoding was interrupted.")
 @computing

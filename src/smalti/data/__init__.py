@@ -8,6 +8,7 @@ from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.pairs import Pairs, PairsSettings
+from smalti.data.scenes import Scenes, ScenesSettings
 from smalti.data.shards import ShardsSettings, TokenShards
 from smalti.schema import Shelf
 
@@ -18,6 +19,7 @@ READERS: dict[str, tuple[type[Any], type[Any]]] = {
     "coco": (CocoSettings, Coco),
     "coco_keypoints": (CocoKeypointsSettings, CocoKeypoints),
     "open_images": (OpenImagesSettings, OpenImages),
+    "scenes": (ScenesSettings, Scenes),
     "shards": (ShardsSettings, TokenShards),
 }
 

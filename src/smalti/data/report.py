@@ -27,11 +27,13 @@ class DataReport:
     reasons: tuple[UserError, ...] = ()  # why, one each
     remarks: tuple[str, ...] = ()  # on values, bands and pages
     splits: str = ""  # in words, which folders are splits
+    has_files: bool = True  # false: images are made
 
     def text(self) -> str:
         """Return a few lines for a person."""
         looked = len(self.headers) + len(self.unreadable)
-        lines = [f"{self.images} images" + (f", {looked} of them looked at" if looked < self.images else "")]
+        part = f", {looked} of them looked at" if self.has_files and looked < self.images else ""
+        lines = [f"{self.images} images{part}"]
         if self.headers:
             heights, widths = (
                 [getattr(header, side) for header in self.headers] for side in ("height", "width")
@@ -70,6 +72,7 @@ def inspect(reader: Reader, *, of_values: bool = True) -> DataReport:
         reasons=tuple(unreadable.values()),
         remarks=tuple(remarks(how, looked) if of_values and "image" in reader.gives else ()),
         splits=summary.note,
+        has_files=bool(summary.paths),
     )
 
 

@@ -69,6 +69,7 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
     if what == TRAINED and files.pixels.range is None and report.headers:
         _check_white(report, training)
     size, sides = training.crop_size, [(one.height, one.width) for one in report.headers]
+    sides += [files.sides] if files.sides else []
     crop = "{} x {}".format(*size)
     if training.crop.resize == "none":
         small = sum(height < size[0] or width < size[1] for height, width in sides)

@@ -34,9 +34,10 @@ def held_out(data: Any) -> dict[str, Any]:
 
     For a model to keep.
     """
-    wanted = {"kind", "root", "val", "val_share", "classes", "splits"}
+    wanted = {"kind", "root", "val", "val_share", "classes", "splits", "captions"}
     wanted |= {"maps", "val_maps", "content", "year", "parts", "annotated"}  # what describes them
     wanted |= {"min_area", "min_objects", "max_objects"}  # which boxes count
+    wanted |= {"size", "count", "val_count", "seed", "people"}  # of images that are made: which they are
     wanted |= {"min_joints", "min_height", "aspect", "margin"}  # which figures, and what is shown around them
     return {name: value for name, value in config.dump(data).items() if name in wanted}
 
