@@ -4,11 +4,14 @@ import math
 
 import pytest
 import torch
+from tiny import generator
 
+from smalti import library
 from smalti.conditions.keypoints import KeypointsCondition, KeypointsSettings
 from smalti.conditions.pose import COCO, HIDDEN, NOWHERE, SEEN, Joint, Pose
 from smalti.conditions.skeleton import skeleton
 from smalti.errors import UserError
+from smalti.formats.exporting import convert
 
 CPU = torch.device("cpu")
 NAMES = ("nose", "left_hand", "right_hand")
@@ -220,3 +223,31 @@ def test_a_picture_of_a_pose():
     assert (right - picture[:, :, 40:]).abs().max() < 0.5, "the same, but for the width of lines"
     assert right[:, 20, 10].allclose(colours[1])
     assert skeleton(Pose(names, ()), (4, 6)).equal(-torch.ones(3, 4, 6))
+
+
+@pytest.mark.parametrize(("prior", "layout"), [("gpt", "xy"), ("gpt", "map"), ("neighbourhood", "map")])
+def test_larger_canvases_are_drawn_of_a_pose(prior, layout):
+    """Guided; at scale 0 the pose says nothing."""
+    model = generator(prior, KeypointsSettings(joints=NAMES, layout=layout, dropout=0.5))
+    moved = FIGURE | {"nose": (0.1, 0.9)}
+    drawn = {
+        scale: [
+            model.sample(size=(8, 16), guidance_scale=scale, keypoints=figure).codes
+            for figure in (FIGURE, moved)
+        ]
+        for scale in (0.0, 3.0)
+    }
+    assert drawn[0.0][0].shape == (1, 4, 8)
+    assert drawn[0.0][0].equal(drawn[0.0][1])
+    assert not drawn[3.0][0].equal(drawn[3.0][1])
+
+
+def test_a_list_of_joints_is_nothing_for_a_prior_that_sees_near_cells():
+    with pytest.raises(UserError, match="of one token, or of one a cell, for a prior of kind neighbourhood"):
+        generator("neighbourhood", KeypointsSettings(joints=NAMES))
+
+
+def test_formats_of_others_have_no_word_for_poses(tmp_path):
+    library.save(generator(condition=KeypointsSettings(joints=NAMES)), tmp_path / "model")
+    with pytest.raises(UserError, match="a condition of the 2021 code, got keypoints"):
+        convert(tmp_path / "model", tmp_path / "out", "compvis")

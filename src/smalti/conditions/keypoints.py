@@ -117,7 +117,7 @@ class KeypointsCondition(Condition):
         """See Condition: images with poses, with one of the joints at least."""
         if "pose" not in reader.gives:
             expected = f"images with poses for condition.kind={cls.argument}"
-            raise UserError(expected, f"data.kind={data.kind}", "give data.kind=coco_keypoints")
+            raise UserError(expected, f"data.kind={data.kind}", "give data.kind=coco_keypoints or scenes")
         if not set(settings.names) & set(reader.joints):
             expected = f"condition.joints among those of the data: {', '.join(reader.joints)}"
             remedy = f"condition.joints=[{', '.join(reader.joints[:2])}, ...]"
