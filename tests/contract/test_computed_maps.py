@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from tiny import generator, of_images
 
-from smalti import imaging
+import smalti
+from smalti import about, imaging
 from smalti.conditions.computed import COMPUTED
 from smalti.conditions.computed.edges import Edges, EdgesSettings
 from smalti.conditions.computed.low_resolution import LowResolution, LowResolutionSettings, shrink
@@ -236,3 +237,13 @@ def test_judges_of_computed_maps(cutouts, kind):
     assert number.value == number.ceiling
     assert number.ceiling >= {"low_resolution": 99.9}.get(kind, 0.99)
     assert number.floor < {"low_resolution": 20}.get(kind, 0.6)
+
+
+def test_a_model_says_what_it_computes(tmp_path):
+    pipeline = model("edges")
+    assert "maps computed of images: {'kind': 'edges', 'sigma': 1.0}" in about.lines(pipeline, {})
+    assert 'pipe.sample(num=4, from_image="photo.png", seed=0)' in about.card(pipeline, {}, "model")
+    with pytest.raises(UserError, match=r"got none; give from_image= \(--from\) an image .*, or map="):
+        pipeline.sample()
+    smalti.save(pipeline, tmp_path / "model")
+    assert smalti.load(tmp_path / "model").condition.compute.settings == pipeline.condition.compute.settings
