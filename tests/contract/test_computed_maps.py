@@ -1,13 +1,15 @@
 """Maps that are computed of images: what they are, that training and use compute alike, what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import generator, of_images
+from tiny import TOKENIZER_TRAINING, generator, of_images
 
 import smalti
-from smalti import about, imaging
+from smalti import about, config, imaging
 from smalti.conditions.computed import COMPUTED
 from smalti.conditions.computed.edges import Edges, EdgesSettings
 from smalti.conditions.computed.low_resolution import LowResolution, LowResolutionSettings, shrink
@@ -26,6 +28,7 @@ from smalti.metrics.obeyed.protocol import Pairs as Judged
 from smalti.metrics.obeyed.protocol import obeyed
 from smalti.pipeline import Pipeline
 from smalti.training.contents import content
+from smalti.training.settings import TrainingSettings
 
 HEIGHT, WIDTH = 24, 40
 SETTINGS = {
@@ -247,3 +250,14 @@ def test_a_model_says_what_it_computes(tmp_path):
         pipeline.sample()
     smalti.save(pipeline, tmp_path / "model")
     assert smalti.load(tmp_path / "model").condition.compute.settings == pipeline.condition.compute.settings
+
+
+def test_low_resolution_through_a_second_tokenizer(cutouts):
+    own = model("low_resolution")
+    condition = replace(own.condition.settings, shared=False)
+    second = Pipeline(replace(own.settings, condition=condition), own.tokenizer, own.condition.tokenizer)
+    assert second.upscale(cutouts / "0.png").tensors.shape == (1, 3, 4 * HEIGHT, 4 * WIDTH)
+    recipe = {**TOKENIZER_TRAINING, "content": "map", "compute": {"kind": "low_resolution", "factor": 4}}
+    recipe["data"] = {"kind": "folder", "root": str(cutouts)}
+    training = config.parse(recipe, TrainingSettings)
+    assert training.compute == LowResolutionSettings(factor=4)
