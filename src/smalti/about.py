@@ -26,6 +26,8 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
         more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
         told = f"{', '.join(names[:_SHOWN])}{more}" or model.condition.told()
         found.append(f"condition: {condition.kind}{': ' * bool(told)}{told}")
+        if model.condition.compute is not None:
+            found.append(f"maps computed of images: {config.dump(model.condition.compute.settings)}")
         if isinstance(model.condition.own, Tokenizer):
             found.append(f"tokenizer of maps: {_told(model.condition.own)}")
     return [*found, *(f"{name}: {value}" for name, value in made.items())]

@@ -1,12 +1,15 @@
 """Maps that are computed of images: what they are, that training and use compute alike, what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import generator, of_images
+from tiny import TOKENIZER_TRAINING, generator, of_images
 
-from smalti import imaging
+import smalti
+from smalti import about, config, imaging
 from smalti.conditions.computed import COMPUTED
 from smalti.conditions.computed.edges import Edges, EdgesSettings
 from smalti.conditions.computed.low_resolution import LowResolution, LowResolutionSettings, shrink
@@ -25,6 +28,7 @@ from smalti.metrics.obeyed.protocol import Pairs as Judged
 from smalti.metrics.obeyed.protocol import obeyed
 from smalti.pipeline import Pipeline
 from smalti.training.contents import content
+from smalti.training.settings import TrainingSettings
 
 HEIGHT, WIDTH = 24, 40
 SETTINGS = {
@@ -236,3 +240,24 @@ def test_judges_of_computed_maps(cutouts, kind):
     assert number.value == number.ceiling
     assert number.ceiling >= {"low_resolution": 99.9}.get(kind, 0.99)
     assert number.floor < {"low_resolution": 20}.get(kind, 0.6)
+
+
+def test_a_model_says_what_it_computes(tmp_path):
+    pipeline = model("edges")
+    assert "maps computed of images: {'kind': 'edges', 'sigma': 1.0}" in about.lines(pipeline, {})
+    assert 'pipe.sample(num=4, from_image="photo.png", seed=0)' in about.card(pipeline, {}, "model")
+    with pytest.raises(UserError, match=r"got none; give from_image= \(--from\) an image .*, or map="):
+        pipeline.sample()
+    smalti.save(pipeline, tmp_path / "model")
+    assert smalti.load(tmp_path / "model").condition.compute.settings == pipeline.condition.compute.settings
+
+
+def test_low_resolution_through_a_second_tokenizer(cutouts):
+    own = model("low_resolution")
+    condition = replace(own.condition.settings, shared=False)
+    second = Pipeline(replace(own.settings, condition=condition), own.tokenizer, own.condition.tokenizer)
+    assert second.upscale(cutouts / "0.png").tensors.shape == (1, 3, 4 * HEIGHT, 4 * WIDTH)
+    recipe = {**TOKENIZER_TRAINING, "content": "map", "compute": {"kind": "low_resolution", "factor": 4}}
+    recipe["data"] = {"kind": "folder", "root": str(cutouts)}
+    training = config.parse(recipe, TrainingSettings)
+    assert training.compute == LowResolutionSettings(factor=4)

@@ -54,6 +54,8 @@ class MapCondition(Condition):
         self.compute = (
             None if settings.compute is None else COMPUTED[settings.compute.kind][1](settings.compute)
         )
+        if self.compute is not None:
+            self.example = 'from_image="photo.png"'
         _check_part(settings, tokenizer, part)
         maps: Any = tokenizer if settings.shared else part
         self.size, self.tokenizer = settings.size, maps
@@ -88,7 +90,10 @@ class MapCondition(Condition):
         UserError for others.
         """
         if value is None:
-            raise UserError("a map", "none", "give map= an image file, or a tensor")
+            computed = (
+                "" if self.compute is None else "from_image= (--from) an image that it is computed of, or "
+            )
+            raise UserError("a map", "none", f"give {computed}map= an image file, or a tensor")
         found = [self._one(one, grid) for one in value] if _is_list(value) else [self._one(value, grid)]
         count, sides = sum(map(len, found)), sorted({tuple(maps.shape[2:]) for maps in found})
         if count not in (1, num):

@@ -70,7 +70,7 @@ class Condition(nn.Module, ABC):
     # has an Option, by which commands take it
     argument: ClassVar[str | None] = None
     # how a caller writes it, {!r} being a class; empty where it can be left out, or there is no short way
-    example: ClassVar[str] = ""
+    example: str = ""
     vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1; of features 0
     features: int | None = None  # numbers of each place of a prefix, which is then `Padded`; None: tokens
     is_padded: bool = False  # rows fill unequally many places: prefixes are `Padded`
