@@ -33,9 +33,10 @@ CONDITIONS = Members(
             "PointsCondition",
             Option("JSON file: a list of [class, x, y], from 0 to 1.", is_file=True),
         ),
+        "joint": Line("joint", "JointSettings", "JointCondition"),
     },
 )
 
-ConditionSettings = Annotated[Any, Shelf(CONDITIONS)]
+ConditionSettings = Annotated[Any, Shelf(CONDITIONS, several="joint")]
 
 __all__ = ["CONDITIONS", "ConditionSettings"]
