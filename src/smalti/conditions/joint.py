@@ -1,7 +1,6 @@
 """Several conditions at once: their prefixes stand one after the other."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
@@ -109,24 +108,26 @@ class JointCondition(Condition):
         return sum(one.length(grid) for one in self.named.values())
 
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> Each:
-        """Return what each condition makes of its value; None for one that need not be given, and is not."""
-        told = value or {}
-        return Each(
-            {
-                name: None
-                if told.get(name) is None and name in self.loose
-                else one.from_user(told.get(name), num=num, grid=grid)
-                for name, one in self.named.items()
-            }
-        )
+        """Return what each condition makes of its value, which may be `Known`, by keyword.
+
+        None for one that need not be given, and is not.
+        """
+        found = Each()
+        for name, one in self.named.items():
+            given = (value or {}).get(name)
+            if isinstance(given, Known):
+                found[name] = given.value
+            elif given is None and name in self.loose:
+                found[name] = None
+            else:
+                found[name] = one.from_user(given, num=num, grid=grid)
+        return found
 
     def from_batch(self, batch: Any) -> Each:
         """Return what the batch says of each."""
         return Each({name: one.from_batch(batch) for name, one in self.named.items()})
 
-    def encode(
-        self, value: Each, *, num: int, grid: tuple[int, int], device: torch.device
-    ) -> "JointContext":
+    def encode(self, value: Each, *, num: int, grid: tuple[int, int], device: torch.device) -> "JointContext":
         """Return the contexts of all; a condition that is not told says nothing."""
         place = {"num": num, "grid": grid, "device": device}
         return JointContext(
@@ -139,24 +140,19 @@ class JointCondition(Condition):
             self.firsts,
         )
 
-    def context(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> "JointContext":
-        """Return the context of users' values by keyword, any of which may be `Known`."""
-        told = value or {}
-        new = {name: one for name, one in told.items() if not isinstance(one, Known)}
-        known = {name: one.value for name, one in told.items() if isinstance(one, Known)}
-        found = {
-            name: known[name] if name in known else one
-            for name, one in self.from_user(new, num=num, grid=grid).items()
-        }
-        return self.encode(Each(found), num=num, grid=grid, device=device)
-
     def null(self, *, num: int, grid: tuple[int, int], device: torch.device) -> "JointContext":
         """Return the context of which every condition says nothing; UserError if one cannot be left out."""
         place = {"num": num, "grid": grid, "device": device}
         return JointContext({name: one.null(**place) for name, one in self.named.items()}, self.firsts)
 
     def without(
-        self, context: Context, gone: Collection[str], *, num: int, grid: tuple[int, int], device: torch.device
+        self,
+        context: Context,
+        gone: Collection[str],
+        *,
+        num: int,
+        grid: tuple[int, int],
+        device: torch.device,
     ) -> "JointContext":
         """See Condition."""
         assert isinstance(context, JointContext), "encode made it"
@@ -249,7 +245,7 @@ def _values(prefix: Prefix) -> Int64[Tensor, "b m"]:
 def _settled(given: Any, classes: Sequence[str], root: str) -> Any:
     """Return a member's settings settled by the data, unless `parse` will refuse them."""
     kind = given.get("kind") if isinstance(given, Mapping) else None
-    return CONDITIONS[kind][1].settle(given, classes, root) if kind in CONDITIONS else given
+    return CONDITIONS[str(kind)][1].settle(given, classes, root) if kind in CONDITIONS else given
 
 
 def _by_name(settings: JointSettings, part: nn.Module | None) -> dict[str, nn.Module]:
@@ -262,6 +258,3 @@ def _by_name(settings: JointSettings, part: nn.Module | None) -> dict[str, nn.Mo
         got = f"{', '.join(taking) or 'none'} with {'one' if part is not None else 'none'}"
         raise UserError(expected, got, "set shared: true for the others, or condition.of.NAME.shared=true")
     return {} if part is None else {taking[0]: part}
-
-
-__all__ = ["Each", "JointCondition", "JointContext", "JointSettings"]

@@ -69,7 +69,7 @@ class Condition(nn.Module, ABC):
     # has an Option, by which commands take it
     argument: ClassVar[str | None] = None
     # how a caller writes it, {!r} being a class; empty where it can be left out, or there is no short way
-    example: ClassVar[str] = ""
+    example: str = ""
     vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1; of features 0
     features: int | None = None  # numbers of each place of a prefix, which is then `Padded`; None: tokens
     is_padded: bool = False  # rows fill unequally many places: prefixes are `Padded`
@@ -150,7 +150,13 @@ class Condition(nn.Module, ABC):
         return SameContext(prefix=Padded(values=values, mask=empty))
 
     def without(
-        self, context: Context, gone: Collection[str], *, num: int, grid: tuple[int, int], device: torch.device
+        self,
+        context: Context,
+        gone: Collection[str],
+        *,
+        num: int,
+        grid: tuple[int, int],
+        device: torch.device,
     ) -> Context:
         """Return a context of num canvases in which nothing is said of the conditions with some keywords.
 

@@ -1,8 +1,8 @@
 """Classifier-free guidance and mixtures, in one convention: u + sum_j w_j (c_j - u).
 
 u are the logits where nothing is said, c_j those of context j, w_j its weight. With one context w is the
-scale s, and s = 1 is off. It is LlamaGen's; papers that write c + w (c - u) mean s = 1 + w. Which contexts and
-weights a wish comes to is the business of `told`.
+scale s, and s = 1 is off. It is LlamaGen's; papers that write c + w (c - u) mean s = 1 + w. Which contexts
+and weights a wish comes to is the business of `told`.
 """
 
 from collections.abc import Sequence
