@@ -52,9 +52,9 @@ def read(recipe: str | Path, changes: Mapping[str, Any] | None = None, into: Any
     changes: key -> value, keys with dots for nested ones. into: what `parse` will build of it, as `load_yaml`
     takes it.
     """
-    mapping = _gathered(load_yaml(find_recipe(recipe), into), into)
+    mapping = gathered(load_yaml(find_recipe(recipe), into), into)
     lay(changes or {}, mapping)
-    return _gathered(mapping, into)
+    return gathered(mapping, into)
 
 
 def lay(changes: Mapping[str, Any], mapping: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ def parse(mapping: Mapping[str, Any], into: Any, where: str = "") -> Any:
     """
     from pydantic import ValidationError
 
-    mapping = _gathered(mapping, into)
+    mapping = gathered(mapping, into)
     classes = schema.chosen(schema.alternatives(into, mapping), mapping)
     mistakes.refuse_truth(mapping, classes, f"{where}." if where else "")
     with suppress(ValidationError):  # what is wrong is told by all members that there are
@@ -149,7 +149,7 @@ def dump(values: Any) -> dict[str, Any]:
     return plain
 
 
-def _gathered(mapping: Mapping[str, Any], into: Any) -> dict[str, Any]:
+def gathered(mapping: Mapping[str, Any], into: Any) -> dict[str, Any]:
     """Return a mapping in which a list of settings of a shelf is one of them, which has these by name.
 
     An element is a kind, or a mapping that may have a name beside its settings; else it is named by its kind.

@@ -193,6 +193,11 @@ class JointCondition(Condition):
         counts = [one.count(given) for one, given in told if given is not None]
         return max((count for count in counts if count is not None), default=None)
 
+    def apart(self, value: Any, num: int) -> list[Any]:
+        """See Condition."""
+        told = {name: one.apart((value or {}).get(name), num) for name, one in self.named.items()}
+        return [{name: each[row] for name, each in told.items()} for row in range(num)]
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Return the values of each canvas by keyword."""
         told = {

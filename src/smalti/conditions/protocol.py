@@ -202,6 +202,10 @@ class Condition(nn.Module, ABC):
         """Return how many canvases a user's value is for; None where it is one for all of them."""
         return None
 
+    def apart(self, value: Any, num: int) -> Sequence[Any]:
+        """Return a user's value for each of num canvases."""
+        return [value] * num if self.count(value) is None else value
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Return a user's value for each of num canvases, as plain values that fit into a file."""
         return [value] * num

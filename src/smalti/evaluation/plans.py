@@ -81,7 +81,7 @@ def _of_pipeline(
         raise UserError("one of --num and --per-class", "both", "leave one of them out")
     if how.maps is not None and model.condition.argument != "map":
         raise UserError("a model that is told maps, for --maps", "one that is not", "leave it out")
-    if model.condition.argument not in (None, "label"):
+    if not set(model.condition.named) <= {"label"}:
         return _of_described(model, about, given, how, drawing)
     if how.per_class is not None and not model.classes:
         raise UserError("a model with classes for --per-class", "one without", "give --num")
