@@ -152,6 +152,10 @@ def keys(into: Any, held: Any = None) -> list[str]:
     held: a mapping for them, which may say of which kinds; None: of all kinds.
     """
     found: list[str] = []
+    if get_origin(into) is dict and isinstance(held, Mapping):
+        for key, inside in held.items():
+            found += [str(key), *(f"{key}.{deeper}" for deeper in keys(get_args(into)[1], inside))]
+        return found
     for member in chosen(alternatives(into), held):
         for key, hint in types(member).items():
             inside = held.get(key) if isinstance(held, Mapping) else None

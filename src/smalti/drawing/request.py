@@ -203,7 +203,7 @@ def unknown(
     takes += f", and of its prior {'=, '.join(more)}=" if more else ""
     ours = meant(name)
     ours = next(iter(conditions), None) if ours == "condition" else ours
-    near = difflib.get_close_matches(name, [*known, *more], n=1, cutoff=0.75)
+    near = difflib.get_close_matches(name, [*known, *more, *conditions], n=1, cutoff=0.75)
     remedy = "leave it out"
     if name in _FORMS:
         remedy = "what comes back has .images, .codes, .tensors and .values(); iter_samples streams"

@@ -94,7 +94,7 @@ def tell(condition: Condition, given: Mapping[str, Any], scales: Scales, mix: An
 def pairs(condition: Condition, given: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the keywords under which two values are given, to be mixed; UserError for other counts."""
     counts = {name: one.count(given[name]) for name, one in condition.named.items() if name in given}
-    odd = next((count for count in counts.values() if count not in (None, 2)), None)
+    odd = next((count for count in counts.values() if count not in (None, 1, 2)), None)
     found = tuple(name for name, count in counts.items() if count == 2)
     if odd is not None or not found:
         names = " or ".join(condition.named) or "none: this model is told nothing"
