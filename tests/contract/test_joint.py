@@ -189,7 +189,7 @@ def test_guidance_of_one_condition_is_what_it_was():
         ({"mix": 0.5, "label": [0, 1, 2]}, "two values to mix, of label or map, got 3"),
         ({"mix": 1.5, "label": [0, 1]}, "shares from 0 to 1 for mix, got 1.5; for example mix=0.3"),
         ({"mix": float("nan"), "label": [0, 1]}, "shares from 0 to 1 for mix, got nan"),
-        ({"mix": "leftright", "label": [0, 1]}, "mix as a share or left-right or top-bottom, got 'leftright'"),
+        ({"mix": "leftright", "label": [0, 1]}, "mix as a share or left-right or top-bottom, got 'left"),
         ({"mix": torch.ones(3, 4), "label": [0, 1]}, r"or of 4 x 4 cells, for mix, got a tensor \(3, 4\)"),
     ],
 )
