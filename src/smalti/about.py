@@ -26,7 +26,8 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
         names = getattr(condition, "names", ())
         more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
         kinds = " and ".join(model.condition.named) or condition.kind
-        found.append(f"condition: {kinds}{': ' * bool(names)}{', '.join(names[:_SHOWN])}{more}")
+        told = "; ".join(filter(None, [", ".join(names[:_SHOWN]) + more, model.condition.told()]))
+        found.append(f"condition: {kinds}{': ' * bool(told)}{told}")
         owned = (model.condition.own, *model.condition.parts.values())
         found += [f"tokenizer of maps: {_told(own)}" for own in owned if isinstance(own, Tokenizer)]
     return [*found, *(f"{name}: {value}" for name, value in made.items())]

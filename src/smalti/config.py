@@ -53,15 +53,16 @@ def read(recipe: str | Path, changes: Mapping[str, Any] | None = None, into: Any
     takes it.
     """
     mapping = gathered(load_yaml(find_recipe(recipe), into), into)
-    lay(changes or {}, mapping)
-    return gathered(mapping, into)
+    lay(changes or {}, mapping, into)
+    return mapping
 
 
-def lay(changes: Mapping[str, Any], mapping: dict[str, Any]) -> None:
-    """Put changes into a mapping. changes: key -> value, keys with dots for nested ones."""
+def lay(changes: Mapping[str, Any], mapping: dict[str, Any], into: Any = None) -> None:
+    """Put changes into a mapping. changes: key -> value, keys with dots for nested ones. into: see `read`."""
     for name, value in changes.items():
         key = old_names.key(name)
         _put(mapping, key, old_names.value(key, value))
+        mapping.update(gathered(mapping, into))
 
 
 def overrides(words: Sequence[str], into: Any = None) -> dict[str, Any]:

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from smalti import about, config, leftovers, old_names, precision
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
-from smalti.files import as_path, save_tensors
+from smalti.files import as_path, read_texts, save_tensors
 from smalti.pipeline import Pipeline, PipelineSettings
-from smalti.pretrained import Unfilled
+from smalti.pretrained import Unfilled, check_shapes
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
@@ -248,6 +248,7 @@ def fingerprint(model: Part) -> str:
     if model.dtype != torch.float32 and model.fingerprint:
         return model.fingerprint
     parts = [fingerprint(part) for part in _parts(model).values()]
+    parts += [f"{name} {text}" for name, text in sorted(_texts(model).items())]
     return _digest(config.dump(model.settings), _network(model).state_dict(), parts)
 
 
@@ -297,6 +298,8 @@ def _fill_condition(condition: Condition, folder: Path, fill: Callable[[nn.Modul
     """Fill what a condition, or each of several, has learned itself."""
     if condition.own is condition:
         fill(_network(condition), folder)
+        if not condition.parts:
+            condition.take(read_texts(folder, condition.learned))
         condition.fingerprint = read_config(folder, ("condition",))["fingerprint"]
     for name in condition.parts:
         _fill_condition(condition.named[name], folder / name, fill)
@@ -304,7 +307,7 @@ def _fill_condition(condition: Condition, folder: Path, fill: Callable[[nn.Modul
 
 def _fill(network: nn.Module, folder: Path) -> None:
     weights = _read_weights(folder / WEIGHTS)
-    _check_shapes(network, {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
+    check_shapes(network, {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
     network.load_state_dict(weights)
 
 
@@ -315,7 +318,7 @@ def _check_headers(network: nn.Module, folder: Path) -> None:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (FileNotFoundError, SafetensorError) as problem:
         raise _incomplete(folder / WEIGHTS, problem) from None
-    _check_shapes(network, shapes, folder)
+    check_shapes(network, shapes, folder)
 
 
 def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
@@ -331,6 +334,8 @@ def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
     }
     save_tensors(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(metadata, indent=2) + "\n")
+    for name, text in _texts(model).items():
+        (folder / name).write_text(text, encoding="utf-8")
     for name, part in _parts(model).items():
         (folder / name).mkdir()
         _write(part, folder / name, dict(getattr(part, "provenance", {})))
@@ -351,6 +356,11 @@ def _network(model: Part) -> nn.Module:
         return nn.Module()
     assert isinstance(network, nn.Module), "a prior has weights"
     return network
+
+
+def _texts(model: Part) -> dict[str, str]:
+    """Return the text files of a condition's own folder; of several conditions each has its own."""
+    return model.files() if isinstance(model, Condition) and not model.parts else {}
 
 
 def _parts(model: Part) -> dict[str, Tokenizer | Condition]:
@@ -380,13 +390,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 def _incomplete(weights: Path, problem: Exception) -> UserError:
     return UserError(f"weights in {weights}", str(problem), "the folder is incomplete: copy it again")
-
-
-def _check_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]], folder: Path) -> None:
-    """Strict both ways: every weight of the file used, every parameter filled, shapes equal."""
-    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
-    shapes = [name for name in own.keys() & found.keys() if own[name] != found[name]]
-    if missing or extra or shapes:
-        got = f"missing {missing[:3]}, unknown {extra[:3]}, other shapes {shapes[:3]}"
-        raise UserError(f"weights that fit {folder / CONFIG}", got, "the two files are not of one model")

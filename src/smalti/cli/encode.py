@@ -16,12 +16,16 @@ from smalti.cli.options import Size, computing, load_tokenizer, new_folder, star
 @click.option(
     "--scale", nargs=2, type=float, default=(1.0, 1.25), show_default=True, help="Crops show a part."
 )
+@click.option("--flip", default=0.5, show_default=True, help="Share of the crops that are mirrored.")
 @click.option("--crops", default=1, show_default=True, help="Random crops of each training image.")
 @click.option("--batch", default=16, show_default=True, help="Images a pass.")
 @click.option("--workers", default=0, show_default=True, help="Processes that open images.")
 @click.option("--seed", default=0, show_default=True, help="Of the crops and flips.")
 @click.option("--val", type=Path, help="A folder that is held out.")
 @click.option("--val-share", type=float, help="Share that is held out; as the tokenizer's unless given.")
+@click.option(
+    "--captions", help="names, sidecar or a file, as data.captions; as the tokenizer's unless given."
+)
 @click.option("--max-pixels", type=int, help="Of an image; 178956970 unless given, as Pillow has it.")
 @click.option("--resume", is_flag=True, help="Go on in an OUT whose encoding was interrupted.")
 @computing
@@ -43,5 +47,5 @@ def encode(model: Path, data: Path, out: Path, device: str, precision: str, **op
     if not options["resume"]:
         new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
     options["size"] = options["size"] or library.trained_size(model)
-    options["crop"] = {"scale": options.pop("scale")}
+    options["crop"] = {name: options.pop(name) for name in ("scale", "flip")}
     click.echo(run(load_tokenizer(model, device, precision), data, out, **options))

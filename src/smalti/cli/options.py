@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import eq
@@ -123,16 +123,33 @@ def drawing(
             name, value = _named(pipeline, kind, word)
             told.setdefault(name, []).append(value)
     for name, values in told.items():
-        if len(values) > (2 if is_mixed else 1):
-            most = "two values to mix" if is_mixed else "one value, or two with --mix 0.3,"
-            raise UserError(f"{most} for {name}", str(len(values)), "draw the others by themselves")
         if name in pipeline.condition.named:  # else the model says what it takes
-            fit = partial(_fit, size=size, beside=beside)
-            values = [pipeline.condition.named[name].from_option(one, fit) for one in values]
-        given[name] = values[0] if len(values) == 1 else values
+            given[name] = _read(
+                pipeline.condition.named[name], values, partial(_fit, size=size, beside=beside)
+            )
+        else:
+            given[name] = values[0]
+    each = max((len(one) for one in given.values() if isinstance(one, Several)), default=1)
+    for name, values in list(given.items()):
+        if isinstance(values, Several):  # --num of each, one after the other
+            given[name] = list(values) if is_mixed else [one for one in values for _ in range(options["num"])]
+    given["num"] = options["num"] * (1 if is_mixed else each)
     hint = faster(pipeline, size, options["stride"])
     writing.is_needed(pipeline.tokenizer.settings.pixels)  # says before hours of work what it needs
     return {**given, "progress": Pace(hint)}
+
+
+class Several(list[Any]):
+    """Values of one condition, for images of each."""
+
+
+def _read(condition: Any, words: Sequence[Any], fit: Any) -> Any:
+    """Return what a command was given for a condition: one value, or `Several`, as of a file of texts."""
+    found = Several()
+    for word in words:
+        value = condition.from_option(word, fit)
+        found += [value] if condition.count(value) is None else value
+    return found[0] if len(found) == 1 else found
 
 
 def _named(pipeline: "Pipeline", kind: str, word: Any) -> tuple[str, Any]:

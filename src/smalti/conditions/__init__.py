@@ -33,6 +33,12 @@ CONDITIONS = Members(
             "PointsCondition",
             Option("JSON file: a list of [class, x, y], from 0 to 1.", is_file=True),
         ),
+        "text": Line(
+            "text",
+            "TextSettings",
+            "TextCondition",
+            Option("What is drawn, in words, or a .txt file of a line each."),
+        ),
         "joint": Line("joint", "JointSettings", "JointCondition"),
     },
 )

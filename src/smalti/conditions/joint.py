@@ -187,6 +187,30 @@ class JointCondition(Condition):
         for one in self.named.values():
             one.agree(data, found)
 
+    def learn(self, reader: Any) -> list[str]:
+        """See Condition."""
+        return [note for one in self.named.values() for note in one.learn(reader)]
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """See Condition: names of files after those of conditions."""
+        return tuple(f"{name}-{file}" for name, one in self.named.items() for file in one.learned)
+
+    def files(self) -> dict[str, str]:
+        """See Condition."""
+        found = {name: one.files() for name, one in self.named.items()}
+        return {f"{name}-{file}": text for name, held in found.items() for file, text in held.items()}
+
+    def take(self, files: Mapping[str, str]) -> None:
+        """See Condition."""
+        for name, one in self.named.items():
+            if one.learned:
+                one.take({file: files[f"{name}-{file}"] for file in one.learned})
+
+    def told(self) -> str:
+        """See Condition."""
+        return "; ".join(filter(None, (one.told() for one in self.named.values())))
+
     def count(self, value: Any) -> int | None:
         """Return the most canvases that a value of one of them is for; None: each is for all."""
         told = ((one, (value or {}).get(name)) for name, one in self.named.items())

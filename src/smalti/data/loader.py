@@ -150,6 +150,8 @@ class Crops(Dataset[Sample | UserError]):
         if isinstance(sample, UserError):
             return sample
         turn, index = place
+        if sample.texts:
+            sample = replace(sample, shown=mix(self.seed, turn, index, 1) % len(sample.texts))
         whole = sample.image if sample.image is not None else sample.segmentation
         if whole is None:
             return sample
@@ -211,6 +213,8 @@ def collate(samples: list[Sample | UserError]) -> Batch:
         parts=_tuple([sample.part for sample in found]),
         codes=_stack([sample.codes for sample in found]),
         labels=_labels([sample.label for sample in found]),
+        texts=_tuple([sample.texts[sample.shown] if sample.texts else None for sample in found]),
+        captions=_tuple([sample.texts or None for sample in found]),
     )
 
 

@@ -3,7 +3,9 @@
 folder/
   index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, precision, how the
                           rows were made, files of each split, and whether they are complete
-  train-00000.safetensors codes (n h w) uint16, or int32 above 65,536 entries; labels (n) int32 if any
+  train-00000.safetensors codes (n h w) uint16, or int32 above 65,536 entries; labels (n) int32 if any;
+                          captions (bytes) uint8 if any, those of row i after those of row i - 1, a line
+                          each, and how many bytes are each row's: caption_sizes (n) int32
   val-00000.safetensors
   train-00001.partial     while it is written: rows that fill no shard yet
 """
@@ -11,7 +13,7 @@ folder/
 import json
 import time
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -95,12 +97,20 @@ class ShardWriter:
     ) -> None:
         self._keep()
 
-    def add(self, split: str, codes: Int64[Tensor, "b h w"], labels: Int64[Tensor, " b"] | None) -> None:
-        """Rows more of a split, "train" or "val"; all of one grid."""
+    def add(
+        self,
+        split: str,
+        codes: Int64[Tensor, "b h w"],
+        labels: Int64[Tensor, " b"] | None,
+        captions: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        """Rows more of a split, "train" or "val"; all of one grid. captions: those of each row."""
         dtype = torch.uint16 if self.metadata.codebook_size <= 65536 else torch.int32
         rows = {"codes": codes.cpu().to(dtype)}
         if labels is not None:
             rows["labels"] = labels.cpu().to(torch.int32)
+        if captions is not None:
+            rows |= _packed(captions)
         self._waiting[split].append(rows)
         self.rows[split] += len(codes)
         if _count(self._waiting[split]) >= ROWS:
@@ -172,21 +182,40 @@ class TokenShards(Reader):
     def __init__(self, settings: ShardsSettings, split: Literal["train", "val"]) -> None:
         index = read_index(settings.root)
         self.root, self.classes = settings.root, tuple(index["classes"])
-        self.gives = frozenset({"codes", "label"} if self.classes else {"codes"})
         self.tokenizer, self.codebook_size = index["tokenizer"], index["codebook_size"]
         self._shards = [_map(settings.root / name) for name in index[split]]
         self._ends = list(accumulate(len(shard["codes"]) for shard in self._shards))
+        self._captions = [_starts(shard) for shard in self._shards]
+        held = {"label": bool(self.classes), "text": any(starts is not None for starts in self._captions)}
+        self.gives = frozenset({"codes", *(name for name, there in held.items() if there)})
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> Sample:
-        """Codes (h w) and the label of a row."""
-        number = bisect_right(self._ends, index)
+        """Codes (h w), the label and the captions of a row."""
+        number, row = self._row(index)
         shard = self._shards[number]
-        row = index - (self._ends[number - 1] if number else 0)
         codes = torch.from_numpy(shard["codes"][row].astype(np.int64))
-        return Sample(codes=codes, label=int(shard["labels"][row]) if "labels" in shard else None)
+        label = int(shard["labels"][row]) if "labels" in shard else None
+        return Sample(codes=codes, label=label, texts=self._texts(number, row))
+
+    def captions(self) -> Iterator[str]:
+        """See Reader."""
+        for index in range(len(self)):
+            yield from self._texts(*self._row(index)) or ()
+
+    def _row(self, index: int) -> tuple[int, int]:
+        """Return the number of the shard, and of the row in it."""
+        number = bisect_right(self._ends, index)
+        return number, index - (self._ends[number - 1] if number else 0)
+
+    def _texts(self, number: int, row: int) -> tuple[str, ...] | None:
+        starts = self._captions[number]
+        if starts is None:
+            return None
+        found = self._shards[number]["captions"][starts[row] : starts[row + 1]]
+        return tuple(found.tobytes().decode().split("\n"))
 
     def summary(self) -> Summary:
         """See Reader. The grid is None where there are no codes."""
@@ -247,6 +276,22 @@ def _metadata(index: dict[str, Any]) -> dict[str, Any]:
     return {name: index[name] for name in index if name not in others} | old_names.made(index.get("made", {}))
 
 
+def _packed(captions: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+    """Return captions as tensors: all their bytes, and how many are each row's."""
+    rows = ["\n".join(texts).encode() for texts in captions]
+    sizes = torch.tensor([len(row) for row in rows], dtype=torch.int32)
+    return {
+        "captions": torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8),
+        "caption_sizes": sizes,
+    }
+
+
+def _starts(shard: Mapping[str, Any]) -> Any:
+    """Return where in a shard's captions those of each row begin, and the last end; None: it has none."""
+    sizes = shard.get("caption_sizes")
+    return None if sizes is None else np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+
 def _count(parts: list[dict[str, Tensor]]) -> int:
     return sum(len(part["codes"]) for part in parts)
 
@@ -274,7 +319,7 @@ def _map(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(length))
         arrays = {}
         for name in header.keys() - {"__metadata__"}:
-            dtype = {"U16": np.uint16, "I32": np.int32}[header[name]["dtype"]]
+            dtype = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32}[header[name]["dtype"]]
             offset, shape = 8 + length + header[name]["data_offsets"][0], tuple(header[name]["shape"])
             arrays[name] = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
         return arrays

@@ -40,6 +40,9 @@ class Encoding:
     workers: Workers = 0  # processes that open images
     seed: int = 0  # of the crops and flips
     max_pixels: Positive | None = None  # of an image, as the readers' data.max_pixels
+    captions: str | None = (
+        None  # as the reader of folders has them; None: as the tokenizer's training had them
+    )
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -67,7 +70,13 @@ def encode(
         raise UserError(expected, "{} x {}".format(*how.crop_size), f"size={near}")
     where, why = holding.find(Path(data), how.val, how.val_share, tokenizer)
     read = tokenizer.settings.pixels or PixelReading()
-    where = replace(where, range=read.range, bands=read.bands, max_pixels=how.max_pixels)
+    where = replace(
+        where,
+        captions=how.captions or where.captions,
+        range=read.range,
+        bands=read.bands,
+        max_pixels=how.max_pixels,
+    )
     readers = {split: Folder(where, split) for split in ("train", "val")}
     if resume and is_shards(Path(out)):
         classes = begun_classes(Path(out))
@@ -92,7 +101,7 @@ def encode(
         begun = sum(writer.rows.values())
         with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
             for split, batch in rest.batches(writer.rows["train"], writer.rows["val"]):
-                writer.add(split, _encoded(tokenizer, batch), batch.labels)
+                writer.add(split, _encoded(tokenizer, batch), batch.labels, batch.captions)
                 bar.update(batch.size)
                 if interrupts.received is not None:
                     break
@@ -126,9 +135,12 @@ class _Rest:
 
 def _cut(batch: Batch, most: int) -> Batch:
     """Return the first samples of a batch."""
-    images, labels = batch.images, batch.labels
-    assert images is not None, "a folder gives images"
-    return Batch(images=images[:most], labels=None if labels is None else labels[:most])
+    assert batch.images is not None, "a folder gives images"
+    return Batch(
+        images=batch.images[:most],
+        labels=None if batch.labels is None else batch.labels[:most],
+        captions=None if batch.captions is None else batch.captions[:most],
+    )
 
 
 def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
@@ -146,6 +158,7 @@ def _made(how: Encoding, train: Folder, val: Folder) -> dict[str, Any]:
     for name in ("workers", "max_pixels", "val", "val_share"):  # the images tell what the last two chose
         del made[name]
     names = [path.relative_to(folder.root).as_posix() for folder in (train, val) for path in folder.paths]
+    names += [caption for folder in (train, val) for caption in folder.captions()]
     digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
-    images = f"{len(names)} files {digest}"
+    images = f"{len(train) + len(val)} files {digest}"
     return {**made, "size": list(how.crop_size), "images": images, "held_out": len(val)}

@@ -38,6 +38,7 @@ PLACES = {
     "data.maps",
     "data.val",
     "data.val_maps",
+    "data.captions",
     "tokenizer",
     "condition_tokenizer",
     "losses.perceptual.vgg",
@@ -64,8 +65,7 @@ def settings(
         wanted["data"]["range"] = {"percentiles": list(noted.percentiles)}
     if recipe is not None:
         _take_in_recipe(wanted, recipe, noted, folder)
-    config.lay({**_place(data, before), **asked}, wanted)
-    wanted = config.gathered(wanted, TrainingSettings)
+    config.lay({**_place(data, before), **asked}, wanted, TrainingSettings)
     _settle(wanted, before, noted)
     now = config.parse(wanted, TrainingSettings)
     was, will = (dict(_leaves(config.dump(training))) for training in (began, now))
