@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from smalti import config
+from smalti.conditions import CONDITIONS
 from smalti.training.settings import PriorTraining, TokenizerTraining, TrainingSettings
 
 RECIPES = config.recipes()
@@ -12,14 +13,15 @@ RECIPES = config.recipes()
 
 def test_recipes_are_counted():
     folder = Path(__file__).parents[2] / "src" / "smalti" / "recipes"
-    assert len(RECIPES) == len(list(folder.rglob("*.yaml"))) == 39
+    assert len(RECIPES) == len(list(folder.rglob("*.yaml"))) == 40
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_parses_and_says_what_it_is(name):
-    mapping = config.read(name, {"data.root": "images"})
-    if mapping.get("condition", {}).get("kind") in ("label", "boxes", "points"):
-        mapping["condition"] = {**mapping["condition"], "classes": 10}  # otherwise the data's
+    mapping = config.read(name, {"data.root": "images"}, TrainingSettings)
+    if kind := mapping.get("condition", {}).get("kind"):
+        classes = [f"class {number}" for number in range(10)]  # otherwise the data's
+        mapping["condition"] = CONDITIONS[kind][1].settle(mapping["condition"], classes, "images")
     training = config.parse(mapping, TrainingSettings)
     assert isinstance(training, TokenizerTraining | PriorTraining)
     lines = RECIPES[name].read_text().splitlines()

@@ -130,6 +130,11 @@ class MapCondition(Condition):
             )
             raise UserError("images with maps for condition.kind=map", f"data.kind={data.kind}", remedy)
 
+    @classmethod
+    def takes_part(cls, settings: Any) -> bool:
+        """See Condition."""
+        return not settings.shared
+
     def agree(self, data: Any, readers: Iterable[Any]) -> None:
         """See Condition: that the data's maps are those that the tokenizer takes.
 

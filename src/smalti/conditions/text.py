@@ -149,21 +149,17 @@ class TextCondition(Condition):
         told, known = self.words.told(), len(self.words.words)
         return f"up to {self.settings.max_tokens} tokens of {told}, {known} words known"
 
-    def from_option(self, given: Sequence[str], fit: Any) -> Any:
-        """Return texts of the command line: each as it is, or the lines of a .txt file."""
-        texts: list[str] = []
-        for one in given:
-            path = Path(one)
-            if path.suffix != ".txt":
-                texts.append(one)
-                continue
-            try:
-                lines = path.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as problem:
-                got = " ".join(str(problem).split())
-                raise UserError("a .txt file with a text in each line", got, "check the path") from None
-            texts += [line for line in lines if line.strip()]
-        return texts[0] if len(texts) == 1 else texts
+    def from_option(self, given: str, fit: Any) -> Any:
+        """Return a text of the command line as it is, or the lines of a .txt file."""
+        path = Path(given)
+        if path.suffix != ".txt":
+            return given
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as problem:
+            got = " ".join(str(problem).split())
+            raise UserError("a .txt file with a text in each line", got, "check the path") from None
+        return [line for line in lines if line.strip()]
 
     def count(self, value: Any) -> int | None:
         """Return how many texts there are in a sequence; None for one."""
