@@ -5,7 +5,9 @@ from contextlib import contextmanager
 
 import torch
 
+from smalti.conditions.computed import COMPUTED
 from smalti.conditions.label import LabelSettings
+from smalti.conditions.map import MapSettings
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors import PRIORS
 from smalti.priors.causal import Causal
@@ -91,4 +93,27 @@ def generator(kind="gpt", condition=LABELS, order="row", grid=(4, 4), quantizer=
         for parameter in model.parameters():
             parameter.add_(strength * torch.randn_like(parameter))
     model.fingerprint = "0123456789abcdef"
+    return model
+
+
+def of_images(compute, grid=(4, 4), multipliers=(1, 2)) -> Pipeline:
+    """Told a map that is computed so of images; factor 2, 16 codes, of both tokenizers."""
+
+    def tokenizer(channels: int) -> Tokenizer:
+        own = {"multipliers": multipliers, "in_channels": channels, "out_channels": channels}
+        quantizer = VectorQuantizerSettings(codebook_size=16)
+        return Tokenizer(
+            TokenizerSettings(network=NetworkSettings(**{**NETWORK, **own}), quantizer=quantizer)
+        )
+
+    torch.manual_seed(0)
+    channels = COMPUTED[compute.kind][1].channels
+    condition = MapSettings(shared=channels == 0, compute=compute, dropout=0.1)
+    prior = PRIORS["gpt"][0](layers=1, heads=2, width=16)
+    settings = PipelineSettings(prior=prior, condition=condition, grid=grid)
+    model = Pipeline(settings, tokenizer(3), tokenizer(channels) if channels else None)
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    model.fingerprint = "fedcba9876543210"
     return model

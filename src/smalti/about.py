@@ -28,6 +28,8 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
         kinds = " and ".join(model.condition.named) or condition.kind
         told = "; ".join(filter(None, [", ".join(names[:_SHOWN]) + more, model.condition.told()]))
         found.append(f"condition: {kinds}{': ' * bool(told)}{told}")
+        if model.condition.compute is not None:
+            found.append(f"maps computed of images: {config.dump(model.condition.compute.settings)}")
         owned = (model.condition.own, *model.condition.parts.values())
         found += [f"tokenizer of maps: {_told(own)}" for own in owned if isinstance(own, Tokenizer)]
     return [*found, *(f"{name}: {value}" for name, value in made.items())]

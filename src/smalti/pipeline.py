@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import masks, precision
+from smalti import from_image, masks, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.context import Context, Prefix
 from smalti.conditions.protocol import Condition
@@ -35,6 +35,7 @@ from smalti.samples import Samples
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.given import read_codes, read_images
 from smalti.tokenizer.use import in_use
+from smalti.upscaling import Upscaling
 
 BATCH = 16  # images together unless micro_batch says otherwise: bounds the memory of caches
 
@@ -49,7 +50,7 @@ class PipelineSettings:
     grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
 
 
-class Pipeline(Pretrained):
+class Pipeline(Upscaling, Pretrained):
     """Draws images, completes them, and says how likely they are.
 
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
@@ -177,7 +178,8 @@ class Pipeline(Pretrained):
         are drawn: how many there are in all, and how many more are drawn.
         mix: the share of the second of two values, label=["brick", "moon"], from 0 to 1 or (h w) for each
         cell; "left-right" or "top-bottom" from all of the first at one side to all of the second.
-        condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
+        condition: label=, map= ..., and what the prior's kind takes besides, see its `options`. from_image=:
+        an image that the map is computed of, for models that were trained so.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}
         return Samples.joined(list(self._batches(None, {**asked, **condition}, streamed=False)))
@@ -230,7 +232,6 @@ class Pipeline(Pretrained):
         others = {name: value for name, value in options.items() if name not in OPTIONS}
         how, condition = apart(others, self.prior.options)
         asked = _DEFAULTS | {name: value for name, value in options.items() if name in OPTIONS}
-        request = Request.of({**asked, "num": self._num(asked, condition)})
         factor, size = self.tokenizer.factor, asked["size"]
         if given and size is not None:
             raise unknown("size", OPTIONS, tuple(self.condition.named))
@@ -239,6 +240,8 @@ class Pipeline(Pretrained):
             remedy = "complete images one after the other"
             raise UserError("one image (c H W)", f"{len(image)} of them", remedy)
         shape = (self.crop_size if size is None else sides(size)) if image is None else image.shape[2:]
+        condition, seen = from_image.replaced(condition, self.condition, self.tokenizer, (shape[0], shape[1]))
+        request = Request.of({**asked, "num": self._num(asked, condition)})
         grid = self._grid(request, (shape[0], shape[1]))
         request.check_room(grid, factor, streamed=streamed)
         none = torch.zeros(grid, dtype=torch.bool)
@@ -256,7 +259,8 @@ class Pipeline(Pretrained):
         metadata |= recorded(self.condition, condition, request.mix, request.num)
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
             metadata["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
-        return self._samples(request, self._parts(request, how, start, known, told), metadata)
+        parts = self._parts(request, how, start, known, told)
+        return self._samples(request, parts, {**metadata, **seen})
 
     def _samples(
         self, request: Request, parts: Iterator[Tensor], metadata: Mapping[str, Any]

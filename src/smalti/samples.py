@@ -39,10 +39,14 @@ class Samples:
         *,
         batch: int,
         padded: bool,
+        size: tuple[int, int] | None = None,
     ) -> None:
-        """metadata: of each image, plain values. batch: images decoded together; padded: always so many."""
+        """metadata: of each image, plain values. batch: images decoded together; padded: always so many.
+
+        size: height and width in pixels of what is shown, from the top left; None: all.
+        """
         self.codes, self.metadata = codes, [dict(one) for one in metadata]
-        self._tokenizer, self._batch, self._padded = tokenizer, batch, padded
+        self._tokenizer, self._batch, self._padded, self._size = tokenizer, batch, padded, size
 
     @classmethod
     def joined(cls, parts: Sequence["Samples"]) -> "Samples":
@@ -50,7 +54,15 @@ class Samples:
         first = parts[0]
         codes = torch.cat([part.codes for part in parts])
         metadata = [one for part in parts for one in part.metadata]
-        return cls(first._tokenizer, codes, metadata, batch=first._batch, padded=first._padded)
+        return first._with(codes, metadata)
+
+    def cut(self, size: tuple[int, int], told: Mapping[str, Any]) -> "Samples":
+        """Return the same, of which images show so many pixels (height, width) from the top left.
+
+        told: more metadata of each.
+        """
+        made = [{**one, "height": size[0], "width": size[1], **told} for one in self.metadata]
+        return Samples(self._tokenizer, self.codes, made, batch=self._batch, padded=self._padded, size=size)
 
     @cached_property
     def images(self) -> list[Image.Image]:
@@ -91,7 +103,7 @@ class Samples:
         """Return some of them, in the order given; told: more metadata of each of these."""
         made = [{**self.metadata[row], **more} for row, more in zip(rows, told, strict=True)]
         codes = self.codes[torch.tensor(rows, device=self.codes.device)]
-        return Samples(self._tokenizer, codes, made, batch=self._batch, padded=self._padded)
+        return self._with(codes, made)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -105,8 +117,7 @@ class Samples:
     def __getitem__(self, index: int | slice) -> Any:
         if not isinstance(index, slice):
             return self.images[index]
-        codes, made = self.codes[index], self.metadata[index]
-        part = Samples(self._tokenizer, codes, made, batch=self._batch, padded=self._padded)
+        part = self._with(self.codes[index], self.metadata[index])
         if "images" in self.__dict__:
             part.images = self.images[index]
         return part
@@ -115,7 +126,7 @@ class Samples:
         return iter(self.images)
 
     def __repr__(self) -> str:
-        height, width = (side * self._tokenizer.factor for side in self.codes.shape[1:])
+        height, width = self._shown()
         return f"<{len(self)} samples of {height} x {width} pixels: .images, .codes, .metadata>"
 
     def _repr_png_(self) -> bytes | None:
@@ -144,4 +155,20 @@ class Samples:
                 rows = rows.clamp(max=end - 1).to(self.codes.device)
                 with needed(len(rows), (height, width), 1):
                     part = self._tokenizer.decode(self.codes[rows])
-                yield part[: end - begin]
+                yield part[: end - begin, :, : self._shown()[0], : self._shown()[1]]
+
+    def _shown(self) -> tuple[int, int]:
+        """Return height and width of an image."""
+        factor = self._tokenizer.factor
+        return self._size or (self.codes.shape[1] * factor, self.codes.shape[2] * factor)
+
+    def _with(self, codes: Tensor, metadata: Sequence[Mapping[str, Any]]) -> "Samples":
+        """Return others of the same drawing."""
+        return Samples(
+            self._tokenizer,
+            codes,
+            metadata,
+            batch=self._batch,
+            padded=self._padded,
+            size=self._size,
+        )

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny import generator
+from tiny import generator, of_images
 
 import smalti
 from smalti import imaging
+from smalti.conditions.computed.edges import EdgesSettings
+from smalti.conditions.computed.low_resolution import LowResolutionSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")[1:]}
@@ -22,6 +24,8 @@ def folder(tmp_path_factory):
     model = generator()
     smalti.save(model, root / "runs/photos-prior")
     smalti.save(model.tokenizer, root / "runs/photos-tokenizer")
+    smalti.save(of_images(EdgesSettings(sigma=1.0)), root / "runs/edges-prior")
+    smalti.save(of_images(LowResolutionSettings(factor=4)), root / "runs/upscale-prior")
     noise = torch.randint(256, (3, 16, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     imaging.save_png(root / "photo.png", noise)
     imaging.save_png(root / "crop.png", noise[:, :8, :8])

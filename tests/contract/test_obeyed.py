@@ -21,6 +21,7 @@ from smalti.metrics.obeyed.low_resolution import LowResolution
 from smalti.metrics.obeyed.probes import Discriminant
 from smalti.metrics.obeyed.protocol import Pairs, obeyed, others, rows, take
 from smalti.metrics.obeyed.segmentation import Segmentation
+from smalti.metrics.obeyed.silhouette import Silhouette
 from smalti.metrics.obeyed.text import Text
 
 HEIGHT, WIDTH = 48, 64
@@ -317,7 +318,11 @@ def test_a_condition_has_the_judge_of_its_kind(space):
     def condition(argument, channels=3, of_classes=False):
         tokenizer, settings = SimpleNamespace(channels=channels), SimpleNamespace(classes=4)
         return SimpleNamespace(
-            argument=argument, of_classes=of_classes, tokenizer=tokenizer, settings=settings
+            argument=argument,
+            of_classes=of_classes,
+            tokenizer=tokenizer,
+            settings=settings,
+            compute=None,
         )
 
     cases = [
@@ -338,7 +343,7 @@ def test_a_condition_has_the_judge_of_its_kind(space):
 
 def test_every_judge_says_what_its_numbers_depend_on(space):
     made = [Label(space), Segmentation(space, 4), Depth(space), Edges(), LowResolution(4), Boxes(space, 4)]
-    made.append(Text(space, Words()))
+    made += [Text(space, Words()), Silhouette()]
     assert {type(judge) for judge in made} == set(JUDGES.values())
     for judge in made:
         assert judge.titles

@@ -18,7 +18,8 @@ FLOORS = [
     {"drawing"},  # below the priors, each of which says how it is drawn from
     {"features", "losses", "priors"},
     {"tokenizer", "data"},
-    {"samples"},
+    {"samples", "from_image"},
+    {"upscaling"},
     {"pipeline"},
     {"about"},
     {"library"},

@@ -82,6 +82,10 @@ def test_map_and_image_are_scaled_to_the_size(classes, smalti_command):
         ((), "a map, got none; give map="),
         (("--map", "nowhere.png"), "nowhere.png"),
         (("--map", "map.png", "--label", "3"), "map= as its only condition, got label="),
+        (
+            ("--from", "map.png"),
+            "computed of images, for from_image (--from), got one that is told map; give map=",
+        ),
         (("--boxes", "things.json"), "map= as its only condition, got boxes="),
     ],
 )

@@ -116,7 +116,7 @@ def drawing(
     from smalti.reading import writing
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    size, is_mixed = options["size"], options["mix"] is not None
+    size, is_mixed = options["size"] or pipeline.crop_size, options["mix"] is not None
     told: dict[str, list[Any]] = {}
     for kind in CONDITIONS.offers.keys() & given.keys():
         for word in given.pop(kind):

@@ -13,6 +13,9 @@ from smalti.cli.options import Size, computing, drawing, load_pipeline, new_fold
 @click.argument("out", type=Path)
 @sampling
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
+@click.option(
+    "--from", "from_image", type=Path, help="Image file that the map is computed of, for models trained so."
+)
 @click.option("--reject", type=int, help="Draw so many images for each that is kept: the best by --judge.")
 @click.option("--judge", help="mobilenet_v2, lite0, inception; a MODEL with a prior; a folder of images.")
 @computing
@@ -25,7 +28,8 @@ def sample(
     with the next one. A model that was trained with data.range, or with other than 1 or 3 bands, writes the
     numbers of its files: as PNG of 16 bits where they fit, else as 00000.tif. What is there when drawing is
     interrupted stays; the others are drawn from their seeds.
-    A map is scaled until it just covers the size, and its middle is taken. What takes more than a minute says
+    A map, and an image given by --from, is scaled until it just covers the size, and its middle is taken.
+    What takes more than a minute says
     how long.
 
     With --reject 8 --judge lite0 eight images are drawn for each that is kept. The best of a class come

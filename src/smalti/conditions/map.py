@@ -12,6 +12,8 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor, nn
 
+from smalti.conditions.computed import COMPUTED, ComputeSettings
+from smalti.conditions.computed.protocol import Computation
 from smalti.conditions.context import Context, GridContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.map_files import one_hot, open_for
@@ -31,6 +33,8 @@ class MapSettings:
     # pixels a side to which the map of a window is reduced first, by the nearest; None: it is not
     size: Positive | None = None
     shared: bool = False  # the tokenizer of the images is that of the maps too
+    # how maps are computed of images, in training as in use; None: they lie in files of their own
+    compute: ComputeSettings | None = None
     dropout: Share = 0.0  # of images shown without their map; above 0 the model can be guided
 
 
@@ -47,6 +51,11 @@ class MapCondition(Condition):
         self, settings: MapSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
     ) -> None:
         super().__init__(settings)
+        self.compute = (
+            None if settings.compute is None else COMPUTED[settings.compute.kind][1](settings.compute)
+        )
+        if self.compute is not None:
+            self.example = 'from_image="photo.png"'
         _check_part(settings, tokenizer, part)
         maps: Any = tokenizer if settings.shared else part
         self.size, self.tokenizer = settings.size, maps
@@ -81,7 +90,10 @@ class MapCondition(Condition):
         UserError for others.
         """
         if value is None:
-            raise UserError("a map", "none", "give map= an image file, or a tensor")
+            computed = (
+                "" if self.compute is None else "from_image= (--from) an image that it is computed of, or "
+            )
+            raise UserError("a map", "none", f"give {computed}map= an image file, or a tensor")
         found = [self._one(one, grid) for one in value] if _is_list(value) else [self._one(value, grid)]
         count, sides = sum(map(len, found)), sorted({tuple(maps.shape[2:]) for maps in found})
         if count not in (1, num):
@@ -105,9 +117,17 @@ class MapCondition(Condition):
 
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
-        """See Condition: images with maps."""
+        """See Condition: images with maps, or alone where maps are computed of them."""
+        if settings.compute is not None:
+            if "image" not in reader.gives or "map" in reader.gives:
+                expected = "images alone for condition.compute, of which maps are computed"
+                remedy = "give data.kind=folder, or condition.compute=null for maps in files"
+                raise UserError(expected, f"data.kind={data.kind}", remedy)
+            return
         if not {"image", "map"} <= reader.gives:
-            remedy = "give data.kind=pairs, data.root and data.maps"
+            remedy = (
+                "give data.kind=pairs, data.root and data.maps, or compute maps: condition.compute.kind=edges"
+            )
             raise UserError("images with maps for condition.kind=map", f"data.kind={data.kind}", remedy)
 
     @classmethod
@@ -121,7 +141,11 @@ class MapCondition(Condition):
         Of class maps the tokenizer knows what values in files mean, and so a user's, from its training; one
         that does not (it was trained on class numbers as they are, or before this was kept) takes it from the
         data. UserError where both say it and differ.
+        Maps that are computed of images have the computation's channels; readers are told to compute them.
         """
+        if self.compute is not None:
+            self._agree_on_computed(self.compute, readers)
+            return
         key, how = "tokenizer" if self.settings.shared else "condition_tokenizer", self.tokenizer.settings
         if how.pixels is not None:
             remedy = f"give a {key} that was trained with content=map and data.kind=pairs, or none of its own"
@@ -135,6 +159,15 @@ class MapCondition(Condition):
             raise UserError(expected, data.content, f"data.content={takes}, or another {key}")
         for reader in readers if self.of_classes else ():
             self._read_alike(reader)
+
+    def _agree_on_computed(self, compute: Computation, readers: Iterable[Any]) -> None:
+        key, channels = "tokenizer" if self.settings.shared else "condition_tokenizer", compute.channels
+        if self.of_classes or channels not in (0, self.tokenizer.channels):
+            got = "one of classes" if self.of_classes else f"one of {self.tokenizer.channels}"
+            remedy = f"train one: content=map compute.kind={compute.settings.kind}"
+            raise UserError(f"a {key} of maps with {channels or 'the images'} channels", got, remedy)
+        for reader in readers:
+            reader.compute = compute
 
     def _read_alike(self, reader: Any) -> None:
         kept = self.tokenizer.settings.labels

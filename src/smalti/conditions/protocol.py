@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from smalti.conditions.computed.protocol import Computation
 from smalti.conditions.context import Context, Padded, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.errors import UserError
@@ -74,6 +75,7 @@ class Condition(nn.Module, ABC):
     features: int | None = None  # numbers of each place of a prefix, which is then `Padded`; None: tokens
     is_padded: bool = False  # rows fill unequally many places: prefixes are `Padded`
     shift: int = 0  # windows that move begin (side - shift) // 2 cells before the drawn one: 0 or 1
+    compute: Computation | None = None  # how its maps are made of images; None: it has none, or from files
     fingerprint: str = ""  # for the library, as a tokenizer's
     dropout: ConditionDropout | None = None  # how training drops it at times; None: it does not
 
@@ -221,6 +223,19 @@ class Condition(nn.Module, ABC):
         fit: of a map (1 c H W) and a filter's name gives it as large as the canvas, None where it is already.
         """
         return given
+
+    def of_image(self, look: Callable[[Computation], Float[Tensor, "1 c H W"]]) -> dict[str, Any]:
+        """Return what an image tells of this condition, as `from_user` takes it, by `argument`.
+
+        look: gives what a computation is of, of that image at the canvas's size. UserError where
+        the condition is no map that is computed of images.
+        """
+        if self.compute is None or self.argument is None:
+            got = f"one that is told {' and '.join(self.named) or 'nothing'}"
+            remedy = f"give {self.argument}= (--{self.argument})" if self.argument else "leave it out"
+            expected = "a model that was trained on maps computed of images, for from_image (--from)"
+            raise UserError(expected, got, remedy)
+        return {self.argument: self.compute(look(self.compute))}
 
     def count(self, value: Any) -> int | None:
         """Return how many canvases a user's value is for; None where it is one for all of them."""

@@ -158,9 +158,26 @@ class Crops(Dataset[Sample | UserError]):
         chance = torch.Generator().manual_seed(mix(self.seed, turn, index))
         height, width = whole.shape[-2:]
         try:
-            return _cropped(sample, transforms.place((height, width), self.size, self.crop, chance))
+            where = transforms.place((height, width), self.size, self.crop, chance)
+            crop = _cropped(sample, where)
         except UserError as mistake:
             return UserError(mistake.expected, f"{mistake.got} in {sample.path}", mistake.remedy)
+        try:
+            return self._with_map(crop, where)
+        except UserError as mistake:
+            return mistake
+
+    def _with_map(self, crop: Sample, where: Placement) -> Sample:
+        """Return a cropped sample with the map that is computed of the crop, where one is wanted."""
+        compute = self.reader.compute
+        if compute is None:
+            return crop
+        pixels = _open(crop.image)
+        if compute.of == "alpha":
+            assert crop.path is not None, "files alone have transparency"
+            pixels = where.image(compute.open(crop.path, None))
+        assert pixels is not None, "maps are computed of images"
+        return replace(crop, map=compute(imaging.to_float(pixels)[None])[0])
 
 
 def in_order(

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from smalti.conditions.box_tokens import Scene
+from smalti.conditions.computed.protocol import Computation
 from smalti.conditions.coordinates import Part
 from smalti.data.pixels import PixelSettings
 from smalti.data.splits import Splits
@@ -90,6 +91,7 @@ class Reader(Protocol):
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
     gives: frozenset[str]  # which of image, label, scene, map, text and codes its samples have
+    compute: Computation | None = None  # set by a training that wants maps of the images: each crop gets one
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -24,6 +24,7 @@ from smalti.reading.pixels import PixelReading
 from smalti.training.holding import as_trained
 
 _CLASSES = 64  # colours of boxes
+_FOLDERS = ("pairs", "folder")  # readers that hold out a part of any folder by themselves
 
 
 class Described(ImageSet):
@@ -69,7 +70,8 @@ def open_described(
     settings, is_own = _settings(path, how, model)
     made = READERS[settings.kind][1]
     readers = {"train": made(settings, "train")}
-    if how.split != "all" and (is_own or settings.kind != "pairs" or readers["train"].summary().splits.val):
+    parted = is_own or settings.kind not in _FOLDERS or readers["train"].summary().splits.val
+    if how.split != "all" and parted:
         readers["val"] = made(settings, "val")
     condition: Any = model.condition
     type(condition).needs(model.settings.condition, settings, readers["train"])
@@ -102,12 +104,17 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any
     """Return how the data are read, and whether the model was trained on that folder."""
     told: Any = model.provenance.get("data") or {}
     is_own = isinstance(told.get("root"), str) and Path(told["root"]).resolve() == path.resolve()
-    if model.condition.argument == "map":
-        condition: Any = model.condition
+    condition: Any = model.condition
+    if condition.compute is not None:
+        kind = str(told["kind"]) if is_own else "folder"
+        given: dict[str, Any] = {}
+        if how.maps is not None:
+            raise UserError("no --maps for a model whose maps are computed", str(how.maps), "leave it out")
+    elif condition.argument == "map":
         kind = "pairs"
         takes = {1: "depth"}.get(condition.tokenizer.channels, "image")
-        given: dict[str, Any] = {"content": "segmentation" if condition.of_classes else takes}
-    elif model.condition.argument == "text":
+        given = {"content": "segmentation" if condition.of_classes else takes}
+    elif condition.argument == "text":
         return _captioned(path, how, model)
     else:
         kind, given = "coco" if (path / "annotations").is_dir() else "open_images", {}
@@ -117,7 +124,9 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any
         given |= {"maps": str(how.maps)} if how.maps else {}
         if not how.maps and not (is_own and "maps" in given):
             raise UserError("the folder of the maps of these images", "none", "--maps FOLDER")
-        given |= {} if is_own else {"val": None, "val_maps": None, "val_share": 0.0, "splits": None}
+        given |= {} if is_own else {"val_maps": None}
+    if kind in _FOLDERS and not is_own:
+        given |= {"val": None, "val_share": 0.0, "splits": None}
     given = {name: one for name, one in given.items() if one is not None}
     given.pop("kind")
     return config.parse(given, READERS[kind][0]), is_own

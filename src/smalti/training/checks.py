@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from smalti import strategy
+from smalti.conditions.computed import COMPUTED
 from smalti.data.protocol import Reader
 from smalti.data.report import DataReport, inspect
 from smalti.data.values import FLOATS, is_float
@@ -21,6 +22,11 @@ def check(training: Training, held_out: int) -> None:
     held_out: how many images there are to validate by.
     """
     validation.check(training, held_out)
+    compute = getattr(training, "compute", None) or getattr(
+        getattr(training, "condition", None), "compute", None
+    )
+    if compute is not None:
+        COMPUTED[compute.kind][1](compute).check(training.crop_size)
     if not isinstance(training, TokenizerTraining):
         return
     distance, shortest = training.losses.perceptual, min(training.crop_size)

@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Lt
 from pydantic import Field
 
 from smalti.conditions import ConditionSettings
+from smalti.conditions.computed import COMPUTED, ComputeSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.config import Count, Positive, Share, Weight, Workers, settings
 from smalti.data import ReaderSettings
@@ -78,6 +79,7 @@ class TokenizerTraining(Training):
     network: AnyNetworkSettings = NetworkSettings()
     quantizer: QuantizerSettings = VectorQuantizerSettings()
     content: Literal["image", "map", "segmentation"] = "image"  # what is rebuilt; map: of data.kind=pairs
+    compute: ComputeSettings | None = None  # how maps are computed of images; None: they lie in files
     quantize_start: Count = 0  # the step from which images pass the codebook, which is started anew there
     losses: LossSettings = LossSettings()
     recompute: bool = False  # activations of the autoencoder's blocks: less memory, about a third more time
@@ -143,7 +145,7 @@ def _check_content(training: TokenizerTraining) -> None:
         raise UserError("losses.bce alone for content=segmentation", got, remedy)
     if losses.bce and content != "segmentation":
         raise UserError("losses.bce for content=segmentation only", f"bce={losses.bce}", "losses.bce=0.0")
-    channels = training.data.contents
+    channels = _contents(training)
     if content not in channels:
         got = f"data.kind={training.data.kind} with content={content}"
         remedy = f"content={next(iter(channels), None)}" if channels else "data.kind=folder"
@@ -157,6 +159,18 @@ def _check_content(training: TokenizerTraining) -> None:
         expected = "network.in_channels and network.out_channels as the data have channels or classes"
         got = f"in_channels={network.in_channels}, out_channels={network.out_channels}"
         raise UserError(expected, got, f"network.in_channels={wanted} network.out_channels={wanted}")
+
+
+def _contents(training: TokenizerTraining) -> dict[str, int]:
+    """Return what can be rebuilt of the data, each with its channels; 0: as the network asks for."""
+    found, compute = training.data.contents, training.compute
+    if compute is None:
+        return found
+    if training.content != "map" or "image" not in found or "map" in found:
+        expected = "content=map and images alone for compute, of which maps are computed"
+        got = f"content={training.content} with data.kind={training.data.kind}"
+        raise UserError(expected, got, "content=map data.kind=folder, or compute=null")
+    return {"map": COMPUTED[compute.kind][1].channels or found["image"]}
 
 
 def _check_sides(size: tuple[int, int], factor: int) -> None:

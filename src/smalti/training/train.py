@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from smalti import config, memory, precision, strategy
 from smalti.conditions import CONDITIONS
+from smalti.conditions.computed import COMPUTED
 from smalti.data import READERS
 from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Reader
@@ -290,6 +291,9 @@ def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.de
         if training.content == "segmentation":
             for reader in readers.values():
                 reader.bound(training.network.in_channels)
+        if training.compute is not None:
+            for reader in readers.values():
+                reader.compute = COMPUTED[training.compute.kind][1](training.compute)
         return {}
     for reader in readers.values():
         reader.number_as(getattr(training.condition, "names", ()))

@@ -7,6 +7,7 @@ from smalti.metrics.obeyed.label import Label
 from smalti.metrics.obeyed.low_resolution import LowResolution
 from smalti.metrics.obeyed.protocol import Judge
 from smalti.metrics.obeyed.segmentation import Segmentation
+from smalti.metrics.obeyed.silhouette import Silhouette
 from smalti.metrics.obeyed.text import Text
 
 # by what an image can be drawn of
@@ -16,6 +17,7 @@ JUDGES: dict[str, type[Judge]] = {
     "depth": Depth,
     "edges": Edges,
     "low_resolution": LowResolution,
+    "silhouette": Silhouette,
     "boxes": Boxes,
     "text": Text,
 }

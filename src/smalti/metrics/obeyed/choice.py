@@ -35,6 +35,8 @@ def has_lines(maps: Float[Tensor, "b c H W"]) -> bool:
 
 
 def _of_map(condition: Any, maps: Any) -> str:
+    if condition.compute is not None:
+        return condition.compute.settings.kind
     if condition.of_classes:
         return "segmentation"
     if has_lines(maps):

@@ -8,11 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from smalti.errors import optional
+from smalti.conditions.computed.edges import EdgesSettings, canny
 from smalti.features.protocol import Space
 from smalti.metrics.obeyed.protocol import Judge
 
-_SIGMA = 2.0  # of Canny's blur, as the 2021 code draws edges
 # Of the diagonal: 1 pixel at 128, 2 at 256. The benchmark of contours (BSDS500) has .0075 and pairs edges off
 # one by one; without that, edges of other photographs of 256 pixels agree at .56 with it, at .44 with this.
 _TOLERANCE = 0.0055
@@ -28,16 +27,18 @@ class Edges(Judge):
     titles: ClassVar = {"edge_f1": "F1 of edges, of images and of the maps that they were drawn of"}
     learns = False
 
+    def __init__(self, sigma: float = EdgesSettings.sigma) -> None:
+        """sigma: of Canny's blur, in pixels."""
+        self._sigma = sigma
+
     @classmethod
     def of(cls, condition: Any, space: Space) -> "Edges":
-        """See Judge."""
-        return cls()
+        """See Judge: with the blur of maps that are computed, else that of the 2021 code."""
+        return cls() if condition.compute is None else cls(condition.compute.settings.sigma)
 
     def look(self, images: Float[Tensor, "b c H W"]) -> Bool[Tensor, "b H W"]:
         """See Judge: where edges are. UserError without scikit-image."""
-        feature = optional("skimage.feature", extra="demo")
-        gray = images.float().mean(1).cpu().numpy() if images.shape[1] == 1 else _gray(images)
-        return torch.stack([torch.from_numpy(feature.canny(one, sigma=_SIGMA)) for one in gray])
+        return canny(images, self._sigma)
 
     def compare(self, seen: Bool[Tensor, "b H W"], conditions: Any) -> Float64[Tensor, "b k"]:
         """See Judge: edges seen and how many of them are asked for, edges asked for and how many are seen."""
@@ -57,7 +58,10 @@ class Edges(Judge):
 
     def protocol(self) -> dict[str, Any]:
         """See Judge."""
-        return {"detector": f"Canny of scikit-image, sigma {_SIGMA:g}", "tolerance": f"{_TOLERANCE} diagonal"}
+        return {
+            "detector": f"Canny of scikit-image, sigma {self._sigma:g}",
+            "tolerance": f"{_TOLERANCE} diagonal",
+        }
 
 
 def lines(maps: Float[Tensor, "b c H W"]) -> Bool[Tensor, "b H W"]:
@@ -67,11 +71,6 @@ def lines(maps: Float[Tensor, "b c H W"]) -> Bool[Tensor, "b H W"]:
     """
     light = maps.mean(1)
     return light > (light.min() + light.max()) / 2
-
-
-def _gray(images: Float[Tensor, "b 3 H W"]) -> Any:
-    weights = images.new_tensor([0.2125, 0.7154, 0.0721])  # of scikit-image's rgb2gray
-    return (images.float() * weights[:, None, None]).sum(1).cpu().numpy()
 
 
 def _near(edges: Bool[Tensor, "b H W"], reach: int) -> Bool[Tensor, "b H W"]:

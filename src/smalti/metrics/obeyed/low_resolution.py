@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from smalti.conditions.computed.low_resolution import LowResolution as Computed
 from smalti.features.protocol import Space
 from smalti.metrics.obeyed.protocol import Judge
 from smalti.metrics.reconstruction import psnr
@@ -23,19 +24,21 @@ class LowResolution(Judge):
 
     Maps are as large as images, however small what they were made of. The factor is the least one at which
     the details of real images and of their maps, those a square of so many pixels has beside three others,
-    are the same.
+    are the same. Maps that are computed of images say their factor: what is compared then are small images.
     """
 
     titles: ClassVar = {"low_resolution_psnr": "PSNR in dB of reduced images and what they were drawn of"}
 
-    def __init__(self, factor: int | None = None) -> None:
-        """factor: by which maps are reduced; None: it learns it."""
-        self.factor = factor
+    def __init__(self, factor: int | None = None, compute: Computed | None = None) -> None:
+        """factor: by which maps are reduced; None: it learns it. compute: how they are made of images."""
+        self.factor, self._compute = factor, compute
+        self.learns = compute is None
 
     @classmethod
     def of(cls, condition: Any, space: Space) -> "LowResolution":
         """See Judge."""
-        return cls()
+        compute = condition.compute
+        return cls() if compute is None else cls(compute.settings.factor, compute)
 
     def lesson(self, images: Float[Tensor, "b 3 H W"], conditions: Any) -> dict[str, Tensor]:
         """See Judge: sums of products of details at each factor, for a correlation."""
@@ -60,6 +63,8 @@ class LowResolution(Judge):
 
     def compare(self, seen: Float[Tensor, "b 3 H W"], conditions: Any) -> Float64[Tensor, "b k"]:
         """See Judge: the PSNR of each."""
+        if self._compute is not None:
+            return psnr(self._compute.shrunk(seen), self._compute.small(conditions))[:, None].double()
         assert self.factor is not None, "it learns first"
         return _apart(seen, conditions, self.factor)[:, None].double()
 
@@ -69,7 +74,8 @@ class LowResolution(Judge):
 
     def protocol(self) -> dict[str, Any]:
         """See Judge."""
-        return {"factor": self.factor, "reduced": "means of squares"}
+        how = "means of squares" if self._compute is None else self._compute.settings.filter
+        return {"factor": self.factor, "reduced": how}
 
 
 def _apart(images: Tensor, maps: Tensor, factor: int) -> Float[Tensor, " b"]:

@@ -59,7 +59,7 @@ class Judge(ABC):
     """
 
     titles: ClassVar[Mapping[str, str]]  # what each of its numbers is, for a person; the higher the better
-    learns: ClassVar[bool] = True
+    learns: bool = True
 
     @classmethod
     @abstractmethod

@@ -1,0 +1,33 @@
+"""smalti upscale."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from smalti.cli.options import computing, drawing, load_pipeline, new_folder, sampling, write
+
+
+@click.command()
+@click.argument("model", type=Path)
+@click.argument("image", type=Path)
+@click.argument("out", type=Path)
+@click.option("--factor", type=int, help="Of the sides; that of the training unless given.")
+@sampling
+@computing
+def upscale(
+    model: Path, image: Path, out: Path, factor: int | None, device: str, precision: str, **options: Any
+) -> None:
+    """Draw larger images that look like IMAGE when shrunk, into OUT, a new or empty folder.
+
+    MODEL is a prior that was trained with condition.compute.kind=low_resolution. Of an image there are many
+    such: --num draws as many different ones, each with its seed. IMAGE may have any size: what is larger
+    than a training crop is drawn window by window, what does not fill one is mirrored and cut afterwards.
+
+    Example: smalti upscale runs/superres small.png large --num 4
+    """
+    new_folder(out)
+    pipeline = load_pipeline(model, device, precision)
+    given = drawing(pipeline, {**options, "size": None})
+    batches = pipeline.iter_upscaled(image, factor=factor, **given)
+    write(batches, out, num=given["num"], seed=options["seed"])

@@ -1,0 +1,36 @@
+"""What every computation keeps: an image becomes a map of its own size, in training as in use."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from smalti.reading.pixels import PixelReading, Pixels
+
+
+class Computation(ABC):
+    """A member of the shelf, built as `X(settings)`. Of a crop it sees the crop alone."""
+
+    channels: ClassVar[int] = 1  # of a map; 0: those of the image
+    of: ClassVar[Literal["image", "alpha"]] = "image"  # what of a file it is computed of
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def check(self, size: tuple[int, int]) -> None:
+        """Raise UserError where no image of size (height, width) has such a map, or a package is missing."""
+        return
+
+    @abstractmethod
+    def open(self, source: str | Path | Image.Image, how: PixelReading | None) -> Pixels:
+        """Return what it is computed of, upright, 0 .. 255, of a file or a Pillow image; UserError.
+
+        how: in which way values of images are read.
+        """
+
+    @abstractmethod
+    def __call__(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b m H W"]:
+        """Return the maps of what it is computed of, both around [-1, 1]; on the CPU."""
