@@ -13,10 +13,10 @@ FLOORS = [
     {"mistakes", "opening"},
     {"config", "files", "imaging", "leftovers", "memory", "precision", "strategy"},
     {"reading", "user_images", "masks", "pretrained", "weights"},
-    {"tokens", "orders"},
+    {"tokens", "orders", "features"},  # features: a condition may be told by those of sentences
     {"quantizers", "conditions", "heads"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
-    {"features", "losses", "priors"},
+    {"losses", "priors"},
     {"tokenizer", "data"},
     {"samples", "from_image"},
     {"upscaling"},

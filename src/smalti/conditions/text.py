@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 from smalti.conditions.context import Padded, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.protocol import Codec, Condition
-from smalti.conditions.vocabulary import BYTES, PIECES, WORDS, Vocabulary, plain
+from smalti.conditions.sentences import ENCODER, WIDTH, Sentences
+from smalti.conditions.vocabulary import BYTES, PIECES, WORDS, Telling, Vocabulary, plain
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError, optional, shown
 
@@ -26,6 +28,9 @@ class TextSettings:
     vocabulary: Annotated[int, Ge(BYTES)] = 1000  # tokens at most, 256 of them single bytes
     max_tokens: Positive = 24  # of a caption: of the data's, what follows is cut off
     lower: bool = True  # capital letters count as small ones
+    # a frozen encoder of sentences in place of a vocabulary and of lower: features of each of its tokens
+    encoder: Literal["minilm"] | None = None
+    encoder_folder: Path | None = None  # where it lies, as its publishers have it; None: in its package
     dropout: Share = 0.1  # of images shown without their caption; above 0 the model can be guided
 
 
@@ -44,13 +49,13 @@ class TextCondition(Condition):
         self, settings: TextSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
     ) -> None:
         super().__init__(settings, tokenizer, part)
-        self.vocabulary = settings.vocabulary
+        self.vocabulary, self.features = (0, WIDTH) if settings.encoder else (settings.vocabulary, None)
         self.dropout = ConditionDropout(what="its text", share=settings.dropout, token=self.vocabulary)
-        self._words: Vocabulary | None = None  # learned, or read with the model
+        self._words: Telling | None = None  # learned, or read with the model
 
     @property
-    def words(self) -> Vocabulary:
-        """Return the vocabulary; UserError before there is one."""
+    def words(self) -> Telling:
+        """Return the vocabulary or the encoder; UserError before there is one."""
         if self._words is None:
             raise UserError("a model with its vocabulary", "one without", "learn or load it first")
         return self._words
@@ -87,11 +92,11 @@ class TextCondition(Condition):
         self, value: list[str], *, num: int, grid: tuple[int, int], device: torch.device
     ) -> SameContext:
         """Return the tokens of each text, the first ones of a longer one."""
-        most = self.length(grid)
-        rows = [torch.tensor(row[:most], dtype=torch.int64) for row in self.words.tokens(value)]
-        values = torch.zeros(num, most, dtype=torch.int64)
-        for row, tokens in enumerate(rows):
-            values[row, : len(tokens)] = tokens
+        most, features = self.length(grid), [] if self.features is None else [self.features]
+        rows = self.words.rows([row[:most] for row in self.words.tokens(value)], device)
+        values = torch.zeros(num, most, *features, dtype=None if features else torch.int64)
+        for row, told in enumerate(rows):
+            values[row, : len(told)] = told
         mask = torch.arange(most) < torch.tensor([[len(row)] for row in rows])
         return SameContext(prefix=Padded(values=values.to(device), mask=mask.to(device)))
 
@@ -101,27 +106,30 @@ class TextCondition(Condition):
         if "text" not in reader.gives:
             remedy = "data.captions=sidecar, names or a FILE.csv; or shards of such images"
             raise UserError("images with captions for condition.kind=text", f"none in {data.root}", remedy)
+        if settings.encoder:
+            Sentences.check(settings.encoder_folder)
         optional("tokenizers", extra="text")
 
     def learn(self, reader: Any) -> list[str]:
         """See Condition: tokens, and the words that are known; of a model that is there the words alone."""
-        captions = sorted({plain(text) for text in reader.captions()})
-        if self._words is None:
-            most, lower = self.settings.vocabulary, self.settings.lower
-            self._words = Vocabulary.learn(captions, most, lower=lower)
-            first = f"text: a vocabulary of {len(self._words)} tokens, learned of {len(captions)} captions"
-        else:
-            self._words = self._words.knowing(captions)
-            first = f"text: the model's vocabulary, for {len(captions)} captions"
+        captions, settings = sorted({plain(text) for text in reader.captions()}), self.settings
+        what = f"the model's own tokens, for {len(captions)} captions"
+        if self._words is None and settings.encoder:
+            self._words = Sentences((), settings.encoder_folder)
+            what = f"features of {settings.encoder}, for {len(captions)} captions"
+        elif self._words is None:
+            self._words = made = Vocabulary.learn(captions, settings.vocabulary, lower=settings.lower)
+            what = f"a vocabulary of {len(made)} tokens, learned of {len(captions)} captions"
+        self._words.learn_words(captions)
         counts = [len(tokens) for tokens in self._words.tokens(captions)]
-        most, cut = self.settings.max_tokens, sum(count > self.settings.max_tokens for count in counts)
-        told = f"{first}; the longest has {max(counts, default=0)} tokens"
+        most, cut = settings.max_tokens, sum(count > settings.max_tokens for count in counts)
+        told = f"text: {what}; the longest has {max(counts, default=0)} tokens"
         return [f"{told}; {cut} have more than condition.max_tokens={most}, and are cut" if cut else told]
 
     @property
     def learned(self) -> tuple[str, ...]:
         """See Condition."""
-        return (PIECES, WORDS)
+        return (ENCODER if self.settings.encoder else PIECES, WORDS)
 
     def files(self) -> dict[str, str]:
         """See Condition."""
@@ -129,17 +137,20 @@ class TextCondition(Condition):
 
     def take(self, files: Mapping[str, str]) -> None:
         """See Condition."""
-        self._words = Vocabulary.read(files)
+        how = self.settings
+        self._words = (
+            Sentences.read(files, how.encoder_folder)
+            if how.encoder
+            else Vocabulary.read(files, how.vocabulary)
+        )
 
     def told(self) -> str:
         """See Condition."""
-        most, count = self.settings.max_tokens, self.settings.vocabulary
-        return f"up to {most} tokens of {count}, {len(self.words.words)} words known"
+        told, known = self.words.told(), len(self.words.words)
+        return f"up to {self.settings.max_tokens} tokens of {told}, {known} words known"
 
     def from_option(self, given: str, fit: Any) -> Any:
         """Return a text of the command line as it is, or the lines of a .txt file."""
-        from pathlib import Path
-
         path = Path(given)
         if path.suffix != ".txt":
             return given
@@ -148,7 +159,10 @@ class TextCondition(Condition):
         except (OSError, UnicodeDecodeError) as problem:
             got = " ".join(str(problem).split())
             raise UserError("a .txt file with a text in each line", got, "check the path") from None
-        return [line for line in lines if line.strip()]
+        texts = [line for line in lines if line.strip()]
+        if not texts:
+            raise UserError("a .txt file with a text in each line", f"{path}, which has none", "write some")
+        return texts
 
     def count(self, value: Any) -> int | None:
         """Return how many texts there are in a sequence; None for one."""

@@ -223,7 +223,9 @@ class TokenShards(Reader):
         if self._shards:
             height, width = map(int, self._shards[0]["codes"].shape[1:])
             grid, marks = (height, width), [self.tokenizer, f"({height}, {width})"]
-        return Summary(count=len(self), root=self.root, grid=grid, marks=marks)
+        return Summary(
+            count=len(self), root=self.root, grid=grid, marks=marks, captions=list(self.captions())
+        )
 
     def check(self, tokenizer: str) -> None:
         """See Reader."""

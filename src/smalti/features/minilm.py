@@ -1,5 +1,6 @@
 """MiniLM: sentences to vectors in which likeness of meaning is the cosine. Not a Space: it sees no images."""
 
+import hashlib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from smalti.weights.catalogue import WEIGHTS, digest
 
 _WORDS, _PLACES, _BLOCKS, _HEADS, _HIDDEN = 30522, 512, 6, 12, 1536
 _MOST = 256  # tokens of a sentence; what follows is cut off, as its publishers do
+_FILES = ("model.safetensors", "tokenizer.json")
 _NAMES = (  # BERT's, and ours
     ("embeddings.word_embeddings", "words"),
     ("embeddings.position_embeddings", "places"),
@@ -42,6 +44,7 @@ class MiniLM(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.digest = ""  # sha256 of the file that was read; "" without one
+        self.weights = ""  # of the tensors in it, which are the same in a package and in a folder
         self.words = nn.Embedding(_WORDS, self.width)
         self.places = nn.Embedding(_PLACES, self.width)
         self.sentences = nn.Embedding(2, self.width)  # the first or the second of two: here the first
@@ -51,8 +54,9 @@ class MiniLM(nn.Module):
 
     @classmethod
     def read(cls, path: Path | None = None) -> "MiniLM":
-        """Return the network with the weights of a zip file; None: of that which `WEIGHTS` finds.
+        """Return the network with the weights of a zip file, or of a folder as its publishers have it.
 
+        path: None: of the file that `WEIGHTS` finds.
         Raises UserError for a file that is missing or holds something else, and without the package
         tokenizers.
         """
@@ -61,8 +65,7 @@ class MiniLM(nn.Module):
         with torch.device("meta"):  # draws no numbers
             network = cls()
         try:
-            with zipfile.ZipFile(found) as file:
-                state, words = (file.read(name) for name in ("model.safetensors", "tokenizer.json"))
+            state, words = _contents(found)
             network.take(load(state))
             network._tokenizer = tokenizers.Tokenizer.from_str(words.decode())
         except (OSError, KeyError, zipfile.BadZipFile, SafetensorError, RuntimeError) as problem:
@@ -70,7 +73,8 @@ class MiniLM(nn.Module):
             raise UserError(f"the weights and words of MiniLM in {found}", got, "get the file anew") from None
         network._tokenizer.no_padding()  # its file pads to 128 tokens, and cuts there
         network._tokenizer.enable_truncation(_MOST)
-        network.digest = digest(found)
+        network.digest = digest(found / _FILES[0] if found.is_dir() else found)
+        network.weights = hashlib.sha256(state).hexdigest()
         return network
 
     def take(self, state: dict[str, Tensor]) -> None:
@@ -90,20 +94,37 @@ class MiniLM(nn.Module):
         """
         found = []
         for start in range(0, len(texts), batch):
-            rows = [one.ids for one in self._tokenizer.encode_batch(list(texts[start : start + batch]))]
+            rows = self.tokens(texts[start : start + batch])
             tokens = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
             lengths = torch.tensor([len(row) for row in rows])
             found.append(self(tokens, torch.arange(tokens.shape[1]) < lengths[:, None]))
         return torch.cat(found) if found else torch.zeros(0, self.width)
 
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of sentences, with the two that BERT puts around them."""
+        return [one.ids for one in self._tokenizer.encode_batch(list(texts))]
+
     def forward(self, tokens: Int64[Tensor, "b m"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b d"]:
         """Return the vectors of sentences of m tokens, of which those outside the mask are none."""
+        x = self.states(tokens, mask)
+        mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return F.normalize(mean, dim=-1)
+
+    def states(self, tokens: Int64[Tensor, "b m"], mask: Bool[Tensor, "b m"]) -> Float[Tensor, "b m d"]:
+        """Return features of each token, of which `forward` takes the mean."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.norm(self.words(tokens) + self.places(places) + self.sentences.weight[0])
         for block in self.blocks:
             x = block(x, mask)
-        mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return F.normalize(mean, dim=-1)
+        return x
+
+
+def _contents(found: Path) -> tuple[bytes, bytes]:
+    """Return weights and words of a folder or a zip file."""
+    if found.is_dir():
+        return (found / _FILES[0]).read_bytes(), (found / _FILES[1]).read_bytes()
+    with zipfile.ZipFile(found) as file:
+        return file.read(_FILES[0]), file.read(_FILES[1])
 
 
 class _Block(nn.Module):

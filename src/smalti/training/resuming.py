@@ -41,6 +41,7 @@ PLACES = {
     "data.captions",
     "tokenizer",
     "condition_tokenizer",
+    "condition.encoder_folder",
     "losses.perceptual.vgg",
     "losses.perceptual.heads",
 }

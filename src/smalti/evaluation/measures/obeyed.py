@@ -8,7 +8,6 @@ from smalti.files import evenly
 from smalti.metrics.obeyed.choice import judge_of
 from smalti.metrics.obeyed.protocol import Lazy, Pairs, obeyed
 
-_LEARNED = 500  # training images at most that a judge learns from, evenly over all
 _LOOKED_AT = 16  # conditions, to see of what kind they are
 
 
@@ -38,7 +37,7 @@ class Obeyed(Measure):
                 raise UserError(
                     "training images with what they show, to learn from", "without any", "--split val"
                 )
-            learned = pairs(train, evenly(range(train.count), _LEARNED))
+            learned = pairs(train, evenly(range(train.count), judge.most))
         found = obeyed(judge, pairs(evidence.fake), real=pairs(evidence.real), train=learned)
         protocol = {**evidence.protocol, **judge.protocol(), "exchange": 0}
         if train is not None and learned is not None:

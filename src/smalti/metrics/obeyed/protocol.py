@@ -60,6 +60,7 @@ class Judge(ABC):
 
     titles: ClassVar[Mapping[str, str]]  # what each of its numbers is, for a person; the higher the better
     learns: bool = True
+    most: ClassVar[int] = 500  # training pairs that it learns from at most
 
     @classmethod
     @abstractmethod

@@ -15,6 +15,7 @@ from smalti.metrics.scores import retrieval
 
 _CANDIDATES = 20
 _PENALTY = 0.05
+_LEARNED = 3000  # pairs: a caption says more than a class does, and each is another
 
 
 @runtime_checkable  # for the shape checker of the tests
@@ -42,6 +43,8 @@ class Text(Judge):
         "near_caption": f"share of images that find their caption among {_CANDIDATES} near ones",
         "near_caption_image": f"share of captions that find their image among {_CANDIDATES} near ones",
     }
+
+    most = _LEARNED
 
     def __init__(self, space: Space, sentences: Sentences) -> None:
         """space: whose features it sees. sentences: what makes vectors of captions."""
