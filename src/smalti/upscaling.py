@@ -56,7 +56,8 @@ class Upscaling:
     ) -> Iterator[Samples]:
         """Draw as `upscale` does, batch by batch, as `iter_batches` does."""
         compute = _computation(self.condition, factor)
-        for name in ("size", "map", "from_image"):
+        told = next(name for name, one in self.condition.named.items() if one.compute is compute)
+        for name in ("size", told, "from_image"):
             if options.get(name) is not None:
                 raise UserError("no option that the image decides", f"{name}=", "leave it out")
         given = self.tokenizer.images(image).cpu()
@@ -70,7 +71,7 @@ class Upscaling:
         maps = compute.enlarged(_mirrored(given, (sides[0] // factor, sides[1] // factor)))
         name = str(image) if isinstance(image, str | Path) else f"{type(image).__name__} in memory"
         record = {"upscaled": name, "factor": factor}
-        drawn = self.iter_batches(num, **{**options, "map": maps[0], "size": (sides[0], sides[1])})
+        drawn = self.iter_batches(num, **{**options, told: maps[0], "size": (sides[0], sides[1])})
         return (part.cut(size, record) for part in drawn)
 
 
@@ -79,7 +80,7 @@ def _computation(condition: Condition, factor: Any) -> LowResolution:
     compute = condition.compute
     if not isinstance(compute, LowResolution):
         remedy = "train one with condition.compute.kind=low_resolution: smalti recipes"
-        got = f"one that is told {condition.argument or 'nothing'}"
+        got = f"one that is told {' and '.join(condition.named) or 'nothing'}"
         raise UserError("a model that is told images of low resolution", got, remedy)
     known = compute.settings.factor
     if factor is not None and factor != known:

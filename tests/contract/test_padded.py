@@ -1,4 +1,4 @@
-"""Conditions of unequal lengths, of tokens or of features: from outside, through every causal prior."""
+"""Conditions of unequal lengths, of tokens or of features: from outside, through every prior with them."""
 
 import itertools
 from dataclasses import replace
@@ -17,6 +17,7 @@ from smalti.conditions.protocol import Condition, Known
 from smalti.config import Share, settings
 from smalti.errors import UserError
 from smalti.priors import PRIORS
+from smalti.priors.causal import Causal
 
 WORDS, PLACES, FEATURES = 7, 4, 3
 TAKE = [kind for kind, (_, member) in PRIORS.items() if member.takes_padded]
@@ -126,6 +127,8 @@ def test_rows_are_taken_with_their_masks():
     ],
 )
 def test_rows_of_unequal_lengths_are_drawn_as_each_alone(model, how):
+    if "speculative" in how and not isinstance(model.prior, Causal):
+        pytest.skip("draws many cells a pass anyway")
     together = model.sample(num=4, words=SAID, seed=3, **how).codes
     for row, words in enumerate(SAID):
         alone = model.sample(words=words, seed=3 + row, **how).codes
@@ -153,6 +156,8 @@ def test_what_stands_in_empty_places_is_not_seen(model):
 
 @torch.no_grad()
 def test_forward_prefill_and_extend_agree(model):
+    if not isinstance(model.prior, Causal):
+        pytest.skip("has no cache")
     prior, prefix = model.prior.eval(), prefix_of(model)
     codes = torch.randint(12, (4, 12))
     expected = prior(codes, prefix)

@@ -135,12 +135,12 @@ def test_a_file_holds_a_text_in_each_line(tmp_path):
     condition, _ = learned()
     file = tmp_path / "texts.txt"
     file.write_text("a red circle\n\n a blue square \n", encoding="utf-8")
-    assert condition.from_option((str(file), "small.txt of"), None) == [
-        "a red circle", " a blue square ", "small.txt of",
-    ]  # fmt: skip
-    assert condition.from_option(("one",), None) == "one"
-    with pytest.raises(UserError, match=r"a \.txt file with a text in each line"):
-        condition.from_option((str(tmp_path / "gone.txt"),), None)
+    assert condition.from_option(str(file), None) == ["a red circle", " a blue square "]
+    assert condition.from_option("small.txt of", None) == "small.txt of"
+    (tmp_path / "empty.txt").write_text("\n")
+    for name in ("gone.txt", "empty.txt"):
+        with pytest.raises(UserError, match=r"a \.txt file with a text in each line"):
+            condition.from_option(str(tmp_path / name), None)
 
 
 def test_files_that_hold_something_else_are_one_line():

@@ -126,3 +126,27 @@ def test_a_list_on_the_command_line(home, photos, recipe, smalti_command):
     )
     more = smalti.train("prior.yaml", photos, "more", init_from="run", steps=1)
     assert smalti.load(more).sample(label=0).codes.shape == (1, 8, 8)
+
+
+def test_a_class_and_a_map_that_is_computed(home, photos, recipe, smalti_command):
+    """From images alone to what an image tells, larger, as another class."""
+    computed = (
+        "{kind: map, name: small, shared: true, dropout: 0.3, compute: {kind: low_resolution, factor: 2}}"
+    )
+    words = (f"condition=[{{kind: label, dropout: 0.3}}, {computed}]", "steps=1", "data.captions=null")
+    status, _, complaint = smalti_command("train", recipe, "--data", photos, "--out", "run", *words)
+    assert status == 0, complaint
+    image = str(next((photos / "lying").glob("*.png")))
+    status, _, complaint = smalti_command("sample", "run", "out", "--from", image, "--label", "standing")
+    assert status == 0, complaint
+    found = made(home / "out" / "00000.png")
+    assert (found["label"], found["from_image"]) == ("standing", image)
+    words = ("--label", "standing", "--guidance", "small=1.5")
+    status, _, complaint = smalti_command("upscale", "run", image, "large", *words)
+    assert status == 0, complaint
+    assert imaging.open_rgb(home / "large" / "00000.png").shape == (3, 80, 80)
+    assert made(home / "large" / "00000.png")["guidance"] == {"small": 1.5}
+    smalti.imaging.to_pil(imaging.open_rgb(image)[None, :, :16, :16])[0].save("map.png")
+    status, _, complaint = smalti_command("sample", "run", "of_file", "--map", "map.png", "--num", 2)
+    assert status == 0, complaint
+    assert made(home / "of_file" / "00001.png")["small"] == "map.png"

@@ -30,4 +30,4 @@ def upscale(
     pipeline = load_pipeline(model, device, precision)
     given = drawing(pipeline, {**options, "size": None})
     batches = pipeline.iter_upscaled(image, factor=factor, **given)
-    write(batches, out, num=options["num"], seed=options["seed"])
+    write(batches, out, num=given["num"], seed=options["seed"])

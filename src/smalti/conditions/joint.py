@@ -1,15 +1,16 @@
 """Several conditions at once: their prefixes stand one after the other."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.conditions import CONDITIONS, ConditionSettings
+from smalti.conditions.computed.protocol import Computation
 from smalti.conditions.context import Context, Padded, Prefix
 from smalti.conditions.protocol import Codec, Condition, Known
 from smalti.config import settings
@@ -41,6 +42,11 @@ class JointSettings:
     def classes(self) -> int:
         """Return how many classes the first condition has that has some, else 0."""
         return next((one.classes for one in self.ordered.values() if hasattr(one, "classes")), 0)
+
+    @property
+    def compute(self) -> Any:
+        """Return how maps are computed of images, of the condition that has them so."""
+        return next(filter(None, (getattr(one, "compute", None) for one in self.ordered.values())), None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,6 +90,11 @@ class JointCondition(Condition):
             raise UserError("conditions of tokens in a list", "one of features", remedy)
         sizes = [one.vocabulary for one in found]
         self.firsts = dict(zip(self.named, accumulate(sizes, initial=0), strict=False))
+        computed = [one.compute for one in found if one.compute is not None]
+        if len(computed) > 1:
+            got = ", ".join(one.settings.kind for one in computed)
+            raise UserError("one map that is computed of images in a list", got, "leave the others out")
+        self.compute = computed[0] if computed else None
         self.vocabulary, self.shift = sum(sizes), max(one.shift for one in found)
         self.is_padded = any(one.is_padded for one in found)
         self.example = ", ".join(one.example for one in found if one.example)
@@ -215,6 +226,12 @@ class JointCondition(Condition):
     def told(self) -> str:
         """See Condition."""
         return "; ".join(filter(None, (one.told() for one in self.named.values())))
+
+    def of_image(self, look: Callable[[Computation], Float[Tensor, "1 c H W"]]) -> dict[str, Any]:
+        """See Condition: the map that is computed, by its keyword."""
+        if self.compute is None:
+            return super().of_image(look)
+        return {name: one.compute(look(one.compute)) for name, one in self.named.items() if one.compute}
 
     def count(self, value: Any) -> int | None:
         """Return the most canvases that a value of one of them is for; None: each is for all."""

@@ -231,7 +231,7 @@ class Condition(nn.Module, ABC):
         the condition is no map that is computed of images.
         """
         if self.compute is None or self.argument is None:
-            got = f"one that is told {self.argument or 'nothing'}"
+            got = f"one that is told {' and '.join(self.named) or 'nothing'}"
             remedy = f"give {self.argument}= (--{self.argument})" if self.argument else "leave it out"
             expected = "a model that was trained on maps computed of images, for from_image (--from)"
             raise UserError(expected, got, remedy)

@@ -159,7 +159,10 @@ class TextCondition(Condition):
         except (OSError, UnicodeDecodeError) as problem:
             got = " ".join(str(problem).split())
             raise UserError("a .txt file with a text in each line", got, "check the path") from None
-        return [line for line in lines if line.strip()]
+        texts = [line for line in lines if line.strip()]
+        if not texts:
+            raise UserError("a .txt file with a text in each line", f"{path}, which has none", "write some")
+        return texts
 
     def count(self, value: Any) -> int | None:
         """Return how many texts there are in a sequence; None for one."""

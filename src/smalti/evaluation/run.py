@@ -104,8 +104,8 @@ def evaluate(
 
 def _refuse_obeyed(todo: Plan, wanted: Sequence[str]) -> None:
     """UserError, before minutes of work, where it is asked for and nothing is told that could be obeyed."""
-    told = todo.model.condition.argument if isinstance(todo.model, Pipeline) else None
-    if "obeyed" in wanted and told in (None, "label"):
+    told = set(todo.model.condition.named) if isinstance(todo.model, Pipeline) else set()
+    if "obeyed" in wanted and told <= {"label"}:
         got = "one that is told classes" if told else "images that are told nothing"
         remedy = "--metrics accuracy" if told else "leave it out"
         raise UserError("a model that is told maps, boxes, points or texts, for obeyed", got, remedy)

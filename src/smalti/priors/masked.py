@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from smalti.conditions.context import Prefix
+from smalti.conditions.context import Padded, Prefix
 from smalti.config import Few, Positive, Share, settings
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
@@ -17,6 +17,7 @@ from smalti.drawing.request import Request
 from smalti.errors import UserError
 from smalti.heads.categorical import Categorical
 from smalti.priors.block import GatedBlock, check_width, start, two_thirds
+from smalti.priors.causal import embedded, table_of
 from smalti.priors.corrupt import corrupt
 from smalti.priors.layers import Dropout, Linear, RMSNorm
 from smalti.priors.passes import HIDDEN, RISING, Passes, Schedule, portions
@@ -48,8 +49,10 @@ class Masked(Prior):
 
     Built much as `Modern`, but each cell sees all others and holds its own code or the mask token; where it
     lies is told by a learned vector as well as by rotary positions. A condition of one token a cell is added
-    to the cells, any other stands before them.
+    to the cells, any other stands before them; places of it that are empty are seen by none.
     """
+
+    takes_padded = True
 
     options = Passes
     distribution: Categorical
@@ -65,8 +68,8 @@ class Masked(Prior):
         self.settings, self.codebook_size = settings, scope.codebook_size
         self.distribution = Categorical(smoothing=settings.label_smoothing)
         width, count = settings.width, len(scope.cells)
-        self.has_cell_context = scope.prefix_is_by_cell and count > 1
-        self.prefix_table = nn.Embedding(scope.prefix_vocabulary, width)
+        self.has_cell_context = scope.prefix_is_by_cell and not scope.prefix_is_padded and count > 1
+        self.prefix_table = table_of(scope, width)
         self.table = nn.Embedding(scope.codebook_size + 1, width)  # the last: a hidden cell
         before = 0 if self.has_cell_context else scope.prefix_length
         self.positions = nn.Parameter(torch.empty(before + count, width))
@@ -94,11 +97,13 @@ class Masked(Prior):
         """
         hidden = torch.full_like(codes, self.scope.codebook_size)
         x = self.table(hidden if known is None else codes.where(known, hidden))
-        told = self.prefix_table(prefix)
+        told, seen = embedded(self.prefix_table, prefix), None
+        if isinstance(prefix, Padded):
+            seen = F.pad(prefix.mask, (0, codes.shape[1]), value=True)[:, None, None]
         x = x + told if self.has_cell_context else torch.cat((told, x), 1)
         x = self.dropout(x + self.positions)
         for block in self.blocks:
-            x = block(x, (self.cosines, self.sines))
+            x = block(x, (self.cosines, self.sines), seen)
         return self.head(self.norm(x[:, -codes.shape[1] :]))
 
     def loss(
@@ -162,10 +167,12 @@ class Block(GatedBlock):
         super().__init__(settings, layer, hidden=two_thirds(settings.width))
         self.gains = nn.Parameter(torch.ones(2, 1, settings.width // settings.heads))  # of queries and keys
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-        """Return positions b t e after both."""
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
+        """Return positions b t e after both. seen: which are (b 1 1 t); None: all."""
         queries, keys, values = self.queries_keys_values(self.norm1(x), turn, self.gains)
-        mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        mixed = (
+            F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen).transpose(1, 2).flatten(2)
+        )
         x = x + self.residual_dropout(self.out(mixed))
         return x + self.feed_forward(self.norm2(x))
 
