@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from smalti import about, config, leftovers, old_names, precision
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
-from smalti.files import as_path, save_tensors
+from smalti.files import as_path, feed, save_tensors
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.pretrained import Unfilled
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -360,9 +360,7 @@ def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list
     # so that models which do not use a younger setting keep the fingerprint that their token shards name
     told = {key: value for key, value in settings.items() if key not in _YOUNGER or value is not None}
     sha = hashlib.sha256(json.dumps([old_names.as_first_written(told), parts], sort_keys=True).encode())
-    for name, tensor in sorted(weights.items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    feed(sha, weights)
     return sha.hexdigest()[:16]
 
 

@@ -2,10 +2,11 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -30,6 +31,7 @@ class Sample:
     scene: Scene | None = None  # what stands where in the image
     part: Part | None = None  # of a crop: which part of the image it is
     codes: Int64[Tensor, "h w"] | None = None
+    precomputed: Mapping[str, Int64[Tensor, " m"]] = field(default_factory=dict)  # as the batch's
     label: int | None = None
     path: Path | None = None
 
@@ -44,6 +46,8 @@ class Batch:
     scenes: tuple[Scene, ...] | None = None  # on the CPU, as the next and labels
     parts: tuple[Part, ...] | None = None
     codes: Int64[Tensor, "b h w"] | None = None
+    # what conditions made of the crops before they became codes: prefixes by their keys, see Condition
+    precomputed: Mapping[str, Int64[Tensor, "b m"]] = field(default_factory=dict)
     labels: Int64[Tensor, " b"] | None = None
 
     @property
@@ -84,7 +88,9 @@ class Reader(Protocol):
     """
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
-    gives: frozenset[str]  # which of image, label, scene, map and codes its samples have
+    gives: frozenset[str]  # which of image, label, scene, map, part and codes its samples have
+    # of codes: what conditions made of their crops, by key, with what whoever trains on it must know
+    precomputed: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -116,6 +122,10 @@ class Reader(Protocol):
         headers: of the images that were looked at.
         """
         return []
+
+    def most_objects(self) -> int:
+        """Return how many things a sample has at most; 0 where there are none."""
+        return 0
 
     def number_as(self, names: Sequence[str]) -> None:
         """Number the classes in this order, which somebody began with, if they are no others.

@@ -1,9 +1,11 @@
 """Token shards: the codes of a dataset on disk, so that a prior trains without the tokenizer at work.
 
 folder/
-  index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, precision, how the
-                          rows were made, files of each split, and whether they are complete
-  train-00000.safetensors codes (n h w) uint16, or int32 above 65,536 entries; labels (n) int32 if any
+  index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, precision, what it
+                          holds beside codes, how the rows were made, files of each split, and whether they
+                          are complete
+  train-00000.safetensors codes (n h w) uint16, or int32 above 65,536 entries; what there is besides, see
+                          columns.py; `condition.KEY` (n m), what a condition made of the crops
   val-00000.safetensors
   train-00001.partial     while it is written: rows that fill no shard yet
 """
@@ -11,7 +13,7 @@ folder/
 import json
 import time
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -20,13 +22,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from smalti import old_names
 from smalti.config import settings
+from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.errors import UserError
 from smalti.files import save_tensors
@@ -36,6 +38,8 @@ INDEX = "index.json"
 ROWS = 16384  # of a shard: some 8 MB at 256 codes
 KEPT_EVERY = 30.0  # seconds of work that a killed process may lose
 SPLITS = ("train", "val")
+
+_TYPES = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32, "F64": np.float64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,9 @@ class ShardMetadata:
     factor: int  # pixels a cell side
     classes: tuple[str, ...]
     precision: str = "fp32"  # what that model was kept in: others give a few other codes
+    holds: tuple[str, ...] = ()  # what there is beside codes, words of COLUMNS
+    # what conditions made of the crops, by key, with what whoever trains on it must know; plain values
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)  # plain values: what decides which rows there are
 
 
@@ -95,14 +102,14 @@ class ShardWriter:
     ) -> None:
         self._keep()
 
-    def add(self, split: str, codes: Int64[Tensor, "b h w"], labels: Int64[Tensor, " b"] | None) -> None:
-        """Rows more of a split, "train" or "val"; all of one grid."""
-        dtype = torch.uint16 if self.metadata.codebook_size <= 65536 else torch.int32
-        rows = {"codes": codes.cpu().to(dtype)}
-        if labels is not None:
-            rows["labels"] = labels.cpu().to(torch.int32)
-        self._waiting[split].append(rows)
-        self.rows[split] += len(codes)
+    def add(self, split: str, samples: Sequence[Sample]) -> None:
+        """Rows more of a split, "train" or "val": codes, all of one grid, and what the metadata name."""
+        rows = {"codes": small([sample.codes for sample in samples], self.metadata.codebook_size)}
+        for key, made in self.metadata.conditions.items():
+            tokens = [sample.precomputed[key] for sample in samples]
+            rows[PRECOMPUTED + key] = small(tokens, made["vocabulary"])
+        self._waiting[split].append(rows | pack(samples, self.metadata.holds))
+        self.rows[split] += len(samples)
         if _count(self._waiting[split]) >= ROWS:
             self._flush(split)
         elif time.monotonic() - self._kept > KEPT_EVERY:
@@ -149,8 +156,8 @@ class ShardWriter:
         for split in SPLITS:
             self._files[split] = list(index[split])
             self._waiting[split] = _partial(self.folder / f"{self._next(split)}.partial")
-            shards = [len(_map(self.folder / name)["codes"]) for name in self._files[split]]
-            self.rows[split] = sum(shards) + _count(self._waiting[split])
+            shards = sum(len(_map(self.folder / name)) for name in self._files[split])
+            self.rows[split] = shards + _count(self._waiting[split])
 
     def _next(self, split: str) -> str:
         return f"{split}-{len(self._files[split]):05}"
@@ -172,29 +179,35 @@ class TokenShards(Reader):
     def __init__(self, settings: ShardsSettings, split: Literal["train", "val"]) -> None:
         index = read_index(settings.root)
         self.root, self.classes = settings.root, tuple(index["classes"])
-        self.gives = frozenset({"codes", "label"} if self.classes else {"codes"})
+        self.precomputed: Mapping[str, Mapping[str, Any]] = index["conditions"]
+        self._holds = _known(index["holds"], settings.root)
+        # a key begins with the kind of its condition
+        self.gives = frozenset({"codes", *self._holds, *(key.split()[0] for key in self.precomputed)})
         self.tokenizer, self.codebook_size = index["tokenizer"], index["codebook_size"]
         self._shards = [_map(settings.root / name) for name in index[split]]
-        self._ends = list(accumulate(len(shard["codes"]) for shard in self._shards))
+        self._ends = list(accumulate(map(len, self._shards)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> Sample:
-        """Codes (h w) and the label of a row."""
+        """Codes (h w) of a row, and all that is held beside them."""
         number = bisect_right(self._ends, index)
-        shard = self._shards[number]
         row = index - (self._ends[number - 1] if number else 0)
-        codes = torch.from_numpy(shard["codes"][row].astype(np.int64))
-        return Sample(codes=codes, label=int(shard["labels"][row]) if "labels" in shard else None)
+        return unpack(self._shards[number], row, self._holds, list(self.precomputed))
 
     def summary(self) -> Summary:
         """See Reader. The grid is None where there are no codes."""
         grid, marks = None, [self.tokenizer]
         if self._shards:
-            height, width = map(int, self._shards[0]["codes"].shape[1:])
+            height, width = map(int, self._shards[0].arrays["codes"].shape[1:])
             grid, marks = (height, width), [self.tokenizer, f"({height}, {width})"]
-        return Summary(count=len(self), root=self.root, grid=grid, marks=marks)
+        return Summary(count=len(self), root=self.root, grid=grid, marks=[*marks, *sorted(self.precomputed)])
+
+    def most_objects(self) -> int:
+        """See Reader."""
+        counts = [shard.arrays["scenes.counts"] for shard in self._shards if "scene" in self._holds]
+        return max((int(count.max(initial=0)) for count in counts), default=0)
 
     def check(self, tokenizer: str) -> None:
         """See Reader."""
@@ -211,9 +224,9 @@ def is_shards(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
-def begun_classes(folder: Path) -> list[str]:
-    """Return the classes of shards, complete or not, by number; UserError where there are none."""
-    return list(_read(folder)["classes"])
+def begun(folder: Path) -> dict[str, Any]:
+    """Return what shards, complete or not, say of themselves; UserError where there are none."""
+    return _read(folder)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -238,7 +251,18 @@ def _read(folder: Path) -> dict[str, Any]:
     if index.get("format") != FORMAT or wanted - index.keys():
         got = f"format {index.get('format')} in {folder / INDEX}"
         raise UserError(f"token shards of format {FORMAT}", got, "encode the images again")
-    return index
+    # older indexes do not say what there is beside codes, which is labels where there are classes; nor in
+    # which order rows were made
+    older = {"holds": ["label"] if index["classes"] else [], "conditions": {}}
+    return {**older, **index}
+
+
+def _known(holds: Sequence[str], root: Path) -> list[str]:
+    """Return the members that rows have; UserError for one of a later version."""
+    for name in holds:
+        if name not in COLUMNS:
+            raise UserError(f"token shards of {', '.join(COLUMNS)}", f"{name} in {root}", "a newer smalti")
+    return list(holds)
 
 
 def _metadata(index: dict[str, Any]) -> dict[str, Any]:
@@ -266,7 +290,7 @@ def _partial(path: Path) -> list[dict[str, Tensor]]:
         return []
 
 
-def _map(path: Path) -> dict[str, Any]:
+def _map(path: Path) -> Rows:
     """Return the arrays of a safetensors file, mapped: 8 bytes of length, a JSON header, then the data."""
     try:
         with path.open("rb") as file:
@@ -274,9 +298,11 @@ def _map(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(length))
         arrays = {}
         for name in header.keys() - {"__metadata__"}:
-            dtype = {"U16": np.uint16, "I32": np.int32}[header[name]["dtype"]]
-            offset, shape = 8 + length + header[name]["data_offsets"][0], tuple(header[name]["shape"])
-            arrays[name] = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-        return arrays
+            dtype, shape = _TYPES[header[name]["dtype"]], tuple(header[name]["shape"])
+            offset = 8 + length + header[name]["data_offsets"][0]
+            empty = 0 in shape  # which cannot be mapped
+            mapped = None if empty else np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+            arrays[name] = np.empty(shape, dtype) if mapped is None else mapped
+        return Rows(arrays)
     except (OSError, ValueError, KeyError) as problem:
         raise UserError(f"a token shard in {path}", str(problem), "encode the images again") from None
