@@ -24,7 +24,8 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
         found.append(f"prior: {kind}, {_millions(model.prior)} M parameters, crop {height} x {width} pixels")
         names = getattr(condition, "names", ())
         more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-        found.append(f"condition: {condition.kind}{': ' * bool(names)}{', '.join(names[:_SHOWN])}{more}")
+        told = f"{', '.join(names[:_SHOWN])}{more}" or model.condition.told()
+        found.append(f"condition: {condition.kind}{': ' * bool(told)}{told}")
         if isinstance(model.condition.own, Tokenizer):
             found.append(f"tokenizer of maps: {_told(model.condition.own)}")
     return [*found, *(f"{name}: {value}" for name, value in made.items())]

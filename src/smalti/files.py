@@ -1,4 +1,4 @@
-"""Files: paths as they are given, some of many, tensors written as any other file is."""
+"""Files: paths as they are given, some of many, texts; tensors written as any other file is."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,15 @@ def evenly(things: Sequence[T], most: int) -> list[T]:
     """Return at most so many of the things, evenly over all, in their order."""
     count = min(len(things), most)
     return [things[number * len(things) // count] for number in range(count)]
+
+
+def read_texts(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return text files of a folder by their names; UserError where one cannot be read."""
+    try:
+        return {name: (folder / name).read_text(encoding="utf-8") for name in names}
+    except (OSError, UnicodeDecodeError) as problem:
+        expected, remedy = f"{', '.join(names)} in {folder}", "copy the folder again, whole"
+        raise UserError(expected, " ".join(str(problem).split()), remedy) from None
 
 
 def save_tensors(

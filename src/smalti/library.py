@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from smalti import about, config, leftovers, old_names, precision
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
-from smalti.files import as_path, feed, save_tensors
+from smalti.files import as_path, feed, read_texts, save_tensors
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.pretrained import Unfilled
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -239,6 +239,8 @@ def fingerprint(model: Part) -> str:
     if model.dtype != torch.float32 and model.fingerprint:
         return model.fingerprint
     parts = [fingerprint(part) for part in _parts(model).values()]
+    if isinstance(model, Condition):
+        parts += [f"{name} {text}" for name, text in sorted(model.files().items())]
     return _digest(config.dump(model.settings), _network(model).state_dict(), parts)
 
 
@@ -293,6 +295,7 @@ def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer |
             model = Pipeline(settings, tokenizer, part)
         if model.condition.own is model.condition:
             fill(model.condition, own)
+            model.condition.take(read_texts(own, model.condition.learned))
             model.condition.fingerprint = said["fingerprint"]
     fill(_network(model), folder)
     model.fingerprint, model.provenance = metadata["fingerprint"], _provenance(folder, metadata)
@@ -328,6 +331,8 @@ def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
     }
     save_tensors(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(metadata, indent=2) + "\n")
+    for name, text in model.files().items() if isinstance(model, Condition) else ():
+        (folder / name).write_text(text, encoding="utf-8")
     for name, part in _parts(model).items():
         (folder / name).mkdir()
         _write(part, folder / name, dict(getattr(part, "provenance", {})))

@@ -24,6 +24,7 @@ class Option(NamedTuple):
 
     help: str
     is_file: bool = False  # a path is given, else a word
+    is_many: bool = False  # it may be given several times: what comes is a tuple
 
 
 class Line(NamedTuple):

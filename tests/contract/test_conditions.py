@@ -11,6 +11,7 @@ from smalti import config, library
 from smalti.cli.sample import sample
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.box_tokens import Object, Scene
+from smalti.conditions.context import Padded
 from smalti.conditions.coordinates import Part
 from smalti.conditions.label import LabelCondition, LabelSettings
 from smalti.conditions.none import NoCondition, NoConditionSettings
@@ -37,8 +38,10 @@ EXAMPLES = {  # kind, the last word -> settings, a value that it takes
     "coordinates": ({"tokens": 40}, None),
     "boxes": (SCENES, [("grass", 0.0, 0.5, 1.0, 1.0), (3, 0.2, 0.2, 0.4, 0.9)]),
     "points": (SCENES, [("grass", 0.5, 0.75), (3, 0.3, 0.5)]),
+    "text": ({"vocabulary": 270, "max_tokens": 14, "dropout": 0.5}, "a wall of bricks"),
 }
 THINGS = [[("grass", 0.0, 0.0, 1.0, 1.0)], [("wood", 0.0, 0.0, 1.0, 1.0)], []]
+TEXTS = ["grass", "a wall of wood", "gravel on a wall"]
 EACH = {  # what it is told by -> three values that differ in every window
     None: None,
     "label": ["wood", 0, "grass"],
@@ -46,6 +49,7 @@ EACH = {  # what it is told by -> three values that differ in every window
     "coordinates": torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(0)),
     "boxes": THINGS,
     "points": THINGS,
+    "text": TEXTS,
 }
 SCENE = tuple(
     Scene(tuple(Object(("grass", "wood").index(one) * 2 + 1, *box) for one, *box in things))
@@ -58,7 +62,9 @@ BATCHES = {  # what it is told by -> the same three values as data have them; co
     "coordinates": {"parts": (Part(0, 0, 4, 6),) * 3},
     "boxes": {"scenes": SCENE},
     "points": {"scenes": SCENE},
+    "text": {"texts": tuple(TEXTS)},
 }
+EMPTY = -1  # in place of a token where nothing is said
 WINDOWS = [(0, 0, 2, 3), (0, 1, 2, 2), (1, 0, 1, 3), (1, 1, 1, 2)]
 PLACE = {"grid": (2, 3), "device": torch.device("cpu")}
 
@@ -81,13 +87,21 @@ def case(request):
     read = config.parse({"condition": {"kind": kind, **values}}, Recipe).condition
     settings, member = CONDITIONS[kind]
     assert read == settings(**values)
-    return member(read, tokenizer(), tokenizer() if "own" in request.param else None), value
+    condition = member(read, tokenizer(), tokenizer() if "own" in request.param else None)
+    condition.learn(SimpleNamespace(captions=lambda: iter([*TEXTS, "a wall of bricks"])))
+    return condition, value
 
 
 def label(**changes):
     return LabelCondition(
         LabelSettings(**{"classes": 4, "names": ("brick", "grass", "gravel", "wood")} | changes)
     )
+
+
+def seen(prompt, *window):
+    """Its prefix for a window, -1 where a place is empty."""
+    found = prompt.window(*window)
+    return found.values.masked_fill(~found.mask, EMPTY) if isinstance(found, Padded) else found
 
 
 def numbers(condition, value, num=3):
@@ -98,12 +112,12 @@ def numbers(condition, value, num=3):
 def test_a_prefix_for_every_canvas_and_window(case, window):
     condition, value = case
     prompt = condition.context(value, num=3, **PLACE)
-    prefix = prompt.window(*window)
+    prefix = seen(prompt, *window)
     assert prefix.shape == (3, condition.length(window[2:]))
     assert prefix.dtype is torch.int64
-    assert prefix.min() >= 0
+    assert prefix.min() >= (EMPTY if condition.is_padded else 0)
     assert prefix.max() < condition.vocabulary
-    assert prompt.window(*window).equal(prefix)
+    assert seen(prompt, *window).equal(prefix)
     assert condition.shift in (0, 1)
 
 
@@ -117,7 +131,7 @@ def test_one_value_for_each_canvas(case):
     one = EACH["coordinates"][0] if condition.argument == "coordinates" else value
     two = torch.stack([one, one]) if condition.argument == "coordinates" else [one, one]
     together = condition.context(two, num=2, **PLACE)
-    assert together.window(0, 1, 2, 2).equal(condition.context(one, num=2, **PLACE).window(0, 1, 2, 2))
+    assert seen(together, 0, 1, 2, 2).equal(seen(condition.context(one, num=2, **PLACE), 0, 1, 2, 2))
     with pytest.raises(UserError, match=r"one .*, or 3 of them, got 2|\(3 H W\) .* got a tensor \(2,"):
         condition.context(two, num=3, **PLACE)
 
@@ -130,8 +144,8 @@ def test_the_prompt_of_some_canvases(case, window):
     one, each = (condition.context(told, num=3, **PLACE) for told in (value, EACH[condition.argument]))
     null = [] if condition.argument in (None, "coordinates") else [condition.null(num=3, **PLACE)]
     for prompt in (one, each, *null):
-        assert prompt.take(rows).window(*window).equal(prompt.window(*window)[rows])
-    assert len(each.window(*window).unique(dim=0)) == (1 if condition.argument is None else 3)
+        assert seen(prompt.take(rows), *window).equal(seen(prompt, *window)[rows])
+    assert len(seen(each, *window).unique(dim=0)) == (1 if condition.argument is None else 3)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -140,9 +154,9 @@ def test_data_say_what_a_user_says(case, window):
     each = None if condition.argument == "coordinates" else EACH[condition.argument]
     batch = Batch(images=torch.zeros(3, 3, 4, 6), **BATCHES[condition.argument])
     known, user = condition.from_batch(batch), condition.context(each, num=3, **PLACE)
-    assert condition.context(Known(known), num=3, **PLACE).window(*window).equal(user.window(*window))
+    assert seen(condition.context(Known(known), num=3, **PLACE), *window).equal(seen(user, *window))
     cut = condition.encode(known if known is None else known[:2], num=2, **PLACE)
-    assert cut.window(*window).equal(user.window(*window)[:2])
+    assert seen(cut, *window).equal(seen(user, *window)[:2])
 
 
 @pytest.mark.parametrize("gives", [{"image"}, {"codes"}, {"map"}])
@@ -163,13 +177,14 @@ def test_data_without_anything_for_it_are_refused(case, gives):
 def test_it_is_saved_and_loaded(case, tmp_path):
     """With what it has of its own, which lies in a folder of its own."""
     condition, value = case
-    own = condition.own
+    own = None if condition.own is condition else condition.own
     settings = PipelineSettings(
         prior=GPTSettings(layers=1, heads=2, width=16), condition=condition.settings, grid=(2, 3)
     )
     model = Pipeline(settings, tokenizer(), own)
+    model.condition.take(condition.files())
     library.save(model, tmp_path / "model")
-    assert (tmp_path / "model" / "condition").is_dir() == (own is not None)
+    assert (tmp_path / "model" / "condition").is_dir() == (condition.own is not None)
     loaded, codes = library.load(tmp_path / "model"), torch.arange(12).view(2, 2, 3) % 8
     told = {} if value is None else {condition.argument: value}
     assert loaded.logits(codes, **told).equal(model.logits(codes, **told))
@@ -195,7 +210,7 @@ def test_what_the_command_is_given_is_what_a_user_gives(case, tmp_path):
         (tmp_path / "things.json").write_text(json.dumps(value))
     parsed = sample.make_context("sample", ["model", "out", f"--{condition.argument}", given]).params
     found = condition.from_option(parsed[condition.argument], lambda found, how: None)
-    same = [condition.context(one, num=2, **PLACE).window(0, 0, 2, 3) for one in (found, value)]
+    same = [seen(condition.context(one, num=2, **PLACE), 0, 0, 2, 3) for one in (found, value)]
     assert same[0].equal(same[1])
     if condition.argument == "map":
         assert condition.from_option(given, lambda found, how: found + 1).equal(value + 1)
@@ -211,18 +226,18 @@ def test_descriptions_fit_into_a_file(case):
 def test_dropping_gives_the_null_prefix(case):
     condition, value = case
     context = condition.context(value, num=1000, **PLACE)
-    prefix = context.window(0, 0, 2, 3)
-    dropped = condition.drop(context, 1000, torch.Generator().manual_seed(0)).window(0, 0, 2, 3)
+    prefix = seen(context, 0, 0, 2, 3)
+    dropped = seen(condition.drop(context, 1000, torch.Generator().manual_seed(0)), 0, 0, 2, 3)
     assert dropped.shape == prefix.shape
     if condition.argument in (None, "coordinates"):
         assert dropped.equal(prefix)
         with pytest.raises(UserError, match="guidance"):
             condition.null(num=2, **PLACE)
         return
-    null = condition.null(num=1000, **PLACE).window(0, 0, 2, 3)
+    null = seen(condition.null(num=1000, **PLACE), 0, 0, 2, 3)
     gone = (dropped == null).all(1)
     assert abs(gone.float().mean() - 0.5) < 0.05
-    assert not (prefix == null).any()
+    assert not (prefix == null).all(1).any()
     assert null.max() < condition.vocabulary
     kept = dropped[~gone]
     if condition.argument in ("boxes", "points"):  # which are shuffled too

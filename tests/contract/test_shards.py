@@ -32,6 +32,10 @@ KINDS = {  # recipe and settings of it
     "coordinates": ("transformer_coordinates", {}),
     "boxes": ("transformer_boxes", HIDDEN),
     "points": ("transformer_points", {}),
+    "text": (
+        "transformer_coordinates",
+        {"condition": {"kind": "text", "vocabulary": 300, "dropout": 0.3}, "data.captions": "sidecar"},
+    ),
 }
 
 
@@ -41,8 +45,14 @@ def asked(kind: str, found) -> tuple[str, dict, dict]:
     where = {**found(recipe), **more}
     if kind == "shared":
         where |= {"data.maps": where["data"], "condition_tokenizer": None}
-    models = ("tokenizer", "condition_tokenizer")
-    return recipe, where, {key: where[key] for key in where if key in models or key.startswith("condition.")}
+    if kind == "text":
+        for path in where["data"].glob("*.jpg"):
+            number = int(path.stem)
+            path.with_suffix(".txt").write_text(
+                "\n".join(f"Bild {k * number} größer" for k in range(1 + number % 3))
+            )
+    ours = ("tokenizer", "condition_tokenizer", "condition")
+    return recipe, where, {key: where[key] for key in where if key in ours or key.startswith("condition.")}
 
 
 def encoded(where: dict, recipe: str, out: Path, **more) -> Path:
@@ -76,6 +86,7 @@ def test_shards_train_as_their_images_do(kind, places, tmp_path):  # noqa: F811
     assert len(numbers(by_shards)) == 12
     left, right = smalti.load(by_images), smalti.load(by_shards)
     assert library.fingerprint(left) == library.fingerprint(right)
+    assert left.condition.files() == right.condition.files()
     sheets = [run / "samples" / "step-00000010.png" for run in (by_images, by_shards)]
     assert sheets[0].read_bytes() == sheets[1].read_bytes()
 
@@ -111,16 +122,17 @@ def test_rows_come_back_as_they_were_given(tmp_path, monkeypatch):
         boxes = torch.rand(count, 4, generator=noise, dtype=torch.float64).tolist()
         things = tuple(Object(number, *box) for number, box in enumerate(boxes))
         scene = Scene(things, crop=(0.1, 0.2, 1 / 3, 0.7), is_flipped=count % 2 == 1)
+        texts = tuple(f"größer {number}" for number in range(count + 1))
         told = {"map by abc": torch.randint(0, 2**17, (5,), generator=noise)}
         codes = torch.randint(0, 9, (2, 3), generator=noise)
         part = Part(count, 2**20, 2**21, 2**22)
-        rows.append(Sample(codes=codes, scene=scene, part=part, label=count, precomputed=told))
+        rows.append(Sample(codes=codes, scene=scene, part=part, label=count, precomputed=told, texts=texts))
     metadata = ShardMetadata(
         tokenizer="abc",
         codebook_size=9,
         factor=2,
         classes=("a", "b", "c", "d"),
-        holds=("label", "part", "scene"),
+        holds=("label", "part", "scene", "text"),
         conditions={"map by abc": {"vocabulary": 2**17}},
     )
     writer = ShardWriter(tmp_path / "tokens", metadata)
@@ -129,12 +141,14 @@ def test_rows_come_back_as_they_were_given(tmp_path, monkeypatch):
     reader = TokenShards(ShardsSettings(root=writer.close()), "train")
     assert len(list((tmp_path / "tokens").glob("train-*"))) == 2
     assert (len(reader), reader.most_objects()) == (7, 3)
-    assert reader.gives == {"codes", "label", "part", "scene", "map"}
+    assert reader.gives == {"codes", "label", "part", "scene", "text", "map"}
     for row, given in enumerate(rows):
         found = reader[row]
-        assert (found.scene, found.part, found.label) == (given.scene, given.part, given.label)
+        assert (found.scene, found.part) == (given.scene, given.part)
+        assert (found.label, found.texts) == (given.label, given.texts)
         assert found.codes.equal(given.codes)
         assert found.precomputed["map by abc"].equal(given.precomputed["map by abc"])
+    assert list(reader.captions()) == [text for given in rows for text in given.texts]
     index = json.loads((tmp_path / "tokens" / "index.json").read_text())
     (tmp_path / "tokens" / "index.json").write_text(json.dumps({**index, "holds": ["label", "smell"]}))
     with pytest.raises(UserError, match="smell"):

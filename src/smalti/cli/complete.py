@@ -62,4 +62,4 @@ def complete(
         where = place((found.shape[0], found.shape[1]), size, near, torch.Generator())
         given["mask"] = where.map(found[None].float())[0] > 0
     batches = pipeline.iter_batches(image=kept, **given)
-    write(batches, out, num=options["num"], seed=options["seed"])
+    write(batches, out, num=given["num"], seed=options["seed"])

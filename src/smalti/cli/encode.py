@@ -18,12 +18,16 @@ from smalti.errors import UserError
 @click.option("--for", "recipe", help="The recipe of a prior: what it is told is kept too.")
 @click.option("--size", type=Size(), help="Pixels of a crop, HxW; as the tokenizer was trained unless given.")
 @click.option("--scale", nargs=2, type=float, help="Crops show a part; 1.0 1.25 unless given.")
+@click.option("--flip", type=float, help="Share of the crops that are mirrored; 0.5 unless given.")
 @click.option("--crops", default=1, show_default=True, help="Random crops of each training image.")
 @click.option("--batch", default=16, show_default=True, help="Images a pass.")
 @click.option("--workers", default=0, show_default=True, help="Processes that open images.")
 @click.option("--seed", default=0, show_default=True, help="Of the crops and flips.")
 @click.option("--val", type=Path, help="A folder that is held out.")
 @click.option("--val-share", type=float, help="Share that is held out; as the tokenizer's unless given.")
+@click.option(
+    "--captions", help="names, sidecar or a file, as data.captions; as the tokenizer's unless given."
+)
 @click.option("--max-pixels", type=int, help="Of an image; 178956970 unless given, as Pillow has it.")
 @click.option("--resume", is_flag=True, help="Go on in an OUT whose encoding was interrupted.")
 @computing
@@ -59,14 +63,15 @@ def encode(
 
     if not options["resume"]:
         new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
-    scale = options.pop("scale")
+    crop = {name: options.pop(name) for name in ("scale", "flip")}
+    crop = {name: value for name, value in crop.items() if value is not None}
     if recipe is not None:
         changes = {**config.overrides(settings, TrainingSettings), "tokenizer": str(model)}
-        changes |= {} if scale is None else {"crop.scale": list(scale)}
+        changes |= {f"crop.{name}": value for name, value in crop.items()}
         options |= {"recipe": recipe, "settings": changes}
     elif settings:
         raise UserError("settings of a recipe with --for RECIPE", settings[0], "name the prior's recipe")
     else:
         options["size"] = options["size"] or library.trained_size(model)
-        options["crop"] = {"scale": scale or (1.0, 1.25)}
+        options["crop"] = {"scale": (1.0, 1.25), **crop}
     click.echo(run(load_tokenizer(model, device, precision), data, out, **options))

@@ -72,7 +72,7 @@ def _refuse_again(command: click.Command, args: list[str], above: click.Context)
     except click.UsageError:  # which the command says itself
         return
     options = [param for param in given if isinstance(param, click.Option) and not param.is_eager]
-    again = next((param for param in options if options.count(param) > 1), None)
+    again = next((param for param in options if options.count(param) > 1 and not param.multiple), None)
     if again is not None:
         option = again.opts[0]
         raise UserError("each option once", f"the option {option} is given twice", f"leave one {option} out")

@@ -44,7 +44,9 @@ class Size(click.ParamType[tuple[int, int]]):
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every command that draws, also of single conditions and priors."""
     told = [
-        click.option(f"--{kind}", type=Path if option.is_file else str, help=option.help)
+        click.option(
+            f"--{kind}", type=Path if option.is_file else str, help=option.help, multiple=option.is_many
+        )
         for kind, option in CONDITIONS.offers.items()
     ]
     for option in reversed([_NUM, *told, *_SAMPLING, *_of_priors()]):
@@ -90,11 +92,15 @@ def drawing(
     from smalti.cli.pace import Pace, faster
     from smalti.reading import writing
 
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     condition, size = pipeline.condition, options["size"]
     if condition.argument in given:
         fit = partial(_fit, size=size, beside=beside)
         given[condition.argument] = condition.from_option(given[condition.argument], fit)
+        each = condition.count(given[condition.argument]) or 1
+        if each > 1:  # of several values --num of each, one after the other
+            told, num = given[condition.argument], options["num"]
+            given |= {condition.argument: [one for one in told for _ in range(num)], "num": each * num}
     hint = faster(pipeline, size, options["stride"])
     writing.is_needed(pipeline.tokenizer.settings.pixels)  # says before hours of work what it needs
     return {**given, "progress": Pace(hint)}

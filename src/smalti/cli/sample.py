@@ -45,4 +45,4 @@ def sample(
         from smalti.judging import rejection  # torch by now is there
 
         batches = rejection.batches(pipeline, reject, judge, **given)
-    write(batches, out, num=options["num"], seed=options["seed"], each=reject or 1)
+    write(batches, out, num=given["num"], seed=options["seed"], each=reject or 1)

@@ -33,6 +33,15 @@ CONDITIONS = Members(
             "PointsCondition",
             Option("JSON file: a list of [class, x, y], from 0 to 1.", is_file=True),
         ),
+        "text": Line(
+            "text",
+            "TextSettings",
+            "TextCondition",
+            Option(
+                "What is drawn, in words; several times, or a .txt file of a line each: --num of each.",
+                is_many=True,
+            ),
+        ),
     },
 )
 

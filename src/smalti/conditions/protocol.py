@@ -180,6 +180,30 @@ class Condition(nn.Module, ABC):
     def agree(self, data: Any, readers: Iterable[Any]) -> None:
         """Let readers and this condition agree on what values in files mean; UserError where they cannot."""
 
+    def learn(self, reader: Any) -> list[str]:
+        """Learn of the training data what it must know before the first step; return lines for a person.
+
+        The same in every process, and of the same data whatever their order. What was learned before, of
+        other data, is added to.
+        """
+        return []
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Return the names of the text files that keep what it learned, in the run and the model folder."""
+        return ()
+
+    def files(self) -> dict[str, str]:
+        """Return what it learned, by these names."""
+        return {}
+
+    def take(self, files: Mapping[str, str]) -> None:
+        """Take back what `files` gave; UserError for what cannot be read."""
+
+    def told(self) -> str:
+        """Return for a person what it takes, in a few words; "" where its kind says all."""
+        return ""
+
     def from_option(self, given: Any, fit: Callable[[Tensor, str], Tensor | None]) -> Any:
         """Return a value as `from_user` takes it, of what the command line was given.
 
@@ -201,7 +225,7 @@ class Condition(nn.Module, ABC):
 
         This one, a part, or None.
         """
-        return self if self.state_dict() else None
+        return self if self.state_dict() or self.learned else None
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,7 +1,7 @@
 """What token shards hold of a sample beside its codes: a member of it as rows of plain numbers, and back.
 
 What has one size in every sample is an array with a row for each. What has not, as the things of a scene, is
-two arrays: `name.counts` (n), how many each row has, and one with all of them, row behind row.
+two arrays: how many each row has (n), `name.counts`, and one with all of them, row behind row.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +18,6 @@ from smalti.data.protocol import Sample
 
 Array = Any  # of numpy, mapped; its types say no more to a checker
 PRECOMPUTED = "condition."  # before the key of what a condition made of the crops
-_COUNTS = ".counts"
 
 
 class Rows:
@@ -26,15 +25,16 @@ class Rows:
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self.arrays = arrays
-        counted = (name for name in arrays if name.endswith(_COUNTS))
-        self._ends = {name.removesuffix(_COUNTS): np.cumsum(arrays[name], dtype=np.int64) for name in counted}
+        self._ends: dict[str, Array] = {}
 
     def __len__(self) -> int:
         return len(self.arrays["codes"])
 
-    def several(self, name: str, array: str, row: int) -> Array:
-        """Return those of an array's entries that belong to a row, by the counts of `name`."""
-        ends = self._ends[name]
+    def several(self, counts: str, array: str, row: int) -> Array:
+        """Return those of an array's entries that belong to a row, by the array of counts."""
+        if counts not in self._ends:
+            self._ends[counts] = np.cumsum(self.arrays[counts], dtype=np.int64)
+        ends = self._ends[counts]
         return np.asarray(self.arrays[array][ends[row - 1] if row else 0 : ends[row]])
 
 
@@ -42,6 +42,7 @@ class Column(ABC):
     """One member of a Sample in shards."""
 
     member: ClassVar[str]  # its name
+    array: ClassVar[str]  # one that there is where there is this
 
     @abstractmethod
     def pack(self, values: Sequence[Any]) -> dict[str, Tensor]:
@@ -56,6 +57,7 @@ class Label(Column):
     """The number of a class."""
 
     member = "label"
+    array = "labels"
 
     def pack(self, values: Sequence[int]) -> dict[str, Tensor]:
         """See Column."""
@@ -70,6 +72,7 @@ class Place(Column):
     """Which part of its image a crop shows."""
 
     member = "part"
+    array = "parts"
 
     def pack(self, values: Sequence[Part]) -> dict[str, Tensor]:
         """See Column."""
@@ -84,6 +87,7 @@ class Things(Column):
     """What stands where in the image, whole and as it lies, and the crop that is shown of it."""
 
     member = "scene"
+    array = "scenes.counts"
 
     def pack(self, values: Sequence[Scene]) -> dict[str, Tensor]:
         """See Column. Places stay of 64 bits: rounded, a thing could get another token."""
@@ -99,8 +103,8 @@ class Things(Column):
 
     def unpack(self, rows: Rows, row: int) -> Scene:
         """See Column."""
-        labels = rows.several("scenes", "scenes.labels", row).tolist()
-        boxes = rows.several("scenes", "scenes.boxes", row).tolist()
+        labels = rows.several("scenes.counts", "scenes.labels", row).tolist()
+        boxes = rows.several("scenes.counts", "scenes.boxes", row).tolist()
         x0, y0, x1, y1 = rows.arrays["scenes.crops"][row].tolist()
         return Scene(
             objects=tuple(Object(label, *box) for label, box in zip(labels, boxes, strict=True)),
@@ -109,8 +113,27 @@ class Things(Column):
         )
 
 
+class Captions(Column):
+    """All captions of the image, a line each, as bytes of UTF-8."""
+
+    member = "texts"
+    array = "caption_sizes"
+
+    def pack(self, values: Sequence[tuple[str, ...] | None]) -> dict[str, Tensor]:
+        """See Column."""
+        rows = ["\n".join(texts or ()).encode() for texts in values]
+        return {
+            "captions": torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8),
+            "caption_sizes": torch.tensor([len(row) for row in rows], dtype=torch.int32),
+        }
+
+    def unpack(self, rows: Rows, row: int) -> tuple[str, ...]:
+        """See Column."""
+        return tuple(rows.several("caption_sizes", "captions", row).tobytes().decode().split("\n"))
+
+
 # by the word with which a reader says that its samples have it; part: every crop of an image
-COLUMNS: dict[str, Column] = {"label": Label(), "part": Place(), "scene": Things()}
+COLUMNS: dict[str, Column] = {"label": Label(), "part": Place(), "scene": Things(), "text": Captions()}
 
 
 def pack(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, Tensor]:

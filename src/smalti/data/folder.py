@@ -4,12 +4,13 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from smalti import imaging
 from smalti.config import Share, settings
+from smalti.data.captions import captions_of
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import Place, Splits, below, find, is_named, mixed, without_held_out
@@ -30,6 +31,9 @@ class FolderSettings(PixelSettings):
     # folders below root by their use, which come before val_share; None: those that are named as splits, as a
     # run finds them when it begins; {}: none
     splits: Splits | None = None
+    # of the images: names, the words of their files' names; sidecar, a .txt file beside each, one a line; or
+    # a .csv, .tsv or .jsonl file with columns file and caption, where columns split and class count too
+    captions: str | None = None
 
 
 class Folder(Reader):
@@ -45,15 +49,22 @@ class Folder(Reader):
         self.root, self.pixels = settings.root, settings
         everything = _without(imaging.find_images(settings.root), settings)
         places = {path: _place(path, settings.root) for path in everything}
-        self.splits = _splits(settings, list(places.values()))
+        said = captions_of(settings.captions, settings.root, everything)
+        self.splits = Splits() if said.uses else _splits(settings, list(places.values()))
         names = _parted(places, self.splits.train, settings) if self.splits else _by_top(places)
+        names = {path: said.classes[path] for path in names} if said.classes else names
         self.classes = _classes(names.values()) if settings.classes == "auto" else ()
-        if settings.splits is None and not self.splits and settings.classes == "auto":
+        if settings.splits is None and not (self.splits or said.uses) and settings.classes == "auto":
             _check_splits(names.values(), settings.root)
         if settings.val is not None and split == "val":
             self.root = settings.val
             found = imaging.find_images(settings.val)
             names = _by_top({path: _place(path, settings.val) for path in found})
+            said = captions_of(settings.captions, settings.val, found)
+            names = {path: said.classes[path] for path in names} if said.classes else names
+        elif said.uses:
+            wanted = {"train", "neither"} if settings.val is not None else {split}
+            names = {path: name for path, name in names.items() if said.uses[path] in wanted}
         elif self.splits.val and split == "val":
             names = _parted(places, self.splits.val, settings)
         elif settings.val is None and not self.splits.val:
@@ -62,7 +73,9 @@ class Folder(Reader):
         _check_classes(self.classes, names.values(), self.root)
         self.paths, self._names = list(names), list(names.values())
         self._numbers = _numbers(self.classes)
-        self.gives = frozenset({"image", "label"} if self.classes else {"image"})
+        self._texts, self._said = said.texts, said.note
+        held = {"image": True, "label": bool(self.classes), "text": bool(said.texts)}
+        self.gives = frozenset(name for name, there in held.items() if there)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -70,7 +83,8 @@ class Folder(Reader):
     def __getitem__(self, index: int) -> Sample:
         """The image with its class. UserError with the path where a file is no readable image."""
         path = self.paths[index]
-        return Sample(image=self.pixels.open(path), label=self.label(index), path=path)
+        texts = self.texts(index)
+        return Sample(image=self.pixels.open(path), label=self.label(index), texts=texts, path=path)
 
     def summary(self) -> Summary:
         """See Reader."""
@@ -80,7 +94,8 @@ class Folder(Reader):
             paths=self.paths,
             pixels=self.pixels,
             splits=self.splits,
-            note=self._note(),
+            note="\n".join(filter(None, (self._note(), self._said))),
+            captions=list(self.captions()),
         )
 
     def counts(self) -> dict[str, int]:
@@ -91,6 +106,14 @@ class Folder(Reader):
     def label(self, index: int) -> int | None:
         """Return the number of an image's class, without opening it; None where there are no classes."""
         return self._numbers[self._names[index]] if self.classes else None
+
+    def texts(self, index: int) -> tuple[str, ...] | None:
+        """Return an image's captions, without opening it; None where there are none."""
+        return self._texts.get(self.paths[index])
+
+    def captions(self) -> Iterator[str]:
+        """See Reader."""
+        return (text for path in self.paths for text in self._texts.get(path, ()))
 
     def number_as(self, names: Sequence[str]) -> None:
         """See Reader."""

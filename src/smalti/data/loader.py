@@ -158,6 +158,8 @@ class Crops(Dataset[Sample | UserError]):
         if isinstance(sample, UserError):
             return sample
         turn, index = place
+        if sample.texts:
+            sample = replace(sample, shown=mix(self.seed, turn, index, 1) % len(sample.texts))
         whole = sample.image if sample.image is not None else sample.segmentation
         if whole is None:
             return sample
@@ -226,6 +228,7 @@ def collate(samples: Sequence[Sample | UserError]) -> Batch:
         codes=_stack([sample.codes for sample in found]),
         precomputed=_stacked([sample.precomputed for sample in found]),
         labels=_labels([sample.label for sample in found]),
+        texts=_tuple([sample.texts[sample.shown] if sample.texts else None for sample in found]),
     )
 
 

@@ -1,6 +1,6 @@
 """A folder of images and a folder of their maps: depth, classes, edges, low resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import eq
 from pathlib import Path
@@ -44,6 +44,7 @@ class PairsSettings(PixelSettings):
     val_maps: Path | None = None
     val_share: Share = 0.05  # of the images, by a hash of the path below root; 0: none
     splits: Splits | None = None  # as the reader of folders has them; maps have the same folders
+    captions: str | None = None  # as the reader of folders has them
 
     @property
     def contents(self) -> dict[str, int]:
@@ -56,7 +57,6 @@ class Pairs(Reader):
     """Images with their maps, split as a folder of images is."""
 
     classes: tuple[str, ...] = ()
-    gives = frozenset({"image", "map"})
 
     def __init__(self, settings: PairsSettings, split: Literal["train", "val"]) -> None:
         self.settings, self.labels = settings, reading(settings)
@@ -67,10 +67,12 @@ class Pairs(Reader):
             val_share=settings.val_share,
             classes="none",
             splits=settings.splits,
+            captions=settings.captions,
         )
         self.files = Folder(replace(folder, **settings.reads()), split)
         maps = settings.val_maps if split == "val" and settings.val_maps else settings.maps
         self.maps = _partners(self.files, maps)
+        self.gives = self.files.gives | {"map"}
 
     def bound(self, classes: int) -> None:
         """See Reader."""
@@ -89,9 +91,14 @@ class Pairs(Reader):
         if content == "segmentation":
             labels = open_labels(source, self.labels)
             self._check_classes(labels, source)
-            return Sample(image=image, segmentation=self._fitted(labels, image, turn, source), path=path)
-        found = open_map(source, 3 if content == "image" else 1)
-        return Sample(image=image, map=self._fitted(found, image, turn, source), path=path)
+            labels = self._fitted(labels, image, turn, source)
+            return Sample(image=image, segmentation=labels, texts=self.files.texts(index), path=path)
+        found = self._fitted(open_map(source, 3 if content == "image" else 1), image, turn, source)
+        return Sample(image=image, map=found, texts=self.files.texts(index), path=path)
+
+    def captions(self) -> Iterator[str]:
+        """See Reader."""
+        return self.files.captions()
 
     def summary(self) -> Summary:
         """See Reader."""

@@ -33,6 +33,8 @@ class Sample:
     codes: Int64[Tensor, "h w"] | None = None
     precomputed: Mapping[str, Int64[Tensor, " m"]] = field(default_factory=dict)  # as the batch's
     label: int | None = None
+    texts: tuple[str, ...] | None = None  # the captions of the image
+    shown: int = 0  # of a crop: which of these is its caption
     path: Path | None = None
 
 
@@ -49,6 +51,7 @@ class Batch:
     # what conditions made of the crops before they became codes: prefixes by their keys, see Condition
     precomputed: Mapping[str, Int64[Tensor, "b m"]] = field(default_factory=dict)
     labels: Int64[Tensor, " b"] | None = None
+    texts: tuple[str, ...] | None = None  # the caption of each crop
 
     @property
     def size(self) -> int:
@@ -70,12 +73,13 @@ class Summary:
     note: str = ""  # for a person: which those are, or are called so and are not
     grid: tuple[int, int] | None = None  # of codes
     marks: Sequence[str] = ()  # what makes codes those that they are
+    captions: Sequence[str] = ()  # of the samples, one after the other
 
     def fingerprint(self) -> str:
-        """Return what changes when samples come, go or change their names, wherever they lie."""
+        """Return what changes when samples come, go or change their names or captions, wherever they lie."""
         begin = len(str(self.root)) + 1  # by hand: a path's own way takes seconds for a million of them
         names = self.marks or [str(path)[begin:] for path in self.paths]
-        text = "\n".join(names).encode("utf-8", "surrogateescape")
+        text = "\n".join([*names, *self.captions]).encode("utf-8", "surrogateescape")
         return f"{self.count} {hashlib.blake2b(text, digest_size=8).hexdigest()}"
 
 
@@ -88,7 +92,7 @@ class Reader(Protocol):
     """
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
-    gives: frozenset[str]  # which of image, label, scene, map, part and codes its samples have
+    gives: frozenset[str]  # which of image, label, scene, map, text, part and codes its samples have
     # of codes: what conditions made of their crops, by key, with what whoever trains on it must know
     precomputed: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
@@ -115,6 +119,10 @@ class Reader(Protocol):
     def counts(self) -> dict[str, int]:
         """Return how many samples, or things in them, there are of each class; empty without classes."""
         return {}
+
+    def captions(self) -> Iterator[str]:
+        """Return the captions of all samples, of which a vocabulary is learned; opens no image."""
+        return iter(())
 
     def notes(self, headers: Sequence[Header]) -> list[str]:
         """Return what a person should know of how maps and boxes are read, a line each; mostly nothing.

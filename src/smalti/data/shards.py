@@ -13,7 +13,7 @@ folder/
 import json
 import time
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -144,13 +144,13 @@ class ShardWriter:
         if not is_shards(self.folder):
             got = f"{self.folder} without {INDEX}"
             raise UserError("a folder of token shards to go on with", got, "leave out --resume")
-        index = _read(self.folder)
+        index = begun(self.folder)
         now = _metadata(self._index(complete=False))
         # older indexes do not say their precision, which is taken as fp32; nor how many are held out
-        begun = {"precision": "fp32", "held_out": now.get("held_out")} | _metadata(index)
+        before = {"precision": "fp32", "held_out": now.get("held_out")} | _metadata(index)
         for name, value in now.items():
-            if begun.get(name) != value:
-                expected = f"{name} {begun.get(name)}, with which {self.folder} was begun"
+            if before.get(name) != value:
+                expected = f"{name} {before.get(name)}, with which {self.folder} was begun"
                 remedy = "give what it was begun with, or choose another OUT"
                 raise UserError(expected, str(value), remedy)
         for split in SPLITS:
@@ -180,11 +180,13 @@ class TokenShards(Reader):
         index = read_index(settings.root)
         self.root, self.classes = settings.root, tuple(index["classes"])
         self.precomputed: Mapping[str, Mapping[str, Any]] = index["conditions"]
-        self._holds = _known(index["holds"], settings.root)
+        self._shards = [_map(settings.root / name) for name in index[split]]
+        arrays = self._shards[0].arrays if self._shards else {}
+        older = [name for name, column in COLUMNS.items() if column.array in arrays]
+        self._holds = _known(index.get("holds", older), settings.root)
         # a key begins with the kind of its condition
         self.gives = frozenset({"codes", *self._holds, *(key.split()[0] for key in self.precomputed)})
         self.tokenizer, self.codebook_size = index["tokenizer"], index["codebook_size"]
-        self._shards = [_map(settings.root / name) for name in index[split]]
         self._ends = list(accumulate(map(len, self._shards)))
 
     def __len__(self) -> int:
@@ -195,6 +197,12 @@ class TokenShards(Reader):
         number = bisect_right(self._ends, index)
         row = index - (self._ends[number - 1] if number else 0)
         return unpack(self._shards[number], row, self._holds, list(self.precomputed))
+
+    def captions(self) -> Iterator[str]:
+        """See Reader."""
+        for shard in self._shards if "text" in self._holds else ():
+            for row in range(len(shard)):
+                yield from COLUMNS["text"].unpack(shard, row)
 
     def summary(self) -> Summary:
         """See Reader. The grid is None where there are no codes."""
@@ -225,8 +233,12 @@ def is_shards(folder: Path) -> bool:
 
 
 def begun(folder: Path) -> dict[str, Any]:
-    """Return what shards, complete or not, say of themselves; UserError where there are none."""
-    return _read(folder)
+    """Return what shards, complete or not, say of themselves; UserError where there are none.
+
+    Older ones do not say what they hold beside codes, which is labels where there are classes.
+    """
+    index = _read(folder)
+    return {"holds": ["label"] if index["classes"] else [], **index}
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -251,10 +263,7 @@ def _read(folder: Path) -> dict[str, Any]:
     if index.get("format") != FORMAT or wanted - index.keys():
         got = f"format {index.get('format')} in {folder / INDEX}"
         raise UserError(f"token shards of format {FORMAT}", got, "encode the images again")
-    # older indexes do not say what there is beside codes, which is labels where there are classes; nor in
-    # which order rows were made
-    older = {"holds": ["label"] if index["classes"] else [], "conditions": {}}
-    return {**older, **index}
+    return {"conditions": {}, **index}
 
 
 def _known(holds: Sequence[str], root: Path) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from smalti.config import settings
+from smalti.errors import UserError
 
 Place = tuple[str, ...]  # the names on the way from the root to an image, its own last
 Use = tuple[str, int]  # train, val or neither; and a rank: of each use the folders of the lowest one count
@@ -65,6 +66,24 @@ def is_named(names: Iterable[str]) -> bool:
     """Return whether all of these names of folders are those of splits."""
     names = set(names)
     return bool(names) and _uses(names).keys() == names
+
+
+def by_word(names: Iterable[str], where: str) -> dict[str, str]:
+    """Return the use of each word that says a split: train, val or neither; UserError for one that says none.
+
+    Of several that are held out the nearest to training counts: of train, val and test val. where: they
+    stand, in words.
+    """
+    names = set(names)
+    uses = _uses(names)
+    strange = sorted(names - uses.keys())
+    if strange:
+        got = ", ".join(
+            repr(name) for name in (sorted(name for name in names if not _words(name)) or strange)[:3]
+        )
+        raise UserError(f"words for splits in {where}, as train and val", got, "write train or val")
+    least = {kind: min(rank for use, rank in uses.values() if use == kind) for kind, _ in uses.values()}
+    return {name: use if rank == least[use] else "neither" for name, (use, rank) in uses.items()}
 
 
 def mixed(names: Iterable[str]) -> list[str]:

@@ -83,6 +83,7 @@ def fill(task: TokenizerTask | PriorTask, begun: Beginning) -> None:
         task.pipeline.prior.load_state_dict(model.prior.state_dict())
         if model.condition.own is model.condition:  # else its part is there already
             task.pipeline.condition.load_state_dict(model.condition.state_dict())
+            task.pipeline.condition.take(model.condition.files())
         return
     task.tokenizer.load_state_dict(begun.tokenizer.state_dict())
     if task.discriminator is not None and begun.discriminator:

@@ -19,6 +19,7 @@ from smalti.training import checkpoints
 class RunFolder:
     """settings.yaml  classes.json  origin.json  log.jsonl  curves.svg  samples/  checkpoints/  model/  best/
 
+    condition/ is there where the condition learned something of the data as the run began;
     curves.svg is drawn anew with every checkpoint; best/ is there where the recipe says by what.
     """
 
@@ -36,6 +37,11 @@ class RunFolder:
         What a resumed run must find again.
         """
         return self.root / "classes.json"
+
+    @property
+    def condition(self) -> Path:
+        """Return where the text files lie that keep what a condition learned of the data as the run began."""
+        return self.root / "condition"
 
     @property
     def origin(self) -> Path:
@@ -97,9 +103,15 @@ class RunFolder:
         self.check_new()
         self.root.mkdir(parents=True, exist_ok=True)
 
-    def begin(self, settings: Mapping[str, Any], classes: Sequence[str], origin: str) -> None:
-        """Make the folder, with what a resumed run goes by."""
+    def begin(
+        self, settings: Mapping[str, Any], classes: Sequence[str], learned: Mapping[str, str], origin: str
+    ) -> None:
+        """Make the folder, with what a resumed run goes by. learned: what its condition did, see there."""
         self.create()
+        if learned:
+            self.condition.mkdir()
+        for name, text in learned.items():
+            write(self.condition / name, text)
         write(self.classes, json.dumps(list(classes), indent=2) + "\n")
         self.change(settings, origin)
 

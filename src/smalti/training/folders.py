@@ -34,7 +34,7 @@ def held_out(data: Any) -> dict[str, Any]:
 
     For a model to keep.
     """
-    wanted = {"kind", "root", "val", "val_share", "classes", "splits"}
+    wanted = {"kind", "root", "val", "val_share", "classes", "splits", "captions"}
     wanted |= {"maps", "val_maps", "content", "year", "parts", "annotated"}  # what describes them
     wanted |= {"min_area", "min_objects", "max_objects"}  # which boxes count
     return {name: value for name, value in config.dump(data).items() if name in wanted}

@@ -66,7 +66,9 @@ def _is_same(root: Path, told: Any) -> bool:
 
 def _as_told(root: Path, told: dict[str, Any]) -> FolderSettings:
     """Return what a tokenizer's settings of data say of this folder, for the classes that lie in it."""
-    how = {name: told[name] for name in ("val", "val_share", "splits") if told.get(name) is not None}
+    how = {
+        name: told[name] for name in ("val", "val_share", "splits", "captions") if told.get(name) is not None
+    }
     if told.get("classes") == "none" and "splits" in how and not how["splits"].get("train"):
         del how["splits"]  # it was told to take all images: that says nothing of folders that are splits
     where: FolderSettings = config.parse({"root": root, **how}, FolderSettings)

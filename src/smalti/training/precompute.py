@@ -43,6 +43,8 @@ class Encoding:
     workers: Workers = 0  # processes that open images
     seed: int = 0  # of the crops and flips
     max_pixels: Positive | None = None  # of an image, as the readers' data.max_pixels
+    # as the reader of folders has them; None: as the tokenizer's training had them
+    captions: str | None = None
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -52,7 +54,7 @@ class Encoding:
 
 # what a recipe says by its own keys
 RECIPES = {"size": "size", "crop": "crop"} | {
-    name: f"data.{name}" for name in ("val", "val_share", "max_pixels")
+    name: f"data.{name}" for name in ("val", "val_share", "max_pixels", "captions")
 }
 
 
@@ -126,7 +128,13 @@ def _plain(tokenizer: Tokenizer, data: Path, how: Encoding) -> Job:
     _check_size(how.crop_size, tokenizer)
     where, why = holding.find(data, how.val, how.val_share, tokenizer)
     read = tokenizer.settings.pixels or PixelReading()
-    where = replace(where, range=read.range, bands=read.bands, max_pixels=how.max_pixels)
+    where = replace(
+        where,
+        captions=how.captions or where.captions,
+        range=read.range,
+        bands=read.bands,
+        max_pixels=how.max_pixels,
+    )
     train, val = (Folder(where, split) for split in ("train", "val"))
     told = holding.text(train, val, why, how.val_share)
     return Job(readers={"train": train, "val": val}, how=how, told=told)
@@ -263,7 +271,8 @@ def _made(job: Job) -> dict[str, Any]:
     for name in ("workers", "max_pixels", "val", "val_share"):  # the images tell what the last two chose
         del made[name]
     names = [path.relative_to(one.root).as_posix() for one in summaries for path in one.paths]
-    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
+    said = [caption for reader in job.readers.values() for caption in reader.captions() if names]
+    digest = hashlib.blake2b("\n".join([*names, *said]).encode(), digest_size=8).hexdigest()
     made |= {"images": f"{len(names)} files {digest}", "held_out": len(job.readers["val"])}
     if not names:  # data that are made
         made["images"] = summaries[0].fingerprint()

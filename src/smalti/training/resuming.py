@@ -38,6 +38,7 @@ PLACES = {
     "data.maps",
     "data.val",
     "data.val_maps",
+    "data.captions",
     "tokenizer",
     "condition_tokenizer",
     "losses.perceptual.vgg",

@@ -18,7 +18,7 @@ from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Reader
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
-from smalti.files import as_path
+from smalti.files import as_path, read_texts
 from smalti.losses import perceptual
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
 from smalti.reading.pixels import PixelReading
@@ -103,24 +103,49 @@ def train(
                 task.pipeline.condition.agree(training.data, readers.values())
             if start.begun is not None:
                 beginning.fill(task, start.begun)
+            notes = _learned(task, readers, folder if resume else None)
             loop, feed = Loop(task, training, _rates(training), folder, device), _feed(training, readers)
             if strategy.current().rank == 0:
                 checks.tell(training, readers)
-                _write_down(folder, training, start, found, resume)
+                for note in notes:
+                    strategy.current().say(note)
+                _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
             loop.run(feed)
     return folder.root
 
 
+def _learned(
+    task: PriorTask | TokenizerTask, readers: dict[str, Reader], begun: RunFolder | None
+) -> list[str]:
+    """Let a condition learn of the data what it must, or take what it learned when the run began.
+
+    Gives lines for a person. begun: the folder of a run that goes on.
+    """
+    if not isinstance(task, PriorTask):
+        return []
+    condition = task.pipeline.condition
+    if begun is None:
+        return condition.learn(readers["train"])
+    condition.take(read_texts(begun.condition, condition.learned))
+    return []
+
+
 def _write_down(
-    folder: RunFolder, training: Any, start: Start, found: dict[str, Tokenizer], resume: bool
+    folder: RunFolder,
+    task: PriorTask | TokenizerTask,
+    start: Start,
+    found: dict[str, Tokenizer],
+    resume: bool,
 ) -> None:
     """Write what a resumed run goes by; one that did not note its tokenizers when it began does so now."""
+    settings = config.dump(task.training)
     noted = replace(start.origin, tokenizers=start.origin.tokenizers or tokenizers.fingerprints(found))
     if resume:
-        folder.change(config.dump(training), noted.text())
-    else:
-        folder.begin(config.dump(training), start.readers["train"].classes, noted.text())
+        folder.change(settings, noted.text())
+        return
+    learned = task.pipeline.condition.files() if isinstance(task, PriorTask) else {}
+    folder.begin(settings, start.readers["train"].classes, learned, noted.text())
 
 
 def _rates(training: Training) -> dict[str, OptimizerSettings]:
