@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from smalti.conditions.pose import COCO
+
 _HEIGHT, _WIDTH = 24, 36  # of the images with maps or annotations: oblong, so that axes cannot be mixed up
 
 
@@ -75,6 +77,33 @@ def coco(tmp_path: Path) -> Path:
             path.parent.mkdir(exist_ok=True)
             whole = {"images": images, "annotations": annotations, "categories": categories}
             path.write_text(json.dumps(whole))
+    return root
+
+
+@pytest.fixture
+def coco_keypoints(tmp_path: Path) -> Path:
+    """Six images a split in COCO's form: in each a person, in some a crowd, or another who is hardly seen."""
+    root = tmp_path / "coco_keypoints"
+    category = {"supercategory": "person", "id": 1, "name": "person", "keypoints": list(COCO)}
+    category["skeleton"] = [[16, 14], [14, 12], [17, 15], [15, 13], [12, 13], [6, 12], [7, 13], [6, 7]]
+    for split in ("train", "val"):
+        images, annotations = [], []
+        for number in range(6):
+            image = {"id": 900 + number, "file_name": f"{number:012}.jpg", "license": 4}
+            images.append(image | {"height": _HEIGHT, "width": _WIDTH})
+            _image(root / f"{split}2017" / image["file_name"], number)
+            person = [value for joint in range(16) for value in (20 + joint % 3, 2 + joint, 2 - joint % 2)]
+            hardly = [4, 5, 2, *[0] * 48] if number == 1 else [0] * 51
+            found = [{"keypoints": [*person, 0, 0, 0], "num_keypoints": 16, "bbox": [18, 1, 7, 18.5]}]
+            if number in (1, 2):
+                found += [{"keypoints": hardly, "num_keypoints": int(number == 1), "bbox": [3, 4, 4, 12]}]
+                found[1]["iscrowd"] = int(number == 2)
+            for one in found:
+                same = {"image_id": 900 + number, "id": len(annotations), "category_id": 1, "iscrowd": 0}
+                annotations.append({**same, "segmentation": [], "area": 48.0, **one})
+        path = root / "annotations" / f"person_keypoints_{split}2017.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
     return root
 
 

@@ -15,6 +15,7 @@ from smalti.conditions.context import Padded
 from smalti.conditions.coordinates import Part
 from smalti.conditions.label import LabelCondition, LabelSettings
 from smalti.conditions.none import NoCondition, NoConditionSettings
+from smalti.conditions.pose import NOWHERE, Joint, Pose
 from smalti.conditions.protocol import Known
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
@@ -39,9 +40,15 @@ EXAMPLES = {  # kind, the last word -> settings, a value that it takes
     "boxes": (SCENES, [("grass", 0.0, 0.5, 1.0, 1.0), (3, 0.2, 0.2, 0.4, 0.9)]),
     "points": (SCENES, [("grass", 0.5, 0.75), (3, 0.3, 0.5)]),
     "text": ({"vocabulary": 270, "max_tokens": 14, "dropout": 0.5}, "a wall of bricks"),
+    "keypoints": (
+        {"joints": ("nose", "left_hand"), "places": 8, "dropout": 0.5},
+        {"nose": [0.5, 0.25], "left_hand": [0.7, 0.6, 1]},
+    ),
 }
 THINGS = [[("grass", 0.0, 0.0, 1.0, 1.0)], [("wood", 0.0, 0.0, 1.0, 1.0)], []]
 TEXTS = ["grass", "a wall of wood", "gravel on a wall"]
+FIGURES = [{"nose": (0.4, 0.4), "left_hand": (0.7, 0.6, 1)}, {"nose": (0.6, 0.6), "left_hand": None}]
+FIGURES += [{"nose": None, "left_hand": None}]
 EACH = {  # what it is told by -> three values that differ in every window
     None: None,
     "label": ["wood", 0, "grass"],
@@ -50,10 +57,16 @@ EACH = {  # what it is told by -> three values that differ in every window
     "boxes": THINGS,
     "points": THINGS,
     "text": TEXTS,
+    "keypoints": FIGURES,
 }
 SCENE = tuple(
     Scene(tuple(Object(("grass", "wood").index(one) * 2 + 1, *box) for one, *box in things))
     for things in THINGS
+)
+POSES = (  # with joints of their own
+    Pose(("chin", "left_hand", "nose"), ((NOWHERE, Joint(0.7, 0.6, 1), Joint(0.4, 0.4)),)),
+    Pose(("left_hand", "nose"), ((NOWHERE, Joint(0.6, 0.6)),)),
+    Pose(("nose",), ()),
 )
 BATCHES = {  # what it is told by -> the same three values as data have them; coordinates of whole images
     None: {},
@@ -63,6 +76,7 @@ BATCHES = {  # what it is told by -> the same three values as data have them; co
     "boxes": {"scenes": SCENE},
     "points": {"scenes": SCENE},
     "text": {"texts": tuple(TEXTS)},
+    "keypoints": {"poses": POSES},
 }
 EMPTY = -1  # in place of a token where nothing is said
 WINDOWS = [(0, 0, 2, 3), (0, 1, 2, 2), (1, 0, 1, 3), (1, 1, 1, 2)]

@@ -50,7 +50,7 @@ def maps(tmp_path):
     return folder
 
 
-def test_every_member_reads(photos, shards, maps, paired, coco, open_images):
+def test_every_member_reads(photos, shards, maps, paired, coco, coco_keypoints, open_images):
     both = ("lying", "standing")
     cases = {
         "folder": ({"root": photos}, both),
@@ -58,6 +58,7 @@ def test_every_member_reads(photos, shards, maps, paired, coco, open_images):
         "maps": ({"root": maps, "classes": 256}, ()),
         "pairs": ({"root": paired / "images", "maps": paired / "depth", "content": "depth"}, ()),
         "coco": ({"root": coco}, ("tree", "house", "cloud")),  # by their ids as words
+        "coco_keypoints": ({"root": coco_keypoints, "min_height": 8}, ()),
         "open_images": ({"root": open_images}, ("cloud", "house", "tree")),
     }
     assert cases.keys() == READERS.keys()
@@ -75,11 +76,13 @@ def test_every_member_reads(photos, shards, maps, paired, coco, open_images):
                 "image": sample.image,
                 "label": sample.label,
                 "scene": sample.scene,
+                "pose": sample.pose,
                 "codes": sample.codes,
             }
             found = {name for name, part in held.items() if part is not None}
             mapped = {"map"} if kind in ("maps", "pairs") else set()
             assert reader.gives == found | mapped
+            assert bool(reader.joints) == ("pose" in reader.gives)
             summary = reader.summary()
             assert summary.count == len(reader)
             assert summary.fingerprint().split()[0] == str(len(reader))

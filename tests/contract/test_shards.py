@@ -12,6 +12,7 @@ import smalti
 from smalti import library
 from smalti.conditions.box_tokens import Object, Scene
 from smalti.conditions.coordinates import Part
+from smalti.conditions.pose import Joint, Pose
 from smalti.data import shards as shards_module
 from smalti.data.loader import in_order
 from smalti.data.protocol import Sample
@@ -32,6 +33,7 @@ KINDS = {  # recipe and settings of it
     "coordinates": ("transformer_coordinates", {}),
     "boxes": ("transformer_boxes", HIDDEN),
     "points": ("transformer_points", {}),
+    "keypoints": ("transformer_keypoints", HIDDEN),
     "text": (
         "transformer_coordinates",
         {"condition": {"kind": "text", "vocabulary": 300, "dropout": 0.3}, "data.captions": "sidecar"},
@@ -39,10 +41,25 @@ KINDS = {  # recipe and settings of it
 }
 
 
+@pytest.fixture
+def found(places, request):  # noqa: F811
+    """What a recipe is given, by its name."""
+
+    def find(recipe: str) -> dict:
+        if recipe != "transformer_keypoints":
+            return places(recipe)
+        data = request.getfixturevalue("coco_keypoints")
+        return {**places("transformer_coordinates"), "data": data, "data.min_joints": 1, "data.min_height": 8}
+
+    return find
+
+
 def asked(kind: str, found) -> tuple[str, dict, dict]:
     """Recipe, settings of its data and models, and those of them that a training on shards is given."""
     recipe, more = KINDS[kind]
     where = {**found(recipe), **more}
+    if kind == "keypoints":
+        del where["data.val_share"]
     if kind == "shared":
         where |= {"data.maps": where["data"], "condition_tokenizer": None}
     if kind == "text":
@@ -76,8 +93,8 @@ def arrays(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_shards_train_as_their_images_do(kind, places, tmp_path):  # noqa: F811
-    recipe, where, told = asked(kind, places)
+def test_shards_train_as_their_images_do(kind, found, tmp_path):
+    recipe, where, told = asked(kind, found)
     where |= STILL
     by_images = smalti.train(recipe, out=tmp_path / "images_run", **{**TEN, **where})
     tokens = encoded(where, recipe, tmp_path / "tokens")
@@ -91,9 +108,9 @@ def test_shards_train_as_their_images_do(kind, places, tmp_path):  # noqa: F811
     assert sheets[0].read_bytes() == sheets[1].read_bytes()
 
 
-def test_what_is_told_belongs_to_the_crop(places, tmp_path):  # noqa: F811
+def test_what_is_told_belongs_to_the_crop(found, tmp_path):
     """Several of an image, flipped and moved: each row has its own crop."""
-    recipe, where, _ = asked("boxes", places)
+    recipe, where, _ = asked("boxes", found)
     where["crop.scale"] = [1.0, 2.0]
     tokens = encoded(where, recipe, tmp_path / "tokens", crops=3, seed=4)
     reader = TokenShards(ShardsSettings(root=tokens), "train")
@@ -123,16 +140,22 @@ def test_rows_come_back_as_they_were_given(tmp_path, monkeypatch):
         things = tuple(Object(number, *box) for number, box in enumerate(boxes))
         scene = Scene(things, crop=(0.1, 0.2, 1 / 3, 0.7), is_flipped=count % 2 == 1)
         texts = tuple(f"größer {number}" for number in range(count + 1))
+        joints = torch.rand(count, 2, 2, generator=noise, dtype=torch.float64).tolist()
+        figures = tuple(tuple(Joint(x, y, count % 3) for x, y in figure) for figure in joints)
+        pose = Pose(("nose", "tail"), figures, crop=(0.2, 0.1, 0.9, 1 / 3), is_flipped=count % 2 == 0)
         told = {"map by abc": torch.randint(0, 2**17, (5,), generator=noise)}
         codes = torch.randint(0, 9, (2, 3), generator=noise)
         part = Part(count, 2**20, 2**21, 2**22)
-        rows.append(Sample(codes=codes, scene=scene, part=part, label=count, precomputed=told, texts=texts))
+        rows.append(
+            Sample(codes=codes, scene=scene, part=part, label=count, precomputed=told, texts=texts, pose=pose)
+        )
     metadata = ShardMetadata(
         tokenizer="abc",
         codebook_size=9,
         factor=2,
         classes=("a", "b", "c", "d"),
-        holds=("label", "part", "scene", "text"),
+        holds=("label", "part", "scene", "pose", "text"),
+        joints=("nose", "tail"),
         conditions={"map by abc": {"vocabulary": 2**17}},
     )
     writer = ShardWriter(tmp_path / "tokens", metadata)
@@ -141,10 +164,10 @@ def test_rows_come_back_as_they_were_given(tmp_path, monkeypatch):
     reader = TokenShards(ShardsSettings(root=writer.close()), "train")
     assert len(list((tmp_path / "tokens").glob("train-*"))) == 2
     assert (len(reader), reader.most_objects()) == (7, 3)
-    assert reader.gives == {"codes", "label", "part", "scene", "text", "map"}
+    assert reader.gives == {"codes", "label", "part", "scene", "pose", "text", "map"}
     for row, given in enumerate(rows):
         found = reader[row]
-        assert (found.scene, found.part) == (given.scene, given.part)
+        assert (found.scene, found.part, found.pose) == (given.scene, given.part, given.pose)
         assert (found.label, found.texts) == (given.label, given.texts)
         assert found.codes.equal(given.codes)
         assert found.precomputed["map by abc"].equal(given.precomputed["map by abc"])
@@ -156,8 +179,8 @@ def test_rows_come_back_as_they_were_given(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["depth", "boxes"])
-def test_encoding_for_a_recipe_goes_on(kind, places, tmp_path, monkeypatch):  # noqa: F811
-    recipe, where, _ = asked(kind, places)
+def test_encoding_for_a_recipe_goes_on(kind, found, tmp_path, monkeypatch):
+    recipe, where, _ = asked(kind, found)
     whole = encoded(where, recipe, tmp_path / "whole", crops=3)
     monkeypatch.setattr(shards_module, "ROWS", 7)
     real, calls = smalti.Tokenizer.encode, []
@@ -181,9 +204,9 @@ def test_encoding_for_a_recipe_goes_on(kind, places, tmp_path, monkeypatch):  # 
     assert all(left[name].equal(right[name]) for name in left)
 
 
-def test_shards_of_before_hold_labels(photos, tmp_path, places):  # noqa: F811
+def test_shards_of_before_hold_labels(photos, tmp_path, found):
     """Read, and gone on with in the order that they were begun in."""
-    tokenizer = smalti.load(places("transformer_coordinates")["tokenizer"])
+    tokenizer = smalti.load(found("transformer_coordinates")["tokenizer"])
     how = {"size": 16, "crops": 2, "seed": 3}
     now = encode(tokenizer, photos, tmp_path / "now", **how)
     index = json.loads((now / "index.json").read_text())
@@ -206,7 +229,7 @@ def test_shards_of_before_hold_labels(photos, tmp_path, places):  # noqa: F811
     assert readers[0].summary().fingerprint() == readers[1].summary().fingerprint()
 
 
-def test_shards_that_lack_what_a_prior_is_told(places, photos, tmp_path):  # noqa: F811
+def test_shards_that_lack_what_a_prior_is_told(found, photos, tmp_path):
     """One line each, with what to type."""
     remedy = "smalti encode TOKENIZER IMAGES OUT --for RECIPE"
 
@@ -216,15 +239,15 @@ def test_shards_that_lack_what_a_prior_is_told(places, photos, tmp_path):  # noq
         assert all(hint in str(caught.value) for hint in (*hints, remedy)), caught.value
         assert not (tmp_path / "refused").exists()
 
-    _, where, models = asked("coordinates", places)
+    _, where, models = asked("coordinates", found)
     plain = encode(smalti.load(models["tokenizer"]), photos, tmp_path / "plain", size=(16, 24))
     for kind in ("depth", "boxes"):
-        recipe, _, told = asked(kind, places)
+        recipe, _, told = asked(kind, found)
         refuse(recipe, plain, told, f"condition.kind={'map' if kind == 'depth' else 'boxes'}", "shards")
     index = json.loads((plain / "index.json").read_text())
     (plain / "index.json").write_text(json.dumps({**index, "holds": ["label"]}))
     refuse("transformer_coordinates", plain, models, "where crops lie", "data.kind=shards")
-    recipe, where, told = asked("depth", places)
+    recipe, where, told = asked("depth", found)
     depths = encoded(where, recipe, tmp_path / "depths")
     other = smalti.load(told["condition_tokenizer"])
     other.encoder.conv_in.weight.data[0, 0, 0, 0] += 1e-3
@@ -234,8 +257,8 @@ def test_shards_that_lack_what_a_prior_is_told(places, photos, tmp_path):  # noq
     refuse(recipe, depths, {**told, "condition.size": 8}, " at 8 in ")
 
 
-def test_what_encode_takes_with_and_without_a_recipe(places, tmp_path):  # noqa: F811
-    recipe, where, _ = asked("depth", places)
+def test_what_encode_takes_with_and_without_a_recipe(found, tmp_path):
+    recipe, where, _ = asked("depth", found)
     tokenizer = smalti.load(where["tokenizer"])
 
     def refuse(hint: str, data, **more) -> None:

@@ -83,7 +83,7 @@ def told(row, reader, flags):
     assert len(before) == len(objects)
     objects = [objects[before.index(one)] for one in after]
     x, y, w, h = row["crop_bbox"] or (0.0, 0.0, 1.0, 1.0)
-    scene = Scene(tuple(objects), (x, y, x + w, y + h))
+    scene = Scene(tuple(objects), crop=(x, y, x + w, y + h))
     settings, member = KINDS[row["kind"]]
     how = settings(
         classes=len(reader.classes), flags=flags, encode_crop=row["encode_crop"], clip_both_ends=False

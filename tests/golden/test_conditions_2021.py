@@ -57,7 +57,7 @@ def boxed(annotation: dict, classes: int) -> Object:
 def scene_of(annotations: list[dict], crop=None, flip=False, classes: int = 12) -> Scene:
     """x0, y0, width, height of the crop, as in the 2021 code."""
     box = WHOLE if crop is None else (crop[0], crop[1], crop[0] + crop[2], crop[1] + crop[3])
-    scene = Scene(tuple(boxed(one, classes) for one in annotations), box)
+    scene = Scene(tuple(boxed(one, classes) for one in annotations), crop=box)
     return scene.flipped() if flip else scene
 
 

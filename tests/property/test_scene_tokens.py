@@ -97,7 +97,7 @@ def test_boxes_stay_on_what_they_show(sides, at, is_flipped, pixel):
     image[0, row, column] = 1
     box = Object(0, column / width, row / height, (column + 1) / width, (row + 1) / height)
     told = condition("boxes", 10**6, encode_crop=False)
-    prompt = told.context(where.scene(Scene((box,))), num=1, grid=(8, 8), device=CPU)
+    prompt = told.context(where.shown(Scene((box,))), num=1, grid=(8, 8), device=CPU)
     (scene,) = told.decode(prompt.window(0, 0, 8, 8))
     # a neighbour of the crop may touch it by the rounding of a sum, as in the 2021 code: it has no extent
     seen = [thing for thing in scene.objects if min(thing.x1 - thing.x0, thing.y1 - thing.y0) > 0.01]

@@ -42,6 +42,12 @@ CONDITIONS = Members(
                 is_many=True,
             ),
         ),
+        "keypoints": Line(
+            "keypoints",
+            "KeypointsSettings",
+            "KeypointsCondition",
+            Option("JSON file: {joint: [x, y, visibility], ...}, x and y from 0 to 1.", is_file=True),
+        ),
     },
 )
 

@@ -6,11 +6,13 @@ point of a grid of S x S points, S = floor(sqrt(no_tokens)), whose outer points 
 
 from dataclasses import dataclass, replace
 from math import isqrt
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from smalti.errors import UserError
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
+
+Whole = TypeVar("Whole", bound="Shown")
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 FLAGS = ("group", "occluded", "depiction", "inside")  # flag k adds classes * 2 ** k to a class's number
@@ -31,25 +33,36 @@ class Object(NamedTuple):
         return self.x0, self.y0, self.x1, self.y1
 
 
-@dataclass(frozen=True)
-class Scene:
-    """The things in a whole image, of which a crop is shown, perhaps flipped after the cut."""
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What is known of a whole image of which a crop is shown, perhaps flipped after the cut."""
 
-    objects: tuple[Object, ...]
     crop: Box = WHOLE  # of the image as it lies
     is_flipped: bool = False  # left to right
 
-    def flipped(self) -> "Scene":
+    def flipped(self: Whole) -> Whole:
         """Return it the other way round."""
         return replace(self, is_flipped=not self.is_flipped)
 
-    def part(self, box: Box) -> "Scene":
+    def part(self: Whole, box: Box) -> Whole:
         """Return the part that a box, in shares of what is shown, cuts out of it."""
         x0, y0, x1, y1 = self.crop
         box = flipped(box) if self.is_flipped else box
         width, height = x1 - x0, y1 - y0
         inner = (x0 + box[0] * width, y0 + box[1] * height, x0 + box[2] * width, y0 + box[3] * height)
         return replace(self, crop=inner)
+
+    @property
+    def crop_as_shown(self) -> Box:
+        """Return where the crop lies in the whole image, flipped where the crop is."""
+        return flipped(self.crop) if self.is_flipped else self.crop
+
+
+@dataclass(frozen=True)
+class Scene(Shown):
+    """The things in a whole image."""
+
+    objects: tuple[Object, ...]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 Axes: b canvases, m tokens before the codes.
 """
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from smalti.conditions.box_tokens import Shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,31 @@ class GridContext:
     def take(self, rows: Int64[Tensor, " r"]) -> "GridContext":
         """See Context."""
         return GridContext(tokens=self.tokens[rows])
+
+
+@dataclass(frozen=True)
+class PartsContext:
+    """What is told of whole canvases, one for all or one for each, built for every window."""
+
+    tokens: Callable[[Any], list[int]]  # of a part, as of a whole
+    wholes: Sequence[Shown]
+    num: int
+    grid: tuple[int, int]
+    device: torch.device
+
+    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
+        """Return what is told of the window's part, and where on the canvas it lies."""
+        rows, columns = self.grid
+        x, y = left / columns, top / rows
+        box = (x, y, x + width / columns, y + height / rows)
+        tokens = [self.tokens(whole.part(box)) for whole in self.wholes]
+        prefix = torch.tensor(tokens, dtype=torch.int64).to(self.device, non_blocking=True)
+        return prefix.expand(self.num, -1)
+
+    def take(self, rows: Int64[Tensor, " r"]) -> "PartsContext":
+        """See Context."""
+        wholes = self.wholes if len(self.wholes) == 1 else [self.wholes[row] for row in rows.tolist()]
+        return replace(self, wholes=wholes, num=len(rows))
 
 
 @dataclass(frozen=True, kw_only=True)

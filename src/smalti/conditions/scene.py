@@ -3,7 +3,7 @@
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smalti.conditions.box_tokens import FLAGS, Box, Object, Points, Scene, flipped, rescaled, touches
 from smalti.conditions.classes import ByClass, Classes, check_names, plain
-from smalti.conditions.context import Context, SameContext
+from smalti.conditions.context import Context, PartsContext, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.protocol import ENCODE_FOR, Codec
 from smalti.config import Positive, Share, settings
@@ -104,10 +104,10 @@ class SceneCondition(ByClass):
 
     def encode(
         self, value: list[Scene], *, num: int, grid: tuple[int, int], device: torch.device
-    ) -> "SceneContext":
+    ) -> PartsContext:
         """Return slots of tokens for the things that each window touches."""
         same = all(scene == value[0] for scene in value)
-        return SceneContext(self, value[:1] if same else value, num, grid, device)
+        return PartsContext(self.tokens, value[:1] if same else value, num, grid, device)
 
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
@@ -140,7 +140,7 @@ class SceneCondition(ByClass):
 
     def drop(self, context: Context, num: int, rng: torch.Generator) -> Context:
         """See Condition; things come in a random order besides, as no order is right."""
-        assert isinstance(context, SceneContext), "encode made it"
+        assert isinstance(context, PartsContext), "encode made it"
         prefix = context.window(0, 0, *context.grid)
         slots = self.settings.max_objects
         things, crop = prefix[:, : slots * self.per_object], prefix[:, slots * self.per_object :]
@@ -182,7 +182,7 @@ class SceneCondition(ByClass):
                 found += [int(thing.label), *self.where(self._shown(thing.box, scene))]
         found += [self.none] * (self.settings.max_objects * self.per_object - len(found))
         if self.settings.encode_crop:
-            x0, y0, x1, y1 = flipped(scene.crop) if scene.is_flipped else scene.crop
+            x0, y0, x1, y1 = scene.crop_as_shown
             found += [self.points.token(x0, y0), self.points.token(x1, y1)]
         return found
 
@@ -201,7 +201,8 @@ class SceneCondition(ByClass):
         ]
         if not self.settings.encode_crop:
             return Scene(tuple(things))
-        return Scene(tuple(things), (*self.points.place(tokens[-2]), *self.points.place(tokens[-1])))
+        crop = (*self.points.place(tokens[-2]), *self.points.place(tokens[-1]))
+        return Scene(tuple(things), crop=crop)
 
     def _label(self, number: int) -> int | str:
         names = self.settings.names
@@ -266,31 +267,6 @@ class SceneCondition(ByClass):
 
     def _remedy(self) -> str:
         return f"give {self.argument}=[{self.form}, ...]; a class is {self.classes.known()}"
-
-
-@dataclass(frozen=True)
-class SceneContext:
-    """Tokens of one scene for all canvases or of one for each, built for every window."""
-
-    condition: SceneCondition
-    scenes: list[Scene]
-    num: int
-    grid: tuple[int, int]
-    device: torch.device
-
-    def window(self, top: int, left: int, height: int, width: int) -> Int64[Tensor, "b m"]:
-        """Return the things that touch the window, and where on the canvas it lies."""
-        rows, columns = self.grid
-        x, y = left / columns, top / rows
-        box = (x, y, x + width / columns, y + height / rows)
-        tokens = [self.condition.tokens(scene.part(box)) for scene in self.scenes]
-        prefix = torch.tensor(tokens, dtype=torch.int64).to(self.device, non_blocking=True)
-        return prefix.expand(self.num, -1)
-
-    def take(self, rows: Int64[Tensor, " r"]) -> "SceneContext":
-        """See Context."""
-        scenes = self.scenes if len(self.scenes) == 1 else [self.scenes[row] for row in rows.tolist()]
-        return replace(self, scenes=scenes, num=len(rows))
 
 
 def _is_thing(given: Any) -> bool:

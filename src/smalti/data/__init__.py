@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from smalti.data.coco import Coco, CocoSettings
+from smalti.data.coco_keypoints import CocoKeypoints, CocoKeypointsSettings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.data.open_images import OpenImages, OpenImagesSettings
@@ -15,6 +16,7 @@ READERS: dict[str, tuple[type[Any], type[Any]]] = {
     "maps": (MapsSettings, Maps),
     "pairs": (PairsSettings, Pairs),
     "coco": (CocoSettings, Coco),
+    "coco_keypoints": (CocoKeypointsSettings, CocoKeypoints),
     "open_images": (OpenImagesSettings, OpenImages),
     "shards": (ShardsSettings, TokenShards),
 }

@@ -67,7 +67,7 @@ class Annotated(Reader):
         path, things, said = self.paths[index], self._things[index], self._sizes[index]
         image, turn = self.settings.open_turned(path)
         upright = (image.shape[1], image.shape[2])
-        along = turns_along(said, upright, turn, self.settings.annotated, _alike)
+        along = turns_along(said, upright, turn, self.settings.annotated, alike)
         if along is None and said is not None:
             got, remedy = "{} x {} in {}".format(*said, path), "mend the annotation, or take the image away"
             raise UserError(f"boxes for the image's size, {in_words(upright, turn)}", got, remedy)
@@ -99,7 +99,7 @@ def inside(box: Box) -> Box:
     return x0, y0, x1, y1
 
 
-def _alike(said: Size, found: Size) -> bool:
+def alike(said: Size, found: Size) -> bool:
     """Return whether boxes for a size are right in shares of another.
 
     A copy of it, scaled, its sides rounded.

@@ -13,6 +13,7 @@ from smalti.data.turned import Size
 from smalti.errors import UserError
 
 FILES = {"things": "instances", "stuff": "stuff"}
+KEYS = "data.parts and data.year"  # which choose the files
 OTHER = "other"  # stuff that is nothing in particular: no class
 
 
@@ -36,18 +37,18 @@ class Coco(Annotated):
     def __init__(self, settings: CocoSettings, split: Literal["train", "val"]) -> None:
         folder = f"{split}{settings.year}"
         paths = [settings.root / "annotations" / f"{FILES[part]}_{folder}.json" for part in settings.parts]
-        files = {path: _read(path) for path in paths}
+        files = {path: read(path, KEYS) for path in paths}
         categories: dict[str, str] = {}
         for path, file in files.items():
-            with _readable(path):
+            with readable(path, KEYS):
                 categories |= {str(one["id"]): str(one["name"]) for one in file["categories"]}
         ids = sorted(number for number, name in categories.items() if name != OTHER)
         ranks = {number: rank for rank, number in enumerate(ids)}
         things: dict[str, list[Object]] = {}
         sizes: dict[str, Size] = {}
         for path, file in files.items():
-            with _readable(path):
-                sizes |= {str(one["file_name"]): _size(one) for one in file["images"] if "width" in one}
+            with readable(path, KEYS):
+                sizes |= {str(one["file_name"]): size_of(one) for one in file["images"] if "width" in one}
                 for name, thing in _things(file, ranks):
                     things.setdefault(name, []).append(thing)
         classes = (categories[number] for number in ids)
@@ -70,21 +71,23 @@ def _things(file: dict[str, Any], ranks: dict[str, int]) -> Iterator[tuple[str, 
         yield str(image["file_name"]), Object(rank + len(ranks) * flags, *box)
 
 
-def _size(image: dict[str, Any]) -> Size:
+def size_of(image: dict[str, Any]) -> Size:
+    """Return height and width that annotations of an image are for."""
     return int(image["height"]), int(image["width"])
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with _readable(path):
+def read(path: Path, keys: str) -> dict[str, Any]:
+    """Return what an annotation file holds; UserError. keys: of settings that choose another file."""
+    with readable(path, keys):
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path, keys: str) -> Iterator[None]:
     """Within, whatever a file of another layout makes Python say is a UserError with its path."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as problem:
-        remedy = "give as data.root the folder that holds annotations/, or choose data.parts and data.year"
+        remedy = f"give as data.root the folder that holds annotations/, or choose {keys}"
         got = f"{path} ({type(problem).__name__}: {problem})"
         raise UserError("annotations in COCO's format", got, remedy) from None

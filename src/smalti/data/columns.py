@@ -14,6 +14,7 @@ from torch import Tensor
 
 from smalti.conditions.box_tokens import Object, Scene
 from smalti.conditions.coordinates import Part
+from smalti.conditions.pose import Joint, Pose
 from smalti.data.protocol import Sample
 
 Array = Any  # of numpy, mapped; its types say no more to a checker
@@ -23,8 +24,9 @@ PRECOMPUTED = "condition."  # before the key of what a condition made of the cro
 class Rows:
     """The arrays of one shard, mapped: a row, and where there are several things a row, those."""
 
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        self.arrays = arrays
+    def __init__(self, arrays: Mapping[str, Array], joints: tuple[str, ...] = ()) -> None:
+        """joints: the names of those of poses."""
+        self.arrays, self.joints = arrays, joints
         self._ends: dict[str, Array] = {}
 
     def __len__(self) -> int:
@@ -113,6 +115,35 @@ class Things(Column):
         )
 
 
+class Figures(Column):
+    """The joints of figures in the image, whole and as it lies, and the crop that is shown of it."""
+
+    member = "pose"
+    array = "poses.counts"
+
+    def pack(self, values: Sequence[Pose]) -> dict[str, Tensor]:
+        """See Column. Names of joints are those of the reader, one list for all."""
+        figures = [figure for pose in values for figure in pose.figures]
+        joints = torch.tensor(figures, dtype=torch.float64)
+        return {
+            "poses.counts": torch.tensor([len(pose.figures) for pose in values], dtype=torch.int32),
+            "poses.joints": joints.view(-1, len(values[0].names), 3),
+            "poses.crops": torch.tensor([pose.crop for pose in values], dtype=torch.float64),
+            "poses.flipped": torch.tensor([pose.is_flipped for pose in values], dtype=torch.uint8),
+        }
+
+    def unpack(self, rows: Rows, row: int) -> Pose:
+        """See Column."""
+        figures = rows.several("poses.counts", "poses.joints", row).tolist()
+        x0, y0, x1, y1 = rows.arrays["poses.crops"][row].tolist()
+        return Pose(
+            names=rows.joints,
+            figures=tuple(tuple(Joint(x, y, int(seen)) for x, y, seen in figure) for figure in figures),
+            crop=(x0, y0, x1, y1),
+            is_flipped=bool(rows.arrays["poses.flipped"][row]),
+        )
+
+
 class Captions(Column):
     """All captions of the image, a line each, as bytes of UTF-8."""
 
@@ -133,7 +164,13 @@ class Captions(Column):
 
 
 # by the word with which a reader says that its samples have it; part: every crop of an image
-COLUMNS: dict[str, Column] = {"label": Label(), "part": Place(), "scene": Things(), "text": Captions()}
+COLUMNS: dict[str, Column] = {
+    "label": Label(),
+    "part": Place(),
+    "scene": Things(),
+    "pose": Figures(),
+    "text": Captions(),
+}
 
 
 def pack(samples: Sequence[Sample], names: Sequence[str]) -> dict[str, Tensor]:

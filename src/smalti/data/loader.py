@@ -224,6 +224,7 @@ def collate(samples: Sequence[Sample | UserError]) -> Batch:
         segmentations=_stack([sample.segmentation for sample in found]),
         maps=_stack([sample.map for sample in found]),
         scenes=_tuple([sample.scene for sample in found]),
+        poses=_tuple([sample.pose for sample in found]),
         parts=_tuple([sample.part for sample in found]),
         codes=_stack([sample.codes for sample in found]),
         precomputed=_stacked([sample.precomputed for sample in found]),
@@ -250,7 +251,8 @@ def _cropped(sample: Sample, where: Placement) -> Sample:
         sample,
         part=where.part,
         map=None if found is None else where.map(found),
-        scene=None if scene is None else where.scene(scene),
+        scene=None if scene is None else where.shown(scene),
+        pose=None if sample.pose is None else where.shown(sample.pose),
         image=None if image is None else where.image(image),
         segmentation=None if labels is None else where.labels(labels),
     )

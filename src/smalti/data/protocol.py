@@ -13,6 +13,7 @@ from torch import Tensor
 
 from smalti.conditions.box_tokens import Scene
 from smalti.conditions.coordinates import Part
+from smalti.conditions.pose import Pose
 from smalti.data.pixels import PixelSettings
 from smalti.data.splits import Splits
 from smalti.errors import UserError
@@ -29,6 +30,7 @@ class Sample:
     segmentation: Int64[Tensor, "H W"] | None = None  # a class number each pixel
     map: Float[Tensor, "m H W"] | None = None  # another map of the image, in [-1, 1]
     scene: Scene | None = None  # what stands where in the image
+    pose: Pose | None = None  # the joints of figures in the image
     part: Part | None = None  # of a crop: which part of the image it is
     codes: Int64[Tensor, "h w"] | None = None
     precomputed: Mapping[str, Int64[Tensor, " m"]] = field(default_factory=dict)  # as the batch's
@@ -46,6 +48,7 @@ class Batch:
     segmentations: Int64[Tensor, "b H W"] | None = None
     maps: Float[Tensor, "b m H W"] | None = None  # in [-1, 1]
     scenes: tuple[Scene, ...] | None = None  # on the CPU, as the next and labels
+    poses: tuple[Pose, ...] | None = None
     parts: tuple[Part, ...] | None = None
     codes: Int64[Tensor, "b h w"] | None = None
     # what conditions made of the crops before they became codes: prefixes by their keys, see Condition
@@ -92,7 +95,8 @@ class Reader(Protocol):
     """
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
-    gives: frozenset[str]  # which of image, label, scene, map, text, part and codes its samples have
+    joints: tuple[str, ...] = ()  # of poses, by name
+    gives: frozenset[str]  # which of image, label, scene, pose, map, text, part and codes its samples have
     # of codes: what conditions made of their crops, by key, with what whoever trains on it must know
     precomputed: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 

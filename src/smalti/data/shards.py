@@ -52,6 +52,7 @@ class ShardMetadata:
     classes: tuple[str, ...]
     precision: str = "fp32"  # what that model was kept in: others give a few other codes
     holds: tuple[str, ...] = ()  # what there is beside codes, words of COLUMNS
+    joints: tuple[str, ...] = ()  # of poses, by name
     # what conditions made of the crops, by key, with what whoever trains on it must know; plain values
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)  # plain values: what decides which rows there are
@@ -180,7 +181,8 @@ class TokenShards(Reader):
         index = read_index(settings.root)
         self.root, self.classes = settings.root, tuple(index["classes"])
         self.precomputed: Mapping[str, Mapping[str, Any]] = index["conditions"]
-        self._shards = [_map(settings.root / name) for name in index[split]]
+        self.joints = tuple(index["joints"])
+        self._shards = [_map(settings.root / name, self.joints) for name in index[split]]
         arrays = self._shards[0].arrays if self._shards else {}
         older = [name for name, column in COLUMNS.items() if column.array in arrays]
         self._holds = _known(index.get("holds", older), settings.root)
@@ -263,7 +265,7 @@ def _read(folder: Path) -> dict[str, Any]:
     if index.get("format") != FORMAT or wanted - index.keys():
         got = f"format {index.get('format')} in {folder / INDEX}"
         raise UserError(f"token shards of format {FORMAT}", got, "encode the images again")
-    return {"conditions": {}, **index}
+    return {"joints": [], "conditions": {}, **index}
 
 
 def _known(holds: Sequence[str], root: Path) -> list[str]:
@@ -299,7 +301,7 @@ def _partial(path: Path) -> list[dict[str, Tensor]]:
         return []
 
 
-def _map(path: Path) -> Rows:
+def _map(path: Path, joints: tuple[str, ...] = ()) -> Rows:
     """Return the arrays of a safetensors file, mapped: 8 bytes of length, a JSON header, then the data."""
     try:
         with path.open("rb") as file:
@@ -312,6 +314,6 @@ def _map(path: Path) -> Rows:
             empty = 0 in shape  # which cannot be mapped
             mapped = None if empty else np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
             arrays[name] = np.empty(shape, dtype) if mapped is None else mapped
-        return Rows(arrays)
+        return Rows(arrays, joints)
     except (OSError, ValueError, KeyError) as problem:
         raise UserError(f"a token shard in {path}", str(problem), "encode the images again") from None

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from torch import Tensor
 
 from smalti import imaging
-from smalti.conditions.box_tokens import Scene
+from smalti.conditions.box_tokens import Whole
 from smalti.conditions.coordinates import Part
 from smalti.config import Positive, Share, read_size, settings
 from smalti.errors import UserError
@@ -89,11 +89,11 @@ class Placement:
         how = self.settings
         return self._cut(imaging.resize(found, self.sides, how.filter, antialias=how.antialias))
 
-    def scene(self, scene: Scene) -> Scene:
-        """Return what stands where, with the crop that is shown of it."""
+    def shown(self, whole: Whole) -> Whole:
+        """Return a scene or a pose with the crop that is shown of it."""
         height, width = self.sides
         x, y = self.left / width, self.top / height
-        shown = scene.part((x, y, x + self.size[1] / width, y + self.size[0] / height))
+        shown = whole.part((x, y, x + self.size[1] / width, y + self.size[0] / height))
         return shown.flipped() if self.flipped else shown
 
     @property

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from smalti import config, imaging
 from smalti.conditions.box_tokens import Object
+from smalti.conditions.pose import Pose
+from smalti.conditions.skeleton import skeleton
 from smalti.data import READERS
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Crops, collate
@@ -90,9 +92,14 @@ def value(model: Pipeline, batch: Batch | None) -> Any:
 
 
 def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
-    """Return images of conditions as judges take them, in [-1, 1]: maps in colours, boxes on gray."""
+    """Return images of conditions as judges take them, in [-1, 1]: maps in colours, boxes, poses."""
     if not isinstance(conditions, Tensor):
-        return torch.stack([_boxes(visible(scene), size) for scene in conditions])
+        return torch.stack(
+            [
+                skeleton(one, size) if isinstance(one, Pose) else _boxes(visible(one), size)
+                for one in conditions
+            ]
+        )
     if not conditions.is_floating_point():
         return imaging.to_float(imaging.colour_labels(conditions))
     return conditions[:, :3].expand(-1, 3, -1, -1).clamp(-1, 1)
@@ -109,6 +116,8 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any
         given: dict[str, Any] = {"content": "segmentation" if condition.of_classes else takes}
     elif model.condition.argument == "text":
         return _captioned(path, how, model)
+    elif model.condition.argument == "keypoints":
+        kind, given = "coco_keypoints", {}
     else:
         kind, given = "coco" if (path / "annotations").is_dir() else "open_images", {}
     given |= told if told.get("kind") == kind else {}

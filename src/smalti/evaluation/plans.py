@@ -116,9 +116,9 @@ def _of_described(
     how: EvaluationSettings,
     drawing: Mapping[str, Any],
 ) -> Plan:
-    """Return images drawn each of what the data say of one of their images: its map, or its things."""
+    """Return images drawn each of what the data say of one of their images: its map, its things, a pose."""
     (path, cut), kind = given, model.settings.condition.kind
-    if kind not in ("map", "boxes", "points", "text"):
+    if kind not in ("map", "boxes", "points", "text", "keypoints"):
         remedy = "draw images with smalti sample and evaluate their folder"
         raise UserError("a condition that data tell", f"condition.kind={kind}", remedy)
     if how.per_class is not None:

@@ -37,6 +37,7 @@ def held_out(data: Any) -> dict[str, Any]:
     wanted = {"kind", "root", "val", "val_share", "classes", "splits", "captions"}
     wanted |= {"maps", "val_maps", "content", "year", "parts", "annotated"}  # what describes them
     wanted |= {"min_area", "min_objects", "max_objects"}  # which boxes count
+    wanted |= {"min_joints", "min_height", "aspect", "margin"}  # which figures, and what is shown around them
     return {name: value for name, value in config.dump(data).items() if name in wanted}
 
 

@@ -257,6 +257,7 @@ def _metadata(tokenizer: Tokenizer, job: Job, before: Mapping[str, Any] | None) 
         classes=tuple(train.classes),
         precision=precision.name(tokenizer.dtype),
         holds=tuple(holds),
+        joints=tuple(train.joints),
         conditions={} if job.condition is None else job.condition.precomputes,
         made=made,
     )
