@@ -24,6 +24,7 @@ from smalti.training.precompute import encode
 
 TEN = {**SMALL, "size": [16, 24], "steps": 10, "validate_every": 5, "sample_every": 10}
 STILL = {"crop.flip": 0.0, "crop.position": "center", "crop.scale": [1.0, 1.0]}  # nothing is chance
+DROPPED = {"dropout": 0.3}
 HIDDEN = {"condition.dropout": 0.3}
 KINDS = {  # recipe and settings of it
     "depth": ("transformer_depth", HIDDEN),
@@ -33,6 +34,7 @@ KINDS = {  # recipe and settings of it
     "coordinates": ("transformer_coordinates", {}),
     "boxes": ("transformer_boxes", HIDDEN),
     "points": ("transformer_points", {}),
+    "joint": ("transformer_depth", {"condition": [{"kind": "map", **DROPPED}, {"kind": "coordinates"}]}),
     "keypoints": ("transformer_keypoints", HIDDEN),
     "text": (
         "transformer_coordinates",

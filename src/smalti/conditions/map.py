@@ -150,6 +150,11 @@ class MapCondition(Condition):
             remedy = ENCODE_FOR if "codes" in reader.gives else remedy
             raise UserError("images with maps for condition.kind=map", f"data.kind={data.kind}", remedy)
 
+    @classmethod
+    def takes_part(cls, settings: Any) -> bool:
+        """See Condition."""
+        return not settings.shared
+
     def agree(self, data: Any, readers: Iterable[Any]) -> None:
         """See Condition: that the data's maps, or their codes, are those of the tokenizer.
 

@@ -85,7 +85,7 @@ def _of_pipeline(
             raise UserError(
                 f"a model that is told {told}s, for --{option}", "one that is not", "leave it out"
             )
-    if model.condition.argument not in (None, "label"):
+    if not set(model.condition.named) <= {"label"}:
         return _of_described(model, about, given, how, drawing)
     if how.per_class is not None and not model.classes:
         raise UserError("a model with classes for --per-class", "one without", "give --num")
