@@ -149,11 +149,12 @@ def _for_recipe(
 ) -> Job:
     """Return the work that a prior's training would leave to the tokenizers."""
     said = {RECIPES[name]: value for name, value in options.items() if name in RECIPES and value is not None}
+    if config.read(recipe).get("kind", "tokenizer") != "prior":
+        raise UserError("the recipe of a prior", f"{recipe}, of a tokenizer", "give --for that of the prior")
     read = tokenizer.settings.pixels or PixelReading()
     start = train.begin(recipe, data, {**changes, **said}, read)
     training, readers = start.training, start.readers
-    if not isinstance(training, PriorTraining):
-        raise UserError("the recipe of a prior", f"{recipe}, of a tokenizer", "give --for that of the prior")
+    assert isinstance(training, PriorTraining), "the recipe says so"
     if "image" not in readers["train"].gives:
         got = f"data.kind={training.data.kind} in {training.data.root}"
         raise UserError("images to encode", got, "give the folder of images")
