@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from smalti import about, config, leftovers, old_names, precision, shipped
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
-from smalti.files import as_path, read_texts, save_tensors
+from smalti.files import as_path, feed, read_texts, save_tensors
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.pretrained import Unfilled, check_shapes
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -379,9 +379,7 @@ def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list
     # so that models which do not use a younger setting keep the fingerprint that their token shards name
     told = {key: value for key, value in settings.items() if key not in _YOUNGER or value is not None}
     sha = hashlib.sha256(json.dumps([old_names.as_first_written(told), parts], sort_keys=True).encode())
-    for name, tensor in sorted(weights.items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    feed(sha, weights)
     return sha.hexdigest()[:16]
 
 

@@ -138,6 +138,18 @@ class JointCondition(Condition):
         """Return what the batch says of each."""
         return Each({name: one.from_batch(batch) for name, one in self.named.items()})
 
+    @property
+    def precomputes(self) -> dict[str, Mapping[str, Any]]:
+        """See Condition: what each does."""
+        return {key: made for one in self.named.values() for key, made in one.precomputes.items()}
+
+    def precompute(
+        self, batch: Any, *, grid: tuple[int, int], device: torch.device
+    ) -> dict[str, Int64[Tensor, "b m"]]:
+        """See Condition."""
+        works = [one.precompute(batch, grid=grid, device=device) for one in self.named.values()]
+        return {key: tokens for work in works for key, tokens in work.items()}
+
     def encode(self, value: Each, *, num: int, grid: tuple[int, int], device: torch.device) -> "JointContext":
         """Return the contexts of all; a condition that is not told says nothing."""
         place = {"num": num, "grid": grid, "device": device}
@@ -198,10 +210,16 @@ class JointCondition(Condition):
         for one in self.named.values():
             one.agree(data, found)
 
-    def of_image(self, look: Any) -> dict[str, Any]:
-        """See Condition: of each that is computed of images; UserError where none is."""
-        found = {name: one.compute for name, one in self.named.items() if one.compute is not None}
-        return {name: compute(look(compute)) for name, compute in found.items()} or super().of_image(look)
+    def precomputes(self) -> dict[str, Mapping[str, Any]]:
+        """See Condition: the keys of all."""
+        return {key: what for one in self.named.values() for key, what in one.precomputes().items()}
+
+    def precompute(
+        self, batch: Any, *, grid: tuple[int, int], device: torch.device
+    ) -> dict[str, Int64[Tensor, "b m"]]:
+        """See Condition: the work of all."""
+        found = (one.precompute(batch, grid=grid, device=device) for one in self.named.values())
+        return {key: tokens for each in found for key, tokens in each.items()}
 
     def learn(self, reader: Any) -> list[str]:
         """See Condition."""

@@ -18,6 +18,9 @@ from smalti.conditions.context import Context, Padded, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.errors import UserError
 
+# what to do where token shards lack what a condition needs
+ENCODE_FOR = "encode the images for it, smalti encode TOKENIZER IMAGES OUT --for RECIPE, and train on OUT"
+
 
 @runtime_checkable  # for the shape checker of the tests
 class Codec(Protocol):
@@ -124,6 +127,25 @@ class Condition(nn.Module, ABC):
 
         It can be cut, `found[:8]`, unless it is None.
         """
+
+    @property
+    def precomputes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the keys of what shards keep of this condition's work, each with what belongs to it.
+
+        A key begins with the condition's kind and tells its work from that of all others. With it come plain
+        values: `vocabulary`, below which its tokens are, and what whoever trains on them must know. No keys:
+        what a Batch of the data says is kept as it is.
+        """
+        return {}
+
+    def precompute(
+        self, batch: Any, *, grid: tuple[int, int], device: torch.device
+    ) -> Mapping[str, Int64[Tensor, "b m"]]:
+        """Return its work on a batch of crops of grid (h, w) cells, by the keys of `precomputes`.
+
+        `from_batch` takes it again from the `precomputed` of batches that hold it.
+        """
+        return {}
 
     @abstractmethod
     def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> Context:

@@ -22,6 +22,7 @@ from smalti.errors import UserError
 from smalti.files import as_path, read_texts
 from smalti.losses import perceptual
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
+from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
@@ -86,7 +87,7 @@ def train(
     folder = RunFolder(_root(recipe, out, resume))
     if strategy.current().rank == 0:
         folder.clear() if resume else folder.check_new()
-    start = _resumed(folder, recipe, data, overrides) if resume else _new(recipe, data, overrides)
+    start = _resumed(folder, recipe, data, overrides) if resume else begin(recipe, data, overrides)
     training, readers = start.training, start.readers
     checks.check(training, len(readers["val"]))
     device = strategy.choose(training.device)
@@ -167,8 +168,13 @@ def _root(recipe: Path | None, out: Path | None, resume: bool) -> Path:
     return Path("runs") / config.find_recipe(recipe).stem
 
 
-def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]) -> Start:
-    """Return a run that begins."""
+def begin(
+    recipe: str | Path | None,
+    data: str | Path | None,
+    overrides: dict[str, Any],
+    read: PixelReading | None = None,
+) -> Start:
+    """Return a run that begins. read: how a prior's tokenizer reads images, where that is there already."""
     assert recipe is not None, "without a recipe a run goes on"
     place = _place(recipe, data, overrides.get("data.kind"))
     mapping = config.read(recipe, {**place, **overrides}, TrainingSettings)
@@ -179,7 +185,7 @@ def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str
     data_settings = config.parse(_with_classes(mapping, ["any"]), TrainingSettings).data
     readers = _open(data_settings)
     mapping = _with_classes(mapping, readers["train"].classes, str(data_settings.root))
-    training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"])
+    training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"], read)
     if training.data != data_settings:  # which now say how the files' values are read
         readers = _open(training.data)
     training = folders.settled(training, readers)
