@@ -132,7 +132,15 @@ def figure(action: Action, clothes: Clothes, height: float, turn: float) -> Figu
 
 
 _RADII = {  # of the body there; at an ankle with the foot, which may stand before it
-   "shoulder": 0.05, "hip": 0.062, "knee": 0.045, "elbow": 0.034, "ankle": 0.065, "nose": 0.02}
+    "shoulder": 0.05,
+    "hip": 0.062,
+    "knee": 0.045,
+    "elbow": 0.034,
+    "ankle": 0.065,
+    "nose": 0.02,
+    "eye": 0.016,
+    "ear": 0.02,
+}
 
 
 def _stance(action: Action, clothes: Clothes) -> _Stance:
