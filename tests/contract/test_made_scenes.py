@@ -20,7 +20,8 @@ SKY, GROUND = SEGMENTS.index("sky"), SEGMENTS.index("ground")
 PIXELS = [[188, 227, 135, 111], [153, 176, 113, 95], [155, 143, 103, 90]]
 TEXT = (
     "an upright striped blue capsule, a large striped red box, "
-    "a person in a pink shirt and green trousers jumping and an upright yellow capsule on a striped gray ground"
+    "a person in a pink shirt and green trousers jumping "
+    "and an upright yellow capsule on a striped gray ground"
 )
 FINGERPRINT = "100000 84417ec823a05667"
 
