@@ -6,7 +6,7 @@ import torch
 
 from smalti.drawing import loop
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.guidance import Guided
+from smalti.drawing.guidance import Guided, Weighted
 from smalti.drawing.plan import begin
 from smalti.heads.categorical import Categorical
 from smalti.tokens.choice import choose
@@ -21,7 +21,9 @@ class Drawing(NamedTuple):
 
 
 def drawing(prior, prompt, **more) -> Drawing:
-    return Drawing(prior, Guided(prompt, **more))
+    scale = more.pop("scale", 1.0)
+    null = more.pop("null", None) if scale != 1 else None
+    return Drawing(prior, Guided([Weighted(prompt, scale)], null=null, limit=more["limit"]))
 
 
 def draw(scored: Drawing, canvas: Canvas) -> torch.Tensor:
@@ -64,7 +66,8 @@ def cell_by_cell(scored: Drawing, canvas: Canvas) -> torch.Tensor:
         window = codes[:, cell.top : cell.top + rows, cell.left : cell.left + columns]
         seen = window.flatten(1)[:, canvas.order[: places[cell.place]]]
         prefix = scored.guided.prefix([(cell.top, cell.left)], canvas.window)
-        logits = scored.guided(scored.prior.prefill(scored.guided.doubled(seen), prefix))
+        logits = scored.prior.prefill(scored.guided.repeated(seen), prefix)
+        logits = scored.guided(logits[:, None], torch.tensor([[number]]))[:, 0]
         drawn = choose(logits, keys(canvas.seeds, torch.tensor(number)), canvas.choice)
         codes[:, row, column] = drawn
         canvas.progress(len(codes))

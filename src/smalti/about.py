@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -24,11 +25,25 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
         found.append(f"prior: {kind}, {_millions(model.prior)} M parameters, crop {height} x {width} pixels")
         names = getattr(condition, "names", ())
         more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-        told = f"{', '.join(names[:_SHOWN])}{more}" or model.condition.told()
-        found.append(f"condition: {condition.kind}{': ' * bool(told)}{told}")
-        if isinstance(model.condition.own, Tokenizer):
-            found.append(f"tokenizer of maps: {_told(model.condition.own)}")
+        kinds = " and ".join(model.condition.named) or condition.kind
+        told = "; ".join(filter(None, [", ".join(names[:_SHOWN]) + more, model.condition.told()]))
+        found.append(f"condition: {kinds}{': ' * bool(told)}{told}")
+        owned = (model.condition.own, *model.condition.parts.values())
+        found += [f"tokenizer of maps: {_told(own)}" for own in owned if isinstance(own, Tokenizer)]
     return [*found, *(f"{name}: {value}" for name, value in made.items())]
+
+
+def provenance(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model folder says of its making, and its run's newest figures.
+
+    The data of an older one are in its run's settings alone.
+    """
+    found, run = dict(metadata.get("provenance", {})), folder.parent / "settings.yaml"
+    if folder.name != "model" or not run.is_file():
+        return found
+    if "data" not in found:
+        found |= {name: value for name, value in config.load_yaml(run).items() if name == "data"}
+    return found | _measured(run.with_name("log.jsonl"), found.get("steps"))
 
 
 def card(model: Tokenizer | Pipeline, made: Mapping[str, Any], name: str) -> str:
@@ -57,6 +72,14 @@ def card(model: Tokenizer | Pipeline, made: Mapping[str, Any], name: str) -> str
             " be used; the images they were trained on may bind them.\n",
         ]
     )
+
+
+def _measured(log: Path, steps: Any) -> dict[str, Any]:
+    """Return the newest validation up to a step, from the log of a run."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    found = [json.loads(line) for line in lines if '"kind": "validation"' in line and line.endswith("}")]
+    found = [line for line in found if steps is None or line["step"] <= steps]
+    return {"metrics": {name: found[-1][name] for name in found[-1] if name != "kind"}} if found else {}
 
 
 def _block(values: Mapping[str, Any]) -> str:

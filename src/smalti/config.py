@@ -22,7 +22,7 @@ import yaml
 from annotated_types import Ge, Gt, Le
 
 from smalti import hints, mistakes, old_names, schema
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
 
 T = TypeVar("T")
 
@@ -52,16 +52,17 @@ def read(recipe: str | Path, changes: Mapping[str, Any] | None = None, into: Any
     changes: key -> value, keys with dots for nested ones. into: what `parse` will build of it, as `load_yaml`
     takes it.
     """
-    mapping = load_yaml(find_recipe(recipe), into)
-    lay(changes or {}, mapping)
+    mapping = gathered(load_yaml(find_recipe(recipe), into), into)
+    lay(changes or {}, mapping, into)
     return mapping
 
 
-def lay(changes: Mapping[str, Any], mapping: dict[str, Any]) -> None:
-    """Put changes into a mapping. changes: key -> value, keys with dots for nested ones."""
+def lay(changes: Mapping[str, Any], mapping: dict[str, Any], into: Any = None) -> None:
+    """Put changes into a mapping. changes: key -> value, keys with dots for nested ones. into: see `read`."""
     for name, value in changes.items():
         key = old_names.key(name)
         _put(mapping, key, old_names.value(key, value))
+        mapping.update(gathered(mapping, into))
 
 
 def overrides(words: Sequence[str], into: Any = None) -> dict[str, Any]:
@@ -131,6 +132,7 @@ def parse(mapping: Mapping[str, Any], into: Any, where: str = "") -> Any:
     """
     from pydantic import ValidationError
 
+    mapping = gathered(mapping, into)
     classes = schema.chosen(schema.alternatives(into, mapping), mapping)
     mistakes.refuse_truth(mapping, classes, f"{where}." if where else "")
     with suppress(ValidationError):  # what is wrong is told by all members that there are
@@ -146,6 +148,35 @@ def dump(values: Any) -> dict[str, Any]:
     into: Any = type(values)
     plain: dict[str, Any] = _adapter(into).dump_python(values, mode="json")
     return plain
+
+
+def gathered(mapping: Mapping[str, Any], into: Any) -> dict[str, Any]:
+    """Return a mapping in which a list of settings of a shelf is one of them, which has these by name.
+
+    An element is a kind, or a mapping that may have a name beside its settings; else it is named by its kind.
+    """
+    found = dict(mapping)
+    for key, value in mapping.items():
+        hints = schema.below(schema.alternatives(into), key) if isinstance(value, list | tuple) else ()
+        kind = next((schema.several(hint) for hint in hints if schema.several(hint)), None)
+        if kind is not None:
+            found[key] = {"kind": kind, "of": _by_name(key, value)}
+    return found
+
+
+def _by_name(key: str, given: Sequence[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in given:
+        held = {"kind": one} if isinstance(one, str) else one
+        if not isinstance(held, Mapping) or not isinstance(held.get("kind"), str):
+            expected = f"{key} as a list of kinds, or of settings with a kind"
+            raise UserError(expected, shown(one), f"write for example {key}: [label, {{kind: map}}]")
+        name = str(held.get("name", held["kind"]))
+        if name in found:
+            remedy = f"write for example {{kind: {held['kind']}, name: other}}"
+            raise UserError(f"{key} as a list of different names", f"{name} twice", remedy)
+        found[name] = {inner: value for inner, value in held.items() if inner != "name"}
+    return found
 
 
 def _adapter(into: Any) -> Any:
@@ -200,8 +231,9 @@ def _as_text(node: yaml.Node, hints: list[Any]) -> None:
         if node.tag != _NULL or NoneType not in kinds:
             node.tag = _TEXT
     elif isinstance(node, yaml.SequenceNode):
+        alike = [hint for hint in hints if schema.several(hint)]
         for index, child in enumerate(node.value):
-            _as_text(child, [hint for kind in kinds for hint in schema.element(kind, index)])
+            _as_text(child, alike + [hint for kind in kinds for hint in schema.element(kind, index)])
     elif isinstance(node, yaml.MappingNode):
         told = next((value.value for key, value in node.value if key.value == "kind"), None)
         named = [kind for kind in kinds if is_dataclass(kind) and schema.tag(kind) == told]

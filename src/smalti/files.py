@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -49,3 +50,10 @@ def save_tensors(
     save_file(plain, path, metadata=None if metadata is None else dict(metadata))
     if path.stat().st_mode != rights:  # where it is so anyway the file system may know no rights
         path.chmod(rights)
+
+
+def feed(digest: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Update a hash of hashlib with tensors: their names, types, shapes and values."""
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -6,7 +6,8 @@ folder/
   README.md           the model card, for people
   discriminator.safetensors  of a tokenizer whose training is to go on: the discriminator
   tokenizer/          of a generator: its tokenizer, a model folder by itself
-  condition/          and what its condition has of its own: a tokenizer, a model folder by itself, or weights
+  condition/          and what its condition has of its own: a tokenizer, a model folder by itself, or
+                      weights; of several conditions a folder each, by name
 """
 
 import glob
@@ -27,9 +28,9 @@ from torch import Tensor, nn
 from smalti import about, config, leftovers, old_names, precision
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
-from smalti.files import as_path, read_texts, save_tensors
+from smalti.files import as_path, feed, read_texts, save_tensors
 from smalti.pipeline import Pipeline, PipelineSettings
-from smalti.pretrained import Unfilled
+from smalti.pretrained import Unfilled, check_shapes
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
@@ -115,6 +116,14 @@ def save(
         folder.rename(old)
     fresh.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def tokenizers(model: Pipeline) -> dict[str, Tokenizer]:
+    """Return the tokenizers in a model by their folders below its own: of images, and of conditions' maps."""
+    condition = model.condition
+    below = {f"{CONDITION}/{name}": part for name, part in condition.parts.items()}
+    found = {TOKENIZER: model.tokenizer, CONDITION: condition.own, **below}
+    return {name: part for name, part in found.items() if isinstance(part, Tokenizer)}
 
 
 def recover(folder: Path) -> None:
@@ -239,30 +248,8 @@ def fingerprint(model: Part) -> str:
     if model.dtype != torch.float32 and model.fingerprint:
         return model.fingerprint
     parts = [fingerprint(part) for part in _parts(model).values()]
-    if isinstance(model, Condition):
-        parts += [f"{name} {text}" for name, text in sorted(model.files().items())]
+    parts += [f"{name} {text}" for name, text in sorted(_texts(model).items())]
     return _digest(config.dump(model.settings), _network(model).state_dict(), parts)
-
-
-def _provenance(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a model folder says of its making, and its run's newest figures.
-
-    The data of an older one are in its run's settings alone.
-    """
-    found, run = dict(metadata.get("provenance", {})), folder.parent / "settings.yaml"
-    if folder.name != "model" or not run.is_file():
-        return found
-    if "data" not in found:
-        found |= {name: value for name, value in config.load_yaml(run).items() if name == "data"}
-    return found | _measured(run.with_name("log.jsonl"), found.get("steps"))
-
-
-def _measured(log: Path, steps: Any) -> dict[str, Any]:
-    """Return the newest validation up to a step, from the log of a run."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    found = [json.loads(line) for line in lines if '"kind": "validation"' in line and line.endswith("}")]
-    found = [line for line in found if steps is None or line["step"] <= steps]
-    return {"metrics": {name: found[-1][name] for name in found[-1] if name != "kind"}} if found else {}
 
 
 def _keep_in(model: Tokenizer | Pipeline, dtype: torch.dtype | Literal["auto"], device: torch.device) -> None:
@@ -289,22 +276,38 @@ def _build(folder: Path, fill: Callable[[nn.Module, Path], None]) -> Tokenizer |
         settings, own = config.parse(metadata["settings"], PipelineSettings), folder / CONDITION
         tokenizer = _build(folder / TOKENIZER, fill)
         assert isinstance(tokenizer, Tokenizer), f"{folder / TOKENIZER} holds no tokenizer"
-        said = read_config(own, ("tokenizer", "condition")) if own.is_dir() else {}
-        part = _build(own, fill) if said.get("kind") == "tokenizer" else None
         with Unfilled():
-            model = Pipeline(settings, tokenizer, part)
-        if model.condition.own is model.condition:
-            fill(model.condition, own)
-            model.condition.take(read_texts(own, model.condition.learned))
-            model.condition.fingerprint = said["fingerprint"]
+            model = Pipeline(settings, tokenizer, _tokenizers(own, fill))
+        _fill_condition(model.condition, own, fill)
     fill(_network(model), folder)
-    model.fingerprint, model.provenance = metadata["fingerprint"], _provenance(folder, metadata)
+    model.fingerprint, model.provenance = metadata["fingerprint"], about.provenance(folder, metadata)
     return model
+
+
+def _tokenizers(folder: Path, fill: Callable[[nn.Module, Path], None]) -> nn.Module | None:
+    """Return the tokenizer in a condition's folder, or those in folders below it by name; None: none is."""
+    if not (folder / CONFIG).is_file():
+        return None
+    if read_config(folder, ("tokenizer", "condition"))["kind"] == "tokenizer":
+        return _build(folder, fill)
+    found = {below.parent.name: _tokenizers(below.parent, fill) for below in folder.glob(f"*/{CONFIG}")}
+    return nn.ModuleDict({name: part for name, part in found.items() if part is not None}) if found else None
+
+
+def _fill_condition(condition: Condition, folder: Path, fill: Callable[[nn.Module, Path], None]) -> None:
+    """Fill what a condition, or each of several, has learned itself."""
+    if condition.own is condition:
+        fill(_network(condition), folder)
+        if not condition.parts:
+            condition.take(read_texts(folder, condition.learned))
+        condition.fingerprint = read_config(folder, ("condition",))["fingerprint"]
+    for name in condition.parts:
+        _fill_condition(condition.named[name], folder / name, fill)
 
 
 def _fill(network: nn.Module, folder: Path) -> None:
     weights = _read_weights(folder / WEIGHTS)
-    _check_shapes(network, {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
+    check_shapes(network, {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder)
     network.load_state_dict(weights)
 
 
@@ -315,7 +318,7 @@ def _check_headers(network: nn.Module, folder: Path) -> None:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (FileNotFoundError, SafetensorError) as problem:
         raise _incomplete(folder / WEIGHTS, problem) from None
-    _check_shapes(network, shapes, folder)
+    check_shapes(network, shapes, folder)
 
 
 def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
@@ -331,7 +334,7 @@ def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
     }
     save_tensors(weights, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(metadata, indent=2) + "\n")
-    for name, text in model.files().items() if isinstance(model, Condition) else ():
+    for name, text in _texts(model).items():
         (folder / name).write_text(text, encoding="utf-8")
     for name, part in _parts(model).items():
         (folder / name).mkdir()
@@ -347,16 +350,23 @@ def _check_device(device: Any) -> None:
 
 
 def _network(model: Part) -> nn.Module:
-    """Return what model.safetensors holds: of a generator the prior, else the model."""
+    """Return what model.safetensors holds: of a generator the prior, of several conditions nothing."""
     network = model.prior if isinstance(model, Pipeline) else model
+    if isinstance(model, Condition) and model.parts:
+        return nn.Module()
     assert isinstance(network, nn.Module), "a prior has weights"
     return network
+
+
+def _texts(model: Part) -> dict[str, str]:
+    """Return the text files of a condition's own folder; of several conditions each has its own."""
+    return model.files() if isinstance(model, Condition) and not model.parts else {}
 
 
 def _parts(model: Part) -> dict[str, Tokenizer | Condition]:
     """Return what a model is made of besides, by folders."""
     if not isinstance(model, Pipeline):
-        return {}
+        return dict(model.parts) if isinstance(model, Condition) else {}
     found = {TOKENIZER: model.tokenizer, CONDITION: model.condition.own}
     return {name: part for name, part in found.items() if part is not None}
 
@@ -365,9 +375,7 @@ def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list
     # so that models which do not use a younger setting keep the fingerprint that their token shards name
     told = {key: value for key, value in settings.items() if key not in _YOUNGER or value is not None}
     sha = hashlib.sha256(json.dumps([old_names.as_first_written(told), parts], sort_keys=True).encode())
-    for name, tensor in sorted(weights.items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    feed(sha, weights)
     return sha.hexdigest()[:16]
 
 
@@ -380,13 +388,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 def _incomplete(weights: Path, problem: Exception) -> UserError:
     return UserError(f"weights in {weights}", str(problem), "the folder is incomplete: copy it again")
-
-
-def _check_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]], folder: Path) -> None:
-    """Strict both ways: every weight of the file used, every parameter filled, shapes equal."""
-    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
-    shapes = [name for name in own.keys() & found.keys() if own[name] != found[name]]
-    if missing or extra or shapes:
-        got = f"missing {missing[:3]}, unknown {extra[:3]}, other shapes {shapes[:3]}"
-        raise UserError(f"weights that fit {folder / CONFIG}", got, "the two files are not of one model")

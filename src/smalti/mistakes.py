@@ -37,8 +37,8 @@ def one_line(errors: list[Any], into: Any, mapping: Mapping[str, Any], where: st
     form = next((one for one in (key, key.rpartition(".")[0]) if one in hints.FORMS), None)
     if form is not None and error["type"] not in _BOUNDS:
         return UserError(f"a valid {form}", shown(_value(mapping, form)), f"write {hints.FORMS[form]}")
-    if error["type"] == "union_tag_not_found":
-        hint = schema.below(schema.classes(holder), path[-1])[0] if path else into
+    if error["type"] == "union_tag_not_found" and isinstance(error["input"], Mapping):
+        hint = schema.below(schema.alternatives(holder), path[-1])[0] if path else into
         kinds = ", ".join(str(schema.tag(member)) for member in schema.classes(hint))
         kind, came = f"{key}.kind".removeprefix("."), ", ".join(map(str, error["input"]))
         return UserError(f"{kind} as one of {kinds}", f"{came} alone", "see smalti recipes for whole ones")
@@ -50,8 +50,8 @@ def one_line(errors: list[Any], into: Any, mapping: Mapping[str, Any], where: st
         near = hints.near(got, kinds.split(", "))
         remedy = f"did you mean {kind}={near}?" if near else "choose one of them"
         return UserError(f"{kind} as one of {kinds}", got, remedy)
-    if error["type"] in _NO_MAPPING and path:
-        return _no_mapping(key, error["input"], schema.below(schema.classes(holder), path[-1])[0])
+    if error["type"] in {*_NO_MAPPING, "union_tag_not_found"} and path:
+        return _no_mapping(key, error["input"], schema.below(schema.alternatives(holder), path[-1])[0])
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     got = "a mapping" if isinstance(error["input"], Mapping) else repr(error["input"])
@@ -106,7 +106,7 @@ def _no_mapping(key: str, value: Any, hint: Any) -> UserError:
     """Refuse a plain value for settings with others below them."""
     kinds = [str(schema.tag(member)) for member in schema.classes(hint) if schema.tag(member)]
     keys = [name for name in schema.own(hint) if name != "kind"]
-    remedy = f"write {key}.{keys[0]}=VALUE, or others of {', '.join(keys)}"
+    remedy = f"write {key}.{keys[0]}=VALUE, or others of {', '.join(keys)}" if keys else "give a mapping"
     if len(kinds) > 1:
         near = hints.near(str(value), kinds)
         remedy = f"write {key}.kind={near}" if near else f"write {key}.kind=KIND, one of {', '.join(kinds)}"
@@ -139,5 +139,5 @@ def _walk(location: tuple[Any, ...], into: Any) -> tuple[Any, list[str]]:
             continue
         path.append(str(step))
         holder = here
-        here = schema.types(members[0]).get(step) if members else None
+        here = next(iter(schema.below(members[:1] or kinds, step)), None)
     return holder, path

@@ -17,13 +17,14 @@ from tqdm import tqdm
 from smalti import masks, precision
 from smalti.conditions import CONDITIONS, ConditionSettings
 from smalti.conditions.context import Context, Prefix
-from smalti.conditions.protocol import Condition, Known
+from smalti.conditions.protocol import Condition
 from smalti.config import Positive, settings
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
 from smalti.drawing.request import OPTIONS, Request, apart, needed, sides, unknown
+from smalti.drawing.told import Place, Told, recorded, tell
 from smalti.errors import UserError
 from smalti.orders import order
 from smalti.pretrained import Pretrained
@@ -145,12 +146,13 @@ class Pipeline(Pretrained):
         temperature: float | Any = 1.0,
         top_k: int | Any = None,
         top_p: float | Any = None,
-        guidance_scale: float | Any = 1.0,
+        guidance_scale: float | Mapping[str, float] | Any = 1.0,
         stride: int | Any = 1,
         min_p: float | Any = None,
         micro_batch: int | Any = None,
         speculative: int | Any = 1,
         progress: bool | Callable[[int, int], object] | Any = False,
+        mix: float | str | Tensor | Any = None,
         **condition: Any,
     ) -> Samples:
         """Draw num new images; image i uses seed + i and does not depend on the others.
@@ -159,7 +161,8 @@ class Pipeline(Pretrained):
         size: (height, width) in pixels, or one number for both; multiples of the factor, from the training
         crop up (any with a prior of kind neighbourhood); None: that crop.
         temperature, top_k, top_p, min_p: see `Choice`; greedy is top_k=1.
-        guidance_scale: s in u + s (c - u); 1 is off, above 1 keeps closer to the condition.
+        guidance_scale: s in u + s (c - u); 1 is off, above 1 keeps closer to the condition. Of several
+        conditions a number is for all together, {"label": 3, "map": 1.5} for each: see `drawing.told`.
         stride: cells by which the window moves over a canvas larger than the training crop, from 1, the rule
         of arXiv:2012.09841, to half the crop: faster, as keys and values are kept while the window stands
         still; every cell keeps half a window above and to its left. On a canvas of one crop it changes
@@ -172,6 +175,8 @@ class Pipeline(Pretrained):
         drawn singly (num or micro_batch of 1): 8 took 0.7 of the time with a small trained prior.
         progress: show a bar with rate and time left, on stderr; or a function that is told each time cells
         are drawn: how many there are in all, and how many more are drawn.
+        mix: the share of the second of two values, label=["brick", "moon"], from 0 to 1 or (h w) for each
+        cell; "left-right" or "top-bottom" from all of the first at one side to all of the second.
         condition: label=, map= ..., and what the prior's kind takes besides, see its `options`.
         """
         asked = {name: value for name, value in locals().items() if name in OPTIONS}
@@ -225,10 +230,10 @@ class Pipeline(Pretrained):
         others = {name: value for name, value in options.items() if name not in OPTIONS}
         how, condition = apart(others, self.prior.options)
         asked = _DEFAULTS | {name: value for name, value in options.items() if name in OPTIONS}
-        request = Request.of({**asked, "num": self._num(asked["num"], condition)})
+        request = Request.of({**asked, "num": self._num(asked, condition)})
         factor, size = self.tokenizer.factor, asked["size"]
         if given and size is not None:
-            raise unknown("size", OPTIONS, self.condition.argument)
+            raise unknown("size", OPTIONS, tuple(self.condition.named))
         image = self.tokenizer.images(given[0]) if given else None
         if image is not None and len(image) != 1:
             remedy = "complete images one after the other"
@@ -242,21 +247,16 @@ class Pipeline(Pretrained):
             start = self.order.new_zeros(1, *grid)
             if image is not None:
                 start = self.tokenizer.encode(image, is_checked=True)
-            context, null = self._context(condition, num=request.num, grid=grid, options=OPTIONS), None
-            if request.guidance_scale != 1:
-                null = self.condition.null(num=request.num, grid=self._window(grid), device=start.device)
+            self._known(condition, OPTIONS)
+            place = Place(num=request.num, grid=grid, window=self._window(grid), device=start.device)
+            told = tell(self.condition, condition, request.guidance_scale, request.mix, place)
         metadata = {"model": self.fingerprint, "height": grid[0] * factor, "width": grid[1] * factor}
         metadata |= {**masks.recorded(known, request.num), **asdict(how)}
         metadata |= precision.recorded(prior=self.dtype, tokenizer=self.tokenizer.dtype)
-        told = {
-            name: self.condition.describe(value, num=request.num)
-            for name, value in condition.items()
-            if not isinstance(value, Known)  # of training: nobody asks how a sheet was made
-        }
+        metadata |= recorded(self.condition, condition, request.mix, request.num)
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
             metadata["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
-        parts = self._parts(request, how, start, known, context, null)
-        return self._samples(request, parts, {**metadata, **told})
+        return self._samples(request, self._parts(request, how, start, known, told), metadata)
 
     def _samples(
         self, request: Request, parts: Iterator[Tensor], metadata: Mapping[str, Any]
@@ -312,28 +312,27 @@ class Pipeline(Pretrained):
         height, width = self.settings.grid
         return min(height, grid[0]), min(width, grid[1])
 
-    def _num(self, num: Any, condition: Mapping[str, Any]) -> Any:
+    def _num(self, asked: Mapping[str, Any], condition: Mapping[str, Any]) -> Any:
         """Return how many images: as many as are asked for, or as there are values of the condition."""
-        if num is not None:
-            return num
-        return self.condition.count(condition.get(self.condition.argument or "")) or 1
+        if asked["num"] is not None:
+            return asked["num"]
+        return (asked["mix"] is None and self.condition.count(self.condition.asked(condition))) or 1
 
-    def _context(
-        self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int], options: Sequence[str] = ()
-    ) -> Context:
-        """Return the condition, encoded; a missing or wrong value is an error of the condition itself.
-
-        options: of the method, beside the condition.
-        """
-        name = self.condition.argument
+    def _known(self, condition: Mapping[str, Any], options: Sequence[str] = ()) -> None:
+        """UserError for a keyword that is no condition. options: of the method, beside the condition."""
         for other in condition:
-            if other != name:
-                raise unknown(other, options, name, own=self.prior.options if options else None)
-        value = condition.get(name) if name else None
+            if other not in self.condition.named:
+                names = tuple(self.condition.named)
+                raise unknown(other, options, names, own=self.prior.options if options else None)
+
+    def _context(self, condition: Mapping[str, Any], *, num: int, grid: tuple[int, int]) -> Context:
+        """Return the condition, encoded; a missing or wrong value is an error of the condition itself."""
+        self._known(condition)
+        value = self.condition.asked(condition)
         return self.condition.context(value, num=num, grid=grid, device=self.order.device)
 
     def _parts(
-        self, request: Request, how: Any, start: Tensor, known: Tensor, context: Context, null: Context | None
+        self, request: Request, how: Any, start: Tensor, known: Tensor, told: Told
     ) -> Iterator[Int64[Tensor, "r h w"]]:
         """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
@@ -349,24 +348,21 @@ class Pipeline(Pretrained):
             speculative=request.speculative,
             how=how,
         )
-        size = request.micro_batch or max(1, BATCH // self.prior.rows(template))
+        rows_each = self.prior.rows(template) * -(-len(told) // 2)  # one guided condition is two contexts
+        size = request.micro_batch or max(1, BATCH // rows_each)
         batches = split(request.num, size, start.device, padded=request.micro_batch is not None)
         total = known.numel() * sum(map(len, batches))
-        told = request.progress if callable(request.progress) else None
+        listener = request.progress if callable(request.progress) else None
         with tqdm(total=total, disable=request.progress is not True, unit=" cells") as bar:
             for number, rows in enumerate(batches):
                 canvas = replace(
                     template,
                     codes=start.expand(len(rows), -1, -1),
                     seeds=rows + request.seed,
-                    progress=partial(told, total) if told else bar.update,
+                    progress=partial(listener, total) if listener else bar.update,
                 )
-                guided = Guided(
-                    context.take(rows),
-                    null=null and null.take(rows),
-                    scale=request.guidance_scale,
-                    limit=self.tokenizer.codebook_size,
-                )
+                part = told.take(rows)
+                guided = Guided(part.weighted, null=part.null, limit=self.tokenizer.codebook_size)
                 with needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
                     with in_use(self), torch.inference_mode():

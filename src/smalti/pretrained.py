@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from smalti.errors import UserError
 from smalti.files import as_path
 
 Model = TypeVar("Model", bound="Pretrained")
@@ -63,3 +64,16 @@ class Unfilled(TorchFunctionMode):
 def _library() -> Any:
     # It stands above all models, which it knows; they need it for these two calls alone.
     return import_module("smalti.library")
+
+
+def check_shapes(module: nn.Module, found: Mapping[str, tuple[int, ...]], folder: Path) -> None:
+    """Raise UserError unless names and shapes of weights are those of a module, none missing, none more.
+
+    found: by name; folder: of the model.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    missing, extra = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+    shapes = [name for name in own.keys() & found.keys() if own[name] != found[name]]
+    if missing or extra or shapes:
+        got = f"missing {missing[:3]}, unknown {extra[:3]}, other shapes {shapes[:3]}"
+        raise UserError(f"weights that fit {folder}/config.json", got, "the two files are not of one model")

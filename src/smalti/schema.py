@@ -24,7 +24,6 @@ class Option(NamedTuple):
 
     help: str
     is_file: bool = False  # a path is given, else a word
-    is_many: bool = False  # it may be given several times: what comes is a tuple
 
 
 class Line(NamedTuple):
@@ -90,11 +89,17 @@ class Shelf(Named):
     """
 
     def __init__(
-        self, members: Mapping[str, tuple[type[Any], type[Any]]], default: str | None = None
+        self,
+        members: Mapping[str, tuple[type[Any], type[Any]]],
+        default: str | None = None,
+        several: str | None = None,
     ) -> None:
-        """members: settings and class by kind. default: the kind of settings that do not say it."""
+        """members: settings and class by kind. default: the kind of settings that do not say it.
+
+        several: the kind of a list of settings, which has them as `of`, by name; None: no list is taken.
+        """
         super().__init__(members)
-        self.default = default
+        self.default, self.several = default, several
 
     def kind(self, given: Any) -> Any:
         """Return the kind of settings, or of a mapping for some."""
@@ -147,6 +152,10 @@ def keys(into: Any, held: Any = None) -> list[str]:
     held: a mapping for them, which may say of which kinds; None: of all kinds.
     """
     found: list[str] = []
+    if get_origin(into) is dict and isinstance(held, Mapping):
+        for key, inside in held.items():
+            found += [str(key), *(f"{key}.{deeper}" for deeper in keys(get_args(into)[1], inside))]
+        return found
     for member in chosen(alternatives(into), held):
         for key, hint in types(member).items():
             inside = held.get(key) if isinstance(held, Mapping) else None
@@ -170,6 +179,12 @@ def below(kinds: Sequence[Any], key: Any) -> list[Any]:
     members = [member for kind in kinds for member in classes(kind)]
     found = [types(member)[key] for member in members if key in types(member)]
     return found + [get_args(kind)[1] for kind in kinds if get_origin(kind) is dict]
+
+
+def several(hint: Any) -> str | None:
+    """Give the kind of a list of settings of this type; None for types that take no list of them."""
+    marks = (getattr(mark, "several", None) for mark in getattr(hint, "__metadata__", ()))
+    return next((kind for kind in marks if kind is not None), None)
 
 
 def element(kind: Any, index: int) -> list[Any]:

@@ -45,6 +45,13 @@ EXAMPLES = {  # kind, the last word -> settings, a value that it takes
         {"nose": [0.5, 0.25], "left_hand": [0.7, 0.6, 1]},
     ),
 }
+MAP = torch.linspace(-1, 1, 4 * 6 * 3).view(3, 4, 6)
+JOINT = {"label": {"kind": "label", **CLASSES}, "map": {"kind": "map", "dropout": 0.5, "shared": True}}
+EXAMPLES["joint"] = {"of": JOINT}, {"label": "grass", "map": MAP}
+EXAMPLES["own joint"] = (
+    {"of": {"coordinates": {"kind": "coordinates", "tokens": 40}, "map": {"kind": "map", "dropout": 0.5}}},
+    {"map": MAP},
+)
 THINGS = [[("grass", 0.0, 0.0, 1.0, 1.0)], [("wood", 0.0, 0.0, 1.0, 1.0)], []]
 TEXTS = ["grass", "a wall of wood", "gravel on a wall"]
 FIGURES = [{"nose": (0.4, 0.4), "left_hand": (0.7, 0.6, 1)}, {"nose": (0.6, 0.6), "left_hand": None}]
@@ -59,6 +66,7 @@ EACH = {  # what it is told by -> three values that differ in every window
     "text": TEXTS,
     "keypoints": FIGURES,
 }
+EACH["joint"] = {name: EACH[name] for name in ("label", "map", "coordinates")}
 SCENE = tuple(
     Scene(tuple(Object(("grass", "wood").index(one) * 2 + 1, *box) for one, *box in things))
     for things in THINGS
@@ -78,6 +86,7 @@ BATCHES = {  # what it is told by -> the same three values as data have them; co
     "text": {"texts": tuple(TEXTS)},
     "keypoints": {"poses": POSES},
 }
+BATCHES["joint"] = {**BATCHES["label"], **BATCHES["map"], **BATCHES["coordinates"], **BATCHES["text"]}
 EMPTY = -1  # in place of a token where nothing is said
 WINDOWS = [(0, 0, 2, 3), (0, 1, 2, 2), (1, 0, 1, 3), (1, 1, 1, 2)]
 PLACE = {"grid": (2, 3), "device": torch.device("cpu")}
@@ -94,16 +103,34 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=8)))
 
 
-@pytest.fixture(params=[*CONDITIONS, "reduced map", "own map"])
+@pytest.fixture(params=[*CONDITIONS, "reduced map", "own map", "own joint"])
 def case(request):
     values, value = EXAMPLES[request.param]
     kind = request.param.split()[-1]
     read = config.parse({"condition": {"kind": kind, **values}}, Recipe).condition
     settings, member = CONDITIONS[kind]
-    assert read == settings(**values)
+    assert kind == "joint" or read == settings(**values)
     condition = member(read, tokenizer(), tokenizer() if "own" in request.param else None)
     condition.learn(SimpleNamespace(captions=lambda: iter([*TEXTS, "a wall of bricks"])))
     return condition, value
+
+
+def key(condition):
+    """Under which its examples stand."""
+    return "joint" if len(condition.named) > 1 else condition.argument
+
+
+def by_name(condition, value, of):
+    """The same done to a value, or of several conditions to each."""
+    if len(condition.named) < 2:
+        return of(value)
+    return {name: of(one) for name, one in value.items() if name in condition.named}
+
+
+def each_of(condition):
+    """Three values that differ in every window."""
+    found = EACH[key(condition)]
+    return {name: found[name] for name in condition.named} if key(condition) == "joint" else found
 
 
 def label(**changes):
@@ -137,13 +164,14 @@ def test_a_prefix_for_every_canvas_and_window(case, window):
 
 def test_one_value_for_each_canvas(case):
     condition, value = case
-    if condition.argument is None:
+    if not condition.named:
         assert condition.context(None, num=2, **PLACE).window(0, 1, 2, 2).tolist() == [[5], [5]]
         with pytest.raises(UserError, match=r"no condition: .* got \[None, None\]"):
             condition.context([None, None], num=2, **PLACE)
         return
     one = EACH["coordinates"][0] if condition.argument == "coordinates" else value
-    two = torch.stack([one, one]) if condition.argument == "coordinates" else [one, one]
+    two = by_name(condition, one, lambda one: [one, one])
+    two = torch.stack(two) if condition.argument == "coordinates" else two
     together = condition.context(two, num=2, **PLACE)
     assert seen(together, 0, 1, 2, 2).equal(seen(condition.context(one, num=2, **PLACE), 0, 1, 2, 2))
     with pytest.raises(UserError, match=r"one .*, or 3 of them, got 2|\(3 H W\) .* got a tensor \(2,"):
@@ -155,18 +183,24 @@ def test_the_prompt_of_some_canvases(case, window):
     """Of one value for all, of one for each, and of nothing said."""
     condition, value = case
     rows = torch.tensor([2, 0, 0, 1])
-    one, each = (condition.context(told, num=3, **PLACE) for told in (value, EACH[condition.argument]))
-    null = [] if condition.argument in (None, "coordinates") else [condition.null(num=3, **PLACE)]
+    one, each = (condition.context(told, num=3, **PLACE) for told in (value, each_of(condition)))
+    null = (
+        [condition.null(num=3, **PLACE)]
+        if condition.named and set(condition.loose) == set(condition.named)
+        else []
+    )
     for prompt in (one, each, *null):
         assert seen(prompt.take(rows), *window).equal(seen(prompt, *window)[rows])
-    assert len(seen(each, *window).unique(dim=0)) == (1 if condition.argument is None else 3)
+    assert len(seen(each, *window).unique(dim=0)) == (3 if condition.named else 1)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 def test_data_say_what_a_user_says(case, window):
     condition, _ = case
-    each = None if condition.argument == "coordinates" else EACH[condition.argument]
-    batch = Batch(images=torch.zeros(3, 3, 4, 6), **BATCHES[condition.argument])
+    each = None if condition.argument == "coordinates" else each_of(condition)
+    if "coordinates" in condition.named and each is not None:
+        each = {**each, "coordinates": None}
+    batch = Batch(images=torch.zeros(3, 3, 4, 6), **BATCHES[key(condition)])
     known, user = condition.from_batch(batch), condition.context(each, num=3, **PLACE)
     assert seen(condition.context(Known(known), num=3, **PLACE), *window).equal(seen(user, *window))
     cut = condition.encode(known if known is None else known[:2], num=2, **PLACE)
@@ -179,11 +213,11 @@ def test_data_without_anything_for_it_are_refused(case, gives):
     condition, _ = case
     data = SimpleNamespace(kind="odd", root="somewhere", max_objects=3)
     reader = SimpleNamespace(gives=frozenset(gives), classes=())
-    if condition.argument is None or (condition.argument == "coordinates" and "image" in gives):
+    if not condition.named or (condition.argument == "coordinates" and "image" in gives):
         condition.needs(condition.settings, data, reader)
         return
     with pytest.raises(
-        UserError, match=f"condition.kind={condition.argument}, got .*(odd|none in somewhere)"
+        UserError, match=f"condition.kind=({'|'.join(condition.named)}), got .*(odd|none in somewhere)"
     ):
         condition.needs(condition.settings, data, reader)
 
@@ -191,7 +225,8 @@ def test_data_without_anything_for_it_are_refused(case, gives):
 def test_it_is_saved_and_loaded(case, tmp_path):
     """With what it has of its own, which lies in a folder of its own."""
     condition, value = case
-    own = None if condition.own is condition else condition.own
+    own = torch.nn.ModuleDict(condition.parts) if condition.parts else condition.own
+    own = None if condition.own is condition and not condition.parts else own
     settings = PipelineSettings(
         prior=GPTSettings(layers=1, heads=2, width=16), condition=condition.settings, grid=(2, 3)
     )
@@ -200,10 +235,11 @@ def test_it_is_saved_and_loaded(case, tmp_path):
     library.save(model, tmp_path / "model")
     assert (tmp_path / "model" / "condition").is_dir() == (condition.own is not None)
     loaded, codes = library.load(tmp_path / "model"), torch.arange(12).view(2, 2, 3) % 8
-    told = {} if value is None else {condition.argument: value}
+    told = {} if value is None else condition.given(value)
     assert loaded.logits(codes, **told).equal(model.logits(codes, **told))
     assert library.fingerprint(loaded) == loaded.fingerprint == library.fingerprint(model)
-    assert "condition: " + settings.condition.kind in library.describe(tmp_path / "model")
+    kinds = " and ".join(condition.named) or "none"
+    assert f"condition: {kinds}" in library.describe(tmp_path / "model")
 
 
 def test_what_the_command_is_given_is_what_a_user_gives(case, tmp_path):
@@ -223,7 +259,8 @@ def test_what_the_command_is_given_is_what_a_user_gives(case, tmp_path):
         given = str(tmp_path / "things.json")
         (tmp_path / "things.json").write_text(json.dumps(value))
     parsed = sample.make_context("sample", ["model", "out", f"--{condition.argument}", given]).params
-    found = condition.from_option(parsed[condition.argument], lambda found, how: None)
+    (word,) = parsed[condition.argument]
+    found = condition.from_option(word, lambda found, how: None)
     same = [seen(condition.context(one, num=2, **PLACE), 0, 0, 2, 3) for one in (found, value)]
     assert same[0].equal(same[1])
     if condition.argument == "map":
@@ -243,6 +280,8 @@ def test_dropping_gives_the_null_prefix(case):
     prefix = seen(context, 0, 0, 2, 3)
     dropped = seen(condition.drop(context, 1000, torch.Generator().manual_seed(0)), 0, 0, 2, 3)
     assert dropped.shape == prefix.shape
+    if len(condition.named) > 1:  # see test_joint
+        return
     if condition.argument in (None, "coordinates"):
         assert dropped.equal(prefix)
         with pytest.raises(UserError, match="guidance"):
@@ -261,7 +300,7 @@ def test_dropping_gives_the_null_prefix(case):
 
 def test_nothing_is_no_value(case):
     condition, _ = case
-    if condition.argument in (None, "coordinates"):
+    if condition.argument in (None, "coordinates"):  # several: see test_joint
         return
     with pytest.raises(UserError, match=f"a? ?{condition.argument}, got none"):
         condition.context(None, num=1, **PLACE)

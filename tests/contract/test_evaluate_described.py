@@ -15,7 +15,9 @@ from smalti import imaging
 from smalti.cli.main import group
 from smalti.conditions.box_tokens import Object, Scene
 from smalti.conditions.boxes import BoxesSettings
+from smalti.conditions.keypoints import KeypointsSettings
 from smalti.conditions.map import MapSettings
+from smalti.conditions.pose import Joint, Pose
 from smalti.data.pairs import PairsSettings
 from smalti.errors import UserError
 from smalti.evaluation import record
@@ -185,7 +187,22 @@ def test_boxes_of_the_data_are_obeyed_or_not(coco, tmp_path):
     assert "Above conditions" in Path(tmp_path / "out" / "report.html").read_text()
 
 
+def test_poses_of_the_data_are_obeyed_or_not(coco_keypoints, tmp_path):
+    data = {"kind": "coco_keypoints", "root": str(coco_keypoints), "min_height": 8}
+    model = save(tmp_path / "model", KeypointsSettings(places=8), data)
+    found = evaluate(model, coco_keypoints, **WANTED)
+    number = found.record.numbers["keypoints"]
+    assert 0 <= number.value <= 1
+    assert (number.protocol["count"], number.protocol["training"]["count"]) == (6, 6)
+    found.save(tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_conditions_are_shown():
+    pose = Pose(("left_elbow", "left_wrist"), ((Joint(0.25, 0.5), Joint(0.75, 0.5)),))
+    (image,) = drawn([pose], (17, 25))
+    assert image[:, 8, 12].max() > -0.5
+    assert image[:, 0, 12].eq(-1).all()
     scene = Scene((Object(1, 0.25, 0.25, 0.75, 0.75),))
     (image,) = drawn([scene], (17, 25))
     assert image.shape == (3, 17, 25)

@@ -15,7 +15,7 @@ import smalti
 from smalti import library
 from smalti.conditions.context import GridContext, SameContext
 from smalti.drawing.canvas import Canvas
-from smalti.drawing.guidance import Guided
+from smalti.drawing.guidance import Guided, Weighted
 from smalti.drawing.loop import draw
 from smalti.errors import UserError
 from smalti.formats.exporting import convert
@@ -73,7 +73,7 @@ def canvas(grid=(ROWS, COLUMNS), seeds=(1, 2), known=None, choice=None, **how) -
 def drawn(prior, canvas, scale=1.0):
     batch = len(canvas.codes)
     prompt, null = (SameContext(prefix=torch.full((batch, 1), token)) for token in (2, 4))
-    guided = Guided(prompt, null=null, scale=scale, limit=CODES)
+    guided = Guided([Weighted(prompt, scale)], null=null if scale != 1 else None, limit=CODES)
     return draw(prior.decoder(guided, canvas), canvas, prior.distribution)
 
 
@@ -256,20 +256,18 @@ def test_halton_order_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "scales"),
-    [("constant", [5.0, 5.0, 5.0]), ("linear", [1.0, 3.0, 5.0]), ("cosine", [1.0, 3.0, 5.0])],
+    ("schedule", "shares"),
+    [("constant", [1.0, 1.0, 1.0]), ("linear", [0.0, 0.5, 1.0]), ("cosine", [0.0, 0.5, 1.0])],
 )
-def test_guidance_rises_by_its_schedule(schedule, scales, monkeypatch):
+def test_guidance_rises_by_its_schedule(schedule, shares, monkeypatch):
     found, real = [], Guided.__call__
     monkeypatch.setattr(
-        Guided, "__call__", lambda self, logits, scale: found.append(scale) or real(self, logits, scale)
+        Guided, "__call__", lambda self, *given: found.append(given[2]) or real(self, *given)
     )
     prior = build()
     guided = drawn(prior, canvas(steps=3, guidance_schedule=schedule), scale=5.0)
-    assert found == pytest.approx(scales)
-    found.clear()
+    assert found == pytest.approx(shares)
     plain = drawn(prior, canvas(steps=3, guidance_schedule=schedule))
-    assert found == [1.0, 1.0, 1.0]
     assert not guided.equal(plain)
 
 
@@ -307,7 +305,7 @@ def test_windows_are_told_what_their_cells_are_told():
     prior, grid = build(NUM), (3, 6)
     told = torch.arange(18).view(1, 3, 6) % 5
     asked = canvas(grid=grid, seeds=(4,), steps=1, choice=Choice(top_k=1))
-    guided = Guided(GridContext(tokens=told), limit=CODES)
+    guided = Guided([Weighted(GridContext(tokens=told))], limit=CODES)
     found = draw(prior.decoder(guided, asked), asked, prior.distribution)[0]
     codes = torch.zeros(1, NUM, dtype=torch.int64)
     for begin, columns in ((0, slice(0, 3)), (2, slice(3, 6))):

@@ -9,6 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from smalti.conditions.box_tokens import Object, Scene
+from smalti.conditions.pose import HIDDEN, Joint, Pose
+from smalti.conditions.skeleton import skeleton
 from smalti.errors import UserError
 from smalti.features import SPACES
 from smalti.metrics.obeyed import JUDGES
@@ -16,6 +18,7 @@ from smalti.metrics.obeyed.boxes import Boxes, visible
 from smalti.metrics.obeyed.choice import has_lines, judge_of
 from smalti.metrics.obeyed.depth import Depth
 from smalti.metrics.obeyed.edges import Edges
+from smalti.metrics.obeyed.keypoints import Keypoints
 from smalti.metrics.obeyed.label import Label
 from smalti.metrics.obeyed.low_resolution import LowResolution
 from smalti.metrics.obeyed.probes import Discriminant
@@ -255,6 +258,46 @@ def test_boxes_that_are_obeyed_reach_the_ceiling(space):
     assert isnan(judge.numbers(nothing)["box_recall"]), "not the worst of recalls"
 
 
+ARM = ("left_shoulder", "left_elbow", "left_wrist")
+
+
+def test_poses_that_are_obeyed_reach_the_ceiling(space):
+    """Images are pictures of the poses, a colour a joint."""
+
+    def make(count, seed):
+        places = 0.1 + 0.8 * torch.rand(count, 3, 2, generator=torch.Generator().manual_seed(seed))
+        poses = [Pose(ARM, (tuple(Joint(*place) for place in one),)) for one in places.tolist()]
+        return Pairs(images=torch.stack([skeleton(one, (HEIGHT, WIDTH)) for one in poses]), conditions=poses)
+
+    sides = parts(make)
+    found = judged(Keypoints(space, ARM), **sides)["keypoints"]
+    assert found.ceiling > 0.8
+    assert found.value > 0.8
+    assert found.floor < 0.3
+    empty = Pose(ARM, ())
+    judge = Keypoints(space, ARM)
+    judge.learn(judge.lesson(sides["train"].images[:4], [*sides["train"].conditions[:3], empty]))
+    nothing = judge.compare(judge.look(sides["real"].images[:1]), [empty])
+    assert nothing.tolist() == [[0, 0]]
+    assert isnan(judge.numbers(nothing)["keypoints"])
+
+
+def test_joints_are_counted_by_hand(space):
+    """On an image twice as wide as high, of a figure that is one high and two wide: 0.2 is near."""
+    figure = (Joint(0.0, 0.0), Joint(0.5, 0.5), Joint(1.0, 1.0, HIDDEN))
+    small = (Joint(0.1, 0.1), Joint(0.2, 0.1), Joint(0.2, 0.2))
+    asked = [Pose(ARM, (small, figure))] * 3
+    seen = torch.tensor([[[0.0, 0.19], [0.61, 0.5]], [[0.09, 0.0], [0.5, 0.5]], [[0.5, 0.5], [0.59, 0.51]]])
+    seen = torch.cat([seen, torch.zeros(3, 1, 2)], 1)
+    judge = Keypoints(space, ARM)
+    found = judge.compare(torch.cat([seen, torch.full((3, 3, 1), 2.0)], 2), asked)
+    assert found.tolist() == [[1, 2], [2, 2], [1, 2]]
+    assert judge.numbers(found) == {"keypoints": 4 / 6}
+    right = [one.part((0.5, 0.0, 1.0, 1.0)) for one in asked[:1]]
+    cut = judge.compare(torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.69, 1.0], [1.0, 1.0, 1.0]]]), right)
+    assert cut.tolist() == [[1, 1]], "of a figure that is cut the whole one's size"
+
+
 def test_a_single_class_cannot_be_told_apart(space):
     things = [Scene((Object(2, 0.0, 0.0, 1.0, 1.0),))] * 2
     images = torch.zeros(2, 3, HEIGHT, WIDTH)
@@ -315,7 +358,7 @@ def test_a_condition_has_the_judge_of_its_kind(space):
     _, edges = framed(10, 12)
 
     def condition(argument, channels=3, of_classes=False):
-        tokenizer, settings = SimpleNamespace(channels=channels), SimpleNamespace(classes=4)
+        tokenizer, settings = SimpleNamespace(channels=channels), SimpleNamespace(classes=4, names=ARM)
         return SimpleNamespace(
             argument=argument, of_classes=of_classes, tokenizer=tokenizer, settings=settings
         )
@@ -329,6 +372,7 @@ def test_a_condition_has_the_judge_of_its_kind(space):
         (condition("map", 1), (edges[:, :1] + 1) / 2, "edges"),
         (condition("boxes"), None, "boxes"),
         (condition("points"), None, "boxes"),
+        (condition("keypoints"), None, "keypoints"),
     ]
     for one, maps, name in cases:
         assert type(judge_of(one, space, maps)) is JUDGES[name]
@@ -338,7 +382,7 @@ def test_a_condition_has_the_judge_of_its_kind(space):
 
 def test_every_judge_says_what_its_numbers_depend_on(space):
     made = [Label(space), Segmentation(space, 4), Depth(space), Edges(), LowResolution(4), Boxes(space, 4)]
-    made.append(Text(space, Words()))
+    made += [Text(space, Words()), Keypoints(space, ARM)]
     assert {type(judge) for judge in made} == set(JUDGES.values())
     for judge in made:
         assert judge.titles

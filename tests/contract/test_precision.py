@@ -9,7 +9,7 @@ import torch
 import smalti
 from smalti import imaging, library, precision
 from smalti.conditions.map import MapSettings
-from smalti.drawing.guidance import Guided
+from smalti.drawing.guidance import Guided, Weighted
 from smalti.errors import UserError
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
@@ -205,8 +205,8 @@ def test_one_overflow_among_many_calls_is_told(when):
     scores[when][0, 1] = torch.inf
     drawing = tiny.generator()
     prompt = drawing.condition.context(0, num=1, grid=(4, 4), device=CPU)
-    guided = Guided(prompt, limit=4)
+    guided = Guided([Weighted(prompt)], limit=4)
     for each in scores:
-        guided(each)
+        guided(each[:, None], torch.tensor([[0]]))
     with pytest.raises(UserError, match="a prior within the range of fp16"):
         guided.check()

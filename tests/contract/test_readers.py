@@ -13,20 +13,24 @@ from smalti.data.coco import Coco, CocoSettings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.data.open_images import OpenImages, OpenImagesSettings
+from smalti.data.protocol import Sample
 from smalti.data.report import inspect
 from smalti.data.shards import ShardMetadata, ShardsSettings, ShardWriter, TokenShards
 from smalti.errors import UserError
 
-METADATA = ShardMetadata(tokenizer="abc", codebook_size=300, factor=8, classes=("lying", "standing"))
+METADATA = ShardMetadata(
+    tokenizer="abc", codebook_size=300, factor=8, classes=("lying", "standing"), holds=("label",)
+)
 
 
 @pytest.fixture
 def shards(tmp_path):
     writer = ShardWriter(tmp_path / "tokens", METADATA)
-    codes = torch.arange(7 * 6).view(7, 2, 3)
-    writer.add("train", codes[:3], torch.tensor([0, 1, 0]))
-    writer.add("train", codes[3:5], torch.tensor([1, 1]))
-    writer.add("val", codes[5:], torch.tensor([0, 1]))
+    codes, labels = torch.arange(7 * 6).view(7, 2, 3), (0, 1, 0, 1, 1, 0, 1)
+    rows = [Sample(codes=code, label=label) for code, label in zip(codes, labels, strict=True)]
+    writer.add("train", rows[:3])
+    writer.add("train", rows[3:5])
+    writer.add("val", rows[5:])
     return writer.close()
 
 
@@ -198,7 +202,7 @@ def test_shards_of_many_codes_and_files(tmp_path, monkeypatch):
     writer = ShardWriter(tmp_path / "tokens", metadata)
     codes = torch.arange(2**18 - 5, 2**18).view(5, 1, 1)
     for row in codes:
-        writer.add("train", row[None], None)
+        writer.add("train", [Sample(codes=row)])
     reader = TokenShards(ShardsSettings(root=writer.close()), "train")
     assert len(list((tmp_path / "tokens").glob("train-*"))) == 3
     assert [reader[index].codes.item() for index in range(5)] == codes.flatten().tolist()

@@ -269,9 +269,10 @@ def test_guided_scores():
     guided = scorer_of(prior, 2, 2.5).guided
     said = prior.prefill(codes, guided.contexts[0].window(1, 2, 3, 4))
     null = prior.prefill(codes, guided.contexts[1].window(1, 2, 3, 4))
-    both = prior.prefill(guided.doubled(codes), guided.prefix([(1, 2)], (3, 4)))
-    torch.testing.assert_close(guided(both), null + 2.5 * (said - null))
-    torch.testing.assert_close(guided(both, scale=0.5), (null + said) / 2)
+    both = prior.prefill(guided.repeated(codes), guided.prefix([(1, 2)], (3, 4)))
+    cells = torch.tensor([[0]])
+    assert guided(both[:, None], cells)[:, 0].equal(null + 2.5 * (said - null))
+    assert guided(both[:, None], cells, share=0.0)[:, 0].equal(null + 1.0 * (said - null))
 
 
 @pytest.mark.parametrize(("grid", "laid"), [((4, 4), "row"), ((4, 4), "random"), ((7, 9), "row")], ids=str)

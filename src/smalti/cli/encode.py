@@ -6,16 +6,19 @@ from typing import Any
 import click
 
 from smalti.cli.options import Size, computing, load_tokenizer, new_folder, starting
+from smalti.cli.train import KeyValue
+from smalti.errors import UserError
 
 
-@click.command()
+@click.command(cls=KeyValue)
 @click.argument("model", type=Path)
 @click.argument("data", type=Path)
 @click.argument("out", type=Path)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--for", "recipe", help="The recipe of a prior: what it is told is kept too.")
 @click.option("--size", type=Size(), help="Pixels of a crop, HxW; as the tokenizer was trained unless given.")
-@click.option(
-    "--scale", nargs=2, type=float, default=(1.0, 1.25), show_default=True, help="Crops show a part."
-)
+@click.option("--scale", nargs=2, type=float, help="Crops show a part; 1.0 1.25 unless given.")
+@click.option("--flip", type=float, help="Share of the crops that are mirrored; 0.5 unless given.")
 @click.option("--crops", default=1, show_default=True, help="Random crops of each training image.")
 @click.option("--batch", default=16, show_default=True, help="Images a pass.")
 @click.option("--workers", default=0, show_default=True, help="Processes that open images.")
@@ -28,23 +31,47 @@ from smalti.cli.options import Size, computing, load_tokenizer, new_folder, star
 @click.option("--max-pixels", type=int, help="Of an image; 178956970 unless given, as Pillow has it.")
 @click.option("--resume", is_flag=True, help="Go on in an OUT whose encoding was interrupted.")
 @computing
-def encode(model: Path, data: Path, out: Path, device: str, precision: str, **options: Any) -> None:
+def encode(
+    model: Path,
+    data: Path,
+    out: Path,
+    settings: tuple[str, ...],
+    recipe: str | None,
+    device: str,
+    precision: str,
+    **options: Any,
+) -> None:
     """Turn a folder of images into token shards, which `smalti train` reads for a prior.
 
-    Held out is what the tokenizer's training held out, where that was on the same folder: a share by the same
-    rule, or the splits that its folders are by name. Else the latter, or a share of 0.05.
+    With --for RECIPE, and settings of it as key=value, what the prior is told is kept beside the codes: codes
+    of maps, boxes, whatever its data hold. Size, crops and what is held out are then as the recipe says.
+
+    Without, held out is what the tokenizer's training held out, where that was on the same folder: a share by
+    the same rule, or the splits that its folders are by name. Else the latter, or a share of 0.05.
 
     OUT is a new or empty folder. Interrupted, the same command with --resume goes on where it was, with the
     same model, images and options; only --workers, --max-pixels and --device may change.
 
     Example: smalti encode runs/tokenizer photos tokens --size 256 --crops 10
+
+    Example: smalti encode runs/tokenizer photos tokens --for my_depth.yaml data.maps=depths
     """
     with starting():
-        from smalti import library
+        from smalti import config, library
         from smalti.training.precompute import encode as run
+        from smalti.training.settings import TrainingSettings
 
     if not options["resume"]:
         new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
-    options["size"] = options["size"] or library.trained_size(model)
-    options["crop"] = {"scale": options.pop("scale")}
+    crop = {name: options.pop(name) for name in ("scale", "flip")}
+    crop = {name: value for name, value in crop.items() if value is not None}
+    if recipe is not None:
+        changes = {**config.overrides(settings, TrainingSettings), "tokenizer": str(model)}
+        changes |= {f"crop.{name}": value for name, value in crop.items()}
+        options |= {"recipe": recipe, "settings": changes}
+    elif settings:
+        raise UserError("settings of a recipe with --for RECIPE", settings[0], "name the prior's recipe")
+    else:
+        options["size"] = options["size"] or library.trained_size(model)
+        options["crop"] = {"scale": (1.0, 1.25), **crop}
     click.echo(run(load_tokenizer(model, device, precision), data, out, **options))

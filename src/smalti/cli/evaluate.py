@@ -55,6 +55,7 @@ class Words(click.ParamType[tuple[str, ...]]):
     help="Part of DATA; auto: what is held out, if any is.",
 )
 @click.option("--maps", type=Path, help="Folder of the maps of DATA's images, for a model that is told maps.")
+@click.option("--captions", help="Of DATA's images, as data.captions: for a model that is told texts.")
 @click.option("--train", type=Path, help="Training images; the model's own unless given.")
 @click.option("--train-num", default=10_000, show_default=True, help="Of them at most, evenly over all.")
 @click.option("--paired", is_flag=True, help="Images are reconstructions of those called alike.")

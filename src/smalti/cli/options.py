@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from operator import eq
@@ -41,15 +41,38 @@ class Size(click.ParamType[tuple[int, int]]):
         return config.read_size(str(value))
 
 
+class Guidance(click.ParamType[Any]):
+    """A number, or NAME=NUMBER for some of a model's conditions."""
+
+    name = "NUMBER|NAME=NUMBER,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read 1.5 as a number, label=3,map=1.5 as numbers by name."""
+        if not isinstance(value, str):
+            return value
+        if "=" not in value:
+            return self._number(value)
+        words = [word.partition("=") for word in value.split(",")]
+        found = {name.strip(): self._number(number) for name, _, number in words}
+        if len(found) < len(words):
+            raise UserError("each condition once for --guidance", value, "for example label=3,map=1.5")
+        return found
+
+    def _number(self, text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            remedy = "for example 3, or label=3,map=1.5"
+            raise UserError("a number for --guidance, or NAME=NUMBER", text or "none", remedy) from None
+
+
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every command that draws, also of single conditions and priors."""
     told = [
-        click.option(
-            f"--{kind}", type=Path if option.is_file else str, help=option.help, multiple=option.is_many
-        )
+        click.option(f"--{kind}", type=Path if option.is_file else str, multiple=True, help=option.help)
         for kind, option in CONDITIONS.offers.items()
     ]
-    for option in reversed([_NUM, *told, *_SAMPLING, *_of_priors()]):
+    for option in reversed([_NUM, *told, _MIX, *_SAMPLING, *_of_priors()]):
         command = option(command)
     return command
 
@@ -93,17 +116,53 @@ def drawing(
     from smalti.reading import writing
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    condition, size = pipeline.condition, options["size"]
-    if condition.argument in given:
-        fit = partial(_fit, size=size, beside=beside)
-        given[condition.argument] = condition.from_option(given[condition.argument], fit)
-        each = condition.count(given[condition.argument]) or 1
-        if each > 1:  # of several values --num of each, one after the other
-            told, num = given[condition.argument], options["num"]
-            given |= {condition.argument: [one for one in told for _ in range(num)], "num": each * num}
+    size, is_mixed = options["size"], options["mix"] is not None
+    told: dict[str, list[Any]] = {}
+    for kind in CONDITIONS.offers.keys() & given.keys():
+        for word in given.pop(kind):
+            name, value = _named(pipeline, kind, word)
+            told.setdefault(name, []).append(value)
+    for name, values in told.items():
+        if name in pipeline.condition.named:  # else the model says what it takes
+            given[name] = _read(
+                pipeline.condition.named[name], values, partial(_fit, size=size, beside=beside)
+            )
+        else:
+            given[name] = values[0]
+    each = max((len(one) for one in given.values() if isinstance(one, Several)), default=1)
+    for name, values in list(given.items()):
+        if isinstance(values, Several):  # --num of each, one after the other
+            given[name] = list(values) if is_mixed else [one for one in values for _ in range(options["num"])]
+    given["num"] = options["num"] * (1 if is_mixed else each)
     hint = faster(pipeline, size, options["stride"])
     writing.is_needed(pipeline.tokenizer.settings.pixels)  # says before hours of work what it needs
     return {**given, "progress": Pace(hint)}
+
+
+class Several(list[Any]):
+    """Values of one condition, for images of each."""
+
+
+def _read(condition: Any, words: Sequence[Any], fit: Any) -> Any:
+    """Return what a command was given for a condition: one value, or `Several`, as of a file of texts."""
+    found = Several()
+    for word in words:
+        value = condition.from_option(word, fit)
+        found += [value] if condition.count(value) is None else value
+    return found[0] if len(found) == 1 else found
+
+
+def _named(pipeline: "Pipeline", kind: str, word: Any) -> tuple[str, Any]:
+    """Return which condition of a model is told by a word after --KIND, and of what.
+
+    That called so, or the only one of this kind; of several of a kind the word says it, NAME=VALUE.
+    """
+    named = pipeline.condition.named
+    alike = [name for name, one in named.items() if one.settings.kind == kind]
+    name, equals, value = str(word).partition("=")
+    if equals and name in alike:
+        return name, type(word)(value)
+    return kind if kind in named or len(alike) != 1 else alike[0], word
 
 
 def _fit(
@@ -197,6 +256,10 @@ def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int, each:
 _HALF = "bf16 and fp16: faster but for small priors; other images, a few other codes. auto: the quickest."
 _SPECULATIVE = "Cells drawn in a pass, the same image sooner; 1 is off. Pays for one image at a time: try 8."
 _NUM = click.option("--num", default=1, show_default=True, help="How many images.")
+_MIX = click.option(
+    "--mix",
+    help="Share of the second of two values (--label A --label B): 0.3, left-right or top-bottom.",
+)
 _SAMPLING = [
     click.option("--seed", default=0, show_default=True, help="Image i uses seed + i."),
     click.option("--temperature", default=1.0, show_default=True, help="Below 1: safer, above: wilder."),
@@ -204,7 +267,12 @@ _SAMPLING = [
     click.option("--top-p", type=float, help="Draw among the likeliest codes that hold this share."),
     click.option("--min-p", type=float, help="Drop codes below this share of the likeliest one."),
     click.option(
-        "--guidance-scale", "--guidance", default=1.0, show_default=True, help="u + s (c - u); 1 is off."
+        "--guidance-scale",
+        "--guidance",
+        type=Guidance(),
+        default=1.0,
+        show_default=True,
+        help="u + s (c - u); 1 is off. Of several conditions also for each: label=3,map=1.5.",
     ),
     click.option(
         "--stride", default=1, show_default=True, help="Cells by which a window moves; more: faster."

@@ -37,10 +37,7 @@ CONDITIONS = Members(
             "text",
             "TextSettings",
             "TextCondition",
-            Option(
-                "What is drawn, in words; several times, or a .txt file of a line each: --num of each.",
-                is_many=True,
-            ),
+            Option("What is drawn, in words, or a .txt file of a line each."),
         ),
         "keypoints": Line(
             "keypoints",
@@ -48,9 +45,10 @@ CONDITIONS = Members(
             "KeypointsCondition",
             Option("JSON file: {joint: [x, y, visibility], ...}, x and y from 0 to 1.", is_file=True),
         ),
+        "joint": Line("joint", "JointSettings", "JointCondition"),
     },
 )
 
-ConditionSettings = Annotated[Any, Shelf(CONDITIONS)]
+ConditionSettings = Annotated[Any, Shelf(CONDITIONS, several="joint")]
 
 __all__ = ["CONDITIONS", "ConditionSettings"]

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.conditions.context import GridContext
-from smalti.conditions.protocol import Codec, Condition
+from smalti.conditions.protocol import ENCODE_FOR, Codec, Condition
 from smalti.config import Positive, settings
 from smalti.errors import UserError
 
@@ -68,7 +68,9 @@ class CoordinatesCondition(Condition):
 
     def from_batch(self, batch: Any) -> Float[Tensor, "b H W"]:
         """Return the shares of each crop, of where it lies in its image."""
-        sides = (batch.images.shape[2], batch.images.shape[3])
+        rows, columns = batch.codes.shape[1:] if batch.images is None else batch.images.shape[2:]
+        cell = self.factor if batch.images is None else 1
+        sides = (rows * cell, columns * cell)
         return torch.stack([_shares(part, sides) for part in batch.parts])
 
     def encode(
@@ -90,9 +92,9 @@ class CoordinatesCondition(Condition):
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
         """See Condition: images, of which a crop lies somewhere."""
-        if "image" not in reader.gives:
-            remedy = "give the folder of images: shards do not say where a crop lies"
-            raise UserError("images for condition.kind=coordinates", f"data.kind={data.kind}", remedy)
+        if not {"image", "part"} & reader.gives:
+            expected = "where crops lie in their images, for condition.kind=coordinates"
+            raise UserError(expected, f"data.kind={data.kind} without it", ENCODE_FOR)
 
     def count(self, value: Any) -> int | None:
         """Return how many planes a tensor has; None for one."""

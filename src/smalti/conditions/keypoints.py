@@ -15,7 +15,7 @@ from smalti.conditions.context import Context
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.pose import ABSENT, FIGURES, HIDDEN, NOWHERE, SEEN, Figure, Joint, Pose
 from smalti.conditions.pose_tokens import Layout, ListLayout, MapLayout
-from smalti.conditions.protocol import Codec, Condition
+from smalti.conditions.protocol import ENCODE_FOR, Codec, Condition
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 
@@ -117,7 +117,9 @@ class KeypointsCondition(Condition):
         """See Condition: images with poses, with one of the joints at least."""
         if "pose" not in reader.gives:
             expected = f"images with poses for condition.kind={cls.argument}"
-            raise UserError(expected, f"data.kind={data.kind}", "give data.kind=coco_keypoints")
+            remedy = "give data.kind=coco_keypoints or scenes"
+            remedy = ENCODE_FOR if "codes" in reader.gives else remedy
+            raise UserError(expected, f"data.kind={data.kind}", remedy)
         if not set(settings.names) & set(reader.joints):
             expected = f"condition.joints among those of the data: {', '.join(reader.joints)}"
             remedy = f"condition.joints=[{', '.join(reader.joints[:2])}, ...]"

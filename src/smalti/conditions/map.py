@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,12 +13,14 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor, nn
 
-from smalti.conditions.context import Context, GridContext
+from smalti.conditions.context import Context, GridContext, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.map_files import one_hot, open_for
-from smalti.conditions.protocol import Codec, Condition
-from smalti.config import Positive, Share, settings
+from smalti.conditions.protocol import ENCODE_FOR, Codec, Condition
+from smalti.config import Positive, Share, dump, parse, settings
 from smalti.errors import UserError
+from smalti.files import feed
+from smalti.reading.labels import LabelReading
 
 TOGETHER = 16  # maps that are encoded at once
 _FAR = 2.0  # values further from 0 are no map in [-1, 1], whatever a filter overshoots
@@ -91,32 +94,94 @@ class MapCondition(Condition):
             raise UserError("maps of one size", got, "resize them alike")
         return torch.cat(found)
 
-    def from_batch(self, batch: Any) -> Float[Tensor, "b c H W"]:
-        """Return the maps, or those of the classes, a channel each."""
+    def from_batch(self, batch: Any) -> Float[Tensor, "b c H W"] | Int64[Tensor, "b m"]:
+        """Return the maps, or those of the classes, a channel each; or the codes of crops, from shards."""
+        if self.key in batch.precomputed:
+            return batch.precomputed[self.key]
         return self._floats(batch.segmentations if batch.maps is None else batch.maps)
 
+    @property
+    def precomputes(self) -> dict[str, dict[str, Any]]:
+        """See Condition: codes; with those of classes what values in files mean."""
+        labels = self.tokenizer.settings.labels if self.of_classes else None
+        meant = {} if labels is None else {"labels": dump(labels)}
+        return {self.key: {"vocabulary": self.tokenizer.codebook_size, **meant}}
+
+    def precompute(
+        self, batch: Any, *, grid: tuple[int, int], device: torch.device
+    ) -> dict[str, Int64[Tensor, "b m"]]:
+        """See Condition."""
+        context = self.encode(self.from_batch(batch), num=batch.size, grid=grid, device=device)
+        prefix = context.window(0, 0, *grid)
+        assert isinstance(prefix, Tensor), "a map fills all places"
+        return {self.key: prefix}
+
+    @cached_property
+    def key(self) -> str:
+        """Return what tells codes of these maps from others: whose they are, and of which size."""
+        reduced = "" if self.size is None else f" at {self.size}"
+        if self.settings.shared:  # shards are those of one tokenizer of images
+            return f"map by the images' tokenizer{reduced}"
+        digest = hashlib.sha256()
+        feed(digest, self.tokenizer.state_dict())
+        return f"map by {digest.hexdigest()[:16]}{reduced}"
+
     def encode(
-        self, value: Float[Tensor, "b c H W"], *, num: int, grid: tuple[int, int], device: torch.device
+        self,
+        value: Float[Tensor, "b c H W"] | Int64[Tensor, "b m"],
+        *,
+        num: int,
+        grid: tuple[int, int],
+        device: torch.device,
     ) -> Context:
         """Return the codes of the maps; of maps that are reduced, those of each window's part."""
+        if not value.is_floating_point():
+            codes = value.to(device)
+            return SameContext(prefix=codes) if self.size else GridContext(tokens=codes.view(num, *grid))
         if self.size is not None:
             return ReducedContext(condition=self, maps=value.to(device), num=num, grid=grid)
         return GridContext(tokens=self.codes(value.to(device)).expand(num, -1, -1))
 
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
-        """See Condition: images with maps."""
-        if not {"image", "map"} <= reader.gives:
+        """See Condition: images with maps, or codes of both."""
+        if "map" not in reader.gives or not {"image", "codes"} & reader.gives:
             remedy = "give data.kind=pairs, data.root and data.maps"
+            remedy = ENCODE_FOR if "codes" in reader.gives else remedy
             raise UserError("images with maps for condition.kind=map", f"data.kind={data.kind}", remedy)
 
+    @classmethod
+    def takes_part(cls, settings: Any) -> bool:
+        """See Condition."""
+        return not settings.shared
+
     def agree(self, data: Any, readers: Iterable[Any]) -> None:
-        """See Condition: that the data's maps are those that the tokenizer takes.
+        """See Condition: that the data's maps, or their codes, are those of the tokenizer.
 
         Of class maps the tokenizer knows what values in files mean, and so a user's, from its training; one
         that does not (it was trained on class numbers as they are, or before this was kept) takes it from the
         data. UserError where both say it and differ.
         """
+        for reader in readers:
+            if "codes" in reader.gives:
+                self._take_codes(reader)
+            else:
+                self._take_maps(data, reader)
+
+    def _take_codes(self, reader: Any) -> None:
+        root, kept = reader.summary().root, self.tokenizer.settings.labels
+        if self.key not in reader.precomputed:
+            there = ", ".join(reader.precomputed) or "none"
+            raise UserError(f"codes of the {self.key} in {root}", there, ENCODE_FOR)
+        labels = reader.precomputed[self.key].get("labels")
+        meant = None if labels is None else parse(labels, LabelReading)
+        if kept is None:
+            self.tokenizer.settings = replace(self.tokenizer.settings, labels=meant)
+        elif kept != meant:
+            got = f"{'numbers of classes' if meant is None else meant.told()} in {root}"
+            raise UserError(f"maps whose values are read so: {kept.told()}", got, ENCODE_FOR)
+
+    def _take_maps(self, data: Any, reader: Any) -> None:
         key, how = "tokenizer" if self.settings.shared else "condition_tokenizer", self.tokenizer.settings
         if how.pixels is not None:
             remedy = f"give a {key} that was trained with content=map and data.kind=pairs, or none of its own"
@@ -128,7 +193,7 @@ class MapCondition(Condition):
         if data.content != takes:
             expected = f"data.content={takes}, which {key} takes"
             raise UserError(expected, data.content, f"data.content={takes}, or another {key}")
-        for reader in readers if self.of_classes else ():
+        if self.of_classes:
             self._read_alike(reader)
 
     def _read_alike(self, reader: Any) -> None:

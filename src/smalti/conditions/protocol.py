@@ -5,7 +5,7 @@ lengths. Axes: b canvases.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from smalti.conditions.context import Context, Padded, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.errors import UserError
+
+# what to do where token shards lack what a condition needs
+ENCODE_FOR = "encode the images for it, smalti encode TOKENIZER IMAGES OUT --for RECIPE, and train on OUT"
 
 
 @runtime_checkable  # for the shape checker of the tests
@@ -69,11 +72,11 @@ class Condition(nn.Module, ABC):
     # has an Option, by which commands take it
     argument: ClassVar[str | None] = None
     # how a caller writes it, {!r} being a class; empty where it can be left out, or there is no short way
-    example: ClassVar[str] = ""
+    example: str = ""
     vocabulary: int  # tokens of a prefix are 0 .. vocabulary - 1; of features 0
     features: int | None = None  # numbers of each place of a prefix, which is then `Padded`; None: tokens
     is_padded: bool = False  # rows fill unequally many places: prefixes are `Padded`
-    shift: ClassVar[int] = 0  # windows that move begin (side - shift) // 2 cells before the drawn one: 0 or 1
+    shift: int = 0  # windows that move begin (side - shift) // 2 cells before the drawn one: 0 or 1
     fingerprint: str = ""  # for the library, as a tokenizer's
     dropout: ConditionDropout | None = None  # how training drops it at times; None: it does not
 
@@ -86,6 +89,19 @@ class Condition(nn.Module, ABC):
         self.settings = settings
         if part is not None:
             raise UserError(f"no second tokenizer for {settings}", "one", "leave it out")
+
+    @property
+    def named(self) -> Mapping[str, "Condition"]:
+        """Return the conditions that a caller gives, by keyword: this one, or those that it joins."""
+        return {} if self.argument is None else {self.argument: self}
+
+    def asked(self, given: Mapping[str, Any]) -> Any:
+        """Return a user's value, out of what was given by keyword; None where nothing was."""
+        return None if self.argument is None else given.get(self.argument)
+
+    def given(self, value: Any) -> dict[str, Any]:
+        """Return a value, or a `Known` one, by keyword, as methods of a Pipeline take it."""
+        return dict.fromkeys(self.named, value)
 
     @abstractmethod
     def length(self, grid: tuple[int, int]) -> int:
@@ -109,6 +125,25 @@ class Condition(nn.Module, ABC):
 
         It can be cut, `found[:8]`, unless it is None.
         """
+
+    @property
+    def precomputes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the keys of what shards keep of this condition's work, each with what belongs to it.
+
+        A key begins with the condition's kind and tells its work from that of all others. With it come plain
+        values: `vocabulary`, below which its tokens are, and what whoever trains on them must know. No keys:
+        what a Batch of the data says is kept as it is.
+        """
+        return {}
+
+    def precompute(
+        self, batch: Any, *, grid: tuple[int, int], device: torch.device
+    ) -> Mapping[str, Int64[Tensor, "b m"]]:
+        """Return its work on a batch of crops of grid (h, w) cells, by the keys of `precomputes`.
+
+        `from_batch` takes it again from the `precomputed` of batches that hold it.
+        """
+        return {}
 
     @abstractmethod
     def encode(self, value: Any, *, num: int, grid: tuple[int, int], device: torch.device) -> Context:
@@ -135,6 +170,26 @@ class Condition(nn.Module, ABC):
         values = torch.zeros(shape, dtype=torch.int64 if self.features is None else None, device=device)
         empty = torch.zeros(shape[:2], dtype=torch.bool, device=device)
         return SameContext(prefix=Padded(values=values, mask=empty))
+
+    def without(
+        self,
+        context: Context,
+        gone: Collection[str],
+        *,
+        num: int,
+        grid: tuple[int, int],
+        device: torch.device,
+    ) -> Context:
+        """Return a context of num canvases in which nothing is said of the conditions with some keywords.
+
+        grid: of its windows. UserError if the model was not trained so.
+        """
+        return self.null(num=num, grid=grid, device=device) if gone else context
+
+    @property
+    def loose(self) -> tuple[str, ...]:
+        """Return the keywords of those conditions that training leaves out at times."""
+        return tuple(name for name, one in self.named.items() if one.dropout and one.dropout.share)
 
     def drop(self, context: Context, num: int, rng: torch.Generator) -> Context:
         """Return what training shows of the context of num crops: a share of them says nothing."""
@@ -193,9 +248,23 @@ class Condition(nn.Module, ABC):
         """Return how many canvases a user's value is for; None where it is one for all of them."""
         return None
 
+    def apart(self, value: Any, num: int) -> Sequence[Any]:
+        """Return a user's value for each of num canvases."""
+        return [value] * num if self.count(value) is None else value
+
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Return a user's value for each of num canvases, as plain values that fit into a file."""
         return [value] * num
+
+    @classmethod
+    def takes_part(cls, settings: Any) -> bool:
+        """Return whether one with such settings is built with a part: the tokenizer of its maps."""
+        return False
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """Return modules that are saved in folders of their own below this condition's, by name."""
+        return {}
 
     @property
     def own(self) -> Any:

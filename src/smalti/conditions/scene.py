@@ -15,7 +15,7 @@ from smalti.conditions.box_tokens import FLAGS, Box, Object, Points, Scene, flip
 from smalti.conditions.classes import ByClass, Classes, check_names, plain
 from smalti.conditions.context import Context, PartsContext, SameContext
 from smalti.conditions.dropout import ConditionDropout
-from smalti.conditions.protocol import Codec
+from smalti.conditions.protocol import ENCODE_FOR, Codec
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 
@@ -113,15 +113,19 @@ class SceneCondition(ByClass):
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
         """See Condition: annotated images, with the classes and no more things than the model knows."""
         if "scene" not in reader.gives:
-            remedy = "give data.kind=coco or open_images"
+            remedy = ENCODE_FOR if "codes" in reader.gives else "give data.kind=coco or open_images"
             raise UserError(f"annotated images for condition.kind={cls.argument}", data.kind, remedy)
         if settings.classes != len(reader.classes):
             remedy = f"leave condition.classes out, or give condition.classes={len(reader.classes)}"
             expected = f"as many condition.classes as the data have, {len(reader.classes)}"
             raise UserError(expected, str(settings.classes), remedy)
-        if settings.max_objects < data.max_objects:
-            expected = f"condition.max_objects of at least data.max_objects={data.max_objects}"
-            raise UserError(expected, str(settings.max_objects), f"data.max_objects={settings.max_objects}")
+        most = reader.most_objects()
+        if settings.max_objects < most:
+            said, fewer = "the data's ", f"condition.max_objects={most}"
+            if hasattr(data, "max_objects"):
+                said, fewer = "data.max_objects=", f"data.max_objects={settings.max_objects}"
+            expected = f"condition.max_objects of at least {said}{most}"
+            raise UserError(expected, str(settings.max_objects), fewer)
         super().needs(settings, data, reader)
 
     def decode(self, prefix: Int64[Tensor, "b m"]) -> list[Scene]:

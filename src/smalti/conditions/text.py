@@ -136,23 +136,19 @@ class TextCondition(Condition):
         most, count = self.settings.max_tokens, self.settings.vocabulary
         return f"up to {most} tokens of {count}, {len(self.words.words)} words known"
 
-    def from_option(self, given: Sequence[str], fit: Any) -> Any:
-        """Return texts of the command line: each as it is, or the lines of a .txt file."""
+    def from_option(self, given: str, fit: Any) -> Any:
+        """Return a text of the command line as it is, or the lines of a .txt file."""
         from pathlib import Path
 
-        texts: list[str] = []
-        for one in given:
-            path = Path(one)
-            if path.suffix != ".txt":
-                texts.append(one)
-                continue
-            try:
-                lines = path.read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as problem:
-                got = " ".join(str(problem).split())
-                raise UserError("a .txt file with a text in each line", got, "check the path") from None
-            texts += [line for line in lines if line.strip()]
-        return texts[0] if len(texts) == 1 else texts
+        path = Path(given)
+        if path.suffix != ".txt":
+            return given
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as problem:
+            got = " ".join(str(problem).split())
+            raise UserError("a .txt file with a text in each line", got, "check the path") from None
+        return [line for line in lines if line.strip()]
 
     def count(self, value: Any) -> int | None:
         """Return how many texts there are in a sequence; None for one."""

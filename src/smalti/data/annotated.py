@@ -83,6 +83,10 @@ class Annotated(Reader):
         """See Reader."""
         return turned_notes("boxes", self.settings.annotated, self.sized, headers)
 
+    def most_objects(self) -> int:
+        """See Reader."""
+        return self.settings.max_objects
+
     def counts(self) -> dict[str, int]:
         """See Reader: things."""
         labels = Counter(int(thing.label) % len(self.classes) for found in self._things for thing in found)

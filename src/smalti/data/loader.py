@@ -7,7 +7,7 @@ Of a stream sample p is what its reader gives as number p; another sample of the
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import count, cycle, islice
@@ -63,7 +63,13 @@ class Loader:
         self._skipped = skipped
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
-        """Return this process's share of batch start, start + 1, ... without end.
+        """Return this process's share of batch start, start + 1, ... without end; as `samples` gives it."""
+        return map(collate, self.samples(start))
+
+    def samples(self, start: int = 0, *, shuffled: bool = True) -> Iterator[list[Sample]]:
+        """Return the cropped samples of this process's share of batch start, start + 1, ... without end.
+
+        shuffled: false: each pass in the reader's order; a stream has but one order.
 
         Raises the UserError of a sample that cannot be used when its turn comes, from workers too; with
         `skipped` only where none of the samples tried in its place can be used either.
@@ -71,24 +77,26 @@ class Loader:
         stream = self._crops.reader.samples(self._seed, start * self._batch)
         if stream is not None:
             yield from self._streamed(stream, start)  # endless: nothing below is reached
-        for places, samples in zip(self._places(start), self._samples(start), strict=True):
-            yield collate([self._usable(*pair) for pair in zip(places, samples, strict=True)])
+        for places, samples in zip(
+            self._places(start, shuffled), self._samples(start, shuffled), strict=True
+        ):
+            yield usable([self._usable(*pair) for pair in zip(places, samples, strict=True)])
 
-    def _samples(self, start: int) -> Iterator[list[Sample | UserError]]:
+    def _samples(self, start: int, shuffled: bool) -> Iterator[list[Sample | UserError]]:
         """Return what lies at the places of batch start, start + 1, ..."""
         if not self._workers:
-            for places in self._places(start):  # endless: nothing below is reached
+            for places in self._places(start, shuffled):  # endless: nothing below is reached
                 yield [self._crops[place] for place in places]
         yield from DataLoader(
             self._crops,
-            batch_sampler=self._places(start),  # endless
+            batch_sampler=self._places(start, shuffled),  # endless
             num_workers=self._workers,
             generator=torch.Generator(),  # workers' seeds: not from the global one, and not used
             collate_fn=list,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _streamed(self, stream: Iterator[Sample | UserError], start: int) -> Iterator[Batch]:
+    def _streamed(self, stream: Iterator[Sample | UserError], start: int) -> Iterator[list[Sample]]:
         """Give this process's share of each batch of a stream, whose first sample is that of batch start."""
         own = range(self._rank * self._share, (self._rank + 1) * self._share)
         for number in count(start):
@@ -96,7 +104,7 @@ class Loader:
             begin = number * self._batch
             found = [self._crops.cropped(one, (0, begin + at)) for at, one in batch if at in own]
             assert len(found) == self._share, "a stream has no end"
-            yield collate(found if self._skipped is None else self._filled(found, self._skipped))
+            yield usable(found if self._skipped is None else self._filled(found, self._skipped))
 
     def _filled(self, found: list[Sample | UserError], skipped: Skipped) -> list[Sample | UserError]:
         """Return samples of a stream, in which those that can be used stand in for those that cannot."""
@@ -120,16 +128,16 @@ class Loader:
         got = f"{len(others)} in a row that cannot, among them {sample.got}"
         return UserError("images that can be used", got, sample.remedy)
 
-    def _places(self, start: int) -> Iterator[list[Place]]:
+    def _places(self, start: int, shuffled: bool) -> Iterator[list[Place]]:
         number = start
         while True:
             first = number * self._batch + self._rank * self._share
-            yield [self._place(position) for position in range(first, first + self._share)]
+            yield [self._place(position, shuffled) for position in range(first, first + self._share)]
             number += 1
 
-    def _place(self, position: int) -> Place:
+    def _place(self, position: int, shuffled: bool) -> Place:
         turn, number = divmod(position, self._count)
-        return turn, int(_permutation(self._count, mix(self._seed, turn))[number])
+        return turn, int(_permutation(self._count, mix(self._seed, turn))[number]) if shuffled else number
 
 
 class Crops(Dataset[Sample | UserError]):
@@ -197,13 +205,19 @@ def in_order(
         yield collate(waiting)
 
 
-def collate(samples: list[Sample | UserError]) -> Batch:
-    """Return one batch of samples, images scaled to [-1, 1]; raises the first UserError among them."""
+def usable(samples: Sequence[Sample | UserError]) -> list[Sample]:
+    """Return the samples; raises the first UserError among them."""
     found: list[Sample] = []
     for sample in samples:
         if isinstance(sample, UserError):
             raise sample
         found.append(sample)
+    return found
+
+
+def collate(samples: Sequence[Sample | UserError]) -> Batch:
+    """Return one batch of samples, images scaled to [-1, 1]; raises the first UserError among them."""
+    found = usable(samples)
     pixels = _stack([_open(sample.image) for sample in found])
     return Batch(
         images=None if pixels is None else imaging.to_float(pixels),
@@ -213,9 +227,9 @@ def collate(samples: list[Sample | UserError]) -> Batch:
         poses=_tuple([sample.pose for sample in found]),
         parts=_tuple([sample.part for sample in found]),
         codes=_stack([sample.codes for sample in found]),
+        precomputed=_stacked([sample.precomputed for sample in found]),
         labels=_labels([sample.label for sample in found]),
         texts=_tuple([sample.texts[sample.shown] if sample.texts else None for sample in found]),
-        captions=_tuple([sample.texts or None for sample in found]),
     )
 
 
@@ -253,6 +267,10 @@ def _open(image: Pixels | Huge | None) -> Tensor | None:
 def _stack(tensors: list[Tensor | None]) -> Tensor | None:
     there = [tensor for tensor in tensors if tensor is not None]
     return torch.stack(there) if there else None
+
+
+def _stacked(held: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.stack([one[key] for one in held]) for key in held[0]}
 
 
 def _tuple(held: list[T | None]) -> tuple[T, ...] | None:

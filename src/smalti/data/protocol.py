@@ -2,10 +2,11 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -32,6 +33,7 @@ class Sample:
     pose: Pose | None = None  # the joints of figures in the image
     part: Part | None = None  # of a crop: which part of the image it is
     codes: Int64[Tensor, "h w"] | None = None
+    precomputed: Mapping[str, Int64[Tensor, " m"]] = field(default_factory=dict)  # as the batch's
     label: int | None = None
     texts: tuple[str, ...] | None = None  # the captions of the image
     mirrored: tuple[str, ...] | None = None  # those of the image flipped, where they are others
@@ -50,9 +52,10 @@ class Batch:
     poses: tuple[Pose, ...] | None = None
     parts: tuple[Part, ...] | None = None
     codes: Int64[Tensor, "b h w"] | None = None
+    # what conditions made of the crops before they became codes: prefixes by their keys, see Condition
+    precomputed: Mapping[str, Int64[Tensor, "b m"]] = field(default_factory=dict)
     labels: Int64[Tensor, " b"] | None = None
     texts: tuple[str, ...] | None = None  # the caption of each crop
-    captions: tuple[tuple[str, ...], ...] | None = None  # of each image all, of which that is one
 
     @property
     def size(self) -> int:
@@ -95,7 +98,9 @@ class Reader(Protocol):
 
     classes: tuple[str, ...]  # names by label; empty where there are no labels
     joints: tuple[str, ...] = ()  # of poses, by name
-    gives: frozenset[str]  # which of image, label, scene, pose, map, text and codes its samples have
+    gives: frozenset[str]  # which of image, label, scene, pose, map, text, part and codes its samples have
+    # of codes: what conditions made of their crops, by key, with what whoever trains on it must know
+    precomputed: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -131,6 +136,10 @@ class Reader(Protocol):
         headers: of the images that were looked at.
         """
         return []
+
+    def most_objects(self) -> int:
+        """Return how many things a sample has at most; 0 where there are none."""
+        return 0
 
     def number_as(self, names: Sequence[str]) -> None:
         """Number the classes in this order, which somebody began with, if they are no others.

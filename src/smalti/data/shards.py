@@ -1,11 +1,11 @@
 """Token shards: the codes of a dataset on disk, so that a prior trains without the tokenizer at work.
 
 folder/
-  index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, precision, how the
-                          rows were made, files of each split, and whether they are complete
-  train-00000.safetensors codes (n h w) uint16, or int32 above 65,536 entries; labels (n) int32 if any;
-                          captions (bytes) uint8 if any, those of row i after those of row i - 1, a line
-                          each, and how many bytes are each row's: caption_sizes (n) int32
+  index.json              format, tokenizer (fingerprint), codebook_size, factor, classes, precision, what it
+                          holds beside codes, how the rows were made, files of each split, and whether they
+                          are complete
+  train-00000.safetensors codes (n h w) uint16, or int32 above 65,536 entries; what there is besides, see
+                          columns.py; `condition.KEY` (n m), what a condition made of the crops
   val-00000.safetensors
   train-00001.partial     while it is written: rows that fill no shard yet
 """
@@ -22,13 +22,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from smalti import old_names
 from smalti.config import settings
+from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.errors import UserError
 from smalti.files import save_tensors
@@ -38,6 +38,8 @@ INDEX = "index.json"
 ROWS = 16384  # of a shard: some 8 MB at 256 codes
 KEPT_EVERY = 30.0  # seconds of work that a killed process may lose
 SPLITS = ("train", "val")
+
+_TYPES = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32, "F64": np.float64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,10 @@ class ShardMetadata:
     factor: int  # pixels a cell side
     classes: tuple[str, ...]
     precision: str = "fp32"  # what that model was kept in: others give a few other codes
+    holds: tuple[str, ...] = ()  # what there is beside codes, words of COLUMNS
+    joints: tuple[str, ...] = ()  # of poses, by name
+    # what conditions made of the crops, by key, with what whoever trains on it must know; plain values
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)  # plain values: what decides which rows there are
 
 
@@ -97,22 +103,14 @@ class ShardWriter:
     ) -> None:
         self._keep()
 
-    def add(
-        self,
-        split: str,
-        codes: Int64[Tensor, "b h w"],
-        labels: Int64[Tensor, " b"] | None,
-        captions: Sequence[Sequence[str]] | None = None,
-    ) -> None:
-        """Rows more of a split, "train" or "val"; all of one grid. captions: those of each row."""
-        dtype = torch.uint16 if self.metadata.codebook_size <= 65536 else torch.int32
-        rows = {"codes": codes.cpu().to(dtype)}
-        if labels is not None:
-            rows["labels"] = labels.cpu().to(torch.int32)
-        if captions is not None:
-            rows |= _packed(captions)
-        self._waiting[split].append(rows)
-        self.rows[split] += len(codes)
+    def add(self, split: str, samples: Sequence[Sample]) -> None:
+        """Rows more of a split, "train" or "val": codes, all of one grid, and what the metadata name."""
+        rows = {"codes": small([sample.codes for sample in samples], self.metadata.codebook_size)}
+        for key, made in self.metadata.conditions.items():
+            tokens = [sample.precomputed[key] for sample in samples]
+            rows[PRECOMPUTED + key] = small(tokens, made["vocabulary"])
+        self._waiting[split].append(rows | pack(samples, self.metadata.holds))
+        self.rows[split] += len(samples)
         if _count(self._waiting[split]) >= ROWS:
             self._flush(split)
         elif time.monotonic() - self._kept > KEPT_EVERY:
@@ -147,20 +145,20 @@ class ShardWriter:
         if not is_shards(self.folder):
             got = f"{self.folder} without {INDEX}"
             raise UserError("a folder of token shards to go on with", got, "leave out --resume")
-        index = _read(self.folder)
+        index = begun(self.folder)
         now = _metadata(self._index(complete=False))
         # older indexes do not say their precision, which is taken as fp32; nor how many are held out
-        begun = {"precision": "fp32", "held_out": now.get("held_out")} | _metadata(index)
+        before = {"precision": "fp32", "held_out": now.get("held_out")} | _metadata(index)
         for name, value in now.items():
-            if begun.get(name) != value:
-                expected = f"{name} {begun.get(name)}, with which {self.folder} was begun"
+            if before.get(name) != value:
+                expected = f"{name} {before.get(name)}, with which {self.folder} was begun"
                 remedy = "give what it was begun with, or choose another OUT"
                 raise UserError(expected, str(value), remedy)
         for split in SPLITS:
             self._files[split] = list(index[split])
             self._waiting[split] = _partial(self.folder / f"{self._next(split)}.partial")
-            shards = [len(_map(self.folder / name)["codes"]) for name in self._files[split]]
-            self.rows[split] = sum(shards) + _count(self._waiting[split])
+            shards = sum(len(_map(self.folder / name)) for name in self._files[split])
+            self.rows[split] = shards + _count(self._waiting[split])
 
     def _next(self, split: str) -> str:
         return f"{split}-{len(self._files[split]):05}"
@@ -182,48 +180,44 @@ class TokenShards(Reader):
     def __init__(self, settings: ShardsSettings, split: Literal["train", "val"]) -> None:
         index = read_index(settings.root)
         self.root, self.classes = settings.root, tuple(index["classes"])
+        self.precomputed: Mapping[str, Mapping[str, Any]] = index["conditions"]
+        self.joints = tuple(index["joints"])
+        self._shards = [_map(settings.root / name, self.joints) for name in index[split]]
+        arrays = self._shards[0].arrays if self._shards else {}
+        older = [name for name, column in COLUMNS.items() if column.array in arrays]
+        self._holds = _known(index.get("holds", older), settings.root)
+        # a key begins with the kind of its condition
+        self.gives = frozenset({"codes", *self._holds, *(key.split()[0] for key in self.precomputed)})
         self.tokenizer, self.codebook_size = index["tokenizer"], index["codebook_size"]
-        self._shards = [_map(settings.root / name) for name in index[split]]
-        self._ends = list(accumulate(len(shard["codes"]) for shard in self._shards))
-        self._captions = [_starts(shard) for shard in self._shards]
-        held = {"label": bool(self.classes), "text": any(starts is not None for starts in self._captions)}
-        self.gives = frozenset({"codes", *(name for name, there in held.items() if there)})
+        self._ends = list(accumulate(map(len, self._shards)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> Sample:
-        """Codes (h w), the label and the captions of a row."""
-        number, row = self._row(index)
-        shard = self._shards[number]
-        codes = torch.from_numpy(shard["codes"][row].astype(np.int64))
-        label = int(shard["labels"][row]) if "labels" in shard else None
-        return Sample(codes=codes, label=label, texts=self._texts(number, row))
+        """Codes (h w) of a row, and all that is held beside them."""
+        number = bisect_right(self._ends, index)
+        row = index - (self._ends[number - 1] if number else 0)
+        return unpack(self._shards[number], row, self._holds, list(self.precomputed))
 
     def captions(self) -> Iterator[str]:
         """See Reader."""
-        for index in range(len(self)):
-            yield from self._texts(*self._row(index)) or ()
-
-    def _row(self, index: int) -> tuple[int, int]:
-        """Return the number of the shard, and of the row in it."""
-        number = bisect_right(self._ends, index)
-        return number, index - (self._ends[number - 1] if number else 0)
-
-    def _texts(self, number: int, row: int) -> tuple[str, ...] | None:
-        starts = self._captions[number]
-        if starts is None:
-            return None
-        found = self._shards[number]["captions"][starts[row] : starts[row + 1]]
-        return tuple(found.tobytes().decode().split("\n"))
+        for shard in self._shards if "text" in self._holds else ():
+            for row in range(len(shard)):
+                yield from COLUMNS["text"].unpack(shard, row)
 
     def summary(self) -> Summary:
         """See Reader. The grid is None where there are no codes."""
         grid, marks = None, [self.tokenizer]
         if self._shards:
-            height, width = map(int, self._shards[0]["codes"].shape[1:])
+            height, width = map(int, self._shards[0].arrays["codes"].shape[1:])
             grid, marks = (height, width), [self.tokenizer, f"({height}, {width})"]
-        return Summary(count=len(self), root=self.root, grid=grid, marks=marks)
+        return Summary(count=len(self), root=self.root, grid=grid, marks=[*marks, *sorted(self.precomputed)])
+
+    def most_objects(self) -> int:
+        """See Reader."""
+        counts = [shard.arrays["scenes.counts"] for shard in self._shards if "scene" in self._holds]
+        return max((int(count.max(initial=0)) for count in counts), default=0)
 
     def check(self, tokenizer: str) -> None:
         """See Reader."""
@@ -240,9 +234,13 @@ def is_shards(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
-def begun_classes(folder: Path) -> list[str]:
-    """Return the classes of shards, complete or not, by number; UserError where there are none."""
-    return list(_read(folder)["classes"])
+def begun(folder: Path) -> dict[str, Any]:
+    """Return what shards, complete or not, say of themselves; UserError where there are none.
+
+    Older ones do not say what they hold beside codes, which is labels where there are classes.
+    """
+    index = _read(folder)
+    return {"holds": ["label"] if index["classes"] else [], **index}
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -267,29 +265,21 @@ def _read(folder: Path) -> dict[str, Any]:
     if index.get("format") != FORMAT or wanted - index.keys():
         got = f"format {index.get('format')} in {folder / INDEX}"
         raise UserError(f"token shards of format {FORMAT}", got, "encode the images again")
-    return index
+    return {"joints": [], "conditions": {}, **index}
+
+
+def _known(holds: Sequence[str], root: Path) -> list[str]:
+    """Return the members that rows have; UserError for one of a later version."""
+    for name in holds:
+        if name not in COLUMNS:
+            raise UserError(f"token shards of {', '.join(COLUMNS)}", f"{name} in {root}", "a newer smalti")
+    return list(holds)
 
 
 def _metadata(index: dict[str, Any]) -> dict[str, Any]:
     """Return what makes the codes of an index mean something, and how they were made; without the files."""
     others = {*SPLITS, "complete", "made"}
     return {name: index[name] for name in index if name not in others} | old_names.made(index.get("made", {}))
-
-
-def _packed(captions: Sequence[Sequence[str]]) -> dict[str, Tensor]:
-    """Return captions as tensors: all their bytes, and how many are each row's."""
-    rows = ["\n".join(texts).encode() for texts in captions]
-    sizes = torch.tensor([len(row) for row in rows], dtype=torch.int32)
-    return {
-        "captions": torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8),
-        "caption_sizes": sizes,
-    }
-
-
-def _starts(shard: Mapping[str, Any]) -> Any:
-    """Return where in a shard's captions those of each row begin, and the last end; None: it has none."""
-    sizes = shard.get("caption_sizes")
-    return None if sizes is None else np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
 
 def _count(parts: list[dict[str, Tensor]]) -> int:
@@ -311,7 +301,7 @@ def _partial(path: Path) -> list[dict[str, Tensor]]:
         return []
 
 
-def _map(path: Path) -> dict[str, Any]:
+def _map(path: Path, joints: tuple[str, ...] = ()) -> Rows:
     """Return the arrays of a safetensors file, mapped: 8 bytes of length, a JSON header, then the data."""
     try:
         with path.open("rb") as file:
@@ -319,9 +309,11 @@ def _map(path: Path) -> dict[str, Any]:
             header = json.loads(file.read(length))
         arrays = {}
         for name in header.keys() - {"__metadata__"}:
-            dtype = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32}[header[name]["dtype"]]
-            offset, shape = 8 + length + header[name]["data_offsets"][0], tuple(header[name]["shape"])
-            arrays[name] = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-        return arrays
+            dtype, shape = _TYPES[header[name]["dtype"]], tuple(header[name]["shape"])
+            offset = 8 + length + header[name]["data_offsets"][0]
+            empty = 0 in shape  # which cannot be mapped
+            mapped = None if empty else np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+            arrays[name] = np.empty(shape, dtype) if mapped is None else mapped
+        return Rows(arrays, joints)
     except (OSError, ValueError, KeyError) as problem:
         raise UserError(f"a token shard in {path}", str(problem), "encode the images again") from None

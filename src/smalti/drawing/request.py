@@ -24,7 +24,7 @@ _WHOLE = {
     "speculative": 1,
 }  # with an example
 _REAL = {"temperature": 1.0, "top_p": 0.9, "min_p": 0.05, "guidance_scale": 3.0}
-OPTIONS = (*_WHOLE, *_REAL, "size", "progress")
+OPTIONS = (*_WHOLE, *_REAL, "size", "progress", "mix")
 OF_COMPLETE = ("image", "mask", "keep")
 _MAY_BE_NONE = {"top_k", "top_p", "min_p", "micro_batch"}
 
@@ -65,19 +65,22 @@ class Request:
     num: int
     seed: int  # of the first image; image i has seed + i
     choice: Choice
-    guidance_scale: float  # s in u + s (c - u)
+    guidance_scale: float | Mapping[str, float]  # s in u + s (c - u), or by keyword of conditions
     stride: int  # cells by which a window moves
     micro_batch: int | None  # every batch has this size; None: up to the generator
     speculative: int  # cells drawn in a pass through a window, by guesses; 1: one by one
     progress: bool | Callable[[int, int], object]  # True: a bar; told of all cells, of cells more
+    mix: Any = None  # the share of the second of two values, see `told.shares`
 
     def __post_init__(self) -> None:
         last, micro = self.seed + self.num - 1, self.micro_batch
+        scale = self.guidance_scale
+        scales = scale.values() if isinstance(scale, Mapping) else [scale]
         checks = (
             (self.num >= 1, "num", "a number from 1", "1"),
             (self.num <= MOST, "num", f"a number up to {MOST}", f"{MOST}, then seed={self.seed + MOST}"),
             (-(2**63) <= self.seed <= last < 2**63, "seed", "64 bits, also for the last image's,", "0"),
-            (math.isfinite(self.guidance_scale), "guidance_scale", "a number", "1, which is off"),
+            (all(map(math.isfinite, scales)), "guidance_scale", "a number", "1, which is off"),
             (self.stride >= 1, "stride", "a number of cells from 1", "1"),
             (micro is None or micro >= 1, "micro_batch", "a number from 1", "16"),
             (self.speculative >= 1, "speculative", "a number from 1", "1, which is off"),
@@ -91,10 +94,14 @@ class Request:
     def of(cls, given: Mapping[str, Any]) -> "Request":
         """Return what a person asks, by the names of Pipeline.sample; UserError for what is no number."""
         numbers = {name: whole(name, given[name]) for name in _WHOLE}
-        numbers |= {name: real(name, given[name]) for name in _REAL}
+        scale = given["guidance_scale"]
+        scales = scale if isinstance(scale, Mapping) else {"guidance_scale": scale}
+        found = {name: real("guidance_scale", one) for name, one in scales.items()}
+        numbers |= {name: real(name, given[name]) for name in _REAL if name != "guidance_scale"}
+        numbers["guidance_scale"] = found if isinstance(scale, Mapping) else found["guidance_scale"]
         choice = Choice(**{name: numbers.pop(name) for name in ("temperature", "top_k", "top_p", "min_p")})
         progress = given["progress"] if callable(given["progress"]) else bool(given["progress"])
-        return cls(choice=choice, progress=progress, **numbers)
+        return cls(choice=choice, progress=progress, mix=given["mix"], **numbers)
 
     def check_room(self, grid: tuple[int, int], factor: int, *, streamed: bool) -> None:
         """UserError where this machine cannot hold the images, and a batch of codes, at the least.
@@ -183,19 +190,20 @@ def meant(name: str) -> str | None:
 
 
 def unknown(
-    name: str, known: Iterable[str], condition: str | None, own: type[Any] | None = None
+    name: str, known: Iterable[str], conditions: Sequence[str], own: type[Any] | None = None
 ) -> UserError:
     """Return the error for an option that is none, with ours of that meaning.
 
-    known: the options there are; condition: the one by which the model takes its condition, if it has one.
+    known: the options there are; conditions: those by which the model takes its conditions, if it has some.
     own: settings of what the model's prior takes besides.
     """
     more = [field.name for field in fields(own)] if own else []
-    takes = "no condition" if condition is None else f"{condition}= as its only condition"
+    takes = f"{'=, '.join(conditions)}= as its {'only condition' if len(conditions) == 1 else 'conditions'}"
+    takes = takes if conditions else "no condition"
     takes += f", and of its prior {'=, '.join(more)}=" if more else ""
     ours = meant(name)
-    ours = condition if ours == "condition" else ours
-    near = difflib.get_close_matches(name, [*known, *more], n=1, cutoff=0.75)
+    ours = next(iter(conditions), None) if ours == "condition" else ours
+    near = difflib.get_close_matches(name, [*known, *more, *conditions], n=1, cutoff=0.75)
     remedy = "leave it out"
     if name in _FORMS:
         remedy = "what comes back has .images, .codes, .tensors and .values(); iter_samples streams"
@@ -203,7 +211,7 @@ def unknown(
         remedy = f"complete takes it{'' if ours is None else f', as {ours}='}"
     elif name in known:
         remedy = "leave it out: the size is that of the image"
-    elif ours is not None and ours in {*known, *more, condition}:
+    elif ours is not None and ours in {*known, *more, *conditions}:
         remedy = "write size=(height, width)" if ours == "size" else f"here it is {ours}="
     elif near:
         remedy = f"did you mean {near[0]}=?"

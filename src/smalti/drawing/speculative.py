@@ -91,11 +91,12 @@ class Speculative(Windows):
         if len(set(begins)) == 1:
             self.cache.starts, self.cache.length = None, self.before + begins[0]
         else:
-            self.cache.starts = self.guided.doubled(starts + self.before)
+            self.cache.starts = self.guided.repeated(starts + self.before)
             self.cache.length = self.before + max(begins) + longest
-        codes = self.guided.doubled(self.seen.gather(1, fed))
+        codes = self.guided.repeated(self.seen.gather(1, fed))
+        numbers = self.numbers.repeat_interleave(len(self.canvas.codes), 0)
         self.saved -= BESIDE * self.price + codes.numel()
-        logits = self.guided(self.prior.extend(codes, self.cache))
+        logits = self.guided(self.prior.extend(codes, self.cache), numbers.gather(1, fed + 1))
         rows = torch.arange(len(logits), device=logits.device)[:, None]
         return self._by_canvas(logits[rows, self.asked - 1 - starts[:, None]])
 

@@ -83,10 +83,10 @@ class Wavefront(Decoder):
             rows, columns = held((height, width), self.prior)
             self.cache = self.prior.new_cache(self._condition(), rows=rows, columns=columns)
         cells = torch.stack((self.cells // width, self.cells % width), 1)
-        codes = self.guided.doubled(tokens.view(-1, height, width))
-        return self.guided(self.prior.feed(codes, cells, self.cache))[:, : self.unknown]
+        codes = self.guided.repeated(tokens.view(-1, height, width))
+        return self.guided(self.prior.feed(codes, cells, self.cache), self.cells[None])[:, : self.unknown]
 
-    def _condition(self) -> Int64[Tensor, "b2 y x"]:
+    def _condition(self) -> Int64[Tensor, "r y x"]:
         """Return the condition of the whole canvas: one token, or those of its cells, window by window."""
         (height, width), (rows, columns) = self.canvas.grid, self.canvas.window
         first = self.guided.prefix([(0, 0)], self.canvas.window)

@@ -75,14 +75,14 @@ class Windows(Decoder):
             codes = self.drawn if self.drawn.shape[1] == 1 else self.drawn.mT.reshape(-1, 1)
         else:
             codes = self._codes(tokens, self.fed, place)
-        codes = self.guided.doubled(codes)
+        codes, cells = self.guided.repeated(codes), positions.mT.reshape(-1, 1)
         if self.cache is None:  # and it stays so where there is but one code to generate
             if len(self.step.run.positions) > 1 or not self.step.is_last:
                 self.cache = self.prior.new_cache(len(codes))
             prefix = self.guided.prefix(self.step.corners, self.canvas.window)
-            logits = self.guided(self.prior.prefill(codes, prefix, self.cache)[:, None])
+            logits = self.guided(self.prior.prefill(codes, prefix, self.cache)[:, None], cells)
         else:
-            logits = self.guided(self.prior.extend(codes, self.cache, last=True))
+            logits = self.guided(self.prior.extend(codes, self.cache, last=True), cells)
         self.fed, windows = place, len(self.step.corners)
         # of one window rows are canvases already: few calls, as they are what a small prior's step costs
         return logits if windows == 1 else logits.view(windows, len(tokens), -1).transpose(0, 1)

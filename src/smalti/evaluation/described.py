@@ -1,6 +1,7 @@
-"""Images with what a model is told of them: maps, or things in boxes, read as its training read them."""
+"""Images with what a model is told of them: maps, boxes or captions, read as its training had them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from smalti import config, imaging
 from smalti.conditions.box_tokens import Object
+from smalti.conditions.pose import Pose
+from smalti.conditions.skeleton import skeleton
 from smalti.data import READERS
+from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Crops, collate
 from smalti.data.protocol import Batch, Reader
 from smalti.errors import UserError
@@ -18,6 +22,8 @@ from smalti.evaluation.sets import Cut, ImageSet, mark_of
 from smalti.evaluation.settings import EvaluationSettings
 from smalti.metrics.obeyed.boxes import visible
 from smalti.pipeline import Pipeline
+from smalti.reading.pixels import PixelReading
+from smalti.training.holding import as_trained
 
 _CLASSES = 64  # colours of boxes
 
@@ -28,6 +34,9 @@ class Described(ImageSet):
     def __init__(self, reader: Reader, cut: Cut, name: str) -> None:
         self.name, self._paths = name, reader.summary().paths
         self._crops = Crops(reader, cut.size, cut.how.for_validation(), seed=0)
+        if isinstance(reader, Folder) and reader.classes:
+            self.classes = reader.classes
+            self.labels = [reader.label(index) or 0 for index in range(len(reader))]
 
     def __len__(self) -> int:
         return len(self._crops.reader)
@@ -83,9 +92,14 @@ def value(model: Pipeline, batch: Batch | None) -> Any:
 
 
 def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
-    """Return images of conditions as judges take them, in [-1, 1]: maps in colours, boxes on gray."""
+    """Return images of conditions as judges take them, in [-1, 1]: maps in colours, boxes, poses."""
     if not isinstance(conditions, Tensor):
-        return torch.stack([_boxes(visible(scene), size) for scene in conditions])
+        return torch.stack(
+            [
+                skeleton(one, size) if isinstance(one, Pose) else _boxes(visible(one), size)
+                for one in conditions
+            ]
+        )
     if not conditions.is_floating_point():
         return imaging.to_float(imaging.colour_labels(conditions))
     return conditions[:, :3].expand(-1, 3, -1, -1).clamp(-1, 1)
@@ -100,6 +114,10 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any
         kind = "pairs"
         takes = {1: "depth"}.get(condition.tokenizer.channels, "image")
         given: dict[str, Any] = {"content": "segmentation" if condition.of_classes else takes}
+    elif model.condition.argument == "text":
+        return _captioned(path, how, model)
+    elif model.condition.argument == "keypoints":
+        kind, given = "coco_keypoints", {}
     else:
         kind, given = "coco" if (path / "annotations").is_dir() else "open_images", {}
     given |= told if told.get("kind") == kind else {}
@@ -112,6 +130,19 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any
     given = {name: one for name, one in given.items() if one is not None}
     given.pop("kind")
     return config.parse(given, READERS[kind][0]), is_own
+
+
+def _captioned(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[FolderSettings, bool]:
+    """Return how captioned images are read, and whether the model or its tokenizer was trained on them."""
+    found = next(filter(None, (as_trained(path, one) for one in (model, model.tokenizer))), None)
+    is_own = found is not None
+    settings = FolderSettings(root=path, val_share=0.0) if found is None else found
+    read = model.tokenizer.settings.pixels or PixelReading()
+    settings = replace(settings, range=read.range, bands=read.bands)
+    settings = replace(settings, captions=how.captions or settings.captions)
+    if settings.captions is None:
+        raise UserError("the captions of these images", "none", "--captions FILE.csv, sidecar or names")
+    return settings, is_own
 
 
 def _boxes(things: Sequence[Object], size: tuple[int, int]) -> Float[Tensor, "3 H W"]:

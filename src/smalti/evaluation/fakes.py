@@ -88,9 +88,7 @@ class Given(Fakes):
 def known(pipeline: Pipeline, told: Batch | None) -> dict[str, Known]:
     """Return what a batch tells as a model's methods take it; nothing for a model that is told nothing."""
     condition = pipeline.condition
-    if condition.argument is None or told is None:
-        return {}
-    return {condition.argument: Known(condition.from_batch(told))}
+    return {} if told is None else condition.given(Known(condition.from_batch(told)))
 
 
 def by_label(labels: Sequence[int]) -> Told | None:

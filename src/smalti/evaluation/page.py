@@ -90,6 +90,11 @@ def _described(report: Report, evidence: Evidence) -> None:
     rows = evenly(range(evidence.fake.count), SHOWN)
     images = evidence.fake.show(rows)
     size = (images.shape[2], images.shape[3])
+    texts = told(rows)
+    if isinstance(texts[0], str):
+        caption = "Above what was drawn of these captions, below the real images: " + "; ".join(texts)
+        show(report, torch.cat([images, real.show(rows)]), caption, columns=len(rows))
+        return
     sheet = torch.cat([drawn(told(rows), size), images, real.show(rows)])
     show(report, sheet, "Above conditions, below them what was drawn, and the real images", columns=len(rows))
 

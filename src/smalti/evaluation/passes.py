@@ -129,7 +129,7 @@ def _loader(found: ImageSet) -> Any:
 def _likelihood(model: Pipeline, images: Tensor, told: Batch | None) -> Rows:
     """Return codes, and -ln p of all of a batch in equal shares: their sum is what counts."""
     codes = model.tokenizer.encode(images, is_checked=True)
-    is_silent = model.condition.argument is not None and told is None
+    is_silent = bool(model.condition.named) and told is None
     found = None if is_silent else model.nats(codes, **known(model, told))
     if found is None:
         return {"codes": codes}

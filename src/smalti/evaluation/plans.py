@@ -42,7 +42,8 @@ def plan(
     subject: Path, real: Path, how: EvaluationSettings, place: tuple[Any, str], drawing: Mapping[str, Any]
 ) -> Plan:
     """Return what is to be done; UserError for what cannot be judged. place: device and number type."""
-    of_models = {name: getattr(how, name) for name in ("per_class", "maps") if getattr(how, name) is not None}
+    of_models = {name: getattr(how, name) for name in ("per_class", "maps", "captions")}
+    of_models = {name: given for name, given in of_models.items() if given is not None}
     if data.is_images(subject):
         _refuse({**drawing, **of_models}, subject)
         return _of_images(subject, real, how)
@@ -79,9 +80,12 @@ def _of_pipeline(
     real, cut = given
     if how.num is not None and how.per_class is not None:
         raise UserError("one of --num and --per-class", "both", "leave one of them out")
-    if how.maps is not None and model.condition.argument != "map":
-        raise UserError("a model that is told maps, for --maps", "one that is not", "leave it out")
-    if model.condition.argument not in (None, "label"):
+    for option, told in (("maps", "map"), ("captions", "text")):
+        if getattr(how, option) is not None and model.condition.argument != told:
+            raise UserError(
+                f"a model that is told {told}s, for --{option}", "one that is not", "leave it out"
+            )
+    if not set(model.condition.named) <= {"label"}:
         return _of_described(model, about, given, how, drawing)
     if how.per_class is not None and not model.classes:
         raise UserError("a model with classes for --per-class", "one without", "give --num")
@@ -112,9 +116,9 @@ def _of_described(
     how: EvaluationSettings,
     drawing: Mapping[str, Any],
 ) -> Plan:
-    """Return images drawn each of what the data say of one of their images: its map, or its things."""
+    """Return images drawn each of what the data say of one of their images: its map, its things, a pose."""
     (path, cut), kind = given, model.settings.condition.kind
-    if kind not in ("map", "boxes", "points"):
+    if kind not in ("map", "boxes", "points", "text", "keypoints"):
         remedy = "draw images with smalti sample and evaluate their folder"
         raise UserError("a condition that data tell", f"condition.kind={kind}", remedy)
     if how.per_class is not None:
@@ -122,14 +126,17 @@ def _of_described(
     if how.train is not None:
         expected = f"training images of a model that is told a {kind} from its own folder"
         raise UserError(expected, f"--train {how.train}", "leave --train out")
-    found, train = open_described(path, cut, how, model)
+    found, others = open_described(path, cut, how, model)
+    train = None if others is None else data.at_most(others, how.train_num)
     real = data.at_most(found, how.num)
+    classes = train.classes if train is not None else ()
+    labels = data.numbered(real, classes, str(path)) if classes else []
     metadata = {**about, "kind": "pipeline", "conditions": f"{kind} of the data", "seed": how.seed}
     return Plan(
         task=GENERATION,
         data=data.Data(
             real=real,
-            train=None if train is None else data.at_most(train, how.train_num),
+            train=train,
             notes=(f"{len(real)} images of {real.name}",),
         ),
         fakes=Drawn(model, real.described, how.seed, {"size": cut.size, **drawing}),
@@ -138,7 +145,10 @@ def _of_described(
         subject={**metadata, **recorded(prior=model.dtype, tokenizer=model.tokenizer.dtype)},
         cut=cut,
         model=model,
+        labels=labels,
+        real_labels=labels,
         told=real.described,
+        train_labels=train.labels if train is not None else (),
     )
 
 

@@ -108,7 +108,7 @@ def _refuse_obeyed(todo: Plan, wanted: Sequence[str]) -> None:
     if "obeyed" in wanted and told in (None, "label"):
         got = "one that is told classes" if told else "images that are told nothing"
         remedy = "--metrics accuracy" if told else "leave it out"
-        raise UserError("a model that is told maps, boxes or points, for obeyed", got, remedy)
+        raise UserError("a model that is told maps, boxes, points or texts, for obeyed", got, remedy)
 
 
 def _numbers(

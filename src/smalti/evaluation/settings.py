@@ -23,6 +23,7 @@ class EvaluationSettings:
     # auto: val where there is such a part, else all
     split: Literal["auto", "val", "train", "all"] = "auto"
     maps: Path | None = None  # of the images of the data, called alike, for a model that is told maps
+    captions: str | None = None  # of the images of the data, as data.captions, for a model that is told texts
     train: Path | None = None  # training images, for what is held against them; None: the model's, if there
     train_num: Positive = 10_000  # of them at most, evenly over all
     paired: bool = False  # image files are reconstructions of those of the data that are called alike

@@ -55,9 +55,8 @@ def convert(path: Path, out: Path, settings: Path | None = None, wanted: Wanted 
 
 def of_segmentations(model: Tokenizer | Pipeline) -> list[Tokenizer]:
     """Return the tokenizers in a model that take label maps."""
-    parts = [model] if isinstance(model, Tokenizer) else [model.tokenizer, model.condition.own]
-    found = [part for part in parts if isinstance(part, Tokenizer)]
-    return [part for part in found if part.settings.content == "segmentation"]
+    parts = [model] if isinstance(model, Tokenizer) else library.tokenizers(model).values()
+    return [part for part in parts if part.settings.content == "segmentation"]
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

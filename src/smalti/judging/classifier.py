@@ -60,4 +60,4 @@ def are_imagenets(pipeline: Pipeline, classes: int) -> bool:
     told = pipeline.settings.condition
     names = tuple(getattr(told, "names", ()))
     named = all(map(_SYNSET.fullmatch, names)) and list(names) == sorted(names)
-    return pipeline.condition.argument == "label" and getattr(told, "classes", 0) == classes and named
+    return "label" in pipeline.condition.named and getattr(told, "classes", 0) == classes and named

@@ -23,21 +23,21 @@ class Likelihood(Judge):
     def __init__(self, model: Pipeline, pipeline: Pipeline, size: tuple[int, int]) -> None:
         """size: of the drawn images in pixels. UserError for a model that cannot judge these."""
         self._model, self.name = model, model.fingerprint
-        argument, known = model.condition.argument, pipeline.condition.argument
-        if argument is not None and argument != known:
+        ours, theirs = (", ".join(f"{name}=" for name in one.condition.named) for one in (model, pipeline))
+        if ours and ours != theirs:
             remedy = "judge by a model with the same condition, or with none"
-            got = f"one that is told {argument}=, of images of {f'{known}=' if known else 'no condition'}"
+            got = f"one that is told {ours}, of images of {theirs or 'no condition'}"
             raise UserError("a judge that can be told what was asked for", got, remedy)
-        if argument == "label" and model.classes != pipeline.classes:
+        if "label" in model.condition.named and model.classes != pipeline.classes:
             remedy = "judge by a model that learned the same classes"
             raise UserError("a judge with the classes of the model", f"{len(model.classes)} others", remedy)
         if model.crop_size != size:
             got = "{} x {}, of images of {} x {}".format(*model.crop_size, *size)
             raise UserError("a judge whose training crop has the size of the images", got, "give that --size")
-        ours, theirs = model.tokenizer, pipeline.tokenizer
-        self._same_codes = bool(ours.fingerprint) and ours.fingerprint == theirs.fingerprint
-        if not self._same_codes and (ours.channels != theirs.channels or ours.channels not in (1, 3)):
-            got = f"{ours.channels} channels, of images of {theirs.channels}"
+        own, other = model.tokenizer, pipeline.tokenizer
+        self._same_codes = bool(own.fingerprint) and own.fingerprint == other.fingerprint
+        if not self._same_codes and (own.channels != other.channels or own.channels not in (1, 3)):
+            got = f"{own.channels} channels, of images of {other.channels}"
             expected = "a judge with the model's tokenizer, or one of as many channels, 1 or 3"
             raise UserError(expected, got, "judge by another model")
 
@@ -47,7 +47,7 @@ class Likelihood(Judge):
         """See Judge. Raises UserError for a prior without a likelihood."""
         if not self._same_codes:
             codes = self._model.tokenizer.encode(images, is_checked=True)
-        told = asked.condition if self._model.condition.argument else {}
+        told = asked.condition if self._model.condition.named else {}
         each = [self._model.nats_per_token(codes[row : row + 1], **told) for row in range(len(codes))]
         return -torch.tensor(each, dtype=torch.float64)
 

@@ -21,11 +21,12 @@ class Asked:
     @classmethod
     def of(cls, pipeline: Pipeline, value: Any) -> "Asked":
         """Return what a value for one image asks of a model; of a model without a condition nothing."""
-        name = pipeline.condition.argument
-        if name is None or value is None:
+        if value is None:
             return cls()
-        number = getattr(getattr(pipeline.condition, "classes", None), "number", None)
-        return cls({name: value}, number(value) if name == "label" and number else None)
+        given = pipeline.condition.given(value)
+        classes: Any = getattr(pipeline.condition.named.get("label"), "classes", None)
+        is_told = classes is not None and given.get("label") is not None
+        return cls(given, classes.number(given["label"]) if is_told else None)
 
 
 class Judge(ABC):

@@ -53,8 +53,10 @@ def batches(
     if options.get("top_k") == 1:
         remedy = "a larger top_k, or leave reject out"
         raise UserError("a draw with chance, to reject some", "top_k=1, all images alike", remedy)
-    argument = pipeline.condition.argument
-    value = options.pop(argument, None) if argument else None
+    if options.get("mix") is not None:
+        raise UserError("images of one value, to judge them by it", "mix=", "leave mix out, or reject")
+    given = {name: options.pop(name) for name in pipeline.condition.named if name in options}
+    value = pipeline.condition.asked(given)
     several = pipeline.condition.count(value)
     num = whole("num", num if num is not None else several or 1)
     told = _told(pipeline, value)
@@ -62,7 +64,7 @@ def batches(
     size = options.get("size")
     found = find(judge, pipeline, pipeline.crop_size if size is None else sides(size))
     marks = [None] * num if value is None else pipeline.condition.describe(value, num=num)
-    values: Any = [value] * num if several is None else value
+    values = pipeline.condition.apart(value, num)
     lots = [Lot(values[first], count, each, of=num) for first, count in _parts(marks)]
     return _kept(pipeline, found, lots, options)
 
@@ -119,8 +121,7 @@ def _kept(
 
 def _told(pipeline: Pipeline, value: Any) -> dict[str, Any]:
     """Return a value of the condition as methods of a Pipeline take it; of none nothing."""
-    name = pipeline.condition.argument
-    return {} if name is None or value is None else {name: value}
+    return {} if value is None else pipeline.condition.given(value)
 
 
 def _best(drawn: Samples, scores: Tensor, lot: Lot, judge: Judge) -> Samples:

@@ -207,11 +207,11 @@ class Filling(Decoder):
     ) -> Float[Tensor, "b p v"]:
         """See Decoder."""
         progress = self.round / max(1, len(self.portions) - 1)
-        scale = 1 + (self.guided.scale - 1) * RISING[self.how.guidance_schedule](progress)
+        share = RISING[self.how.guidance_schedule](progress)
         found: Tensor | None = None
         for prefix, inside, place in self.windows:
-            codes, known = (self.guided.doubled(cells[:, inside]) for cells in (tokens, self.known))
-            logits = self.guided(self.prior(codes, prefix, known), scale)
+            codes, known = (self.guided.repeated(cells[:, inside]) for cells in (tokens, self.known))
+            logits = self.guided(self.prior(codes, prefix, known), inside[None], share)
             rows, columns = (place[positions] >= 0).nonzero(as_tuple=True)
             if found is None:
                 found = logits.new_empty(*positions.shape, logits.shape[2])

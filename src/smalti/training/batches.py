@@ -1,7 +1,8 @@
 """Batches moved and cut."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 
@@ -21,4 +22,13 @@ def cut(batch: Batch, parts: int) -> list[Batch]:
     there = {name: values for name, values in held.items() if values is not None}
     size = -(-batch.size // parts)
     firsts = range(0, batch.size, size)
-    return [Batch(**{name: part[first : first + size] for name, part in there.items()}) for first in firsts]
+    return [
+        Batch(**{name: _cut(part, slice(first, first + size)) for name, part in there.items()})
+        for first in firsts
+    ]
+
+
+def _cut(held: Any, rows: slice) -> Any:
+    if isinstance(held, Mapping):
+        return {key: part[rows] for key, part in held.items()}
+    return held[rows]

@@ -53,8 +53,7 @@ class Beginning:
         """Return the tokenizers of a prior, by their folders."""
         if not isinstance(self.model, Pipeline):
             return {}
-        found = {library.TOKENIZER: self.tokenizer, library.CONDITION: self.model.condition.own}
-        return {self.folder / name: part for name, part in found.items() if isinstance(part, Tokenizer)}
+        return {self.folder / name: part for name, part in library.tokenizers(self.model).items()}
 
 
 def settle(mapping: Mapping[str, Any], asked: Mapping[str, Any], begun: Beginning | None) -> dict[str, Any]:
@@ -121,8 +120,10 @@ def _prior(begun: Beginning) -> dict[str, Any]:
     how = model.settings
     found: dict[str, Any] = {"prior": config.dump(how.prior), "condition": config.dump(how.condition)}
     found |= {"order": how.order, "size": list(model.crop_size)}
-    keys = {library.TOKENIZER: "tokenizer", library.CONDITION: "condition_tokenizer"}
-    return found | {keys[folder.name]: str(folder) for folder in begun.parts}
+    own = begun.folder / library.TOKENIZER
+    return found | {
+        "tokenizer" if folder == own else "condition_tokenizer": str(folder) for folder in begun.parts
+    }
 
 
 def _discriminator(mapping: Mapping[str, Any], state: Mapping[str, Tensor], kind: str) -> dict[str, Any]:

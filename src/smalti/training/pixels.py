@@ -15,10 +15,11 @@ from smalti.training.settings import PriorTraining, TokenizerTraining
 Recipe = TokenizerTraining | PriorTraining
 
 
-def settle(training: Any, reader: Reader) -> Any:
+def settle(training: Any, reader: Reader, read: PixelReading | None = None) -> Any:
     """Return a recipe whose data are read by numbers: what a run writes down and a model keeps.
 
-    reader: of the training data, whose files percentiles are taken from.
+    reader: of the training data, whose files percentiles are taken from. read: of a prior's tokenizer, where
+    that is there already.
 
     A prior's images are read as its tokenizer reads them; a tokenizer that begins with a model reads as
     that one, unless data.range or data.bands say otherwise. UserError where a prior's recipe says otherwise.
@@ -27,7 +28,7 @@ def settle(training: Any, reader: Reader) -> Any:
     if not isinstance(data, PixelSettings):
         return training
     if isinstance(training, PriorTraining):
-        read = _reading(training.tokenizer)
+        read = read or _reading(training.tokenizer)
         return training if read is None else replace(training, data=_inherited(data, read))
     if training.content == "image":
         if training.init_from is not None and data.range is None and data.bands is None:

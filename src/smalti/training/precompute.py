@@ -1,28 +1,31 @@
-"""Images to token shards, once, so that a prior trains without the tokenizer at work."""
+"""Images to token shards, once, so that a prior trains without the tokenizers at work."""
 
 import hashlib
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from smalti import config, library, memory, precision
+from smalti.conditions import CONDITIONS
+from smalti.conditions.protocol import Condition
 from smalti.config import Positive, Share, Workers, settings
+from smalti.data.columns import COLUMNS
 from smalti.data.folder import Folder
-from smalti.data.loader import Crops, Loader, collate
-from smalti.data.protocol import Batch
-from smalti.data.shards import ShardMetadata, ShardWriter, begun_classes, is_shards
+from smalti.data.loader import Crops, Loader, collate, usable
+from smalti.data.protocol import Reader, Sample
+from smalti.data.shards import ShardMetadata, ShardWriter, begun, is_shards
 from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
-from smalti.training import holding, limits
+from smalti.training import holding, limits, resuming, tokenizers, train
 from smalti.training.interrupts import Interrupts, stop
+from smalti.training.settings import PriorTraining
 
 
 @settings
@@ -40,9 +43,8 @@ class Encoding:
     workers: Workers = 0  # processes that open images
     seed: int = 0  # of the crops and flips
     max_pixels: Positive | None = None  # of an image, as the readers' data.max_pixels
-    captions: str | None = (
-        None  # as the reader of folders has them; None: as the tokenizer's training had them
-    )
+    # as the reader of folders has them; None: as the tokenizer's training had them
+    captions: str | None = None
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -50,25 +52,81 @@ class Encoding:
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
 
+# what a recipe says by its own keys
+RECIPES = {"size": "size", "crop": "crop"} | {
+    name: f"data.{name}" for name in ("val", "val_share", "max_pixels", "captions")
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is encoded: crops of the images of two readers."""
+
+    readers: Mapping[str, Any]  # by split
+    how: Encoding
+    told: str  # for a person: what is held out, and why
+    condition: Condition | None = None  # whose work is kept beside the codes
+    data: Mapping[str, Any] = field(default_factory=dict)  # a recipe's settings of them, but for places
+
+
 def encode(
-    tokenizer: Tokenizer, data: str | Path, out: str | Path, *, resume: bool = False, **options: Any
+    tokenizer: Tokenizer,
+    data: str | Path,
+    out: str | Path,
+    *,
+    recipe: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    **options: Any,
 ) -> Path:
     """Encode a folder of images into token shards; gives their folder.
 
-    options: those of `Encoding`; size in multiples of the factor. Crops are best taken as the tokenizer was
-    trained, above all in scale: at 1.0 the crops of a square image differ by their flip alone. The shards
-    carry the tokenizer's fingerprint and precision, and the classes by number. What is held out, and why, is
-    told on stderr. resume: go on in an `out` whose encoding was interrupted, with the tokenizer, its
-    precision, the images and the options it was begun with; all but workers and max_pixels must be the
-    same, and so is then what comes out. UserError for an `out` that holds something else, and for an
-    unreadable image.
+    recipe: of the prior that is to learn on them, with its settings, keys with dots for nested ones: what it
+    is conditioned on is kept too; data, size and crops are as it says, unless options say otherwise. None: a
+    folder of images, with its classes. options: those of `Encoding`; size in multiples of the factor. Crops
+    are best taken as the tokenizer was trained, above all in scale: at 1.0 the crops of a square image differ
+    by their flip alone. The shards carry the tokenizer's fingerprint and precision, and the classes by
+    number. What is held out, and why, is told on stderr. resume: go on in an `out` whose encoding was
+    interrupted, with the tokenizer, its precision, the images and the options it was begun with; all but
+    workers and max_pixels must be the same, and so is then what comes out. UserError for an `out` that holds
+    something else, and for an unreadable image.
     """
-    how: Encoding = config.parse(options, Encoding)
-    if any(side % tokenizer.factor for side in how.crop_size):
-        expected = f"a size in multiples of {tokenizer.factor} pixels"
-        near = max(1, round(how.crop_size[0] / tokenizer.factor)) * tokenizer.factor
-        raise UserError(expected, "{} x {}".format(*how.crop_size), f"size={near}")
-    where, why = holding.find(Path(data), how.val, how.val_share, tokenizer)
+    folder = Path(out)
+    if recipe is None:
+        job = _plain(tokenizer, Path(data), config.parse(options, Encoding))
+    else:
+        job = _for_recipe(tokenizer, data, recipe, settings or {}, options)
+    before = begun(folder) if resume and is_shards(folder) else None
+    if before is not None:
+        for reader in job.readers.values():
+            reader.number_as(before["classes"])
+    metadata, how = _metadata(tokenizer, job, before), job.how
+    rest = _Rest(job.readers["train"], job.readers["val"], how, shuffled="order" not in metadata.made)
+    limits.check_together(how.batch, rest.total, how.crop_size)
+    remedy = (
+        f"--resume goes on once there is more, or encode into another OUT with --batch {how.batch // 2 or 1}"
+    )
+    short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
+    with short, Interrupts() as interrupts, ShardWriter(folder, metadata, resume=resume) as writer:
+        tqdm.write(job.told, file=sys.stderr)
+        done = sum(writer.rows.values())
+        with tqdm(total=rest.total, initial=done, unit="crop", desc="encoding", disable=None) as bar:
+            for split, samples in rest.batches(writer.rows["train"], writer.rows["val"]):
+                writer.add(split, _encoded(tokenizer, job.condition, samples))
+                bar.update(len(samples))
+                if interrupts.received is not None:
+                    break
+        if interrupts.received is None:
+            return writer.close()
+    told = f"{sum(writer.rows.values())} of {rest.total} crops"
+    tqdm.write(f"stopped after {told}; go on with --resume", file=sys.stderr)
+    stop(interrupts.received)
+
+
+def _plain(tokenizer: Tokenizer, data: Path, how: Encoding) -> Job:
+    """Return the work on a folder of images."""
+    _check_size(how.crop_size, tokenizer)
+    where, why = holding.find(data, how.val, how.val_share, tokenizer)
     read = tokenizer.settings.pixels or PixelReading()
     where = replace(
         where,
@@ -77,88 +135,147 @@ def encode(
         bands=read.bands,
         max_pixels=how.max_pixels,
     )
-    readers = {split: Folder(where, split) for split in ("train", "val")}
-    if resume and is_shards(Path(out)):
-        classes = begun_classes(Path(out))
-        for reader in readers.values():
-            reader.number_as(classes)
-    rest = _Rest(readers["train"], readers["val"], how)
-    metadata = ShardMetadata(
-        tokenizer=library.fingerprint(tokenizer),
-        codebook_size=tokenizer.codebook_size,
-        factor=tokenizer.factor,
-        classes=readers["train"].classes,
-        precision=precision.name(tokenizer.dtype),
-        made=_made(how, readers["train"], readers["val"]),
+    train, val = (Folder(where, split) for split in ("train", "val"))
+    told = holding.text(train, val, why, how.val_share)
+    return Job(readers={"train": train, "val": val}, how=how, told=told)
+
+
+def _for_recipe(
+    tokenizer: Tokenizer,
+    data: str | Path,
+    recipe: str | Path,
+    changes: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Job:
+    """Return the work that a prior's training would leave to the tokenizers."""
+    said = {RECIPES[name]: value for name, value in options.items() if name in RECIPES and value is not None}
+    read = tokenizer.settings.pixels or PixelReading()
+    start = train.begin(recipe, data, {**changes, **said}, read)
+    training, readers = start.training, start.readers
+    if not isinstance(training, PriorTraining):
+        raise UserError("the recipe of a prior", f"{recipe}, of a tokenizer", "give --for that of the prior")
+    if "image" not in readers["train"].gives:
+        got = f"data.kind={training.data.kind} in {training.data.root}"
+        raise UserError("images to encode", got, "give the folder of images")
+    _check_size(training.crop_size, tokenizer)
+    member = CONDITIONS[training.condition.kind][1]
+    member.needs(training.condition, training.data, readers["train"])
+    known = tokenizers.Known(read={training.tokenizer: tokenizer})
+    device = next(tokenizer.parameters()).device
+    found = tokenizers.find(training, readers["train"], device, known)
+    condition = member(training.condition, tokenizer, found.get("condition_tokenizer"))
+    condition.agree(training.data, readers.values())
+    others = {name: value for name, value in options.items() if name not in RECIPES}
+    how = config.parse({**others, "size": training.size, "crop": config.dump(training.crop)}, Encoding)
+    held_out, every = len(readers["val"]), sum(map(len, readers.values()))
+    return Job(
+        readers=readers,
+        how=how,
+        told=f"held out: {held_out} of {every} images, as {recipe} says",
+        condition=condition,
+        data={name: value for name, value in config.dump(training.data).items() if _counts(name)},
     )
-    limits.check_together(how.batch, rest.total, how.crop_size)
-    remedy = (
-        f"--resume goes on once there is more, or encode into another OUT with --batch {how.batch // 2 or 1}"
-    )
-    short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
-    with short, Interrupts() as interrupts, ShardWriter(Path(out), metadata, resume=resume) as writer:
-        tqdm.write(holding.text(readers["train"], readers["val"], why, how.val_share), file=sys.stderr)
-        begun = sum(writer.rows.values())
-        with tqdm(total=rest.total, initial=begun, unit="crop", desc="encoding", disable=None) as bar:
-            for split, batch in rest.batches(writer.rows["train"], writer.rows["val"]):
-                writer.add(split, _encoded(tokenizer, batch), batch.labels, batch.captions)
-                bar.update(batch.size)
-                if interrupts.received is not None:
-                    break
-        if interrupts.received is None:
-            return writer.close()
-    done = f"{sum(writer.rows.values())} of {rest.total} crops"
-    tqdm.write(f"stopped after {done}; go on with --resume", file=sys.stderr)
-    stop(interrupts.received)
+
+
+def _counts(name: str) -> bool:
+    """Return whether a setting of data decides which rows there are: places and limits do not."""
+    return f"data.{name}" not in resuming.PLACES and name != "max_pixels"
+
+
+def _check_size(size: tuple[int, int], tokenizer: Tokenizer) -> None:
+    if any(side % tokenizer.factor for side in size):
+        expected = f"a size in multiples of {tokenizer.factor} pixels"
+        near = max(1, round(size[0] / tokenizer.factor)) * tokenizer.factor
+        raise UserError(expected, "{} x {}".format(*size), f"size={near}")
 
 
 class _Rest:
     """The batches that are still to be encoded, the same ones wherever the work was left."""
 
-    def __init__(self, train: Folder, val: Folder, how: Encoding) -> None:
-        size, self._batch = how.crop_size, how.batch
+    def __init__(self, train: Reader, val: Reader, how: Encoding, *, shuffled: bool) -> None:
+        """shuffled: rows in the order of a training's first passes, as encodings of before have them."""
+        size, self._batch, self._shuffled = how.crop_size, how.batch, shuffled
         self._loader = Loader(
-            train, size=size, crop=how.crop, batch=how.batch, seed=how.seed, workers=how.workers
+            train,
+            size=size,
+            crop=how.crop,
+            batch=how.batch,
+            seed=how.seed,
+            workers=how.workers,
         )
         self._held_out = Crops(val, size, how.crop.for_validation(), how.seed)
         self._train, self._val = len(train) * how.crops, len(val)
         self.total = self._train + self._val
 
-    def batches(self, train: int, val: int) -> Iterator[tuple[str, Batch]]:
-        """Return split and batch, after so many rows of each split, which end with a batch."""
+    def batches(self, train: int, val: int) -> Iterator[tuple[str, list[Sample]]]:
+        """Return split and cropped samples, after so many rows of each split, which end with a batch."""
         firsts = range(train, self._train, self._batch)  # before the batches, which are endless
-        for first, batch in zip(firsts, self._loader.batches(train // self._batch), strict=False):
-            yield "train", _cut(batch, self._train - first)
+        cropped = self._loader.samples(train // self._batch, shuffled=self._shuffled)
+        for first, samples in zip(firsts, cropped, strict=False):
+            yield "train", samples[: self._train - first]
+        held_out = self._held_out
+        stream = held_out.reader.samples(held_out.seed, val)
         for index in range(val, self._val):
-            yield "val", collate([self._held_out[0, index]])
+            one = held_out[0, index] if stream is None else held_out.cropped(next(stream), (0, index))
+            yield "val", usable([one])
 
 
-def _cut(batch: Batch, most: int) -> Batch:
-    """Return the first samples of a batch."""
-    assert batch.images is not None, "a folder gives images"
-    return Batch(
-        images=batch.images[:most],
-        labels=None if batch.labels is None else batch.labels[:most],
-        captions=None if batch.captions is None else batch.captions[:most],
+def _encoded(tokenizer: Tokenizer, condition: Condition | None, samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples as codes, with the work of a condition on them."""
+    batch, device = collate(samples), tokenizer.last_layer.device
+    assert batch.images is not None, "encode has looked"
+    codes = tokenizer.encode(batch.images.to(device), is_checked=True).cpu()
+    grid, made = (codes.shape[1], codes.shape[2]), {}
+    if condition is not None:
+        with torch.no_grad():
+            found = condition.precompute(batch, grid=grid, device=device)
+        made = {key: tokens.cpu() for key, tokens in found.items()}
+    return [
+        replace(
+            sample,
+            image=None,
+            segmentation=None,
+            map=None,
+            codes=codes[row],
+            precomputed={key: tokens[row] for key, tokens in made.items()},
+        )
+        for row, sample in enumerate(samples)
+    ]
+
+
+def _metadata(tokenizer: Tokenizer, job: Job, before: Mapping[str, Any] | None) -> ShardMetadata:
+    """Return what shards say of themselves. before: what those say that are gone on with."""
+    train, made = job.readers["train"], _made(job)
+    holds = [name for name in COLUMNS if name in train.gives | {"part"}]
+    if before is not None and "order" not in before["made"]:  # of an earlier version, which did less
+        holds = before["holds"]
+        del made["order"]
+    return ShardMetadata(
+        tokenizer=library.fingerprint(tokenizer),
+        codebook_size=tokenizer.codebook_size,
+        factor=tokenizer.factor,
+        classes=tuple(train.classes),
+        precision=precision.name(tokenizer.dtype),
+        holds=tuple(holds),
+        joints=tuple(train.joints),
+        conditions={} if job.condition is None else job.condition.precomputes,
+        made=made,
     )
 
 
-def _encoded(tokenizer: Tokenizer, batch: Batch) -> Tensor:
-    assert batch.images is not None, "a folder gives images"
-    device: torch.device = tokenizer.last_layer.device
-    return tokenizer.encode(batch.images.to(device), is_checked=True)
+def _made(job: Job) -> dict[str, Any]:
+    """Return all that decides which rows come out, beside the tokenizers.
 
-
-def _made(how: Encoding, train: Folder, val: Folder) -> dict[str, Any]:
-    """Return all that decides which rows come out, beside the tokenizer.
-
-    options, and the names of the images.
+    options, a recipe's settings of data, and the names of the images.
     """
-    made = config.dump(how)
+    made, summaries = config.dump(job.how), [reader.summary() for reader in job.readers.values()]
     for name in ("workers", "max_pixels", "val", "val_share"):  # the images tell what the last two chose
         del made[name]
-    names = [path.relative_to(folder.root).as_posix() for folder in (train, val) for path in folder.paths]
-    names += [caption for folder in (train, val) for caption in folder.captions()]
-    digest = hashlib.blake2b("\n".join(names).encode(), digest_size=8).hexdigest()
-    images = f"{len(train) + len(val)} files {digest}"
-    return {**made, "size": list(how.crop_size), "images": images, "held_out": len(val)}
+    names = [path.relative_to(one.root).as_posix() for one in summaries for path in one.paths]
+    said = [caption for reader in job.readers.values() for caption in reader.captions() if names]
+    digest = hashlib.blake2b("\n".join([*names, *said]).encode(), digest_size=8).hexdigest()
+    made |= {"images": f"{len(names)} files {digest}", "held_out": len(job.readers["val"])}
+    if not names:  # data that are made
+        made["images"] = summaries[0].fingerprint()
+    asked = {"data": dict(job.data)} if job.data else {}
+    return {**asked, **made, "size": list(job.how.crop_size), "order": "reader"}

@@ -158,6 +158,5 @@ class PriorTask:
     def _condition(self, batch: Batch, most: int | None = None) -> dict[str, Known]:
         """Return the condition of a batch, of its first samples, as methods of a Pipeline take it."""
         condition = self.pipeline.condition
-        if condition.argument is None:
-            return {}
-        return {condition.argument: Known(condition.from_batch(batch)[:most])}
+        known = condition.from_batch(batch)
+        return condition.given(Known(known if known is None else known[:most]))

@@ -65,7 +65,7 @@ def settings(
         wanted["data"]["range"] = {"percentiles": list(noted.percentiles)}
     if recipe is not None:
         _take_in_recipe(wanted, recipe, noted, folder)
-    config.lay({**_place(data, before), **asked}, wanted)
+    config.lay({**_place(data, before), **asked}, wanted, TrainingSettings)
     _settle(wanted, before, noted)
     now = config.parse(wanted, TrainingSettings)
     was, will = (dict(_leaves(config.dump(training))) for training in (began, now))
@@ -128,9 +128,9 @@ def _another(began: str, recipe: str | Path, folder: RunFolder) -> UserError:
 
 def _place(data: str | Path | None, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return what --data says in settings."""
-    if data is None:
-        return {}
     kind = before["data"].get("kind", "folder")
+    if data is None or str(data) == kind:  # data that are made are told by their kind
+        return {}
     if is_shards(Path(data)) != (kind == "shards"):
         got = f"{data}, which holds {'none' if kind == 'shards' else 'token shards'}"
         what = "token shards" if kind == "shards" else f"data of kind {kind}"
@@ -156,10 +156,18 @@ def _settle(wanted: dict[str, Any], before: Mapping[str, Any], noted: Origin) ->
         perceptual = losses.setdefault("perceptual", {})
         if isinstance(perceptual, dict) and perceptual.get("kind", "auto") == "auto":
             perceptual["kind"] = settled["perceptual"].get("kind", "auto")
-    condition, settled = wanted.get("condition"), before.get("condition") or {}
-    if isinstance(condition, dict) and condition.get("kind") == settled.get("kind"):
+    _settle_classes(wanted.get("condition"), before.get("condition"))
+
+
+def _settle_classes(condition: Any, settled: Any) -> None:
+    """Give a condition, or each of several, the classes that it had."""
+    if not isinstance(condition, dict) or not isinstance(settled, Mapping):
+        return
+    if condition.get("kind") == settled.get("kind"):
         for key in {"classes", "names"} & settled.keys():
             condition.setdefault(key, settled[key])
+        for name, one in (condition.get("of") or {}).items():
+            _settle_classes(one, settled["of"].get(name))
 
 
 def _leaves(mapping: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,8 @@ from smalti.training.settings import PriorTraining
 
 KEYS = {"tokenizer": library.TOKENIZER, "condition_tokenizer": library.CONDITION}  # place in a prior's model
 
+_KINDS = ("tokenizer", "condition")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
@@ -50,9 +52,7 @@ def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenize
     """
     if path in known.read:
         return known.read[path].to(device)
-    copy = None if known.copies is None else known.copies / KEYS[key]
-    if copy is None or not copy.is_dir():
-        copy = None
+    copy = None if known.copies is None else _copy(known.copies / KEYS[key])
     expected = known.began.get(key) or (library.read_config(copy)["fingerprint"] if copy else None)
     try:
         tokenizer = _read(path, key, device)
@@ -69,6 +69,14 @@ def _known(path: Path, key: str, device: torch.device, known: Known) -> Tokenize
         raise UserError(f"the {key} that the run began with, {expected}", f"{found} in {path}", remedy)
     strategy.current().say(f"{key}: {path} holds another one by now; the copy in {copy} is used")
     return _read(copy, key, device)
+
+
+def _copy(folder: Path) -> Path | None:
+    """Return the run's copy: the folder, or of several conditions the only one below that is a tokenizer."""
+    for config in (folder / library.CONFIG, *folder.glob(f"*/{library.CONFIG}")):
+        if config.is_file() and library.read_config(config.parent, _KINDS)["kind"] == _KINDS[0]:
+            return config.parent
+    return None
 
 
 def _read(path: Path, key: str, device: torch.device) -> Tokenizer:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from smalti.errors import UserError
 from smalti.files import as_path, read_texts
 from smalti.losses import perceptual
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
+from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
@@ -85,7 +86,7 @@ def train(
     folder = RunFolder(_root(recipe, out, resume))
     if strategy.current().rank == 0:
         folder.clear() if resume else folder.check_new()
-    start = _resumed(folder, recipe, data, overrides) if resume else _new(recipe, data, overrides)
+    start = _resumed(folder, recipe, data, overrides) if resume else begin(recipe, data, overrides)
     training, readers = start.training, start.readers
     checks.check(training, len(readers["val"]))
     device = strategy.choose(training.device)
@@ -166,8 +167,13 @@ def _root(recipe: Path | None, out: Path | None, resume: bool) -> Path:
     return Path("runs") / config.find_recipe(recipe).stem
 
 
-def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str, Any]) -> Start:
-    """Return a run that begins."""
+def begin(
+    recipe: str | Path | None,
+    data: str | Path | None,
+    overrides: dict[str, Any],
+    read: PixelReading | None = None,
+) -> Start:
+    """Return a run that begins. read: how a prior's tokenizer reads images, where that is there already."""
     assert recipe is not None, "without a recipe a run goes on"
     place = _place(recipe, data, overrides.get("data.kind"))
     mapping = config.read(recipe, {**place, **overrides}, TrainingSettings)
@@ -178,7 +184,7 @@ def _new(recipe: str | Path | None, data: str | Path | None, overrides: dict[str
     data_settings = config.parse(_with_classes(mapping, ["any"]), TrainingSettings).data
     readers = _open(data_settings)
     mapping = _with_classes(mapping, readers["train"].classes, str(data_settings.root))
-    training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"])
+    training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"], read)
     if training.data != data_settings:  # which now say how the files' values are read
         readers = _open(training.data)
     training = folders.settled(training, readers)
@@ -258,19 +264,30 @@ def _few(names: Sequence[str]) -> str:
 def _place(recipe: str | Path, data: str | Path | None, kind: Any) -> dict[str, Any]:
     """Return what `data` says in a recipe's words; keys that the recipe has for data of another kind go.
 
-    kind: that the user asks for; None: the recipe's.
+    kind: that the user asks for; None: the recipe's. In place of a folder there may be the kind of data that
+    are made.
     """
+    if kind is None and str(data) in _made() and not Path(str(data)).exists():
+        data, kind = None, str(data)
     if data is None and kind is None:
         return {}
     given = config.read(recipe, into=TrainingSettings).get("data")
     given = given if isinstance(given, dict) else {}
     if data is None:
         return {} if given.get("kind", kind) == kind else {"data": {"kind": kind}}
-    files = given["kind"] if given.get("kind", "shards") != "shards" else "folder"
+    if kind in _made():
+        remedy = "leave --data out: such data are made"
+        raise UserError(f"data.kind={kind} without --data", f"--data {data}", remedy)
+    files = given["kind"] if given.get("kind", "shards") not in {"shards", *_made()} else "folder"
     place = {"kind": "shards" if is_shards(Path(data)) else files, "root": str(data)}
     if given.get("kind") == place["kind"]:
         place = {**given, **place}
     return {"data": place}
+
+
+def _made() -> set[str]:
+    """Return the kinds of data that lie nowhere, as they are made."""
+    return {kind for kind, (how, _) in READERS.items() if "root" not in {one.name for one in fields(how)}}
 
 
 def _open(data: Any) -> dict[str, Reader]:

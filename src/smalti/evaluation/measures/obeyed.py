@@ -1,4 +1,4 @@
-"""Whether drawn images obey the maps and boxes that they were drawn of."""
+"""Whether drawn images obey the maps, boxes and captions that they were drawn of."""
 
 from smalti.errors import UserError
 from smalti.evaluation.evidence import Evidence, Side

@@ -3,6 +3,7 @@
 from smalti.metrics.obeyed.boxes import Boxes
 from smalti.metrics.obeyed.depth import Depth
 from smalti.metrics.obeyed.edges import Edges
+from smalti.metrics.obeyed.keypoints import Keypoints
 from smalti.metrics.obeyed.label import Label
 from smalti.metrics.obeyed.low_resolution import LowResolution
 from smalti.metrics.obeyed.protocol import Judge
@@ -17,6 +18,7 @@ JUDGES: dict[str, type[Judge]] = {
     "edges": Edges,
     "low_resolution": LowResolution,
     "boxes": Boxes,
+    "keypoints": Keypoints,
     "text": Text,
 }
 
