@@ -210,17 +210,6 @@ class JointCondition(Condition):
         for one in self.named.values():
             one.agree(data, found)
 
-    def precomputes(self) -> dict[str, Mapping[str, Any]]:
-        """See Condition: the keys of all."""
-        return {key: what for one in self.named.values() for key, what in one.precomputes().items()}
-
-    def precompute(
-        self, batch: Any, *, grid: tuple[int, int], device: torch.device
-    ) -> dict[str, Int64[Tensor, "b m"]]:
-        """See Condition: the work of all."""
-        found = (one.precompute(batch, grid=grid, device=device) for one in self.named.values())
-        return {key: tokens for each in found for key, tokens in each.items()}
-
     def learn(self, reader: Any) -> list[str]:
         """See Condition."""
         return [note for one in self.named.values() for note in one.learn(reader)]

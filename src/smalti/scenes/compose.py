@@ -16,6 +16,7 @@ KINDS = ("sphere", "box", "capsule", "person")
 _PATTERNS: tuple[Pattern, ...] = ("plain", "plain", "striped", "checkered", "spotted", "marbled")
 _GROUNDS: tuple[Pattern, ...] = ("plain", "checkered", "striped", "marbled")
 _TRIES = 30  # places for a thing, before it is left out
+_OTHERS = 10  # things in place of one that has to be there
 _HIDDEN = 0.4  # of the smaller of two outlines: so much of them may lie over one another
 _SMALLEST = 0.13  # of the image, the longer side of a thing's outline
 _SHIRTS = tuple(name for name in colours.NAMED if name not in ("brown", "gray"))
@@ -59,13 +60,15 @@ def compose(
         focal=chance.between(1.0, 1.35),
     )
     wanted, has_person = chance.whole(*count), chance.happens(people)
-    first = chance.whole(0, wanted - 1) if has_person else -1
     things: list[Thing] = []
     for number in range(wanted):
-        kind = KINDS[-1] if number == first else chance.pick(KINDS[:-1])
-        found = _placed(kind, camera, things, chance)
-        if found is not None:
-            things.append(found)
+        is_person = has_person and number == 0
+        for _ in range(_OTHERS if is_person or number < count[0] else 1):
+            kind = KINDS[-1] if is_person else chance.pick(KINDS[:-1])
+            found = _placed(kind, camera, things, chance)
+            if found is not None:
+                things.append(found)
+                break
     ground, paint = _ground(chance)
     return Arrangement(_world(camera, paint, things, chance), tuple(things), ground)
 

@@ -138,6 +138,8 @@ _RADII = {  # of the body there; at an ankle with the foot, which may stand befo
     "elbow": 0.034,
     "ankle": 0.065,
     "nose": 0.02,
+    "eye": 0.016,
+    "ear": 0.02,
 }
 
 

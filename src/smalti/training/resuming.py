@@ -129,9 +129,9 @@ def _another(began: str, recipe: str | Path, folder: RunFolder) -> UserError:
 
 def _place(data: str | Path | None, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return what --data says in settings."""
-    if data is None:
-        return {}
     kind = before["data"].get("kind", "folder")
+    if data is None or str(data) == kind:  # data that are made are told by their kind
+        return {}
     if is_shards(Path(data)) != (kind == "shards"):
         got = f"{data}, which holds {'none' if kind == 'shards' else 'token shards'}"
         what = "token shards" if kind == "shards" else f"data of kind {kind}"
