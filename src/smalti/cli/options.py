@@ -97,9 +97,10 @@ def drawing(
     if condition.argument in given:
         fit = partial(_fit, size=size, beside=beside)
         given[condition.argument] = condition.from_option(given[condition.argument], fit)
-        each = condition.count(given[condition.argument]) or 1
-        if each > 1:  # of several values --num of each, one after the other
-            told, num = given[condition.argument], options["num"]
+        told, offer = given[condition.argument], CONDITIONS.offers.get(condition.argument)
+        each = condition.count(told) if offer is not None and offer.is_many else None
+        if each is not None:  # of several values --num of each, one after the other
+            num = options["num"]
             given |= {condition.argument: [one for one in told for _ in range(num)], "num": each * num}
     hint = faster(pipeline, size, options["stride"])
     writing.is_needed(pipeline.tokenizer.settings.pixels)  # says before hours of work what it needs

@@ -162,7 +162,10 @@ class TextCondition(Condition):
             except (OSError, UnicodeDecodeError) as problem:
                 got = " ".join(str(problem).split())
                 raise UserError("a .txt file with a text in each line", got, "check the path") from None
-            texts += [line for line in lines if line.strip()]
+            found = [line for line in lines if line.strip()]
+            if not found:
+                raise UserError("a .txt file with a text in each line", f"none in {path}", "write some")
+            texts += found
         return texts[0] if len(texts) == 1 else texts
 
     def count(self, value: Any) -> int | None:
