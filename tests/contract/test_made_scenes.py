@@ -34,7 +34,7 @@ def made(**how) -> Scenes:
 def samples():
     """Many, by number."""
     reader = made(people=0.7)
-    return [reader[number] for number in range(60)]
+    return [reader[number] for number in range(40)]
 
 
 def same(one, other) -> bool:
@@ -117,7 +117,7 @@ def test_boxes_are_tight(samples):
                 seen += 1
                 assert [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] == [left, top, right, bottom]
         assert int(((sample.segmentation >= 2) & ~masks).sum()) < 2 * 4, "but for things hardly seen"
-    assert seen > 60
+    assert seen > 35
 
 
 def test_joints_that_are_seen_lie_on_the_person(samples):
@@ -132,7 +132,7 @@ def test_joints_that_are_seen_lie_on_the_person(samples):
                 if joint.visibility == SEEN:
                     seen += 1
                     assert sample.segmentation[int(joint.y * height), int(joint.x * width)] == person
-    assert 30 < figures < 55, "seven of ten"
+    assert 18 < figures < 38, "seven of ten"
     assert seen > 10 * figures
 
 
@@ -166,13 +166,13 @@ def test_captions_are_true(samples):
                 assert holds
                 exchanged = {"left": "right", "right": "left"}[words.split()[0]]
                 assert f" {exchanged} of " in sample.mirrored[1]
-    assert compared > 5
+    assert compared > 2
 
 
 def test_colours_are_those_that_are_named():
     """The colour of a plain thing, as bright as its brightest pixels, is nearer to its name than to most."""
     right, count = 0, 0
-    for number in range(150):
+    for number in range(60):
         sample = made(people=0.0, max_objects=1)[number]
         words = sample.texts[-1].split()
         if re.search("striped|checkered|spotted|marbled", sample.texts[0].split(" on ")[0]):
@@ -182,7 +182,7 @@ def test_colours_are_those_that_are_named():
         distances = {name: (bright - torch.tensor(colour)).norm() for name, colour in colours.NAMED.items()}
         nearest = sorted(distances, key=distances.get)[:2]
         count, right = count + 1, right + (words[-2] in nearest)
-    assert count > 30
+    assert count > 12
     assert right > 0.8 * count
 
 
@@ -197,7 +197,7 @@ def test_flipped_images_have_captions_of_their_own():
 
 
 def test_captions_for_a_vocabulary_have_the_words_of_all():
-    reader = made(count=4000, size=64)
+    reader = made(count=500)
     known = {word for text in reader.captions() for word in text.split()}
     shown = {word for number in range(40) for word in " ".join(reader[number].texts).split()}
     assert shown <= known

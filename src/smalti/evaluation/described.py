@@ -23,6 +23,7 @@ from smalti.evaluation.settings import EvaluationSettings
 from smalti.metrics.obeyed.boxes import visible
 from smalti.pipeline import Pipeline
 from smalti.reading.pixels import PixelReading
+from smalti.training.folders import is_made
 from smalti.training.holding import as_trained
 
 _CLASSES = 64  # colours of boxes
@@ -57,8 +58,10 @@ class Described(ImageSet):
         return collate([self._crops[0, row] for row in rows])
 
     def mark(self, index: int) -> int:
-        """See ImageSet: of the image file's bytes."""
-        return mark_of(self._paths[index].read_bytes())
+        """See ImageSet: of the image file's bytes; of an image that is made, of its pixels."""
+        if self._paths:
+            return mark_of(self._paths[index].read_bytes())
+        return mark_of(self[index].numpy().tobytes())
 
 
 def open_described(
@@ -69,7 +72,7 @@ def open_described(
     Of the folder that it was trained on what was held out; of another one all, and nothing is known of the
     training's. UserError where data have nothing for such a condition.
     """
-    settings, is_own = _settings(path, how, model)
+    settings, is_own = _made(path, cut, model) if is_made(path) else _settings(path, how, model)
     made = READERS[settings.kind][1]
     readers = {"train": made(settings, "train")}
     parted = is_own or settings.kind not in _FOLDERS or readers["train"].summary().splits.val
@@ -90,7 +93,9 @@ def open_described(
 def value(model: Pipeline, batch: Batch | None) -> Any:
     """Return what a batch says, as judges take it: class maps by number, all else as the condition has it."""
     assert batch is not None, "these images have conditions"
-    return model.condition.from_batch(batch) if batch.segmentations is None else batch.segmentations
+    if model.condition.argument == "map" and batch.segmentations is not None:
+        return batch.segmentations
+    return model.condition.from_batch(batch)
 
 
 def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
@@ -139,6 +144,18 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any
     given = {name: one for name, one in given.items() if one is not None}
     given.pop("kind")
     return config.parse(given, READERS[kind][0]), is_own
+
+
+def _made(kind: Path, cut: Cut, model: Pipeline) -> tuple[Any, bool]:
+    """Return how data are made: as for the model's training if that was on such, and others than its."""
+    told: Any = model.provenance.get("data") or {}
+    is_own = told.get("kind") == str(kind)
+    given = dict(told) if is_own else {"size": cut.size}
+    given.pop("kind", None)
+    condition: Any = model.condition
+    if condition.argument == "map":
+        given["content"] = "segmentation" if condition.of_classes else "depth"
+    return config.parse(given, READERS[str(kind)][0]), is_own
 
 
 def _captioned(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[FolderSettings, bool]:

@@ -1,13 +1,25 @@
 """What a run settles about folders of images when it begins: their splits."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from smalti import config
+from smalti.data import READERS
 from smalti.data.protocol import Reader
 
 _WITH_SPLITS = {"folder", "maps", "pairs"}
+
+
+def made() -> set[str]:
+    """Return the kinds of data that lie nowhere, as they are made."""
+    return {kind for kind, (how, _) in READERS.items() if "root" not in {one.name for one in fields(how)}}
+
+
+def is_made(data: str | Path) -> bool:
+    """Return whether the kind of data that are made is given in place of a folder."""
+    return str(data) in made() and not Path(data).exists()
 
 
 def all_images(mapping: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

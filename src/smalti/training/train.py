@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,7 @@ def _place(recipe: str | Path, data: str | Path | None, kind: Any) -> dict[str, 
     kind: that the user asks for; None: the recipe's. In place of a folder there may be the kind of data that
     are made.
     """
-    if kind is None and str(data) in _made() and not Path(str(data)).exists():
+    if kind is None and data is not None and folders.is_made(data):
         data, kind = None, str(data)
     if data is None and kind is None:
         return {}
@@ -276,19 +276,14 @@ def _place(recipe: str | Path, data: str | Path | None, kind: Any) -> dict[str, 
     given = given if isinstance(given, dict) else {}
     if data is None:
         return {} if given.get("kind", kind) == kind else {"data": {"kind": kind}}
-    if kind in _made():
+    if kind in folders.made():
         remedy = "leave --data out: such data are made"
         raise UserError(f"data.kind={kind} without --data", f"--data {data}", remedy)
-    files = given["kind"] if given.get("kind", "shards") not in {"shards", *_made()} else "folder"
+    files = given["kind"] if given.get("kind", "shards") not in {"shards", *folders.made()} else "folder"
     place = {"kind": "shards" if is_shards(Path(data)) else files, "root": str(data)}
     if given.get("kind") == place["kind"]:
         place = {**given, **place}
     return {"data": place}
-
-
-def _made() -> set[str]:
-    """Return the kinds of data that lie nowhere, as they are made."""
-    return {kind for kind, (how, _) in READERS.items() if "root" not in {one.name for one in fields(how)}}
 
 
 def _open(data: Any) -> dict[str, Reader]:
