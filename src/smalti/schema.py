@@ -24,6 +24,7 @@ class Option(NamedTuple):
 
     help: str
     is_file: bool = False  # a path is given, else a word
+    is_many: bool = False  # what is given can be several values, of each of which images are drawn
 
 
 class Line(NamedTuple):

@@ -144,7 +144,13 @@ class Several(list[Any]):
 
 
 def _read(condition: Any, words: Sequence[Any], fit: Any) -> Any:
-    """Return what a command was given for a condition: one value, or `Several`, as of a file of texts."""
+    """Return what a command was given for a condition: one value, or `Several`, as of a file of texts.
+
+    A file of lists of things is one value, which says of each image what is in it.
+    """
+    offer = CONDITIONS.offers.get(condition.settings.kind)
+    if len(words) == 1 and not (offer and offer.is_many):
+        return condition.from_option(words[0], fit)
     found = Several()
     for word in words:
         value = condition.from_option(word, fit)

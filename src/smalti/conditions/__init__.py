@@ -37,7 +37,7 @@ CONDITIONS = Members(
             "text",
             "TextSettings",
             "TextCondition",
-            Option("What is drawn, in words, or a .txt file of a line each."),
+            Option("What is drawn, in words, or a .txt file of a line each.", is_many=True),
         ),
         "keypoints": Line(
             "keypoints",
