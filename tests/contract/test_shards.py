@@ -31,6 +31,17 @@ KINDS = {  # recipe and settings of it
     "reduced": ("transformer_depth", {"condition.size": 8, **HIDDEN}),
     "shared": ("transformer_depth", {"condition.shared": True, "data.content": "image"}),
     "segmentation": ("transformer_segmentation", {"data.merge": {4: 1}, "data.shift": False}),
+    "low resolution": (
+        "transformer_coordinates",
+        {
+            "condition": {
+                "kind": "map",
+                "shared": True,
+                "compute": {"kind": "low_resolution", "factor": 2},
+                **DROPPED,
+            }
+        },
+    ),
     "coordinates": ("transformer_coordinates", {}),
     "boxes": ("transformer_boxes", HIDDEN),
     "points": ("transformer_points", {}),
