@@ -206,8 +206,9 @@ def test_maps_are_computed_of_images_alone(paired):
 def test_a_tokenizer_of_other_channels_is_refused(cutouts):
     pipeline = model("edges")
     pipeline.condition.tokenizer = pipeline.tokenizer
+    settings = FolderSettings(root=cutouts)
     with pytest.raises(UserError, match=r"condition_tokenizer of maps with 1 channels, got one of 3; train"):
-        pipeline.condition.agree(FolderSettings(root=cutouts), [])
+        pipeline.condition.agree(settings, [Folder(settings, "train")])
 
 
 def test_readers_are_told_by_the_condition(cutouts):

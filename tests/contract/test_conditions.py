@@ -103,16 +103,21 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=8)))
 
 
-@pytest.fixture(params=[*CONDITIONS, "reduced map", "own map", "own joint"])
-def case(request):
-    values, value = EXAMPLES[request.param]
-    kind = request.param.split()[-1]
+def example(name):
+    """A condition by a name in EXAMPLES, and a value of it."""
+    values, value = EXAMPLES[name]
+    kind = name.split()[-1]
     read = config.parse({"condition": {"kind": kind, **values}}, Recipe).condition
     settings, member = CONDITIONS[kind]
     assert kind == "joint" or read == settings(**values)
-    condition = member(read, tokenizer(), tokenizer() if "own" in request.param else None)
+    condition = member(read, tokenizer(), tokenizer() if "own" in name else None)
     condition.learn(SimpleNamespace(captions=lambda: iter([*TEXTS, "a wall of bricks"])))
     return condition, value
+
+
+@pytest.fixture(params=[*CONDITIONS, "reduced map", "own map", "own joint"])
+def case(request):
+    return example(request.param)
 
 
 def key(condition):

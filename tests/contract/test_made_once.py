@@ -110,7 +110,7 @@ def test_23_the_weights_of_the_perceptual_distance_are_read_once(photos, tmp_pat
 
 
 def test_23_annotations_are_parsed_once_for_each_split(coco, tmp_path, monkeypatch):
-    parsed = counted(monkeypatch, coco_reader, "_read", key=lambda path: path.name)
+    parsed = counted(monkeypatch, coco_reader, "read", key=lambda path, keys: path.name)
     smalti.save(generator().tokenizer, tmp_path / "tok")
     recipe = {**TRAINING, "kind": "prior", "steps": 1, "tokenizer": str(tmp_path / "tok"), "size": [8, 12]}
     recipe |= {"prior": {"kind": "gpt", "layers": 1, "heads": 1, "width": 8}, "condition": {"kind": "boxes"}}

@@ -261,9 +261,7 @@ def test_halton_order_is_kept():
 )
 def test_guidance_rises_by_its_schedule(schedule, shares, monkeypatch):
     found, real = [], Guided.__call__
-    monkeypatch.setattr(
-        Guided, "__call__", lambda self, *given: found.append(given[2]) or real(self, *given)
-    )
+    monkeypatch.setattr(Guided, "__call__", lambda self, *given: found.append(given[2]) or real(self, *given))
     prior = build()
     guided = drawn(prior, canvas(steps=3, guidance_schedule=schedule), scale=5.0)
     assert found == pytest.approx(shares)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reference import Drawing, cell_by_cell, draw, drawing, locate
 from tiny import CAUSAL, scope_of
 
+from smalti.conditions.context import Padded
 from smalti.drawing import loop, windows
 from smalti.drawing.batches import split
 from smalti.drawing.canvas import Canvas
@@ -67,6 +68,8 @@ class HashPrior:
     def _fed(self, codes, prefix, cache):
         """Scores after the last token of the prefix, if given, and after each code."""
         self.calls += 1
+        if isinstance(prefix, Padded):
+            prefix = prefix.values.masked_fill(~prefix.mask, 0)
         if prefix is not None:
             tokens = torch.cat([prefix, codes], 1)
             if cache is not None:

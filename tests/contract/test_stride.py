@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from reference import cell_by_cell, draw, drawing, locate
-from test_conditions import EXAMPLES, tokenizer
+from test_conditions import example
 from test_samplers import HashPrior, blank, real_prior, scorer_of
 from tiny import CAUSAL, generator
 
@@ -80,11 +80,9 @@ def test_the_plain_rule(side, stride, scale, shift, sizes):
 @pytest.mark.parametrize("kind", CONDITIONS)
 def test_every_condition(kind):
     """What a window is told is that of the place where it stands."""
-    values, value = EXAMPLES[kind]
-    settings, member = CONDITIONS[kind]
-    condition, grid = member(settings(**values), tokenizer()), (9, 11)
-    if kind == "map":
-        value = torch.rand(3, 18, 22, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    (condition, value), grid = example(kind), (9, 11)
+    large = torch.rand(3, 18, 22, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    value = {"map": large, "joint": {"label": "grass", "map": large}}.get(kind, value)
     prompt = condition.context(value, num=2, grid=grid, device=torch.device("cpu"))
     canvas = blank(grid, (4, 4), num=2, stride=2, shift=condition.shift)
     scorer = drawing(HashPrior(), prompt, limit=17)
