@@ -1,6 +1,6 @@
-"""Twenty captioned images like nothing that the model which ships has seen: houses, by the colours in their names.
+"""Twenty captioned images unlike all that the model which ships has seen: houses, colours in their names.
 
-What smalti train prior_few_minutes makes of them; combinations that are left out (five of 25) can be asked for.
+For `smalti train prior_few_minutes`. Five of 25 are left out and can be asked for: red house with red roof.
 
     python experiments/houses.py OUT
 """

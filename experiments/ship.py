@@ -3,7 +3,9 @@
 Weights are rounded to fp16 first, and the model's fingerprint is of these, so that nothing is lost between
 what was measured and what is loaded: a folder of fp16 is loaded into fp32 as it is.
 
-    python experiments/ship.py RUN src/smalti/models/NAME --about A --data B --licence MIT --command TYPED
+Beside the weights lie the validation lines of the runs, the tokenizer's first.
+
+    python experiments/ship.py TOKENIZER RUN models/NAME --about A --data B --licence C --command D
 """
 
 import argparse
@@ -20,6 +22,7 @@ from smalti.files import save_tensors
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("tokenizer", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
     for name in ("about", "data", "licence"):
@@ -28,16 +31,20 @@ def main() -> None:
     given = parser.parse_args()
     model = smalti.load(given.run)
     halve(model)
-    made = {key: value for key, value in model.provenance.items() if key not in ("data", "metrics")}
-    metrics = model.provenance.get("metrics", {})
-    made |= {"about": given.about, "trained on": given.data, "commands": given.command, "metrics": metrics}
+    made = {key: value for key, value in model.provenance.items() if key != "run"}
+    made |= {"about": given.about, "data": {"images": given.data}, "commands": given.command}
     smalti.save(model, given.out, made)
     for file in given.out.rglob("*.safetensors"):
         halves = {name: half(tensor) for name, tensor in load_file(file).items()}
         save_tensors(halves, file)
     text = card(model, made, given.out.name).replace("license: unknown", f"license: {given.licence.lower()}")
     stated, _ = text.split("## Licence")
-    (given.out / "README.md").write_text(f"{stated}## Licence\n\n{given.licence}. {given.data}\n")
+    (given.out / "README.md").write_text(
+        f"{stated}## Licence\n\n{given.licence}, as the images: {given.data}\n"
+    )
+    runs = [(run / "log.jsonl").read_text().splitlines() for run in (given.tokenizer, given.run)]
+    lines = [line for run in runs for line in run if json.loads(line)["kind"] == "validation"]
+    (given.out / "log.jsonl").write_text("\n".join(lines) + "\n")
     again = smalti.load(given.out)
     same = all(torch.equal(a, b) for a, b in zip(state(model), state(again), strict=True))
     size = sum(file.stat().st_size for file in given.out.rglob("*") if file.is_file())
