@@ -1,6 +1,6 @@
 """Twenty captioned images unlike all that the model which ships has seen: houses, colours in their names.
 
-For `smalti train prior_few_minutes`. Five of 25 are left out and can be asked for: red house with red roof.
+For `smalti train prior_few_minutes`. Five of 25 are left out and can be asked for: red house with blue roof.
 
     python experiments/houses.py OUT
 """
@@ -17,9 +17,11 @@ DARK = "#444444"
 
 def main(out: Path) -> None:
     out.mkdir(parents=True)
-    for (wall, walls), (roof, roofs) in itertools.product(COLOURS.items(), COLOURS.items()):
-        if wall != roof:
-            house(walls, roofs).save(out / f"{wall}_house_with_{roof}_roof.png")
+    names = list(COLOURS)
+    left_out = set(zip(names, names[1:] + names[:1], strict=True))  # each colour once as wall, once as roof
+    for wall, roof in itertools.product(names, names):
+        if (wall, roof) not in left_out:
+            house(COLOURS[wall], COLOURS[roof]).save(out / f"{wall}_house_with_{roof}_roof.png")
 
 
 def house(walls: str, roof: str) -> Image.Image:

@@ -76,6 +76,7 @@ def open_described(
     made = READERS[settings.kind][1]
     readers = {"train": made(settings, "train")}
     parted = is_own or settings.kind not in _FOLDERS or readers["train"].summary().splits.val
+    parted = parted or getattr(settings, "captions", None)  # a table may say which images are held out
     if how.split != "all" and parted:
         readers["val"] = made(settings, "val")
     condition: Any = model.condition

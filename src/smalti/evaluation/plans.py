@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from smalti import library
+from smalti import library, shipped
 from smalti.errors import UserError
 from smalti.evaluation import data
 from smalti.evaluation.described import open_described
@@ -42,6 +42,7 @@ def plan(
     subject: Path, real: Path, how: EvaluationSettings, place: tuple[Any, str], drawing: Mapping[str, Any]
 ) -> Plan:
     """Return what is to be done; UserError for what cannot be judged. place: device and number type."""
+    subject = shipped.located(subject)
     of_models = {name: getattr(how, name) for name in ("per_class", "maps", "captions")}
     of_models = {name: given for name, given in of_models.items() if given is not None}
     if data.is_images(subject):
