@@ -1,5 +1,6 @@
 """smalti demo."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,10 +9,10 @@ import click
 @click.command()
 @click.option("--out", type=Path, default=Path("demo-out"), show_default=True, help="A new folder.")
 def demo(out: Path) -> None:
-    """Train a tokenizer and a class-conditional prior on shipped photographs, draw, measure, report.
+    """Draw with the model that ships, then train one on shipped photographs, draw, measure, report.
 
     Example: smalti demo --out demo-out
     """
     from smalti.demo.run import run
 
-    click.echo(run(out))
+    click.echo(run(out, partial(click.echo, err=True)))

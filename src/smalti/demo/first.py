@@ -11,7 +11,12 @@ from smalti.metrics.report import Report
 from smalti.pipeline import Pipeline
 
 MODEL = "emoji"
-TEXTS = ("red apple", "cat face", "woman scientist: medium-dark skin tone", "smiling face with heart-eyes")
+TEXTS = (  # none of them was trained
+    "man cook: medium-dark skin tone",
+    "woman judge: medium skin tone",
+    "person: dark skin tone, blond hair",
+    "man surfing: light skin tone",
+)
 EACH, GUIDANCE = 6, 3.0
 
 
@@ -39,9 +44,10 @@ class First:
     def show(self, report: Report) -> None:
         """Add the section to a page."""
         report.heading("Drawn by the model that ships")
+        command = f'smalti sample {MODEL} OUT --text "{TEXTS[0]}" --num {EACH} --guidance {GUIDANCE:g}'
         report.text(
             f"{len(self.images)} images of {len(TEXTS)} texts, drawn in {self.seconds:.0f} seconds with "
-            f'nothing trained: smalti sample {MODEL} OUT --text "{TEXTS[0]}" --num {EACH} --guidance {GUIDANCE:g}'
+            f"nothing trained: {command}"
         )
         sheet = imaging.grid(imaging.to_uint8(self.images), columns=EACH)
         report.image(imaging.to_pil(sheet[None])[0], f"Rows: {', '.join(TEXTS)}", zoom=2)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from smalti import imaging
+from smalti.demo.first import First
 from smalti.demo.photographs import PHOTOGRAPHS
 from smalti.evaluation import table
 from smalti.evaluation.evidence import Side
@@ -32,10 +33,10 @@ class Page:
         self.model, self.rebuilt, self.drawn, self.out = model, rebuilt, drawn, out
         self.crop = model.crop_size[0]  # pixels
         self.report = Report("smalti demo: eight photographs, and new images of them")
-        (out / "images").mkdir()
 
-    def write(self, seconds: float) -> Path:
+    def write(self, seconds: float, first: First) -> Path:
         """Write everything; gives the path of the page. seconds: what training and drawing took so far."""
+        first.show(self.report)
         self.report.text(
             "A VQGAN learned a codebook from crops of eight photographs; a transformer learned how the codes "
             "lie beside each other in each of them. The right fifth of every photograph was held out. "
