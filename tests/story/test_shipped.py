@@ -29,7 +29,7 @@ def test_it_is_listed_and_small(run):
     told = run("models").splitlines()
     assert [line.split()[0] for line in told] == list(shipped.models()) == ["emoji"]
     files = [path for folder in shipped.models().values() for path in folder.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < MEGABYTES * 1e6
+    assert sum(path.stat().st_size for path in files) < MEGABYTES * 2**20
 
 
 def test_its_card_says_what_it_is():
