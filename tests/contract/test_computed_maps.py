@@ -15,7 +15,7 @@ from smalti.conditions.computed.edges import Edges, EdgesSettings
 from smalti.conditions.computed.low_resolution import LowResolution, LowResolutionSettings, shrink
 from smalti.conditions.computed.reading import open_alpha
 from smalti.conditions.computed.silhouette import Silhouette, SilhouetteSettings
-from smalti.conditions.map import MapSettings
+from smalti.conditions.map import MapCondition, MapSettings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Crops, collate
 from smalti.data.pairs import Pairs, PairsSettings
@@ -262,3 +262,12 @@ def test_low_resolution_through_a_second_tokenizer(cutouts):
     recipe["data"] = {"kind": "folder", "root": str(cutouts)}
     training = config.parse(recipe, TrainingSettings)
     assert training.compute == LowResolutionSettings(factor=4)
+
+
+def test_codes_of_maps_that_are_made_otherwise_have_another_key():
+    """So that shards of one are not taken for those of the other."""
+    keys = []
+    for factor in (None, 2, 4):
+        compute = None if factor is None else LowResolutionSettings(factor=factor)
+        keys.append(MapCondition(MapSettings(shared=True, compute=compute), model("edges").tokenizer).key)
+    assert len(set(keys)) == 3
