@@ -104,6 +104,17 @@ def test_from_captioned_images_to_what_a_text_says(captioned, smalti_command):
     assert "a red disc: number 0" in (captioned / "evaluated" / "report.html").read_text()
 
 
+def test_a_model_of_other_images_is_judged_by_those_that_the_table_holds_out(captioned, smalti_command):
+    model = generator("modern", grid=(4, 6), condition=TextSettings(vocabulary=290))
+    model.condition.learn(SimpleNamespace(captions=lambda: iter(["a red disc", "a blue bar"])))
+    smalti.save(model, "model", {"size": model.crop_size})
+    words = ("--captions", "captions.csv", "--metrics", "nats", "--out", "evaluated")
+    status, _, complaint = smalti_command("evaluate", "model", "images", *words)
+    assert status == 0, complaint
+    record = json.loads((captioned / "evaluated" / "metrics.json").read_text())
+    assert record["numbers"]["nats_per_token"]["protocol"]["count"] == 4
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
