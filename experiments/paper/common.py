@@ -60,7 +60,7 @@ FORMS = {
     "short": Form(side=32, crop=16, factors=(2, 4), tokenizer_steps=4, prior_steps=4, layers=1, width=16,
                   samples=8, seeds=1),
     "small": Form(side=64, crop=32, factors=(1, 2, 4, 8), tokenizer_steps=600, prior_steps=500, layers=4,
-                  width=128, samples=128, seeds=1),
+                  width=128, samples=128, seeds=3),
     "full": Form(side=128, crop=64, factors=(1, 2, 4, 8, 16), tokenizer_steps=5000, prior_steps=5000,
                  layers=8, width=256, samples=256, seeds=3),
 }  # fmt: skip
