@@ -1,5 +1,6 @@
-"""Files: paths as they are given, some of many, texts; tensors written as any other file is."""
+"""Files: paths as they are given, some of many, texts, JSON; tensors written as any other file is."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,20 @@ def read_texts(folder: Path, names: Sequence[str]) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as problem:
         expected, remedy = f"{', '.join(names)} in {folder}", "copy the folder again, whole"
         raise UserError(expected, " ".join(str(problem).split()), remedy) from None
+
+
+def read_json(path: Path, kinds: Any, what: str, remedy: str) -> Any:
+    """Return what a JSON file holds; UserError where it is none, or holds another type than those of kinds.
+
+    what: is expected in it, in words.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        found = problem
+    if not isinstance(found, kinds):
+        raise UserError(f"a JSON file with {what}", f"{path} ({found})"[:200], remedy)
+    return found
 
 
 def save_tensors(

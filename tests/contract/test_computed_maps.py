@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import TOKENIZER_TRAINING, generator, of_images
+from tiny import TOKENIZER_TRAINING, TRAINING, generator, of_images
 
 import smalti
 from smalti import about, config, imaging
-from smalti.conditions.computed import COMPUTED
+from smalti.conditions.computed import COMPUTED, computation
 from smalti.conditions.computed.edges import Edges, EdgesSettings
 from smalti.conditions.computed.low_resolution import LowResolution, LowResolutionSettings, shrink
 from smalti.conditions.computed.reading import open_alpha
@@ -27,6 +27,7 @@ from smalti.metrics.obeyed.choice import judge_of
 from smalti.metrics.obeyed.protocol import Pairs as Judged
 from smalti.metrics.obeyed.protocol import obeyed
 from smalti.pipeline import Pipeline
+from smalti.training import checks
 from smalti.training.contents import content
 from smalti.training.settings import TrainingSettings
 
@@ -103,7 +104,7 @@ def test_a_crop_gets_the_map_that_a_user_gets_of_the_same_image(cutouts, kind):
 @pytest.mark.parametrize("kind", COMPUTED)
 def test_maps_are_flipped_and_cut_as_their_images(cutouts, kind):
     """Of an image that is symmetric only together with its flip."""
-    compute = COMPUTED[kind][1](SETTINGS[kind])
+    compute = computation(SETTINGS[kind])
     plain, flipped = (
         collate([crops(cutouts, compute, (16, 24), flip=share, position="center")[0, 1]])
         for share in (0.0, 1.0)
@@ -271,3 +272,15 @@ def test_codes_of_maps_that_are_made_otherwise_have_another_key():
         compute = None if factor is None else LowResolutionSettings(factor=factor)
         keys.append(MapCondition(MapSettings(shared=True, compute=compute), model("edges").tokenizer).key)
     assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_factor_that_does_not_divide_ends_a_training_before_it_begins(cutouts, several):
+    """Also where the map is one of several conditions."""
+    told = {"kind": "map", "shared": True, "compute": {"kind": "low_resolution", "factor": 5}}
+    recipe = {**TRAINING, "kind": "prior", "tokenizer": "tok", "size": [16, 24]}
+    recipe |= {"data": {"kind": "folder", "root": str(cutouts)}}
+    recipe |= {"prior": {"kind": "gpt", "layers": 1, "heads": 1, "width": 8}}
+    recipe |= {"condition": ["coordinates", told] if several else told}
+    with pytest.raises(UserError, match=r"multiples of compute\.factor=5, got 16 x 24"):
+        checks.check(config.parse(recipe, TrainingSettings), held_out=8)

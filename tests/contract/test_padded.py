@@ -21,6 +21,7 @@ from smalti.priors.causal import Causal
 
 WORDS, PLACES, FEATURES = 7, 4, 3
 TAKE = [kind for kind, (_, member) in PRIORS.items() if member.takes_padded]
+CACHED = [kind for kind in TAKE if issubclass(PRIORS[kind][1], Causal)]
 
 
 @settings
@@ -92,13 +93,23 @@ def shelf(monkeypatch):
     monkeypatch.setitem(CONDITIONS, "meanings", (MeaningsSettings, Meanings))
 
 
-@pytest.fixture(scope="module", params=itertools.product(TAKE, (WordsSettings, MeaningsSettings)), ids=str)
-def model(request):
+def made(request):
     kind, told = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(CONDITIONS, "words", (WordsSettings, Words))
         patch.setitem(CONDITIONS, "meanings", (MeaningsSettings, Meanings))
         return generator(kind, condition=told(), grid=(3, 4))
+
+
+@pytest.fixture(scope="module", params=itertools.product(TAKE, (WordsSettings, MeaningsSettings)), ids=str)
+def model(request):
+    return made(request)
+
+
+@pytest.fixture(scope="module", params=itertools.product(CACHED, (WordsSettings, MeaningsSettings)), ids=str)
+def causal(request):
+    """Of those members that lay a code a pass and keep what they have seen."""
+    return made(request)
 
 
 SAID = [[1, 2, 3], [4], [], [5, 5, 0, 2]]
@@ -116,19 +127,7 @@ def test_rows_are_taken_with_their_masks():
     assert len(both) == 6
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        {},
-        {"guidance_scale": 1.7},
-        {"speculative": 4},
-        {"size": (12, 14)},
-        {"size": (8, 14), "speculative": 3},
-    ],
-)
-def test_rows_of_unequal_lengths_are_drawn_as_each_alone(model, how):
-    if "speculative" in how and not isinstance(model.prior, Causal):
-        pytest.skip("draws many cells a pass anyway")
+def check_drawing(model, how):
     together = model.sample(num=4, words=SAID, seed=3, **how).codes
     for row, words in enumerate(SAID):
         alone = model.sample(words=words, seed=3 + row, **how).codes
@@ -136,6 +135,16 @@ def test_rows_of_unequal_lengths_are_drawn_as_each_alone(model, how):
     other = model.sample(num=4, words=[[1, 2, 6], [4], [6], [5, 5, 0, 1]], seed=3, **how).codes
     assert other[1].equal(together[1])
     assert not other.equal(together)
+
+
+@pytest.mark.parametrize("how", [{}, {"guidance_scale": 1.7}, {"size": (12, 14)}], ids=str)
+def test_rows_of_unequal_lengths_are_drawn_as_each_alone(model, how):
+    check_drawing(model, how)
+
+
+@pytest.mark.parametrize("how", [{"speculative": 4}, {"size": (8, 14), "speculative": 3}], ids=str)
+def test_rows_of_unequal_lengths_are_drawn_by_guesses_as_each_alone(causal, how):
+    check_drawing(causal, how)
 
 
 def prefix_of(model, value=SAID):
@@ -155,10 +164,8 @@ def test_what_stands_in_empty_places_is_not_seen(model):
 
 
 @torch.no_grad()
-def test_forward_prefill_and_extend_agree(model):
-    if not isinstance(model.prior, Causal):
-        pytest.skip("has no cache")
-    prior, prefix = model.prior.eval(), prefix_of(model)
+def test_forward_prefill_and_extend_agree(causal):
+    prior, prefix = causal.prior.eval(), prefix_of(causal)
     codes = torch.randint(12, (4, 12))
     expected = prior(codes, prefix)
     cache = prior.new_cache(4)

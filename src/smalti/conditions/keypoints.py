@@ -1,8 +1,7 @@
 """Keypoints: the joints of figures by name, each told by whether it is to be seen and where."""
 
 import difflib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Real
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,9 +14,10 @@ from smalti.conditions.context import Context
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.pose import ABSENT, FIGURES, HIDDEN, NOWHERE, SEEN, Figure, Joint, Pose
 from smalti.conditions.pose_tokens import Layout, ListLayout, MapLayout
-from smalti.conditions.protocol import ENCODE_FOR, Codec, Condition
+from smalti.conditions.protocol import ENCODE_FOR, Codec, Condition, is_list
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
+from smalti.files import read_json
 
 _SAID = 3  # joints that an error names
 _JOINT = "[x, y] or [x, y, visibility], x and y from 0 to 1, visibility 0 (absent), 1 (hidden) or 2 (seen)"
@@ -96,7 +96,7 @@ class KeypointsCondition(Condition):
         """
         if value is None:
             raise UserError(f"{self.argument}", "none", f"give {self.argument}={self._form()}")
-        if not _is_list(value):
+        if not is_list(value):
             return [self._pose(value)]
         if len(value) != num:
             remedy = "give one for each image; figures of one image are a list within the list"
@@ -139,24 +139,16 @@ class KeypointsCondition(Condition):
 
     def from_option(self, given: Any, fit: Any) -> Any:
         """Return the figure in a JSON file, or the Pose of a list of figures."""
-        try:
-            found = json.loads(given.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as problem:
-            found = problem
-        if not isinstance(found, dict | list):
-            remedy = f"write for example {self._form()} into it"
-            raise UserError(
-                "a JSON file with a figure, or a list of them", f"{given} ({found})"[:200], remedy
-            )
-        return self._pose(found)
+        remedy = f"write for example {self._form()} into it"
+        return self._pose(read_json(given, dict | list, "a figure, or a list of them", remedy))
 
     def count(self, value: Any) -> int | None:
         """Return how many there are in a sequence; None for one figure or pose."""
-        return len(value) if _is_list(value) else None
+        return len(value) if is_list(value) else None
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Return the figures, each a mapping from joints to x, y and visibility."""
-        each = value if _is_list(value) else [value] * num
+        each = value if is_list(value) else [value] * num
         return [_described(self._pose(one)) for one in each]
 
     def _pose(self, given: Any) -> Pose:
@@ -164,7 +156,7 @@ class KeypointsCondition(Condition):
         if isinstance(given, Pose):
             pose = given.ordered(self.layout.names)
         else:
-            figures = given if _is_list(given) else [given]
+            figures = given if is_list(given) else [given]
             pose = Pose(self.layout.names, tuple(self._figure(one) for one in figures))
         most = self.settings.figures
         if len(pose.figures) > most:
@@ -205,7 +197,7 @@ def _joint(name: str, given: Any) -> Joint:
     """Return a joint as a user gives it; UserError."""
     if given is None:
         return NOWHERE
-    numbers = list(given) if _is_list(given) else []
+    numbers = list(given) if is_list(given) else []
     if len(numbers) in (2, 3) and all(isinstance(one, Real) for one in numbers):
         x, y, visibility = [*numbers, SEEN][:3]
         if visibility == ABSENT:
@@ -222,7 +214,3 @@ def _described(pose: Pose) -> Any:
         for figure in pose.figures
     ]
     return figures[0] if len(figures) == 1 else figures
-
-
-def _is_list(given: Any) -> bool:
-    return isinstance(given, Sequence) and not isinstance(given, str)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,12 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor, nn
 
-from smalti.conditions.computed import COMPUTED, ComputeSettings
+from smalti.conditions.computed import ComputeSettings, computation
 from smalti.conditions.computed.protocol import Computation
 from smalti.conditions.context import Context, GridContext, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.map_files import one_hot, open_for
-from smalti.conditions.protocol import ENCODE_FOR, Codec, Condition
+from smalti.conditions.protocol import ENCODE_FOR, Codec, Condition, is_list
 from smalti.config import Positive, Share, dump, parse, settings
 from smalti.errors import UserError
 from smalti.files import feed
@@ -55,9 +55,7 @@ class MapCondition(Condition):
         self, settings: MapSettings, tokenizer: Codec | None = None, part: nn.Module | None = None
     ) -> None:
         super().__init__(settings)
-        self.compute = (
-            None if settings.compute is None else COMPUTED[settings.compute.kind][1](settings.compute)
-        )
+        self.compute = None if settings.compute is None else computation(settings.compute)
         if self.compute is not None:
             self.example = 'from_image="photo.png"'
         _check_part(settings, tokenizer, part)
@@ -98,7 +96,7 @@ class MapCondition(Condition):
                 "" if self.compute is None else "from_image= (--from) an image that it is computed of, or "
             )
             raise UserError("a map", "none", f"give {computed}map= an image file, or a tensor")
-        found = [self._one(one, grid) for one in value] if _is_list(value) else [self._one(value, grid)]
+        found = [self._one(one, grid) for one in value] if is_list(value) else [self._one(value, grid)]
         count, sides = sum(map(len, found)), sorted({tuple(maps.shape[2:]) for maps in found})
         if count not in (1, num):
             raise UserError(f"one map, or {num} of them", str(count), "give one for each image")
@@ -268,7 +266,7 @@ class MapCondition(Condition):
         """Return how many maps there are in a sequence or a tensor; None for one map."""
         if isinstance(value, Tensor):
             return len(value) if value.dim() == (4 if value.is_floating_point() else 3) else None
-        return len(value) if _is_list(value) else None
+        return len(value) if is_list(value) else None
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Return files by their names, the others by a hash of what they hold."""
@@ -358,10 +356,6 @@ def _check_part(settings: MapSettings, tokenizer: Any, part: Any) -> None:
     if part is not None and settings.size is None and part.factor != tokenizer.factor:
         expected = f"a tokenizer of the maps with the images' factor, {tokenizer.factor}"
         raise UserError(expected, str(part.factor), "use another one, or set condition.size")
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _named(given: Any) -> str:

@@ -294,3 +294,8 @@ class Condition(nn.Module, ABC):
         """Return what its floating point numbers are kept in."""
         found = (tensor.dtype for tensor in self.state_dict().values() if tensor.is_floating_point())
         return next(found, torch.float32)
+
+
+def is_list(given: Any) -> bool:
+    """Return whether a user's value is several in a sequence: a text is one."""
+    return isinstance(given, Sequence) and not isinstance(given, str)

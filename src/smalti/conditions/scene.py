@@ -1,6 +1,5 @@
 """What `boxes` and `points` share: a list of things in an image becomes tokens, anew for every window."""
 
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +14,10 @@ from smalti.conditions.box_tokens import FLAGS, Box, Object, Points, Scene, flip
 from smalti.conditions.classes import ByClass, Classes, check_names, plain
 from smalti.conditions.context import Context, PartsContext, SameContext
 from smalti.conditions.dropout import ConditionDropout
-from smalti.conditions.protocol import ENCODE_FOR, Codec
+from smalti.conditions.protocol import ENCODE_FOR, Codec, is_list
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
+from smalti.files import read_json
 
 
 @settings
@@ -153,18 +153,13 @@ class SceneCondition(ByClass):
 
     def from_option(self, given: Any, fit: Any) -> list[Any]:
         """Return the list of things in a JSON file."""
-        try:
-            found = json.loads(given.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as problem:
-            found = problem
-        if not isinstance(found, list):
-            remedy = 'write for example [["person", 0.1, 0.2, 0.5, 0.9]] into it'
-            raise UserError("a JSON file with a list of things", f"{given} ({found})"[:200], remedy)
+        remedy = 'write for example [["person", 0.1, 0.2, 0.5, 0.9]] into it'
+        found: list[Any] = read_json(given, list, "a list of things", remedy)
         return found
 
     def count(self, value: Any) -> int | None:
         """Return how many lists of things there are."""
-        is_one = not _is_list(value) or all(_is_thing(one) for one in value)
+        is_one = not is_list(value) or all(_is_thing(one) for one in value)
         return None if is_one else len(value)
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
@@ -212,7 +207,7 @@ class SceneCondition(ByClass):
         """Return the value of each canvas: a Scene or a sequence of things."""
         if value is None:
             raise UserError(f"{self.argument}", "none", self._remedy())
-        if not isinstance(value, Scene) and not _is_list(value):
+        if not isinstance(value, Scene) and not is_list(value):
             raise UserError(f"a list of {self.form}", type(value).__name__, self._remedy())
         if self.count(value) is None:
             return [value] * num
@@ -226,7 +221,7 @@ class SceneCondition(ByClass):
         """Return a scene whose labels are numbers, from a Scene or from a user's list."""
         if isinstance(given, Scene):
             scene = replace(given, objects=tuple(self._told(thing) for thing in given.objects))
-        elif _is_list(given):
+        elif is_list(given):
             scene = Scene(tuple(self._checked(one) for one in given))
         else:
             raise UserError(f"a list of {self.form}", repr(given), self._remedy())
@@ -236,7 +231,7 @@ class SceneCondition(ByClass):
         return scene
 
     def _checked(self, given: Any) -> Object:
-        thing = self.thing(given) if _is_list(given) and given else None
+        thing = self.thing(given) if is_list(given) and given else None
         if thing is None:
             raise UserError(self.form, repr(given), self._remedy())
         x0, y0, x1, y1 = thing.box
@@ -273,8 +268,4 @@ def _is_thing(given: Any) -> bool:
     """Return whether this can be meant as one thing, not as a list of them: it begins with no list."""
     if isinstance(given, Scene):
         return False
-    return not _is_list(given) or (len(given) > 0 and not _is_list(given[0]))
-
-
-def _is_list(given: Any) -> bool:
-    return isinstance(given, Sequence) and not isinstance(given, str)
+    return not is_list(given) or (len(given) > 0 and not is_list(given[0]))

@@ -72,12 +72,10 @@ def open_described(
     Of the folder that it was trained on what was held out; of another one all, and nothing is known of the
     training's. UserError where data have nothing for such a condition.
     """
-    settings, is_own = _made(path, cut, model) if is_made(path) else _settings(path, how, model)
+    settings: Any = _made(path, cut, model) if is_made(path) else _settings(path, how, model)
     made = READERS[settings.kind][1]
     readers = {"train": made(settings, "train")}
-    parted = is_own or settings.kind not in _FOLDERS or readers["train"].summary().splits.val
-    parted = parted or getattr(settings, "captions", None)  # a table may say which images are held out
-    if how.split != "all" and parted:
+    if how.split != "all":
         readers["val"] = made(settings, "val")
     condition: Any = model.condition
     type(condition).needs(model.settings.condition, settings, readers["train"])
@@ -113,8 +111,8 @@ def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
     return conditions[:, :3].expand(-1, 3, -1, -1).clamp(-1, 1)
 
 
-def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any, bool]:
-    """Return how the data are read, and whether the model was trained on that folder."""
+def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
+    """Return how the data are read: of the folder that the model was trained on as its training did."""
     told: Any = model.provenance.get("data") or {}
     is_own = isinstance(told.get("root"), str) and Path(told["root"]).resolve() == path.resolve()
     condition: Any = model.condition
@@ -144,32 +142,30 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[Any
         given |= {"val": None, "val_share": 0.0, "splits": None}
     given = {name: one for name, one in given.items() if one is not None}
     given.pop("kind")
-    return config.parse(given, READERS[kind][0]), is_own
+    return config.parse(given, READERS[kind][0])
 
 
-def _made(kind: Path, cut: Cut, model: Pipeline) -> tuple[Any, bool]:
+def _made(kind: Path, cut: Cut, model: Pipeline) -> Any:
     """Return how data are made: as for the model's training if that was on such, and others than its."""
     told: Any = model.provenance.get("data") or {}
-    is_own = told.get("kind") == str(kind)
-    given = dict(told) if is_own else {"size": cut.size}
+    given = dict(told) if told.get("kind") == str(kind) else {"size": cut.size}
     given.pop("kind", None)
     condition: Any = model.condition
     if condition.argument == "map":
         given["content"] = "segmentation" if condition.of_classes else "depth"
-    return config.parse(given, READERS[str(kind)][0]), is_own
+    return config.parse(given, READERS[str(kind)][0])
 
 
-def _captioned(path: Path, how: EvaluationSettings, model: Pipeline) -> tuple[FolderSettings, bool]:
-    """Return how captioned images are read, and whether the model or its tokenizer was trained on them."""
+def _captioned(path: Path, how: EvaluationSettings, model: Pipeline) -> FolderSettings:
+    """Return how captioned images are read: as the model's training had them, or its tokenizer's, if any."""
     found = next(filter(None, (as_trained(path, one) for one in (model, model.tokenizer))), None)
-    is_own = found is not None
     settings = FolderSettings(root=path, val_share=0.0) if found is None else found
     read = model.tokenizer.settings.pixels or PixelReading()
     settings = replace(settings, range=read.range, bands=read.bands)
     settings = replace(settings, captions=how.captions or settings.captions)
     if settings.captions is None:
         raise UserError("the captions of these images", "none", "--captions FILE.csv, sidecar or names")
-    return settings, is_own
+    return settings
 
 
 def _boxes(things: Sequence[Object], size: tuple[int, int]) -> Float[Tensor, "3 H W"]:

@@ -1,9 +1,10 @@
 """What is looked at, and told, before the first step: nothing that can be known then is to fail later."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from smalti import strategy
-from smalti.conditions.computed import COMPUTED
+from smalti.conditions.computed import computation
 from smalti.data.protocol import Reader
 from smalti.data.report import DataReport, inspect
 from smalti.data.values import FLOATS, is_float
@@ -22,11 +23,8 @@ def check(training: Training, held_out: int) -> None:
     held_out: how many images there are to validate by.
     """
     validation.check(training, held_out)
-    compute = getattr(training, "compute", None) or getattr(
-        getattr(training, "condition", None), "compute", None
-    )
-    if compute is not None:
-        COMPUTED[compute.kind][1](compute).check(training.crop_size)
+    for compute in _computed(training):
+        computation(compute).check(training.crop_size)
     if not isinstance(training, TokenizerTraining):
         return
     distance, shortest = training.losses.perceptual, min(training.crop_size)
@@ -34,6 +32,13 @@ def check(training: Training, held_out: int) -> None:
         expected = f"crops of at least {SMALLEST} x {SMALLEST} pixels for losses.perceptual"
         remedy = "losses.perceptual.weight=0.0, or a larger size"
         raise UserError(expected, "size={} x {}".format(*training.crop_size), remedy)
+
+
+def _computed(training: Training) -> list[Any]:
+    """Return how maps are computed of images: a tokenizer's, or those that a prior's conditions say."""
+    condition: Any = getattr(training, "condition", None)
+    told = [training, condition, *getattr(condition, "of", {}).values()]
+    return [one.compute for one in told if getattr(one, "compute", None) is not None]
 
 
 def tell(training: Training, readers: Mapping[str, Reader]) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from smalti import config, memory, precision, strategy
 from smalti.conditions import CONDITIONS
-from smalti.conditions.computed import COMPUTED
+from smalti.conditions.computed import computation
 from smalti.data import READERS
 from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Reader
@@ -311,7 +311,7 @@ def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.de
                 reader.bound(training.network.in_channels)
         if training.compute is not None:
             for reader in readers.values():
-                reader.compute = COMPUTED[training.compute.kind][1](training.compute)
+                reader.compute = computation(training.compute)
         return {}
     for reader in readers.values():
         reader.number_as(getattr(training.condition, "names", ()))
