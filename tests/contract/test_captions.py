@@ -75,6 +75,7 @@ def test_a_table_with_splits_and_classes(images):
     assert reader.classes == ("x", "y")
     assert [reader[index].label for index in range(2)] == [0, 0]
     assert "1 rows of files that are not there" in reader.summary().note
+    assert "captions.csv says what is held out" in reader.summary().note
     assert Folder(FolderSettings(root=images, captions=name, classes="none"), "train").classes == ()
 
 

@@ -1,7 +1,7 @@
 """A text: byte-pair tokens of a caption, by a vocabulary that is learned of the data's captions."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from smalti.conditions.context import Padded, SameContext
 from smalti.conditions.dropout import ConditionDropout
-from smalti.conditions.protocol import Codec, Condition
+from smalti.conditions.protocol import Codec, Condition, is_list
 from smalti.conditions.sentences import ENCODER, WIDTH, Sentences
 from smalti.conditions.vocabulary import BYTES, PIECES, WORDS, Telling, Vocabulary, plain
 from smalti.config import Positive, Share, settings
@@ -166,7 +166,7 @@ class TextCondition(Condition):
 
     def count(self, value: Any) -> int | None:
         """Return how many texts there are in a sequence; None for one."""
-        return None if isinstance(value, str) or not isinstance(value, Sequence) else len(value)
+        return len(value) if is_list(value) else None
 
     def describe(self, value: Any, *, num: int) -> list[Any]:
         """Return the texts as they were given."""

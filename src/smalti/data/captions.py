@@ -98,12 +98,15 @@ def _table(file: Path, root: Path, paths: Sequence[Path]) -> Captions:
         for name, held in said.items():
             if name in row:
                 held[path] = str(row[name] or "").strip()
-    uses = by_word(set(said["split"].values()), f"the split column of {file}")
+    column = f"the split column of {file}"
+    uses = by_word(set(said["split"].values()), column)
+    notes = [f"{column} says what is held out"] if uses else []
+    notes += [f"{file} has {others} rows of files that are not there"] if others else []
     return Captions(
         texts=texts,
         uses={path: uses[word] for path, word in said["split"].items()},
         classes=said["class"],
-        note=f"{file} has {others} rows of files that are not there" if others else "",
+        note="\n".join(notes),
     )
 
 
