@@ -23,7 +23,11 @@ def check(training: Training, held_out: int) -> None:
     held_out: how many images there are to validate by.
     """
     validation.check(training, held_out)
-    for compute in _computed(training):
+    of_maps: Any = (
+        training if isinstance(training, TokenizerTraining) else getattr(training, "condition", None)
+    )
+    compute = getattr(of_maps, "compute", None)  # of several conditions the one that is computed
+    if compute is not None:
         computation(compute).check(training.crop_size)
     if not isinstance(training, TokenizerTraining):
         return
@@ -32,13 +36,6 @@ def check(training: Training, held_out: int) -> None:
         expected = f"crops of at least {SMALLEST} x {SMALLEST} pixels for losses.perceptual"
         remedy = "losses.perceptual.weight=0.0, or a larger size"
         raise UserError(expected, "size={} x {}".format(*training.crop_size), remedy)
-
-
-def _computed(training: Training) -> list[Any]:
-    """Return how maps are computed of images: a tokenizer's, or those that a prior's conditions say."""
-    condition: Any = getattr(training, "condition", None)
-    told = [training, condition, *getattr(condition, "of", {}).values()]
-    return [one.compute for one in told if getattr(one, "compute", None) is not None]
 
 
 def tell(training: Training, readers: Mapping[str, Reader]) -> None:
