@@ -19,6 +19,7 @@ from smalti.conditions.map import MapCondition, MapSettings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Crops, collate
 from smalti.data.pairs import Pairs, PairsSettings
+from smalti.data.scenes import Scenes, ScenesSettings
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.features.protocol import Space
@@ -202,6 +203,18 @@ def test_maps_are_computed_of_images_alone(paired):
     needs = type(model("edges").condition).needs
     with pytest.raises(UserError, match=r"images alone for condition\.compute"):
         needs(condition, data, Pairs(data, "train"))
+
+
+@pytest.mark.parametrize("kind", ["edges", "low_resolution"])
+def test_maps_of_scenes_are_computed_in_place_of_those_that_are_made(kind):
+    """Whatever data.content says: a scene always has a map, and is no file that somebody gave."""
+    data = ScenesSettings(size=(HEIGHT + 8, WIDTH), count=3)
+    reader, model = Scenes(data, "train"), of_images(SETTINGS[kind])
+    type(model.condition).needs(model.settings.condition, data, reader)
+    model.condition.agree(data, [reader])
+    crops = Crops(reader, (HEIGHT + 8, WIDTH), CropSettings(flip=0.0), seed=0)
+    batch = collate([crops[0, row] for row in range(3)])
+    assert torch.equal(model.condition.from_batch(batch), model.condition.compute(batch.images))
 
 
 def test_a_tokenizer_of_other_channels_is_refused(cutouts):
