@@ -22,7 +22,6 @@ Writes images and canvases.json, prints a line. A model that was trained on othe
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +47,7 @@ from smalti.tokenizer.tiling import spans
 
 EACH = 2  # canvases of a scene, so that a seam can be made of them
 SHARE = 0.95  # top_p of all canvases
+HOW = {"mean": "mean step", "largest": "largest step"}
 
 
 class Lines(NamedTuple):
@@ -108,7 +108,8 @@ def look(model: Pipeline, asked: argparse.Namespace) -> dict[str, Any]:
         "tiled": tokenizer.decode(codes, asked.tile),
         "tiles apart": apart(tokenizer, codes, asked.tile),
     }
-    found = {name: images.clamp(-1, 1) for name, images in found.items()}
+    # as files hold them: in even areas rounding would else decide which step is the largest
+    found = {name: imaging.to_uint8(images).float() for name, images in found.items()}
     show(asked.out, found, model, batch)
     return {
         "model": asked.model.name,
@@ -166,87 +167,90 @@ def apart(tokenizer: Tokenizer, codes: Tensor, tile: int) -> Tensor:
 def seams(
     model: Pipeline, found: dict[str, Tensor], grid: tuple[int, int], asked: argparse.Namespace
 ) -> dict[str, Any]:
-    """Return every number: of lines, of pixels or colours of cells, of images."""
-    window, factor = model.settings.grid, model.tokenizer.factor
-    moves = {"shift": model.condition.shift, "stride": asked.stride}
-    cells = Lines(*(range(1, size) for size in grid))
-    chess = Lines(*(range(side, size, side) for size, side in zip(grid, window, strict=True)))
-    tiles = Lines(*([span.first for span in spans(size, asked.tile)][1:] for size in grid))
-    moved = Lines(
-        *(
-            [at for at in range(1, size) if begin(at, size, side, **moves) > begin(at - 1, size, side, **moves)]
-            for size, side in zip(grid, window, strict=True)
-        )
-    )
-    real = ("rebuilt", "scenes")
-    looked = {
-        "cells": (cells, ("drawn", *real)),
-        "windows": (moved, ("drawn", *real)),
-        "windows made on purpose": (chess, ("pasted", "drawn", *real)),
-        "tiles": (tiles, ("tiled", "tiles apart", "drawn", *real)),
-    }
-    if asked.stride == 1:
-        del looked["windows"]
-    rows: dict[str, Any] = {}
-    for name, (lines, images) in looked.items():
+    """Return the numbers of lines, by what is looked at, of images."""
+    factor, rows = model.tokenizer.factor, {}
+    for name, (lines, images) in where(model, grid, asked).items():
         beside = factor // 2 if name == "cells" else factor
-        of_pixels = {one: across(found[one], lines.times(factor), beside) for one in images}
-        rows[name] = {"pixels": of_pixels}
+        looks = [("pixels", lines.times(factor), beside, {one: found[one] for one in images})]
         if name != "cells":  # whose colours have nothing beside them that is no border
-            means = {one: F.avg_pool2d(found[one], factor) for one in images}
-            rows[name]["colours of cells"] = {one: across(means[one], lines, 1) for one in images}
+            looks.append(("cells", lines, 1, {one: F.avg_pool2d(found[one], factor) for one in images}))
+        for of, places, far, shown in looks:
+            each = {one: across(image, places, far) for one, image in shown.items()}
+            for how in each[images[0]]:
+                rows[f"{name}: {HOW[how]} of {of}"] = {one: vars(seam[how]) for one, seam in each.items()}
+    return rows
+
+
+def where(
+    model: Pipeline, grid: tuple[int, int], asked: argparse.Namespace
+) -> dict[str, tuple[Lines, tuple[str, ...]]]:
+    """Return lines along borders of cells, and the images that are looked at there, the most telling first."""
+    window, real = model.settings.grid, ("rebuilt", "scenes")
+    moves = {"shift": model.condition.shift, "stride": asked.stride}
+    moved = []
+    for size, side in zip(grid, window, strict=True):
+        begins = [begin(at, size, side, **moves) for at in range(size)]
+        moved.append([at for at in range(1, size) if begins[at] > begins[at - 1]])
+    chess = [range(side, size, side) for size, side in zip(grid, window, strict=True)]
+    tiles = [[span.first for span in spans(size, asked.tile)][1:] for size in grid]
     return {
-        name: {of: {one: vars(seam) for one, seam in each.items() if seam} for of, each in row.items()}
-        for name, row in rows.items()
+        "cells": (Lines(*(range(1, size) for size in grid)), ("drawn", *real)),
+        **({"windows": (Lines(*moved), ("drawn", *real))} if asked.stride > 1 else {}),
+        "windows on purpose": (Lines(*chess), ("pasted", "drawn", *real)),
+        "tiles": (Lines(*tiles), ("tiled", "tiles apart", "drawn", *real)),
     }
 
 
-def across(images: Tensor, lines: Lines, beside: int) -> Seam | None:
-    """Return the differences across lines against those across lines so far beside them; None without any.
+def across(images: Tensor, lines: Lines, beside: int) -> dict[str, Seam]:
+    """Return how lines differ from those so far beside them, by the mean step and by the largest one.
 
-    The standard error is that of a ratio of two sums over lines, each line of each image by itself.
+    Nothing where lines have none beside them. The standard error is that of a ratio of two sums over lines,
+    each line of each image by itself.
     """
-    here, there = [], []
+    found: dict[str, list[Tensor]] = {"mean": [], "largest": []}  # 2, b each: of a line, without a seam
     for axis, places in zip((2, 3), lines, strict=True):
-        size = images.shape[axis]
-        steps = images.diff(dim=axis).abs().mean(dim=(1, 5 - axis))  # b, lines: step i lies behind i
-        weight = images.shape[5 - axis]
+        steps = images.diff(dim=axis).abs().sum(1).movedim(axis - 1, 1)  # b, lines, places along them
         for place in places:
-            others = [one for one in (place - beside, place + beside) if 0 < one < size and one not in places]
-            if others:
-                here.append(steps[:, place - 1] * weight)
-                there.append(steps[:, torch.tensor(others) - 1].mean(1) * weight)
-    if not here:
-        return None
-    own, other = torch.cat(here).double(), torch.cat(there).double()
-    ratio = own.sum() / other.sum()
+            others = [place - beside, place + beside]
+            if others[0] > 0 and others[1] < images.shape[axis] and not {*others} & {*places}:
+                own, both = steps[:, place - 1], steps[:, torch.tensor(others) - 1]
+                found["mean"].append(torch.stack([own.sum(1), both.mean(1).sum(1)]))
+                all_three = torch.cat([own[:, None], both], 1)
+                tops = (all_three == all_three.amax(1, keepdim=True)).double()
+                share = tops[:, 0] / tops.sum(1)  # of equal ones each has its share
+                found["largest"].append(torch.stack([share.sum(1), torch.full_like(share, 1 / 3).sum(1)]))
+    return {name: _ratio(torch.cat(sums, 1).double()) for name, sums in found.items() if sums}
+
+
+def _ratio(sums: Tensor) -> Seam:
+    (own, other), ratio = sums, (sums[0].sum() / sums[1].sum()).item()
     error = (own - ratio * other).square().sum().sqrt() / other.sum()
-    return Seam(ratio=ratio.item(), error=error.item(), lines=len(own))
+    return Seam(ratio=ratio, error=error.item(), lines=len(own))
 
 
 def show(out: Path, found: dict[str, Tensor], model: Pipeline, batch: Batch) -> None:
-    """Write the images, one a scene of what there is; and what the model was told."""
-    for name, images in found.items():
-        for number, image in enumerate(images if name == "drawn" else images[:: len(images) // (len(batch.images) // EACH)]):
-            imaging.save_png(out / f"{name.replace(' ', '-')}-{number}.png", imaging.to_uint8(image[None])[0], {})
-    told = value(model, batch)
-    if isinstance(told, Tensor) and told.dim() > 2 or (told is not None and not isinstance(told[0], str | int)):
-        sheet = imaging.grid(imaging.to_uint8(drawn(told[::EACH], batch.images.shape[2:])), columns=2)
-        imaging.save_png(out / "conditions.png", sheet, {})
-    elif told is not None:
-        print(*map(str, told[::EACH]), sep="\n")
+    """Write the images: all that were drawn, of the others one a scene; and what the model was told."""
+    shown = {
+        f"{name}-{number}": image for name, images in found.items() for number, image in enumerate(images)
+    }
+    for name, image in shown.items():
+        imaging.save_png(out / f"{name.replace(' ', '-')}.png", image.to(torch.uint8), {})
+    told = value(model, batch) if model.condition.named else None
+    if told is None or isinstance(told[0], str | int):
+        return
+    sheet = drawn(told[::EACH], (batch.images.shape[2], batch.images.shape[3]))
+    imaging.save_png(out / "conditions.png", imaging.grid(imaging.to_uint8(sheet), columns=2), {})
 
 
 def line(record: dict[str, Any]) -> str:
-    """Return the numbers in a line: what was drawn, and in brackets what to hold it against."""
-    parts = []
-    for name, row in record["seams"].items():
-        for of, each in row.items():
-            first, *others = each.items()
-            told = ", ".join(f"{one} {seam['ratio']:.2f}" for one, seam in others)
-            parts.append(f"{name}, {of}: {first[0]} {first[1]['ratio']:.2f} +- {first[1]['error']:.2f} ({told})")
-    size = "{}x{}".format(*record["size"])
-    return f"{record['condition']} {size} stride {record['stride']}, {record['seconds a canvas']} s: " + "; ".join(parts)
+    """Return the numbers in lines: of the first image, and in brackets what to hold it against."""
+    told = "{condition}, {size[0]} x {size[1]}, stride {stride}, {seconds a canvas} s a canvas"
+    lines = [told.format(**record)]
+    for name, each in record["seams"].items():
+        (first, own), *others = each.items()
+        beside = ", ".join(f"{one} {seam['ratio']:.2f} +- {seam['error']:.2f}" for one, seam in others)
+        lines.append(f"  {name}: {first} {own['ratio']:.2f} +- {own['error']:.2f} ({beside})")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
