@@ -184,7 +184,7 @@ def seams(
 def where(
     model: Pipeline, grid: tuple[int, int], asked: argparse.Namespace
 ) -> dict[str, tuple[Lines, tuple[str, ...]]]:
-    """Return lines along borders of cells, and the images that are looked at there, the most telling first."""
+    """Return lines along borders of cells, and the images looked at there, the most telling first."""
     window, real = model.settings.grid, ("rebuilt", "scenes")
     moves = {"shift": model.condition.shift, "stride": asked.stride}
     moved = []

@@ -96,10 +96,17 @@ def _example(model: Tokenizer | Pipeline, name: str) -> str:
             return f'import smalti\n\n{code}smalti.save_all(tok.reconstruct("photo.png"), "rebuilt")\n'
         code += f'codes = tok.encode("photo.png")  # sides that are multiples of {model.factor}\n'
         return f'import smalti\n\n{code}smalti.save_all(tok.decode(codes), "rebuilt")\n'
-    given = model.condition.example.format(*model.classes[:1])
-    told = ", ".join(filter(None, ["num=4", given, "seed=0"]))
+    given = [_given(one) for one in model.condition.named.values()]
+    told = ", ".join(filter(None, ["num=4", *given, "seed=0"]))
     code = f"pipe = smalti.Pipeline.from_pretrained({name!r})  # the path of this folder\n"
     return f'import smalti\n\n{code}out = pipe.sample({told})\nsmalti.grid(out).save("samples.png")\n'
+
+
+def _given(condition: Any) -> str:
+    """Return how a caller writes a condition, of the first class where it has some."""
+    settings = condition.settings
+    classes = getattr(settings, "names", ()) or tuple(range(getattr(settings, "classes", 0)))
+    return str(condition.example.format(*classes[:1]))
 
 
 def _told(tokenizer: Tokenizer) -> str:

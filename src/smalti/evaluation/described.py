@@ -1,9 +1,9 @@
 """Images with what a model is told of them: maps, boxes or captions, read as its training had them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -23,10 +23,12 @@ from smalti.evaluation.settings import EvaluationSettings
 from smalti.metrics.obeyed.boxes import visible
 from smalti.pipeline import Pipeline
 from smalti.reading.pixels import PixelReading
+from smalti.tokenizer import Tokenizer
 from smalti.training.folders import is_made
 from smalti.training.holding import as_trained
 
 _CLASSES = 64  # colours of boxes
+_CHANNELS = 3  # of images that are made
 _FOLDERS = ("pairs", "folder")  # readers that hold out a part of any folder by themselves
 
 
@@ -49,12 +51,15 @@ class Described(ImageSet):
 
     def batch(self, rows: Sequence[int]) -> Float[Tensor, "b c H W"]:
         """See ImageSet."""
-        found = self.described(rows).images
+        found = self._read(rows).images
         assert found is not None, "needs has looked"
         return found
 
-    def described(self, rows: Sequence[int]) -> Batch:
+    def described(self, rows: Sequence[int]) -> Batch | None:
         """See ImageSet. UserError for what cannot be read."""
+        return self._read(rows)
+
+    def _read(self, rows: Sequence[int]) -> Batch:
         return collate([self._crops[0, row] for row in rows])
 
     def mark(self, index: int) -> int:
@@ -62,6 +67,35 @@ class Described(ImageSet):
         if self._paths:
             return mark_of(self._paths[index].read_bytes())
         return mark_of(self[index].numpy().tobytes())
+
+
+T = TypeVar("T", bound=Described)
+
+
+class Labels(Sequence[int]):
+    """The class of each image of a reader that makes them: known once one is made."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._reader[index].label
+
+
+class Made(Described):
+    """The images of a reader that makes them, of which models are told their classes or nothing."""
+
+    def __init__(self, reader: Reader, cut: Cut, name: str, *, labelled: bool) -> None:
+        super().__init__(reader, cut, name)
+        if labelled:
+            self.classes, self.labels = reader.classes, Labels(reader)
+
+    def described(self, rows: Sequence[int]) -> None:
+        """See ImageSet."""
+        return None
 
 
 def open_described(
@@ -73,20 +107,47 @@ def open_described(
     training's. UserError where data have nothing for such a condition.
     """
     settings: Any = _made(path, cut, model) if is_made(path) else _settings(path, how, model)
-    made = READERS[settings.kind][1]
-    readers = {"train": made(settings, "train")}
-    if how.split != "all":
-        readers["val"] = made(settings, "val")
+    readers = _readers(settings, how)
     condition: Any = model.condition
     type(condition).needs(model.settings.condition, settings, readers["train"])
     condition.agree(settings, readers.values())
-    found = {split: Described(one, cut, f"{path} ({split})") for split, one in readers.items()}
+    return _sides({split: Described(one, cut, f"{path} ({split})") for split, one in readers.items()}, how)
+
+
+def open_made(
+    kind: Path, cut: Cut, how: EvaluationSettings, model: Tokenizer | Pipeline | None
+) -> tuple[Made, Made | None]:
+    """Return images of data that are made and the classes that they show, and those to train on.
+
+    As for the model's training if that was on such. UserError for a tokenizer of other images.
+    """
+    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    if tokenizer is not None and tokenizer.channels != _CHANNELS:
+        got = f"one of {tokenizer.channels} channels"
+        raise UserError(f"a tokenizer of RGB images, as {kind} are", got, "give the folder of its images")
+    readers = _readers(_made(kind, cut, model), how)
+    labelled = isinstance(model, Pipeline) and bool(model.condition.named)
+    named = {split: (one, cut, f"{kind} ({split})") for split, one in readers.items()}
+    return _sides({split: Made(*one, labelled=labelled) for split, one in named.items()}, how)
+
+
+def _readers(settings: Any, how: EvaluationSettings) -> dict[str, Reader]:
+    """Return readers by split, of which all images that are there have one."""
+    made = READERS[settings.kind][1]
+    return {
+        split: made(settings, split) for split in ("train", "val") if split == "train" or how.split != "all"
+    }
+
+
+def _sides(found: Mapping[str, T], how: EvaluationSettings) -> tuple[T, T | None]:
+    """Return real images to measure by, and those of the training where they are others."""
+    train = found["train"]
     if how.split == "train" or not len(found.get("val", ())):
         if how.split == "val":
-            got = f"{path}, of which no part is held out"
-            raise UserError("a folder with a part that is held out", got, "--split all")
-        return found["train"], None
-    return found["val"], found["train"] if len(found["train"]) else None
+            got = f"{train.name}, of which no part is held out"
+            raise UserError("data with a part that is held out", got, "--split all")
+        return train, None
+    return found["val"], train if len(train) else None
 
 
 def value(model: Pipeline, batch: Batch | None) -> Any:
@@ -145,15 +206,24 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
     return config.parse(given, READERS[kind][0])
 
 
-def _made(kind: Path, cut: Cut, model: Pipeline) -> Any:
-    """Return how data are made: as for the model's training if that was on such, and others than its."""
-    told: Any = model.provenance.get("data") or {}
-    given = dict(told) if told.get("kind") == str(kind) else {"size": cut.size}
+def _made(kind: Path, cut: Cut, model: Tokenizer | Pipeline | None) -> Any:
+    """Return how data are made: as for the training of the model, or of its tokenizer, if on such.
+
+    Else of the size that images are cut to.
+    """
+    parts = [model, model.tokenizer] if isinstance(model, Pipeline) else [model]
+    told: list[Any] = [{} if one is None else one.provenance.get("data") or {} for one in parts]
+    given = dict(next((one for one in told if one.get("kind") == str(kind)), {"size": cut.size}))
     given.pop("kind", None)
-    condition: Any = model.condition
-    if condition.argument == "map":
-        given["content"] = "segmentation" if condition.of_classes else "depth"
+    maps = [] if not isinstance(model, Pipeline) else _of_kind(model.condition, "map")
+    if maps:
+        given["content"] = "segmentation" if any(one.of_classes for one in maps) else "depth"
     return config.parse(given, READERS[str(kind)][0])
+
+
+def _of_kind(condition: Any, argument: str) -> list[Any]:
+    """Return those of a model's conditions that are given so."""
+    return [one for one in condition.named.values() if one.argument == argument]
 
 
 def _captioned(path: Path, how: EvaluationSettings, model: Pipeline) -> FolderSettings:

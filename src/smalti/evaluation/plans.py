@@ -15,9 +15,11 @@ from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION
 from smalti.evaluation.sets import Cut, Files, ImageSet
 from smalti.evaluation.settings import EvaluationSettings
 from smalti.files import evenly
+from smalti.metrics.obeyed.choice import most_learned
 from smalti.pipeline import Pipeline
 from smalti.precision import recorded
 from smalti.tokenizer import Tokenizer
+from smalti.training.folders import is_made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,8 @@ def _of_described(
         expected = f"training images of a model that is told a {kind} from its own folder"
         raise UserError(expected, f"--train {how.train}", "leave --train out")
     found, others = open_described(path, cut, how, model)
-    train = None if others is None else data.at_most(others, how.train_num)
+    most = how.train_num or (most_learned(model.condition) if is_made(path) else data.MOST)
+    train = None if others is None else data.at_most(others, most)
     real = data.at_most(found, how.num)
     classes = train.classes if train is not None else ()
     labels = data.numbered(real, classes, str(path)) if classes else []

@@ -26,6 +26,12 @@ def judge_of(condition: Any, space: Space, conditions: Any) -> Judge | None:
     return JUDGES[name].of(condition, space) if name in JUDGES else None
 
 
+def most_learned(condition: Any) -> int:
+    """Return how many training pairs the judges of a model's condition, or of those it joins, learn from."""
+    kinds = [one.argument for one in condition.named.values()]
+    return max(Judge.most, *(JUDGES[kind].most for kind in kinds if kind in JUDGES))
+
+
 def has_lines(maps: Float[Tensor, "b c H W"]) -> bool:
     """Return whether maps are of edges: light lines on dark, and hardly a value between the two."""
     low, high = maps.min(), maps.max()
