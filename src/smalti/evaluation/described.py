@@ -25,7 +25,7 @@ from smalti.pipeline import Pipeline
 from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
 from smalti.training.folders import is_made
-from smalti.training.holding import as_trained
+from smalti.training.holding import as_made, as_trained
 
 _CLASSES = 64  # colours of boxes
 _CHANNELS = 3  # of images that are made
@@ -207,18 +207,12 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
 
 
 def _made(kind: Path, cut: Cut, model: Tokenizer | Pipeline | None) -> Any:
-    """Return how data are made: as for the training of the model, or of its tokenizer, if on such.
-
-    Else of the size that images are cut to.
-    """
-    parts = [model, model.tokenizer] if isinstance(model, Pipeline) else [model]
-    told: list[Any] = [{} if one is None else one.provenance.get("data") or {} for one in parts]
-    given = dict(next((one for one in told if one.get("kind") == str(kind)), {"size": cut.size}))
-    given.pop("kind", None)
-    maps = [] if not isinstance(model, Pipeline) else _of_kind(model.condition, "map")
-    if maps:
-        given["content"] = "segmentation" if any(one.of_classes for one in maps) else "depth"
-    return config.parse(given, READERS[str(kind)][0])
+    """Return how data are made: as for the training of the model, or of its tokenizer, if on such."""
+    if not isinstance(model, Pipeline):
+        return as_made(str(kind), cut.size, [model])
+    maps = _of_kind(model.condition, "map")
+    content = {"content": "segmentation" if any(one.of_classes for one in maps) else "depth"} if maps else {}
+    return as_made(str(kind), cut.size, [model, model.tokenizer], **content)
 
 
 def _of_kind(condition: Any, argument: str) -> list[Any]:
