@@ -12,6 +12,7 @@ from torch import Tensor
 from smalti import config, imaging
 from smalti.conditions.box_tokens import Object
 from smalti.conditions.pose import Pose
+from smalti.conditions.protocol import Condition
 from smalti.conditions.skeleton import skeleton
 from smalti.data import READERS
 from smalti.data.folder import Folder, FolderSettings
@@ -111,6 +112,8 @@ def open_described(
     condition: Any = model.condition
     type(condition).needs(model.settings.condition, settings, readers["train"])
     condition.agree(settings, readers.values())
+    if _of_kind(condition, "label"):
+        _number_alike(readers, model, path)
     return _sides({split: Described(one, cut, f"{path} ({split})") for split, one in readers.items()}, how)
 
 
@@ -151,11 +154,23 @@ def _sides(found: Mapping[str, T], how: EvaluationSettings) -> tuple[T, T | None
 
 
 def value(model: Pipeline, batch: Batch | None) -> Any:
-    """Return what a batch says, as judges take it: class maps by number, all else as the condition has it."""
+    """Return what a batch says, as judges take it: class maps by number, all else as the condition has it.
+
+    Of several conditions by the name of each.
+    """
     assert batch is not None, "these images have conditions"
-    if model.condition.argument == "map" and batch.segmentations is not None:
-        return batch.segmentations
-    return model.condition.from_batch(batch)
+    found = {
+        name: batch.segmentations
+        if getattr(one, "of_classes", False) and batch.segmentations is not None
+        else one.from_batch(batch)
+        for name, one in model.condition.named.items()
+    }
+    return found if is_joint(model.condition) else next(iter(found.values()))
+
+
+def is_joint(condition: Condition) -> bool:
+    """Return whether a condition joins several, so that what it is told is kept by the name of each."""
+    return condition.argument is None and bool(condition.named)
 
 
 def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
@@ -169,7 +184,8 @@ def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
         )
     if not conditions.is_floating_point():
         return imaging.to_float(imaging.colour_labels(conditions))
-    return conditions[:, :3].expand(-1, 3, -1, -1).clamp(-1, 1)
+    maps = conditions if conditions.dim() == 4 else 2 * conditions[:, None] - 1  # shares: coordinates
+    return maps[:, :3].expand(-1, 3, -1, -1).clamp(-1, 1)
 
 
 def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
@@ -177,22 +193,18 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
     told: Any = model.provenance.get("data") or {}
     is_own = isinstance(told.get("root"), str) and Path(told["root"]).resolve() == path.resolve()
     condition: Any = model.condition
-    if condition.compute is not None:
-        kind = str(told["kind"]) if is_own else "folder"
-        given: dict[str, Any] = {}
-        if how.maps is not None:
-            raise UserError("no --maps for a model whose maps are computed", str(how.maps), "leave it out")
-    elif condition.argument == "map":
-        kind = "pairs"
-        takes = {1: "depth"}.get(condition.tokenizer.channels, "image")
-        given = {"content": "segmentation" if condition.of_classes else takes}
-    elif condition.argument == "text":
+    maps = [one for one in _of_kind(condition, "map") if one.compute is None]
+    if how.maps is not None and not maps:
+        raise UserError("no --maps for a model whose maps are computed", str(how.maps), "leave it out")
+    own = str(told["kind"]) if is_own and (condition.compute is not None or is_joint(condition)) else None
+    kind, given = own or _kind_of(path, condition, with_maps=bool(maps)), dict[str, Any]()
+    if kind == "folder" and _of_kind(condition, "text"):
         return _captioned(path, how, model)
-    elif condition.argument == "keypoints":
-        kind, given = "coco_keypoints", {}
-    else:
-        kind, given = "coco" if (path / "annotations").is_dir() else "open_images", {}
+    if maps:
+        takes = {1: "depth"}.get(maps[0].tokenizer.channels, "image")
+        given = {"content": "segmentation" if maps[0].of_classes else takes}
     given |= told if told.get("kind") == kind else {}
+    given |= {"captions": how.captions} if how.captions is not None else {}
     given |= {"kind": kind, "root": str(path)}
     if kind == "pairs":
         given |= {"maps": str(how.maps)} if how.maps else {}
@@ -204,6 +216,27 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
     given = {name: one for name, one in given.items() if one is not None}
     given.pop("kind")
     return config.parse(given, READERS[kind][0])
+
+
+def _number_alike(readers: Mapping[str, Reader], model: Pipeline, path: Path) -> None:
+    """Let classes have the model's numbers; UserError where they are others."""
+    names = [str(name) for name in model.classes]
+    for reader in readers.values():
+        reader.number_as(names)
+        if [str(name) for name in reader.classes] != names:
+            few, got = (", ".join(list(map(str, some))[:5]) for some in (names, reader.classes))
+            raise UserError(
+                f"the model's classes ({few}, ...)", f"{got or 'none'} in {path}", "name them alike"
+            )
+
+
+def _kind_of(path: Path, condition: Any, *, with_maps: bool) -> str:
+    """Return as what a folder is read: as what tells of the condition that fewest kinds of data tell."""
+    if _of_kind(condition, "keypoints"):
+        return "coco_keypoints"
+    if _of_kind(condition, "boxes") or _of_kind(condition, "points"):
+        return "coco" if (path / "annotations").is_dir() else "open_images"
+    return "pairs" if with_maps else "folder"
 
 
 def _made(kind: Path, cut: Cut, model: Tokenizer | Pipeline | None) -> Any:
