@@ -36,7 +36,7 @@ import smalti
 from smalti import config, imaging
 from smalti.data.loader import Crops, collate
 from smalti.data.protocol import Batch
-from smalti.data.scenes import Scenes, ScenesSettings
+from smalti.data.scenes import Scenes
 from smalti.data.transforms import CropSettings
 from smalti.drawing.plan import begin
 from smalti.evaluation.described import drawn, value
@@ -44,6 +44,7 @@ from smalti.evaluation.fakes import known
 from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.tiling import spans
+from smalti.training.holding import as_made
 
 EACH = 2  # canvases of a scene, so that a seam can be made of them
 SHARE = 0.95  # top_p of all canvases
@@ -127,12 +128,11 @@ def look(model: Pipeline, asked: argparse.Namespace) -> dict[str, Any]:
 
 def scenes(model: Pipeline, size: tuple[int, int], num: int) -> Batch:
     """Return held-out scenes of a size with what this model is told of them, each EACH times."""
-    told: Any = model.provenance.get("data") or {}
-    kept = {name: one for name, one in told.items() if told.get("kind") == "scenes" and name != "kind"}
     condition: Any = model.condition
-    of_depths = "map" in condition.named and not getattr(condition, "of_classes", False)
-    given = {**kept, "size": size, "content": "depth" if of_depths else "segmentation"}
-    settings = config.parse(given, ScenesSettings)
+    of_depths = not any(getattr(one, "of_classes", False) for one in condition.named.values())
+    people = {"people": 1.0} if "keypoints" in condition.named else {}
+    more = {"size": size, "content": "depth" if of_depths else "segmentation", **people}
+    settings = as_made("scenes", size, [model, model.tokenizer], **more)
     reader = Scenes(settings, "val")
     condition.agree(settings, [reader])
     crops = Crops(reader, size, CropSettings(), seed=0)
@@ -235,11 +235,13 @@ def show(out: Path, found: dict[str, Tensor], model: Pipeline, batch: Batch) -> 
     }
     for name, image in shown.items():
         imaging.save_png(out / f"{name.replace(' ', '-')}.png", image.to(torch.uint8), {})
-    told = value(model, batch) if model.condition.named else None
-    if told is None or isinstance(told[0], str | int):
-        return
-    sheet = drawn(told[::EACH], (batch.images.shape[2], batch.images.shape[3]))
-    imaging.save_png(out / "conditions.png", imaging.grid(imaging.to_uint8(sheet), columns=2), {})
+    told = value(model, batch) if model.condition.named else {}
+    for name, one in told.items() if isinstance(told, dict) else [("condition", told)]:
+        if isinstance(one[0], str) or (isinstance(one, Tensor) and one.dim() == 1):
+            print(*one[::EACH], sep="\n")
+        else:
+            sheet = drawn(one[::EACH], (batch.images.shape[2], batch.images.shape[3]))
+            imaging.save_png(out / f"{name}.png", imaging.grid(imaging.to_uint8(sheet), columns=2), {})
 
 
 def line(record: dict[str, Any]) -> str:
