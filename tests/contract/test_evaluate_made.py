@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import generator, holding, of_images
+from tiny import NETWORK, generator, holding, of_images
 
 import smalti
 from smalti import about, imaging
@@ -124,7 +124,7 @@ def test_images_are_judged_by_scenes_of_their_size(tmp_path):
 
 
 def test_scenes_are_of_three_channels(tmp_path):
-    network = NetworkSettings(width=8, multipliers=(1, 1), in_channels=1, out_channels=1, groups=4)
+    network = NetworkSettings(**{**NETWORK, "in_channels": 1, "out_channels": 1})
     smalti.save(Tokenizer(TokenizerSettings(network=network)), tmp_path / "gray")
     with pytest.raises(UserError, match="a tokenizer of RGB images, as scenes are, got one of 1 channels"):
         evaluate(tmp_path / "gray", "scenes", num=3, size=SIZE)
@@ -162,9 +162,9 @@ def test_what_a_part_lacks_is_told_with_its_name(saved):
 
 
 def test_classes_of_several_conditions_must_be_those_of_the_data(saved):
-    others = LabelSettings(classes=2, names=("cat", "dog"))
+    others = LabelSettings(classes=4, names=("cat", "dog", "cow", "hen"))
     model = saved(JointSettings(of={"label": others, "place": CoordinatesSettings()}))
-    with pytest.raises(UserError, match=r"the model's classes \(cat, dog, ...\), got sphere, box"):
+    with pytest.raises(UserError, match=r"the model's classes \(cat, dog, cow, hen, ...\), got sphere, box"):
         evaluate(model, "scenes", num=4)
 
 
