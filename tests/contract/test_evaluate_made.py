@@ -83,7 +83,7 @@ def scene(number, split="val"):
 
 def test_a_tokenizer_is_judged_by_scenes_that_were_held_out(saved):
     saved(LABEL)
-    found = evaluate(saved(LABEL) / "tokenizer", "scenes", num=5, size=SIZE, metrics=("psnr", "fd"))
+    found = evaluate(saved(LABEL) / "tokenizer", "scenes", num=5, size=SIZE, metrics=("psnr",))
     assert found.record.numbers["psnr"].protocol["count"] == 5
     assert found.record.notes[0] == "5 images of scenes (val)"
     other = ScenesSettings(size=SIZE)  # what a model that tells of no scenes is judged by
@@ -110,7 +110,7 @@ def test_a_prior_of_classes_draws_those_of_scenes(saved, monkeypatch):
 
 
 def test_a_prior_that_is_told_nothing(saved):
-    found = evaluate(saved(NoConditionSettings()), "scenes", num=3, metrics=("fd", "nats"))
+    found = evaluate(saved(NoConditionSettings()), "scenes", num=3, train_num=6, metrics=("fd", "nats"))
     assert found.record.numbers["cells_fd"].protocol["count"] == 3
     assert list(found.evidence.real.labels) == []
 
@@ -118,7 +118,7 @@ def test_a_prior_that_is_told_nothing(saved):
 def test_images_are_judged_by_scenes_of_their_size(tmp_path):
     chance = np.random.default_rng(0)
     np.savez(tmp_path / "images.npz", chance.integers(0, 255, (6, 32, 48, 3)).astype(np.uint8))
-    found = evaluate(tmp_path / "images.npz", "scenes", num=4, metrics=("fd",))
+    found = evaluate(tmp_path / "images.npz", "scenes", num=4, train_num=6, metrics=("fd",))
     assert found.record.numbers["cells_fd"].protocol["size"] == "32 x 48"
     assert found.record.notes[0] == "4 images of scenes (val)"
 

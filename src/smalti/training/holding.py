@@ -48,7 +48,7 @@ def as_trained(root: Path, model: Tokenizer | Pipeline) -> FolderSettings | None
 
 
 def as_made(
-    kind: str, size: tuple[int, int], models: Sequence[Tokenizer | Pipeline | None], **more: Any
+    kind: str, size: tuple[int, int], models: Sequence[Tokenizer | Pipeline | None], /, **more: Any
 ) -> Any:
     """Return how data are made: as for the first of some models' trainings that was on such.
 
