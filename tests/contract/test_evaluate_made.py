@@ -148,7 +148,8 @@ def test_each_of_several_conditions_is_judged_by_itself(saved, tmp_path):
     assert imaging.to_uint8(found.evidence.fake.show([1])).equal(imaging.to_uint8(again))
     found.save(tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Above conditions, below them what was drawn, and the real images. Told: " in page
+    labels = "; ".join(str(scene(number).label) for number in (0, 1, 2, 4, 5, 6))  # six evenly of eight
+    assert f"Above conditions, below them what was drawn, and the real images. Told: {labels}" in page
 
 
 def test_what_a_part_lacks_is_told_with_its_name(saved):

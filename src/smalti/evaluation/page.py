@@ -93,7 +93,8 @@ def _described(report: Report, evidence: Evidence) -> None:
     size = (images.shape[2], images.shape[3])
     given = told(rows)
     each = list(given.values()) if isinstance(given, dict) else [given]
-    words = ["; ".join(map(str, one)) for one in each if not _is_shown(one)]
+    plain = [one.tolist() if isinstance(one, Tensor) else one for one in each if not _is_shown(one)]
+    words = ["; ".join(map(str, one)) for one in plain]
     shown = [drawn(one, size) for one in each if _is_shown(one)]
     caption = "Above conditions, below them what was drawn, and the real images"
     if not shown:
