@@ -4,11 +4,13 @@ python benchmarks/performance.py
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from figures import FIGURES, Figure
+
+from smalti.about import markdown
 
 ROOT = Path(__file__).parents[1]
 FOLDER, PAGE = ROOT / "docs" / "benchmarks", ROOT / "docs" / "performance.md"
@@ -57,7 +59,7 @@ def page(folder: Path) -> str:
     parts.append(HOW)
     parts.append("## Every row\n")
     lines = [_source(folder, path) for path in sorted(folder.rglob("*.json"))]
-    parts.append(_markdown(("question", "machine", "measured", "rows"), lines))
+    parts.append(markdown(("question", "machine", "measured", "rows"), lines))
     return "\n".join(parts)
 
 
@@ -78,7 +80,7 @@ def _figures(results: Sequence[Result]) -> str:
         for figure in FIGURES
         if figure.only_on in ("", "accelerator" if accelerator else "cpu")
     ]
-    return _markdown(("what", "at least", "measured", "reached", "command"), lines)
+    return markdown(("what", "at least", "measured", "reached", "command"), lines)
 
 
 def _figure(figure: Figure, result: Result | None, accelerator: bool) -> list[str]:
@@ -108,12 +110,6 @@ def _shown(value: Any, figure: Figure) -> str:
     parts = [value[key] for key in ("middle", "low", "high")] if isinstance(value, Mapping) else [value]
     text = [f"{100 * one:.0f} %" if figure.column == "share" else f"{one:.3g}x" for one in parts]
     return text[0] if len(text) == 1 else f"{text[0]} ({text[1]} .. {text[2]})"
-
-
-def _markdown(columns: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    columns = list(columns)
-    rows = [columns, ["---"] * len(columns), *lines]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 if __name__ == "__main__":

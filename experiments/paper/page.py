@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from smalti.about import markdown
+
 ROOT = Path(__file__).parents[2]
 FOLDER, PAGE = ROOT / "docs" / "experiments", ROOT / "docs" / "experiments.md"
 TITLES = {  # in the order of the page
@@ -58,7 +60,7 @@ def page(folder: Path) -> str:
     parts = [
         HEAD,
         "## What came out\n",
-        _markdown(("what the paper says", "here", "seeds", "where"), _summary(found)),
+        markdown(("what the paper says", "here", "seeds", "where"), _summary(found)),
     ]
     for name, result in found.items():
         parts.append(f"## {TITLES[name]}\n")
@@ -122,7 +124,7 @@ def _table(result: Mapping[str, Any]) -> str:
         [*map(_shown, key), *(_cell([row.get(column) for row in rows]) for column in columns)]
         for key, rows in groups.items()
     ]
-    return _markdown((*keys, *(names.get(column, column) for column in columns)), lines)
+    return markdown((*keys, *(names.get(column, column) for column in columns)), lines)
 
 
 def _cell(values: Sequence[Any]) -> str:
@@ -151,12 +153,6 @@ def _anchor(title: str) -> str:
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def _markdown(columns: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    columns = list(columns)
-    rows = [columns, ["---"] * len(columns), *lines]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 if __name__ == "__main__":

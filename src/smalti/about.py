@@ -1,7 +1,7 @@
 """What a model is, in words: the lines of `smalti info`, and the model card in its folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,7 @@ def card(model: Tokenizer | Pipeline, made: Mapping[str, Any], name: str) -> str
     metrics = dict(made.get("metrics", {}))
     what = "Draws images" if isinstance(model, Pipeline) else "Turns images into codes and back"
     told = lines(model, {key: value for key, value in made.items() if key not in ("metrics", "data")})
-    figures = "not measured" if not metrics else "| number | value |\n|---|---|"
-    rows = [f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
-            for key, value in metrics.items()]  # fmt: skip
+    rows = [(key, f"{one:.4g}" if isinstance(one, float) else str(one)) for key, one in metrics.items()]
     return "\n".join(
         [
             "---\nlibrary_name: smalti\nlicense: unknown\n---",
@@ -67,13 +65,18 @@ def card(model: Tokenizer | Pipeline, made: Mapping[str, Any], name: str) -> str
             f"\n## Use\n\n```python\n{_example(model, name)}```\n",
             f"## Data\n\n{_block(made['data']) if made.get('data') else 'not stated'}\n",
             "## Figures\n",
-            figures,
-            *rows,
-            f"\n## Settings\n\n{_block(config.dump(model.settings))}\n",
+            markdown(("number", "value"), rows) if metrics else "not measured\n",
+            f"## Settings\n\n{_block(config.dump(model.settings))}\n",
             "## Licence\n\nNot stated. Write here, and as `license:` above, under which terms the weights may"
             " be used; the images they were trained on may bind them.\n",
         ]
     )
+
+
+def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown, a line a row."""
+    columns = list(columns)
+    return "".join(f"| {' | '.join(row)} |\n" for row in (columns, ["---"] * len(columns), *rows))
 
 
 def _measured(log: Path, steps: Any) -> dict[str, Any]:
@@ -96,10 +99,17 @@ def _example(model: Tokenizer | Pipeline, name: str) -> str:
             return f'import smalti\n\n{code}smalti.save_all(tok.reconstruct("photo.png"), "rebuilt")\n'
         code += f'codes = tok.encode("photo.png")  # sides that are multiples of {model.factor}\n'
         return f'import smalti\n\n{code}smalti.save_all(tok.decode(codes), "rebuilt")\n'
-    given = model.condition.example.format(*model.classes[:1])
-    told = ", ".join(filter(None, ["num=4", given, "seed=0"]))
+    given = [_given(one) for one in model.condition.named.values()]
+    told = ", ".join(filter(None, ["num=4", *given, "seed=0"]))
     code = f"pipe = smalti.Pipeline.from_pretrained({name!r})  # the path of this folder\n"
     return f'import smalti\n\n{code}out = pipe.sample({told})\nsmalti.grid(out).save("samples.png")\n'
+
+
+def _given(condition: Any) -> str:
+    """Return how a caller writes a condition, of the first class where it has some."""
+    settings = condition.settings
+    classes = getattr(settings, "names", ()) or tuple(range(getattr(settings, "classes", 0)))
+    return str(condition.example.format(*classes[:1]))
 
 
 def _told(tokenizer: Tokenizer) -> str:

@@ -297,3 +297,18 @@ def test_a_factor_that_does_not_divide_ends_a_training_before_it_begins(cutouts,
     recipe |= {"condition": ["coordinates", told] if several else told}
     with pytest.raises(UserError, match=r"multiples of compute\.factor=5, got 16 x 24"):
         checks.check(config.parse(recipe, TrainingSettings), held_out=8)
+
+
+def test_transparency_is_that_of_files(cutouts):
+    """Of images that are made, or come as a stream, there is none to read."""
+    compute = computation(SETTINGS["silhouette"])
+    words = "in files of their own for compute.kind=silhouette, .*got a stream, or images that are made"
+    with pytest.raises(UserError, match=words):
+        compute.wanted_of(Scenes(ScenesSettings(), "train"))
+    found = crops(cutouts, compute)
+    mistake = found.cropped(replace(found.reader[0], path=None), (0, 0))
+    assert isinstance(mistake, UserError)
+    assert mistake.remedy == "data.kind=folder, or another kind"
+    edges = Scenes(ScenesSettings(), "train")
+    computation(SETTINGS["edges"]).wanted_of(edges)
+    assert edges.compute is not None

@@ -397,6 +397,17 @@ def test_records_of_unlike_protocols_are_no_table(rebuilt, tmp_path, change, fie
     assert run("compare", tmp_path / "a", tmp_path / "a" / "metrics.json").exit_code == 0
 
 
+def test_numbers_that_were_measured_otherwise_are_left_out_by_name(rebuilt):
+    found = rebuilt[0]
+    other = replace(found.numbers["psnr"], protocol={**found.numbers["psnr"].protocol, "count": 23})
+    text = table.of_several({"a": found, "b": replace(found, numbers={**found.numbers, "psnr": other})})
+    lines = text.splitlines()
+    assert "psnr" not in [line.split()[0] for line in lines]
+    assert {*found.numbers} - {"psnr"} <= {line.split()[0] for line in lines}
+    assert lines[-1] == "without psnr: count of psnr is 24 in a and 23 in b"
+    assert len(lines) == len(found.numbers) + 2
+
+
 def test_records_with_nothing_in_common_are_no_table(rebuilt, drawn):
     with pytest.raises(UserError, match="a number in common"):
         table.of_several(

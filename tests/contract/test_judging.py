@@ -19,12 +19,12 @@ from smalti.judging import likeness, rejection
 from smalti.judging.classifier import Classifier, are_imagenets
 from smalti.judging.likelihood import Likelihood
 from smalti.judging.likeness import Likeness
-from smalti.judging.protocol import Asked, Judge
+from smalti.judging.protocol import Asked, Scorer
 from smalti.losses.alexnet import AlexNet
 from smalti.losses.lpips import LPIPSAlex
 
 
-class Brightness(Judge):
+class Brightness(Scorer):
     """Likes bright images; remembers what it was asked."""
 
     name, scores = "brightness", "the mean of all pixels"

@@ -116,7 +116,7 @@ def test_a_card_has_the_figures_of_its_run(model, saved, tmp_path):
     )
     smalti.load(run).save_pretrained(tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text()
-    assert "| number | value |\n|---|---|\n| step | 4 |\n| nats_per_token | 5 |\n" in card
+    assert "| number | value |\n| --- | --- |\n| step | 4 |\n| nats_per_token | 5 |\n" in card
 
 
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda one: one.kind)

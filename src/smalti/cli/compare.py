@@ -10,7 +10,7 @@ import click
 def compare(records: tuple[Path, ...]) -> None:
     """Put evaluations into one table: each RECORD a metrics.json, or the folder of a report.
 
-    Numbers that were not measured in the same way are no table: then it is said which field differs.
+    Numbers that were not measured in the same way are left out: it is said which field differs.
 
     Example: smalti compare evaluated/a evaluated/b
     """

@@ -49,6 +49,8 @@ def encode(
     Without, held out is what the tokenizer's training held out, where that was on the same folder: a share by
     the same rule, or the splits that its folders are by name. Else the latter, or a share of 0.05.
 
+    DATA may be scenes, which are made: those of the tokenizer's training, and those that it held out.
+
     OUT is a new or empty folder. Interrupted, the same command with --resume goes on where it was, with the
     same model, images and options; only --workers, --max-pixels and --device may change.
 

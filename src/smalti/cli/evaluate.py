@@ -57,7 +57,11 @@ class Words(click.ParamType[tuple[str, ...]]):
 @click.option("--maps", type=Path, help="Folder of the maps of DATA's images, for a model that is told maps.")
 @click.option("--captions", help="Of DATA's images, as data.captions: for a model that is told texts.")
 @click.option("--train", type=Path, help="Training images; the model's own unless given.")
-@click.option("--train-num", default=10_000, show_default=True, help="Of them at most, evenly over all.")
+@click.option(
+    "--train-num",
+    type=int,
+    help="Of them at most, evenly over all: 10000 unless given, of scenes as many as judges learn from.",
+)
 @click.option("--paired", is_flag=True, help="Images are reconstructions of those called alike.")
 @choosing
 @computing

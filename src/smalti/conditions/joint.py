@@ -97,7 +97,6 @@ class JointCondition(Condition):
         self.compute = computed[0] if computed else None
         self.vocabulary, self.shift = sum(sizes), max(one.shift for one in found)
         self.is_padded = any(one.is_padded for one in found)
-        self.example = ", ".join(one.example for one in found if one.example)
 
     @property
     def named(self) -> Mapping[str, Any]:

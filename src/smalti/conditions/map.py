@@ -227,7 +227,7 @@ class MapCondition(Condition):
             got = "one of classes" if self.of_classes else f"one of {self.tokenizer.channels}"
             remedy = f"train one: content=map compute.kind={compute.settings.kind}"
             raise UserError(f"a {key} of maps with {channels or 'the images'} channels", got, remedy)
-        reader.compute = compute
+        compute.wanted_of(reader)
 
     def _read_alike(self, reader: Any) -> None:
         kept = self.tokenizer.settings.labels

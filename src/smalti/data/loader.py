@@ -182,7 +182,8 @@ class Crops(Dataset[Sample | UserError]):
             return crop
         pixels = _open(crop.image)
         if compute.of == "alpha":
-            assert crop.path is not None, "files alone have transparency"
+            if crop.path is None:
+                raise compute.without_file()
             pixels = where.image(compute.open(crop.path, None))
         assert pixels is not None, "maps are computed of images"
         return replace(crop, map=compute(imaging.to_float(pixels)[None])[0])

@@ -10,12 +10,17 @@ from smalti.data.folder import Folder, FolderSettings
 from smalti.data.pixels import PixelSettings
 from smalti.data.splits import Splits
 from smalti.errors import UserError
+from smalti.evaluation.described import open_made
 from smalti.evaluation.sets import Cut, Files, ImageSet, Npz
 from smalti.evaluation.settings import EvaluationSettings
 from smalti.files import evenly
+from smalti.metrics.obeyed.protocol import Judge
 from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
+from smalti.training.folders import is_made
 from smalti.training.holding import as_trained
+
+MOST = 10_000  # images of a training that are looked at, unless asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,8 @@ def open_data(
     path: Path, cut: Cut, how: EvaluationSettings, model: Tokenizer | Pipeline | None, num: int | None
 ) -> Data:
     """Return the images to measure by, at most num evenly over them, and what is known of the training's."""
+    if is_made(path):
+        return _made(path, cut, how, model, num)
     trained = _trained(model)
     pixels = _reading(model.tokenizer if isinstance(model, Pipeline) else model)
     if path.suffix == ".npz":
@@ -91,11 +98,24 @@ def open_data(
     found = _files(chosen, cut, f"{path} ({part})", pixels)
     train = None if is_val and parted and how.train is None else _train(how, trained, cut, pixels)
     if train is None and is_val:  # the other part of this folder, where the model tells of none
-        train = at_most(_files(first, cut, str(path), pixels), how.train_num)
+        train = at_most(_files(first, cut, str(path), pixels), how.train_num or MOST)
     whole, real = len(first) + (len(chosen) if is_val else 0), at_most(found, num)
     some = f"{len(real)} evenly out of " if len(real) < len(found) else ""
     notes = (f"{some}{len(found)} of {whole} images of {path}: {part}",)
     return Data(real=real, train=train, notes=notes, reading=_told(pixels))
+
+
+def _made(
+    kind: Path, cut: Cut, how: EvaluationSettings, model: Tokenizer | Pipeline | None, num: int | None
+) -> Data:
+    """Return the same of data that are made."""
+    pixels = _reading(model.tokenizer if isinstance(model, Pipeline) else model)
+    found, others = open_made(kind, cut, how, model)
+    train = None if others is None else at_most(others, how.train_num or Judge.most)
+    if how.train is not None:
+        train = _train(how, (), cut, pixels)
+    real = at_most(found, num)
+    return Data(real=real, train=train, notes=(f"{len(real)} images of {found.name}",))
 
 
 def numbered(found: ImageSet, classes: Sequence[Any], of: str) -> list[int]:
@@ -134,15 +154,15 @@ def _train(
     told: Any = trained[0].provenance.get("data") or {} if trained else {}
     if how.train is not None:
         if how.train.suffix == ".npz":
-            return at_most(Npz(how.train, cut), how.train_num)
+            return at_most(Npz(how.train, cut), how.train_num or MOST)
         given = _folder(how.train, FolderSettings(root=how.train, val_share=0.0), "train")
-        return at_most(_files(given, cut, str(how.train), pixels), how.train_num)
+        return at_most(_files(given, cut, str(how.train), pixels), how.train_num or MOST)
     root = told.get("root") if told.get("kind") == "folder" else None
     if root is None or not Path(root).is_dir():
         return None
     settings = as_trained(Path(root), trained[0])
     assert settings is not None, "it is the same folder"
-    return at_most(_files(Folder(settings, "train"), cut, str(root), pixels), how.train_num)
+    return at_most(_files(Folder(settings, "train"), cut, str(root), pixels), how.train_num or MOST)
 
 
 def _reading(tokenizer: Tokenizer | None) -> PixelSettings:

@@ -1,9 +1,9 @@
 """Images with what a model is told of them: maps, boxes or captions, read as its training had them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from torch import Tensor
 from smalti import config, imaging
 from smalti.conditions.box_tokens import Object
 from smalti.conditions.pose import Pose
+from smalti.conditions.protocol import Condition
 from smalti.conditions.skeleton import skeleton
 from smalti.data import READERS
 from smalti.data.folder import Folder, FolderSettings
@@ -23,10 +24,12 @@ from smalti.evaluation.settings import EvaluationSettings
 from smalti.metrics.obeyed.boxes import visible
 from smalti.pipeline import Pipeline
 from smalti.reading.pixels import PixelReading
+from smalti.tokenizer import Tokenizer
 from smalti.training.folders import is_made
-from smalti.training.holding import as_trained
+from smalti.training.holding import as_made, as_trained
 
 _CLASSES = 64  # colours of boxes
+_CHANNELS = 3  # of images that are made
 _FOLDERS = ("pairs", "folder")  # readers that hold out a part of any folder by themselves
 
 
@@ -49,12 +52,15 @@ class Described(ImageSet):
 
     def batch(self, rows: Sequence[int]) -> Float[Tensor, "b c H W"]:
         """See ImageSet."""
-        found = self.described(rows).images
+        found = self._read(rows).images
         assert found is not None, "needs has looked"
         return found
 
-    def described(self, rows: Sequence[int]) -> Batch:
+    def described(self, rows: Sequence[int]) -> Batch | None:
         """See ImageSet. UserError for what cannot be read."""
+        return self._read(rows)
+
+    def _read(self, rows: Sequence[int]) -> Batch:
         return collate([self._crops[0, row] for row in rows])
 
     def mark(self, index: int) -> int:
@@ -62,6 +68,35 @@ class Described(ImageSet):
         if self._paths:
             return mark_of(self._paths[index].read_bytes())
         return mark_of(self[index].numpy().tobytes())
+
+
+T = TypeVar("T", bound=Described)
+
+
+class Labels(Sequence[int]):
+    """The class of each image of a reader that makes them: known once one is made."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._reader[index].label
+
+
+class Made(Described):
+    """The images of a reader that makes them, of which models are told their classes or nothing."""
+
+    def __init__(self, reader: Reader, cut: Cut, name: str, *, labelled: bool) -> None:
+        super().__init__(reader, cut, name)
+        if labelled:
+            self.classes, self.labels = reader.classes, Labels(reader)
+
+    def described(self, rows: Sequence[int]) -> None:
+        """See ImageSet."""
+        return None
 
 
 def open_described(
@@ -73,28 +108,69 @@ def open_described(
     training's. UserError where data have nothing for such a condition.
     """
     settings: Any = _made(path, cut, model) if is_made(path) else _settings(path, how, model)
-    made = READERS[settings.kind][1]
-    readers = {"train": made(settings, "train")}
-    if how.split != "all":
-        readers["val"] = made(settings, "val")
+    readers = _readers(settings, how)
     condition: Any = model.condition
     type(condition).needs(model.settings.condition, settings, readers["train"])
     condition.agree(settings, readers.values())
-    found = {split: Described(one, cut, f"{path} ({split})") for split, one in readers.items()}
+    if _of_kind(condition, "label"):
+        _number_alike(readers, model, path)
+    return _sides({split: Described(one, cut, f"{path} ({split})") for split, one in readers.items()}, how)
+
+
+def open_made(
+    kind: Path, cut: Cut, how: EvaluationSettings, model: Tokenizer | Pipeline | None
+) -> tuple[Made, Made | None]:
+    """Return images of data that are made and the classes that they show, and those to train on.
+
+    As for the model's training if that was on such. UserError for a tokenizer of other images.
+    """
+    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    if tokenizer is not None and tokenizer.channels != _CHANNELS:
+        got = f"one of {tokenizer.channels} channels"
+        raise UserError(f"a tokenizer of RGB images, as {kind} are", got, "give the folder of its images")
+    readers = _readers(_made(kind, cut, model), how)
+    labelled = isinstance(model, Pipeline) and bool(model.condition.named)
+    named = {split: (one, cut, f"{kind} ({split})") for split, one in readers.items()}
+    return _sides({split: Made(*one, labelled=labelled) for split, one in named.items()}, how)
+
+
+def _readers(settings: Any, how: EvaluationSettings) -> dict[str, Reader]:
+    """Return readers by split, of which all images that are there have one."""
+    made = READERS[settings.kind][1]
+    return {
+        split: made(settings, split) for split in ("train", "val") if split == "train" or how.split != "all"
+    }
+
+
+def _sides(found: Mapping[str, T], how: EvaluationSettings) -> tuple[T, T | None]:
+    """Return real images to measure by, and those of the training where they are others."""
+    train = found["train"]
     if how.split == "train" or not len(found.get("val", ())):
         if how.split == "val":
-            got = f"{path}, of which no part is held out"
-            raise UserError("a folder with a part that is held out", got, "--split all")
-        return found["train"], None
-    return found["val"], found["train"] if len(found["train"]) else None
+            got = f"{train.name}, of which no part is held out"
+            raise UserError("data with a part that is held out", got, "--split all")
+        return train, None
+    return found["val"], train if len(train) else None
 
 
 def value(model: Pipeline, batch: Batch | None) -> Any:
-    """Return what a batch says, as judges take it: class maps by number, all else as the condition has it."""
+    """Return what a batch says, as judges take it: class maps by number, all else as the condition has it.
+
+    Of several conditions by the name of each.
+    """
     assert batch is not None, "these images have conditions"
-    if model.condition.argument == "map" and batch.segmentations is not None:
-        return batch.segmentations
-    return model.condition.from_batch(batch)
+    found = {
+        name: batch.segmentations
+        if getattr(one, "of_classes", False) and batch.segmentations is not None
+        else one.from_batch(batch)
+        for name, one in model.condition.named.items()
+    }
+    return found if is_joint(model.condition) else next(iter(found.values()))
+
+
+def is_joint(condition: Condition) -> bool:
+    """Return whether a condition joins several, so that what it is told is kept by the name of each."""
+    return condition.argument is None and bool(condition.named)
 
 
 def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
@@ -108,7 +184,8 @@ def drawn(conditions: Any, size: tuple[int, int]) -> Float[Tensor, "b 3 H W"]:
         )
     if not conditions.is_floating_point():
         return imaging.to_float(imaging.colour_labels(conditions))
-    return conditions[:, :3].expand(-1, 3, -1, -1).clamp(-1, 1)
+    maps = conditions if conditions.dim() == 4 else 2 * conditions[:, None] - 1  # shares: coordinates
+    return maps[:, :3].expand(-1, 3, -1, -1).clamp(-1, 1)
 
 
 def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
@@ -116,22 +193,18 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
     told: Any = model.provenance.get("data") or {}
     is_own = isinstance(told.get("root"), str) and Path(told["root"]).resolve() == path.resolve()
     condition: Any = model.condition
-    if condition.compute is not None:
-        kind = str(told["kind"]) if is_own else "folder"
-        given: dict[str, Any] = {}
-        if how.maps is not None:
-            raise UserError("no --maps for a model whose maps are computed", str(how.maps), "leave it out")
-    elif condition.argument == "map":
-        kind = "pairs"
-        takes = {1: "depth"}.get(condition.tokenizer.channels, "image")
-        given = {"content": "segmentation" if condition.of_classes else takes}
-    elif condition.argument == "text":
+    maps = [one for one in _of_kind(condition, "map") if one.compute is None]
+    if how.maps is not None and not maps:
+        raise UserError("no --maps for a model whose maps are computed", str(how.maps), "leave it out")
+    own = str(told["kind"]) if is_own and (condition.compute is not None or is_joint(condition)) else None
+    kind, given = own or _kind_of(path, condition, with_maps=bool(maps)), dict[str, Any]()
+    if kind == "folder" and _of_kind(condition, "text"):
         return _captioned(path, how, model)
-    elif condition.argument == "keypoints":
-        kind, given = "coco_keypoints", {}
-    else:
-        kind, given = "coco" if (path / "annotations").is_dir() else "open_images", {}
+    if maps:
+        takes = {1: "depth"}.get(maps[0].tokenizer.channels, "image")
+        given = {"content": "segmentation" if maps[0].of_classes else takes}
     given |= told if told.get("kind") == kind else {}
+    given |= {"captions": how.captions} if how.captions is not None else {}
     given |= {"kind": kind, "root": str(path)}
     if kind == "pairs":
         given |= {"maps": str(how.maps)} if how.maps else {}
@@ -145,15 +218,39 @@ def _settings(path: Path, how: EvaluationSettings, model: Pipeline) -> Any:
     return config.parse(given, READERS[kind][0])
 
 
-def _made(kind: Path, cut: Cut, model: Pipeline) -> Any:
-    """Return how data are made: as for the model's training if that was on such, and others than its."""
-    told: Any = model.provenance.get("data") or {}
-    given = dict(told) if told.get("kind") == str(kind) else {"size": cut.size}
-    given.pop("kind", None)
-    condition: Any = model.condition
-    if condition.argument == "map":
-        given["content"] = "segmentation" if condition.of_classes else "depth"
-    return config.parse(given, READERS[str(kind)][0])
+def _number_alike(readers: Mapping[str, Reader], model: Pipeline, path: Path) -> None:
+    """Let classes have the model's numbers; UserError where they are others."""
+    names = [str(name) for name in model.classes]
+    for reader in readers.values():
+        reader.number_as(names)
+        if [str(name) for name in reader.classes] != names:
+            few, got = (", ".join(list(map(str, some))[:5]) for some in (names, reader.classes))
+            raise UserError(
+                f"the model's classes ({few}, ...)", f"{got or 'none'} in {path}", "name them alike"
+            )
+
+
+def _kind_of(path: Path, condition: Any, *, with_maps: bool) -> str:
+    """Return as what a folder is read: as what tells of the condition that fewest kinds of data tell."""
+    if _of_kind(condition, "keypoints"):
+        return "coco_keypoints"
+    if _of_kind(condition, "boxes") or _of_kind(condition, "points"):
+        return "coco" if (path / "annotations").is_dir() else "open_images"
+    return "pairs" if with_maps else "folder"
+
+
+def _made(kind: Path, cut: Cut, model: Tokenizer | Pipeline | None) -> Any:
+    """Return how data are made: as for the training of the model, or of its tokenizer, if on such."""
+    if not isinstance(model, Pipeline):
+        return as_made(str(kind), cut.size, [model])
+    maps = _of_kind(model.condition, "map")
+    content = {"content": "segmentation" if any(one.of_classes for one in maps) else "depth"} if maps else {}
+    return as_made(str(kind), cut.size, [model, model.tokenizer], **content)
+
+
+def _of_kind(condition: Any, argument: str) -> list[Any]:
+    """Return those of a model's conditions that are given so."""
+    return [one for one in condition.named.values() if one.argument == argument]
 
 
 def _captioned(path: Path, how: EvaluationSettings, model: Pipeline) -> FolderSettings:

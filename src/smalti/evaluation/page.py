@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,13 +91,21 @@ def _described(report: Report, evidence: Evidence) -> None:
     rows = evenly(range(evidence.fake.count), SHOWN)
     images = evidence.fake.show(rows)
     size = (images.shape[2], images.shape[3])
-    texts = told(rows)
-    if isinstance(texts[0], str):
-        caption = "Above what was drawn of these captions, below the real images: " + "; ".join(texts)
-        show(report, torch.cat([images, real.show(rows)]), caption, columns=len(rows))
-        return
-    sheet = torch.cat([drawn(told(rows), size), images, real.show(rows)])
-    show(report, sheet, "Above conditions, below them what was drawn, and the real images", columns=len(rows))
+    given = told(rows)
+    each = list(given.values()) if isinstance(given, dict) else [given]
+    plain = [one.tolist() if isinstance(one, Tensor) else one for one in each if not _is_shown(one)]
+    words = ["; ".join(map(str, one)) for one in plain]
+    shown = [drawn(one, size) for one in each if _is_shown(one)]
+    caption = "Above conditions, below them what was drawn, and the real images"
+    if not shown:
+        caption = "Above what was drawn, below the real images"
+    caption += "".join(f". Told: {one}" for one in words)
+    show(report, torch.cat([*shown, images, real.show(rows)]), caption, columns=len(rows))
+
+
+def _is_shown(conditions: Any) -> bool:
+    """Return whether conditions can be seen: not texts, nor numbers of classes."""
+    return conditions.dim() > 2 if isinstance(conditions, Tensor) else not isinstance(conditions[0], str)
 
 
 def nearest_training_images(report: Report, evidence: Evidence) -> None:

@@ -15,9 +15,11 @@ from smalti.evaluation.measures.protocol import GENERATION, RECONSTRUCTION
 from smalti.evaluation.sets import Cut, Files, ImageSet
 from smalti.evaluation.settings import EvaluationSettings
 from smalti.files import evenly
+from smalti.metrics.obeyed.choice import most_learned, unjudged
 from smalti.pipeline import Pipeline
 from smalti.precision import recorded
 from smalti.tokenizer import Tokenizer
+from smalti.training.folders import is_made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +83,9 @@ def _of_pipeline(
     real, cut = given
     if how.num is not None and how.per_class is not None:
         raise UserError("one of --num and --per-class", "both", "leave one of them out")
+    arguments = {one.argument for one in model.condition.named.values()}
     for option, told in (("maps", "map"), ("captions", "text")):
-        if getattr(how, option) is not None and model.condition.argument != told:
+        if getattr(how, option) is not None and told not in arguments:
             raise UserError(
                 f"a model that is told {told}s, for --{option}", "one that is not", "leave it out"
             )
@@ -118,27 +121,30 @@ def _of_described(
     drawing: Mapping[str, Any],
 ) -> Plan:
     """Return images drawn each of what the data say of one of their images: its map, its things, a pose."""
-    (path, cut), kind = given, model.settings.condition.kind
-    if kind not in ("map", "boxes", "points", "text", "keypoints"):
+    (path, cut), kind = given, " and ".join(model.condition.named)
+    blind = unjudged(model.condition)
+    if len(blind) == len(model.condition.named):
         remedy = "draw images with smalti sample and evaluate their folder"
-        raise UserError("a condition that data tell", f"condition.kind={kind}", remedy)
+        raise UserError("a condition that data tell", kind, remedy)
     if how.per_class is not None:
         raise UserError("a model that is told classes, for --per-class", f"one of {kind}", "give --num")
     if how.train is not None:
         expected = f"training images of a model that is told a {kind} from its own folder"
         raise UserError(expected, f"--train {how.train}", "leave --train out")
     found, others = open_described(path, cut, how, model)
-    train = None if others is None else data.at_most(others, how.train_num)
+    most = how.train_num or (most_learned(model.condition) if is_made(path) else data.MOST)
+    train = None if others is None else data.at_most(others, most)
     real = data.at_most(found, how.num)
     classes = train.classes if train is not None else ()
     labels = data.numbered(real, classes, str(path)) if classes else []
     metadata = {**about, "kind": "pipeline", "conditions": f"{kind} of the data", "seed": how.seed}
+    notes = [f"without obeyed of {name}: no judge sees it" for name in blind]
     return Plan(
         task=GENERATION,
         data=data.Data(
             real=real,
             train=train,
-            notes=(f"{len(real)} images of {real.name}",),
+            notes=(f"{len(real)} images of {real.name}", *notes),
         ),
         fakes=Drawn(model, real.described, how.seed, {"size": cut.size, **drawing}),
         count=len(real),

@@ -63,26 +63,28 @@ def read(path: Path) -> Record:
         raise UserError("a record of an evaluation", got, remedy) from None
 
 
-def check_alike(records: Mapping[str, Record]) -> None:
-    """Raise UserError, which names the first field that differs, for records of unlike protocols.
+def unlike_numbers(records: Mapping[str, Record]) -> dict[str, str]:
+    """Return the numbers that were not measured in the same way, each with the first field that differs.
 
-    records: by a name for each. Numbers that only some of them have do not matter; one that two have must
-    have been measured in the same way in both.
+    records: by a name for each. UserError where no number that two have can be compared.
     """
     first: dict[str, tuple[str, Number]] = {}
+    apart: dict[str, str] = {}
     for name, record in records.items():
         for number, found in record.numbers.items():
             other, before = first.setdefault(number, (name, found))
             field = unlike(before.protocol, found.protocol)
             if field is not None:
                 left, right = (_at(one.protocol, field) for one in (before, found))
-                got = f"{field} of {number} is {left} in {other} and {right} in {name}"
-                raise UserError("records of one protocol", got, "evaluate both anew in the same way")
-    if len(records) > 1 and not any(
-        all(number in record.numbers for record in records.values()) for number in first
-    ):
+                apart.setdefault(number, f"{field} of {number} is {left} in {other} and {right} in {name}")
+    common = [one for one in first if all(one in record.numbers for record in records.values())]
+    if len(records) > 1 and not common:
         got = " and ".join(f"{name} with {', '.join(list(one.numbers)[:3])}" for name, one in records.items())
         raise UserError("records with a number in common", got, "evaluate them with the same --metrics")
+    if len(records) > 1 and not set(common) - apart.keys():
+        got = next(apart[one] for one in common)
+        raise UserError("records of one protocol", got, "evaluate both anew in the same way")
+    return apart
 
 
 def unlike(a: Any, b: Any, above: str = "") -> str | None:

@@ -25,7 +25,8 @@ class EvaluationSettings:
     maps: Path | None = None  # of the images of the data, called alike, for a model that is told maps
     captions: str | None = None  # of the images of the data, as data.captions, for a model that is told texts
     train: Path | None = None  # training images, for what is held against them; None: the model's, if there
-    train_num: Positive = 10_000  # of them at most, evenly over all
+    # of them at most, evenly over all; None: 10,000, of data that are made as many as judges learn from
+    train_num: Positive | None = None
     paired: bool = False  # image files are reconstructions of those of the data that are called alike
     save: Path | None = None  # where the images that are judged are written: a new folder, or an .npz
     seed: int = 0  # of the first drawn image; image i has seed + i

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smalti.evaluation.record import Number, Record, check_alike
+from smalti.evaluation.record import Number, Record, unlike_numbers
 
 ARROWS = {"higher": "up", "lower": "down", "": ""}
 
@@ -23,12 +23,14 @@ def rows(record: Record) -> list[tuple[str, ...]]:
 
 
 def of_several(records: Mapping[str, Record]) -> str:
-    """Return one table with a column a record; UserError for records of unlike protocols.
+    """Return one table with a column a record, of the numbers that were measured in the same way.
 
-    records: by name. Below the numbers stands what differs between the subjects: model, seed, guidance.
+    records: by name. Below the numbers stands what differs between the subjects: model, seed, guidance; below
+    the table, which numbers are left out, and why. UserError where none is left.
     """
-    check_alike(records)
-    numbers = list(dict.fromkeys(name for record in records.values() for name in record.numbers))
+    apart = unlike_numbers(records)
+    named = dict.fromkeys(name for record in records.values() for name in record.numbers)
+    numbers = [name for name in named if name not in apart]
     lines = [("", *records)]
     for name in numbers:
         found = [record.numbers.get(name) for record in records.values()]
@@ -38,7 +40,7 @@ def of_several(records: Mapping[str, Record]) -> str:
         values = [str(subject.get(key, "-")) for subject in subjects]
         if len(set(values)) > 1 or key == "model":
             lines.append((key, *values))
-    return "\n".join(_aligned(lines))
+    return "\n".join([*_aligned(lines), *(f"without {name}: {why}" for name, why in apart.items())])
 
 
 def shown(number: Number) -> str:

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from smalti.errors import UserError
 from smalti.features.protocol import Space
-from smalti.judging.protocol import Asked, Judge
+from smalti.judging.protocol import Asked, Scorer
 from smalti.pipeline import Pipeline
 
 _SYNSET = re.compile(r"n\d{8}")
 
 
-class Classifier(Judge):
+class Classifier(Scorer):
     """An ImageNet classifier, which in arXiv:2012.09841 is a ResNet-101.
 
     Where the model's classes are ImageNet's 1,000 the score is the probability of the class that was asked
@@ -42,13 +42,13 @@ class Classifier(Judge):
     def score(
         self, images: Float[Tensor, "b c H W"], codes: Int64[Tensor, "b h w"], asked: Asked
     ) -> Float[Tensor, " b"]:
-        """See Judge."""
+        """See Scorer."""
         likely = self._space.logits(images.expand(-1, 3, -1, -1)).double().softmax(1)
         return likely[:, asked.label] if self._knows and asked.label is not None else likely.amax(1)
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        """See Judge."""
+        """See Scorer."""
         return {"weights": self._space.digest[:16], "resize": self._space.resize}
 
 

@@ -8,11 +8,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from smalti.errors import UserError
-from smalti.judging.protocol import Asked, Judge
+from smalti.judging.protocol import Asked, Scorer
 from smalti.pipeline import Pipeline
 
 
-class Likelihood(Judge):
+class Likelihood(Scorer):
     """How likely a prior finds an image's codes, told the same condition where it takes one.
 
     A prior judges its own samples by what it would give greedily: they become safer, and more alike.
@@ -44,7 +44,7 @@ class Likelihood(Judge):
     def score(
         self, images: Float[Tensor, "b c H W"], codes: Int64[Tensor, "b h w"], asked: Asked
     ) -> Float[Tensor, " b"]:
-        """See Judge. Raises UserError for a prior without a likelihood."""
+        """See Scorer. Raises UserError for a prior without a likelihood."""
         if not self._same_codes:
             codes = self._model.tokenizer.encode(images, is_checked=True)
         told = asked.condition if self._model.condition.named else {}
@@ -53,5 +53,5 @@ class Likelihood(Judge):
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        """See Judge."""
+        """See Scorer."""
         return {"prior": self._model.settings.prior.kind}

@@ -16,7 +16,7 @@ from smalti.data.splits import Splits
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.features import SPACES
-from smalti.judging.protocol import Asked, Judge
+from smalti.judging.protocol import Asked, Scorer
 from smalti.losses import DISTANCES
 from smalti.metrics.neighbours import nearest
 from smalti.pipeline import Pipeline
@@ -27,7 +27,7 @@ CANDIDATES = 4  # of them nearest by features, among which the perceptually near
 _BATCH = 16
 
 
-class Likeness(Judge):
+class Likeness(Scorer):
     """The perceptual distance to the nearest real image of a folder, of the asked class where it has that.
 
     It is looked for among the few that are nearest by the features of a classifier: a perceptual distance
@@ -62,7 +62,7 @@ class Likeness(Judge):
     def score(
         self, images: Float[Tensor, "b c H W"], codes: Int64[Tensor, "b h w"], asked: Asked
     ) -> Float[Tensor, " b"]:
-        """See Judge."""
+        """See Scorer."""
         rows = self._rows(asked)
         shown = images.expand(-1, 3, -1, -1)
         found = nearest(self._space.features(shown), self._features[rows], CANDIDATES)
@@ -75,7 +75,7 @@ class Likeness(Judge):
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        """See Judge."""
+        """See Scorer."""
         how = {"weights": self._distance.digest[:16], "candidates": CANDIDATES, "space": self._space.name}
         return {**how, "real": len(self._images)}
 

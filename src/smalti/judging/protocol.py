@@ -1,4 +1,4 @@
-"""What every judge keeps: a score of each drawn image, by which the best are kept."""
+"""What every scorer keeps: a score of each drawn image, by which the best are kept."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Asked:
         return cls(given, classes.number(given["label"]) if is_told else None)
 
 
-class Judge(ABC):
+class Scorer(ABC):
     """Scores images. Built for one model, whose images it is to judge."""
 
     name: str  # as the metadata of images name it

@@ -21,7 +21,7 @@ from smalti.features import SPACES
 from smalti.judging.classifier import Classifier
 from smalti.judging.likelihood import Likelihood
 from smalti.judging.likeness import Likeness
-from smalti.judging.protocol import Asked, Judge
+from smalti.judging.protocol import Asked, Scorer
 from smalti.pipeline import Pipeline
 from smalti.samples import Samples
 
@@ -29,7 +29,7 @@ TOGETHER = 64  # kept images at most that were chosen from one lot: what is draw
 
 
 def best_of(
-    pipeline: Pipeline, reject: int | Any, judge: str | Path | Judge | Any, num: Any = None, **options: Any
+    pipeline: Pipeline, reject: int | Any, judge: str | Path | Scorer | Any, num: Any = None, **options: Any
 ) -> Samples:
     """Draw `reject` times as many images as `num` and return those that the judge scores highest.
 
@@ -40,7 +40,7 @@ def best_of(
     judge: a classifier of `smalti weights` (mobilenet_v2, lite0, inception): the probability of the asked
     class where the model's classes are ImageNet's 1,000, else of the likeliest one. A model folder: how
     likely its prior finds the image. A folder of images: how near the nearest of them is, perceptually. Or a
-    Judge. num, options: those of `Pipeline.sample`, and the condition.
+    Scorer. num, options: those of `Pipeline.sample`, and the condition.
     """
     return Samples.joined(list(batches(pipeline, reject, judge, num, **options)))
 
@@ -69,12 +69,12 @@ def batches(
     return _kept(pipeline, found, lots, options)
 
 
-def find(judge: Any, pipeline: Pipeline, size: tuple[int, int]) -> Judge:
+def find(judge: Any, pipeline: Pipeline, size: tuple[int, int]) -> Scorer:
     """Return the judge that a name or a path means; UserError for what is none.
 
     size: height and width in pixels of the images that are to be judged.
     """
-    if isinstance(judge, Judge):
+    if isinstance(judge, Scorer):
         return judge
     if judge in SPACES:
         return Classifier.build(SPACES[judge], pipeline)
@@ -105,7 +105,7 @@ class Lot:
 
 
 def _kept(
-    pipeline: Pipeline, judge: Judge, lots: Sequence[Lot], options: Mapping[str, Any]
+    pipeline: Pipeline, judge: Scorer, lots: Sequence[Lot], options: Mapping[str, Any]
 ) -> Iterator[Samples]:
     seed = whole("seed", options.get("seed", 0))
     for lot in lots:
@@ -124,7 +124,7 @@ def _told(pipeline: Pipeline, value: Any) -> dict[str, Any]:
     return {} if value is None else pipeline.condition.given(value)
 
 
-def _best(drawn: Samples, scores: Tensor, lot: Lot, judge: Judge) -> Samples:
+def _best(drawn: Samples, scores: Tensor, lot: Lot, judge: Scorer) -> Samples:
     """Return the best, the best first, of equal ones the first that were drawn."""
     if not scores.isfinite().all():
         expected, got = f"finite scores of {judge.name}", f"{int((~scores.isfinite()).sum())} that are not"

@@ -1,9 +1,11 @@
 """Which images are held out of those that become token shards: those that the tokenizer never learned."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from smalti import config
+from smalti.data import READERS
 from smalti.data.folder import Folder, FolderSettings, share_for
 from smalti.data.splits import without_held_out
 from smalti.errors import UserError
@@ -43,6 +45,19 @@ def as_trained(root: Path, model: Tokenizer | Pipeline) -> FolderSettings | None
     if not isinstance(told, dict) or not _is_same(root, told.get("root")):
         return None
     return _as_told(root, folders.as_begun({"data": told})["data"])
+
+
+def as_made(
+    kind: str, size: tuple[int, int], models: Sequence[Tokenizer | Pipeline | None], /, **more: Any
+) -> Any:
+    """Return how data are made: as for the first of some models' trainings that was on such.
+
+    Else of a size, in pixels. more: settings beside that.
+    """
+    told: list[Any] = [{} if one is None else one.provenance.get("data") or {} for one in models]
+    given = next((dict(one) for one in told if one.get("kind") == kind), {"size": size})
+    given.pop("kind", None)
+    return config.parse({**given, **more}, READERS[kind][0])
 
 
 def text(train: Folder, val: Folder, why: str, share: float | None) -> str:

@@ -14,6 +14,7 @@ from smalti import config, library, memory, precision
 from smalti.conditions import CONDITIONS
 from smalti.conditions.protocol import Condition
 from smalti.config import Positive, Share, Workers, settings
+from smalti.data import READERS
 from smalti.data.columns import COLUMNS
 from smalti.data.folder import Folder
 from smalti.data.loader import Crops, Loader, collate, usable
@@ -23,7 +24,7 @@ from smalti.data.transforms import CropSettings, Size
 from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading
 from smalti.tokenizer import Tokenizer
-from smalti.training import holding, limits, resuming, tokenizers, train
+from smalti.training import folders, holding, limits, resuming, tokenizers, train
 from smalti.training.interrupts import Interrupts, stop
 from smalti.training.settings import PriorTraining
 
@@ -124,8 +125,10 @@ def encode(
 
 
 def _plain(tokenizer: Tokenizer, data: Path, how: Encoding) -> Job:
-    """Return the work on a folder of images."""
+    """Return the work on a folder of images, or on images that are made."""
     _check_size(how.crop_size, tokenizer)
+    if folders.is_made(data):
+        return _made_plain(tokenizer, str(data), how)
     where, why = holding.find(data, how.val, how.val_share, tokenizer)
     read = tokenizer.settings.pixels or PixelReading()
     where = replace(
@@ -138,6 +141,22 @@ def _plain(tokenizer: Tokenizer, data: Path, how: Encoding) -> Job:
     train, val = (Folder(where, split) for split in ("train", "val"))
     told = holding.text(train, val, why, how.val_share)
     return Job(readers={"train": train, "val": val}, how=how, told=told)
+
+
+def _made_plain(tokenizer: Tokenizer, kind: str, how: Encoding) -> Job:
+    """Return the work on images that are made: those of the tokenizer's training, or as large as crops.
+
+    UserError for options of files: such data hold out others, and have captions.
+    """
+    for name in ("val", "val_share", "captions", "max_pixels"):
+        if getattr(how, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"a folder of images, for {option}", f"{option} with {kind}", "leave it out")
+    settings = holding.as_made(kind, how.crop_size, [tokenizer])
+    readers = {split: READERS[kind][1](settings, split) for split in ("train", "val")}
+    held_out, every = len(readers["val"]), sum(map(len, readers.values()))
+    told = f"held out: {held_out} of {every} images of {kind}"
+    return Job(readers=readers, how=how, told=told, data=config.dump(settings))
 
 
 def _for_recipe(

@@ -311,7 +311,7 @@ def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.de
                 reader.bound(training.network.in_channels)
         if training.compute is not None:
             for reader in readers.values():
-                reader.compute = computation(training.compute)
+                computation(training.compute).wanted_of(reader)
         return {}
     for reader in readers.values():
         reader.number_as(getattr(training.condition, "names", ()))

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading, Pixels
 
 
@@ -23,6 +24,22 @@ class Computation(ABC):
     def check(self, size: tuple[int, int]) -> None:
         """Raise UserError where no image of size (height, width) has such a map, or a package is missing."""
         return
+
+    def wanted_of(self, reader: Any) -> None:
+        """Let a reader of data give such a map of each crop of its images.
+
+        UserError where images come from no files of their own, and files alone have what it is computed of.
+        """
+        if self.of != "image" and not reader.summary().paths:
+            raise self.without_file()
+        reader.compute = self
+
+    def without_file(self) -> UserError:
+        """Return the error for images that are no files of their own, of a computation that needs these."""
+        expected = (
+            f"images in files of their own for compute.kind={self.settings.kind}, which is of their {self.of}"
+        )
+        return UserError(expected, "a stream, or images that are made", "data.kind=folder, or another kind")
 
     @abstractmethod
     def open(self, source: str | Path | Image.Image, how: PixelReading | None) -> Pixels:
