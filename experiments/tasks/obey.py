@@ -152,6 +152,7 @@ def sheet(artist: Artist, held: ImageSet, path: Path) -> None:
     else:
         about["texts"] = list(conditions)
     grid = imaging.grid(imaging.to_uint8(torch.stack(columns, 1).flatten(0, 1)), columns=len(columns))
+    path.unlink(missing_ok=True)  # of the run before
     imaging.save_png(path, grid, about)
 
 
