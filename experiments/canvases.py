@@ -4,15 +4,16 @@ Scenes are rendered at the size that is asked for; two canvases are drawn of wha
 and looked at along lines where a seam could lie:
 
 - cells: every factor pixels, where codes meet; held against lines through the middles of cells
-- windows: where the window moves on by its stride, so that what lies on both sides was drawn through two
-  windows; against the cell borders next to them. With a stride of 1 it moves on at every cell: none is held
+- windows: by their place in the cells that share a window, of which as many lie side by side as the stride
+  has; at place 0 the window moves on, so that what lies on both sides was drawn through two. Against the
+  cell borders at the other places. With a stride of 1 the window moves on at every cell: none is held
 - tiles: where tiles of codes meet if they are decoded one by one; against the cell borders next to them
 
 A number is the mean absolute difference across these lines divided by that across those beside them, of
 pixels and of the mean colours of cells: 1 is no seam. A second one is how often the difference across a line
-is the largest of the three, times three: edges of things, which are few and steep, cannot outweigh all else.
-Both are 1 but for chance, whose standard error stands beside them. To be held against them are those of the
-rendered scenes, and of what the tokenizer makes of them, along the same lines; a seam made on purpose,
+is the largest of these, times their number: edges of things, which are few and steep, cannot outweigh all
+else. Both are 1 but for chance, whose standard error stands beside them. To be held against them are those of
+the rendered scenes, and of what the tokenizer makes of them, along the same lines; a seam made on purpose,
 windows of both canvases of a scene in turn side by side in one image; and tiles that do not fade into one
 another. The prior draws a canvas by windows of its training crop and the pipeline decodes it in one piece:
 tiles are what `decode(codes, tile)` would do.
@@ -53,6 +54,7 @@ from smalti.training.holding import as_made
 EACH = 2  # canvases of a scene, so that a seam can be made of them
 SHARE = 0.95  # top_p of all canvases
 HOW = {"mean": "mean step", "largest": "largest step"}
+TOLD = ("cells", "window's place 0", "windows on purpose", "tiles")  # in the line that is printed
 
 
 class Lines(NamedTuple):
@@ -173,13 +175,14 @@ def seams(
 ) -> dict[str, Any]:
     """Return the numbers of lines, by what is looked at, of images."""
     factor, rows = model.tokenizer.factor, {}
-    for name, (lines, images) in where(model, grid, asked).items():
-        beside = factor // 2 if name == "cells" else factor
-        looks = [("pixels", lines.times(factor), beside, {one: found[one] for one in images})]
+    for name, (lines, beside, images) in where(model, grid, asked).items():
+        far = [round(one * factor) for one in beside]
+        looks = [("pixels", lines.times(factor), far, {one: found[one] for one in images})]
         if name != "cells":  # whose colours have nothing beside them that is no border
-            looks.append(("cells", lines, 1, {one: F.avg_pool2d(found[one], factor) for one in images}))
-        for of, places, far, shown in looks:
-            each = {one: across(image, places, far) for one, image in shown.items()}
+            means = {one: F.avg_pool2d(found[one], factor) for one in images}
+            looks.append(("cells", lines, [round(one) for one in beside], means))
+        for of, places, steps, shown in looks:
+            each = {one: across(image, places, steps) for one, image in shown.items()}
             for how in each[images[0]]:
                 rows[f"{name}: {HOW[how]} of {of}"] = {one: vars(seam[how]) for one, seam in each.items()}
     return rows
@@ -187,26 +190,33 @@ def seams(
 
 def where(
     model: Pipeline, grid: tuple[int, int], asked: argparse.Namespace
-) -> dict[str, tuple[Lines, tuple[str, ...]]]:
-    """Return lines along borders of cells, and the images looked at there, the most telling first."""
-    window, real = model.settings.grid, ("rebuilt", "scenes")
-    moves = {"shift": model.condition.shift, "stride": asked.stride}
+) -> dict[str, tuple[Lines, list[float], tuple[str, ...]]]:
+    """Return lines along borders of cells, how far off those beside them lie, and which images are looked at.
+
+    Of the images the most telling one first.
+    """
+    window, stride, real = model.settings.grid, asked.stride, ("rebuilt", "scenes")
+    moves = {"shift": model.condition.shift, "stride": stride}
     moved = []
     for size, side in zip(grid, window, strict=True):
         begins = [begin(at, size, side, **moves) for at in range(size)]
         moved.append([at for at in range(1, size) if begins[at] > begins[at - 1]])
     chess = [range(side, size, side) for size, side in zip(grid, window, strict=True)]
     tiles = [[span.first for span in spans(size, asked.tile)][1:] for size in grid]
-    return {
-        "cells": (Lines(*(range(1, size) for size in grid)), ("drawn", *real)),
-        **({"windows": (Lines(*moved), ("drawn", *real))} if asked.stride > 1 else {}),
-        "windows on purpose": (Lines(*chess), ("pasted", "drawn", *real)),
-        "tiles": (Lines(*tiles), ("tiled", "tiles apart", "drawn", *real)),
+    found: dict[str, Any] = {
+        "cells": (Lines(*(range(1, size) for size in grid)), [-0.5, 0.5], ("drawn", *real))
     }
+    for place in range(stride if stride > 1 else 0):
+        lines = Lines(*([at + place for at in axis] for axis in moved))
+        others = [other - place for other in range(stride) if other != place]
+        found[f"window's place {place}"] = (lines, others, ("drawn", *real))
+    found["windows on purpose"] = (Lines(*chess), [-1, 1], ("pasted", "drawn", *real))
+    found["tiles"] = (Lines(*tiles), [-1, 1], ("tiled", "tiles apart", "drawn", *real))
+    return found
 
 
-def across(images: Tensor, lines: Lines, beside: int) -> dict[str, Seam]:
-    """Return how lines differ from those so far beside them, by the mean step and by the largest one.
+def across(images: Tensor, lines: Lines, beside: Sequence[int]) -> dict[str, Seam]:
+    """Return how lines differ from those so far beside each, by the mean step and by the largest one.
 
     Nothing where lines have none beside them. The standard error is that of a ratio of two sums over lines,
     each line of each image by itself.
@@ -215,14 +225,15 @@ def across(images: Tensor, lines: Lines, beside: int) -> dict[str, Seam]:
     for axis, places in zip((2, 3), lines, strict=True):
         steps = images.diff(dim=axis).abs().sum(1).movedim(axis - 1, 1)  # b, lines, places along them
         for place in places:
-            others = [place - beside, place + beside]
-            if others[0] > 0 and others[1] < images.shape[axis] and not {*others} & {*places}:
+            others = [place + far for far in beside]
+            if min(others) > 0 and max(others) < images.shape[axis] and not {*others} & {*places}:
                 own, both = steps[:, place - 1], steps[:, torch.tensor(others) - 1]
                 found["mean"].append(torch.stack([own.sum(1), both.mean(1).sum(1)]))
-                all_three = torch.cat([own[:, None], both], 1)
-                tops = (all_three == all_three.amax(1, keepdim=True)).double()
+                every = torch.cat([own[:, None], both], 1)
+                tops = (every == every.amax(1, keepdim=True)).double()
                 share = tops[:, 0] / tops.sum(1)  # of equal ones each has its share
-                found["largest"].append(torch.stack([share.sum(1), torch.full_like(share, 1 / 3).sum(1)]))
+                even = torch.full_like(share, 1 / every.shape[1])
+                found["largest"].append(torch.stack([share.sum(1), even.sum(1)]))
     return {name: _ratio(torch.cat(sums, 1).double()) for name, sums in found.items() if sums}
 
 
@@ -249,16 +260,16 @@ def show(out: Path, found: dict[str, Tensor], model: Pipeline, batch: Batch) -> 
 
 
 def line(record: dict[str, Any]) -> str:
-    """Return the mean steps in a line, each with what to hold it against; the record has the others."""
+    """Return the most telling numbers in a line, each with what to hold it against; the record has all."""
     parts = [
         "{condition}, {size[0]} x {size[1]}, stride {stride}, {seconds a canvas} s a canvas".format(**record)
     ]
     for name, each in record["seams"].items():
-        if HOW["mean"] in name:
+        place, told = name.split(": ")
+        if told in (f"{HOW['mean']} of pixels", f"{HOW['largest']} of cells") and place in TOLD:
             (first, own), *others = each.items()
             beside = ", ".join(f"{one} {seam['ratio']:.2f}" for one, seam in others)
-            told = name.replace(f" {HOW['mean']} of", "")
-            parts.append(f"{told} {first} {own['ratio']:.2f} +- {own['error']:.2f} ({beside})")
+            parts.append(f"{name}: {first} {own['ratio']:.2f} +- {own['error']:.2f} ({beside})")
     return "; ".join(parts)
 
 
