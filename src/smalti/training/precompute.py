@@ -158,7 +158,7 @@ def _for_recipe(
     if "image" not in readers["train"].gives:
         got = f"data.kind={training.data.kind} in {training.data.root}"
         raise UserError("images to encode", got, "give the folder of images")
-    _check_size(training.crop_size, tokenizer)
+    _check_size(training.sizes[0], tokenizer)
     member = CONDITIONS[training.condition.kind][1]
     member.needs(training.condition, training.data, readers["train"])
     known = tokenizers.Known(read={training.tokenizer: tokenizer})

@@ -68,7 +68,7 @@ class PriorTask:
         part: nn.Module | None = None,
     ) -> "PriorTask":
         """Build it with a new prior, whose first weights follow from the seed. part: see Pipeline."""
-        height, width = (side // tokenizer.factor for side in training.crop_size)
+        height, width = (side // tokenizer.factor for side in training.sizes[0])
         settings = PipelineSettings(
             prior=training.prior, condition=training.condition, order=training.order, grid=(height, width)
         )

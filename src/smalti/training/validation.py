@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from smalti import hints, imaging, strategy
+from smalti.data.transforms import told
 from smalti.errors import UserError
 from smalti.features import SPACES
 from smalti.features.protocol import Space
@@ -208,8 +209,8 @@ def _check_images(asked: str, named: Named, count: int, training: Training) -> N
         expected = f"{least} held-out image{'s' if least > 1 else ''} or more for {asked}"
         raise UserError(expected, str(count), "data.val_share=0.1, or data.val=FOLDER")
     side = network.least if network is not None and issubclass(network, Distance) else metric.least
-    if min(training.crop_size) < side:
-        got = "size={} x {}".format(*training.crop_size)
+    if min(map(min, training.sizes)) < side:
+        got = f"size={told(training.sizes)}"
         raise UserError(f"crops of at least {side} x {side} pixels for {asked}", got, "leave it out")
 
 

@@ -1,0 +1,63 @@
+"""Crops of several sizes in one training: a sample has those of the size whose shape is nearest."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tqdm import tqdm
+
+from smalti.data.protocol import Reader, Sides
+from smalti.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buckets:
+    """The samples of a reader by the size of their crops."""
+
+    sizes: tuple[Sides, ...]  # height and width of a crop in pixels
+    members: tuple[Sequence[int], ...]  # the samples of each size, by number, in the reader's order
+
+    @classmethod
+    def of(cls, reader: Reader, sizes: Sequence[Sides]) -> "Buckets":
+        """Return the samples of a reader, each in the bucket of the size that is nearest to its shape.
+
+        Of several sizes the header of every file is read. A sample without one that can be read is put into
+        the largest bucket: what is wrong with it is told when its turn comes. UserError for streams, whose
+        samples are not known before they are read.
+        """
+        if len(sizes) == 1:
+            return cls(sizes=tuple(sizes), members=(range(len(reader)),))
+        if reader.samples(0, 0) is not None:
+            expected = "one size for data that are read as a stream"
+            raise UserError(expected, f"{len(sizes)} sizes", "size={}x{}".format(*sizes[0]))
+        members: list[list[int]] = [[] for _ in sizes]
+        unknown: list[int] = []
+        bar = tqdm(reader.sides(), total=len(reader), desc="sizes", unit="image", disable=None, leave=False)
+        for index, sides in enumerate(bar):
+            (unknown if sides is None else members[nearest(sides, sizes)]).append(index)
+        largest = max(members, key=len)
+        largest[:] = sorted([*largest, *unknown])
+        return cls(sizes=tuple(sizes), members=tuple(members))
+
+    def size(self, index: int) -> Sides:
+        """Return height and width of the crops of a sample."""
+        return self.sizes[self._numbers[index] if self._numbers else 0]
+
+    @cached_property
+    def _numbers(self) -> Sequence[int]:
+        """Return the bucket of each sample; nothing where there is but one."""
+        if len(self.sizes) == 1:
+            return ()
+        found = [0] * sum(map(len, self.members))
+        for number, members in enumerate(self.members):
+            for index in members:
+                found[index] = number
+        return found
+
+
+def nearest(sides: Sides, sizes: Sequence[Sides]) -> int:
+    """Return the number of the size whose height by width is nearest, as a factor; of two the first."""
+    ratio = math.log(sides[0] / sides[1])
+    distances = [abs(math.log(height / width) - ratio) for height, width in sizes]
+    return distances.index(min(distances))
