@@ -1,14 +1,14 @@
 """Crops of several sizes in one training: a sample has those of the size whose shape is nearest."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from tqdm import tqdm
 
-from smalti.data.protocol import Reader, Sides
+from smalti.data.protocol import Reader
 from smalti.errors import UserError
+from smalti.sizes import Sides, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +54,3 @@ class Buckets:
             for index in members:
                 found[index] = number
         return found
-
-
-def nearest(sides: Sides, sizes: Sequence[Sides]) -> int:
-    """Return the number of the size whose height by width is nearest, as a factor; of two the first."""
-    ratio = math.log(sides[0] / sides[1])
-    distances = [abs(math.log(height / width) - ratio) for height, width in sizes]
-    return distances.index(min(distances))

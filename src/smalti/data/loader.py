@@ -24,12 +24,13 @@ from torch.utils.data import DataLoader, Dataset
 from smalti import imaging
 from smalti.data import transforms
 from smalti.data.buckets import Buckets
-from smalti.data.protocol import Batch, Reader, Sample, Sides
+from smalti.data.protocol import Batch, Reader, Sample
 from smalti.data.transforms import CropSettings, Placement
 from smalti.errors import UserError
 from smalti.files import evenly
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
+from smalti.sizes import Sides
 
 T = TypeVar("T")
 Size = Sides | Buckets  # of all crops in pixels; or of those of each sample

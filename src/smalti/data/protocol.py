@@ -22,8 +22,7 @@ from smalti.opening import Header
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
 from smalti.reading.values import read_header
-
-Sides = tuple[int, int]  # height and width in pixels
+from smalti.sizes import Sides
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,13 @@ from smalti import config
 from smalti.conditions.box_tokens import Box, Object, Scene
 from smalti.conditions.pose import COCO, HIDDEN, NOWHERE, SEEN, Joint, Pose
 from smalti.config import Count, Positive, Share, settings
-from smalti.data.protocol import Reader, Sample, Sides, Summary
-from smalti.data.transforms import Sizes, listed, told
+from smalti.data.protocol import Reader, Sample, Summary
 from smalti.errors import UserError
 from smalti.scenes.chance import Chance
 from smalti.scenes.compose import KINDS, Arrangement, Thing, compose
 from smalti.scenes.render import GROUND, SKY, Rendering, render
 from smalti.scenes.words import Said, captions
+from smalti.sizes import Sides, Sizes, listed, worded
 
 VERSION = 1  # of what is made: raised with every change of a pixel or a word
 SEGMENTS = ("sky", "ground", *KINDS)  # classes of segmentations, by number
@@ -136,7 +136,7 @@ class Scenes(Reader):
         size = how.sizes[0] if len(how.sizes) == 1 else how.sizes
         said = {**config.dump(how), "size": size, "count": len(self), "content": None}
         del said["val_count"]
-        note = f"scenes made as they are asked for, {told(how.sizes)} pixels"
+        note = f"scenes made as they are asked for, {worded(how.sizes)} pixels"
         note += f": {how.min_objects} to {how.max_objects} things, a person in {how.people:.0%}; "
         note += f"seed {how.seed}"
         marks = (str(VERSION), self.split, json.dumps(said, sort_keys=True))

@@ -29,9 +29,10 @@ from torch import Tensor
 from smalti import old_names
 from smalti.config import settings
 from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
-from smalti.data.protocol import Reader, Sample, Sides, Summary
+from smalti.data.protocol import Reader, Sample, Summary
 from smalti.errors import UserError
 from smalti.files import save_tensors
+from smalti.sizes import Sides
 
 FORMAT = 1
 INDEX = "index.json"

@@ -119,7 +119,8 @@ def _prior(begun: Beginning) -> dict[str, Any]:
         raise UserError("a model with a prior", f"the tokenizer {begun.path}", remedy)
     how = model.settings
     found: dict[str, Any] = {"prior": config.dump(how.prior), "condition": config.dump(how.condition)}
-    found |= {"order": how.order, "size": list(model.crop_size)}
+    sizes = list(map(list, model.crop_sizes))
+    found |= {"order": how.order, "size": sizes if len(sizes) > 1 else sizes[0]}
     own = begun.folder / library.TOKENIZER
     return found | {
         "tokenizer" if folder == own else "condition_tokenizer": str(folder) for folder in begun.parts

@@ -5,12 +5,12 @@ from typing import Any
 
 from smalti import strategy
 from smalti.conditions.computed import computation
-from smalti.data.buckets import Buckets, nearest
+from smalti.data.buckets import Buckets
 from smalti.data.protocol import Reader
 from smalti.data.report import DataReport, inspect
-from smalti.data.transforms import told
 from smalti.data.values import FLOATS, is_float
 from smalti.errors import UserError
+from smalti.sizes import nearest, worded
 from smalti.training import validation
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
@@ -38,7 +38,7 @@ def check(training: Training, held_out: int) -> None:
     if distance.weight and distance.kind != "none" and shortest < SMALLEST:
         expected = f"crops of at least {SMALLEST} x {SMALLEST} pixels for losses.perceptual"
         remedy = "losses.perceptual.weight=0.0, or a larger size"
-        raise UserError(expected, f"size={told(training.sizes)}", remedy)
+        raise UserError(expected, f"size={worded(training.sizes)}", remedy)
 
 
 def tell(training: Training, readers: Mapping[str, Reader], buckets: Mapping[str, Buckets]) -> None:
@@ -84,7 +84,7 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
         _check_white(report, training)
     sides = [*((one.height, one.width) for one in report.headers), *files.sides]
     sizes = [training.sizes[nearest(found, training.sizes)] for found in sides]
-    crop, crops = told(training.sizes), list(zip(sides, sizes, strict=True))
+    crop, crops = worded(training.sizes), list(zip(sides, sizes, strict=True))
     if training.crop.resize == "none":
         small = sum(found[0] < size[0] or found[1] < size[1] for found, size in crops)
         if what == TRAINED and small == len(sides):
@@ -107,9 +107,9 @@ def _of_sizes(buckets: Buckets, reader: Reader) -> str:
     """Say how many images have crops of each size, and of which size nothing is learned."""
     counts = dict(zip(buckets.sizes, map(len, buckets.members), strict=True))
     what = "rows" if "codes" in reader.gives else "images"
-    each = ", ".join(f"{count} {what} of {told([size])}" for size, count in counts.items())
+    each = ", ".join(f"{count} {what} of {worded([size])}" for size, count in counts.items())
     empty = [size for size, count in counts.items() if not count]
-    return f"crops: {each}" + (f"; no image is near {told(empty)}" if empty else "")
+    return f"crops: {each}" + (f"; no image is near {worded(empty)}" if empty else "")
 
 
 def _check_white(report: DataReport, training: Training) -> None:

@@ -19,9 +19,10 @@ from smalti.data.folder import Folder
 from smalti.data.loader import Crops, Loader, collate, usable
 from smalti.data.protocol import Reader, Sample
 from smalti.data.shards import ShardMetadata, ShardWriter, begun, is_shards
-from smalti.data.transforms import CropSettings, Size
+from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading
+from smalti.sizes import Size
 from smalti.tokenizer import Tokenizer
 from smalti.training import holding, limits, resuming, tokenizers, train
 from smalti.training.interrupts import Interrupts, stop

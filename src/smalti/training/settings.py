@@ -12,12 +12,13 @@ from smalti.conditions.computed import COMPUTED, ComputeSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.config import Count, Positive, Share, Weight, Workers, settings
 from smalti.data import ReaderSettings
-from smalti.data.transforms import CropSettings, Sizes, listed, told
+from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.losses.terms import LossSettings
 from smalti.priors import PriorSettings
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.sizes import Sides, Sizes, listed, worded
 from smalti.tokenizer import AnyNetworkSettings, NetworkSettings
 from smalti.tokenizer.settings import fitted
 
@@ -133,7 +134,7 @@ def _check_discriminator(training: TokenizerTraining) -> None:
             0, f"{key}={deepest}" if deepest else "losses.adversarial=null discriminator_optimizer=null"
         )
     expected = f"{key} of at most {deepest}" if deepest else "no losses.adversarial"
-    expected += f" for crops of {told(training.sizes)} pixels"
+    expected += f" for crops of {worded(training.sizes)} pixels"
     raise UserError(expected, f"{key}={patchgan.layers}", ", or ".join(remedies))
 
 
@@ -175,10 +176,10 @@ def _contents(training: TokenizerTraining) -> dict[str, int]:
     return {"map": COMPUTED[compute.kind][1].channels or found["image"]}
 
 
-def check_sides(sizes: Sequence[tuple[int, int]], factor: int, why: str = "") -> None:
+def check_sides(sizes: Sequence[Sides], factor: int, why: str = "") -> None:
     """Raise UserError for sizes that a tokenizer of this factor does not divide; why: put behind it."""
     near = [tuple(max(1, round(side / factor)) * factor for side in size) for size in sizes]
     if near != list(sizes):
         words = (f"{height}x{width}" if height != width else str(height) for height, width in near)
         remedy = f"size={','.join(dict.fromkeys(words))}"
-        raise UserError(f"size as a multiple of {factor}{why}", told(sizes), remedy)
+        raise UserError(f"size as a multiple of {factor}{why}", worded(sizes), remedy)

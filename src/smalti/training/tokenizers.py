@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from smalti import library, strategy
-from smalti.data.protocol import Reader, Sides
-from smalti.data.transforms import told
+from smalti.data.protocol import Reader
 from smalti.errors import UserError
 from smalti.pipeline import Pipeline
+from smalti.sizes import Sides, worded
 from smalti.tokenizer import Tokenizer
 from smalti.training.settings import PriorTraining, check_sides
 
@@ -101,4 +101,4 @@ def _check_sizes(sizes: Sequence[Sides], tokenizer: Tokenizer, reader: Reader) -
     grids = reader.summary().grids
     crops = [(rows * tokenizer.factor, columns * tokenizer.factor) for rows, columns in grids]
     if crops and set(crops) != set(sizes):
-        raise UserError(f"size as the shards have it, {told(crops)}", told(sizes), "change size")
+        raise UserError(f"size as the shards have it, {worded(crops)}", worded(sizes), "change size")

@@ -17,13 +17,14 @@ from smalti.conditions.computed import computation
 from smalti.data import READERS
 from smalti.data.buckets import Buckets
 from smalti.data.loader import Loader, in_order
-from smalti.data.protocol import Batch, Reader, Sides
+from smalti.data.protocol import Batch, Reader
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
 from smalti.files import as_path, read_texts
 from smalti.losses import perceptual
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
 from smalti.reading.pixels import PixelReading
+from smalti.sizes import Sides
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from smalti import hints, imaging, strategy
-from smalti.data.transforms import told
 from smalti.errors import UserError
 from smalti.features import SPACES
 from smalti.features.protocol import Space
@@ -22,6 +21,7 @@ from smalti.metrics.neighbours import Neighbours
 from smalti.metrics.protocol import Measured, Metric
 from smalti.metrics.reconstruction import Perceptual
 from smalti.metrics.sets import OfSets
+from smalti.sizes import worded
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
 VALIDATED = 256  # held-out images at most, so that a validation takes little beside the training
@@ -210,7 +210,7 @@ def _check_images(asked: str, named: Named, count: int, training: Training) -> N
         raise UserError(expected, str(count), "data.val_share=0.1, or data.val=FOLDER")
     side = network.least if network is not None and issubclass(network, Distance) else metric.least
     if min(map(min, training.sizes)) < side:
-        got = f"size={told(training.sizes)}"
+        got = f"size={worded(training.sizes)}"
         raise UserError(f"crops of at least {side} x {side} pixels for {asked}", got, "leave it out")
 
 
