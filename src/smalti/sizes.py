@@ -50,10 +50,17 @@ Sizes = Annotated[
 ]
 
 
-def listed(size: int | Sides | tuple[Sides, ...]) -> tuple[Sides, ...]:
+def listed(size: int | Sequence[int] | Sequence[Sequence[int]]) -> tuple[Sides, ...]:
     """Return height and width of each size, of one or of several."""
     found: Any = (size, size) if isinstance(size, int) else size
-    return (found,) if isinstance(found[0], int) else tuple(found)
+    several = [found] if isinstance(found[0], int) else found
+    return tuple((height, width) for height, width in several)
+
+
+def plain(sizes: Sequence[Sides]) -> list[Any]:
+    """Return sizes as files keep them: one as [height, width], several as a list of such."""
+    found = [list(size) for size in sizes]
+    return found if len(found) > 1 else found[0]
 
 
 def worded(sizes: Sequence[Sides]) -> str:

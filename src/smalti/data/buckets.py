@@ -40,6 +40,11 @@ class Buckets:
         largest[:] = sorted([*largest, *unknown])
         return cls(sizes=tuple(sizes), members=tuple(members))
 
+    def each(self) -> list["Buckets"]:
+        """Return the buckets one by one, those that hold a sample."""
+        alone = zip(self.sizes, self.members, strict=True)
+        return [Buckets(sizes=(size,), members=(members,)) for size, members in alone if members]
+
     def size(self, index: int) -> Sides:
         """Return height and width of the crops of a sample."""
         return self.sizes[self._numbers[index] if self._numbers else 0]

@@ -76,6 +76,11 @@ class Loader:
         """Return this process's share of batch start, start + 1, ... without end; as `samples` gives it."""
         return map(collate, self.samples(start))
 
+    @property
+    def sizes(self) -> Sequence[Sides]:
+        """Return height and width of crops in pixels, of each size."""
+        return self._crops.buckets.sizes
+
     def firsts(self) -> list[int]:
         """Return the number of the first batch of each bucket that holds a sample."""
         return [self._turns.first(bucket) for bucket in range(len(self._members))]

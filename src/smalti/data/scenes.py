@@ -19,7 +19,7 @@ from smalti.scenes.chance import Chance
 from smalti.scenes.compose import KINDS, Arrangement, Thing, compose
 from smalti.scenes.render import GROUND, SKY, Rendering, render
 from smalti.scenes.words import Said, captions
-from smalti.sizes import Sides, Sizes, listed, worded
+from smalti.sizes import Sides, Sizes, listed, plain, worded
 
 VERSION = 1  # of what is made: raised with every change of a pixel or a word
 SEGMENTS = ("sky", "ground", *KINDS)  # classes of segmentations, by number
@@ -133,8 +133,7 @@ class Scenes(Reader):
     def summary(self) -> Summary:
         """See Reader: what is made differs where a setting does, or what makes it."""
         how = self.settings
-        size = how.sizes[0] if len(how.sizes) == 1 else how.sizes
-        said = {**config.dump(how), "size": size, "count": len(self), "content": None}
+        said = {**config.dump(how), "size": plain(how.sizes), "count": len(self), "content": None}
         del said["val_count"]
         note = f"scenes made as they are asked for, {worded(how.sizes)} pixels"
         note += f": {how.min_objects} to {how.max_objects} things, a person in {how.people:.0%}; "

@@ -110,6 +110,9 @@ class ShardWriter:
         for key, made in self.metadata.conditions.items():
             tokens = [sample.precomputed[key] for sample in samples]
             rows[PRECOMPUTED + key] = small(tokens, made["vocabulary"])
+        waiting = self._waiting[split]
+        if waiting and waiting[0]["codes"].shape[1:] != rows["codes"].shape[1:]:
+            self._flush(split)  # a file holds codes of one grid
         self._waiting[split].append(rows | pack(samples, self.metadata.holds))
         self.rows[split] += len(samples)
         if _count(self._waiting[split]) >= ROWS:

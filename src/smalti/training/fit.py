@@ -16,6 +16,7 @@ from tqdm import tqdm
 from smalti import imaging, library, strategy
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
+from smalti.sizes import plain
 from smalti.training import checkpoints, curves, folders, log
 from smalti.training.batches import cut, to
 from smalti.training.checkpoints import Checkpoint
@@ -327,8 +328,7 @@ class Loop:
     def _save_model(self, folder: Path, **more: Any) -> None:
         """Write the model as it stands. more: what its folder is to tell besides."""
         made = {"smalti": version("smalti"), "run": self.folder.root.name, "steps": self.step}
-        size = list(map(list, self.training.sizes))
-        made["size"] = size[0] if len(size) == 1 else size
+        made["size"] = plain(self.training.sizes)
         made["data"] = folders.held_out(self.training.data)
         with self._averaged():
             library.save(self.task.model(), folder, provenance={**made, **more})

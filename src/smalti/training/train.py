@@ -24,7 +24,7 @@ from smalti.files import as_path, read_texts
 from smalti.losses import perceptual
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
 from smalti.reading.pixels import PixelReading
-from smalti.sizes import Sides
+from smalti.sizes import Sides, nearest
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
@@ -364,7 +364,8 @@ def _shown(loader: Loader, validation: Callable[[], Iterator[Batch]] | None) -> 
     found: dict[Sides, Batch] = {}
     for batch in validation() if validation is not None else ():
         found.setdefault(batch.sides, batch)
-    return list(found.values()) or [next(loader.batches(number)) for number in loader.firsts()]
+    alike = sorted(found, key=lambda sides: nearest(sides, loader.sizes))
+    return [found[sides] for sides in alike] or [next(loader.batches(number)) for number in loader.firsts()]
 
 
 class _Skipping:
