@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Annotated, Any
 
+from annotated_types import MinLen
 from pydantic import BeforeValidator
 
 from smalti.config import Positive, read_size
@@ -45,7 +46,7 @@ def _several_from_text(value: Any) -> Any:
 Size = Annotated[Positive | tuple[Positive, Positive], BeforeValidator(_from_text)]
 # or several such in a list: of each image the one whose shape is the nearest to its own
 Sizes = Annotated[
-    Positive | tuple[Positive, Positive] | tuple[tuple[Positive, Positive], ...],
+    Positive | tuple[Positive, Positive] | Annotated[tuple[tuple[Positive, Positive], ...], MinLen(2)],
     BeforeValidator(_several_from_text),
 ]
 

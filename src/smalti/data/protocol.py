@@ -140,12 +140,15 @@ class Reader(Protocol):
 
         Of files as their headers have it. Not asked of a stream.
         """
+        return ((one.height, one.width) if one else None for one in self.headers())
+
+    def headers(self) -> Iterator[Header | None]:
+        """Return the header of every file, in order; None for one that has none."""
         summary = self.summary()
         bands = summary.pixels.bands if isinstance(summary.pixels.bands, tuple) else None
         for path in summary.paths:
             try:
-                header = read_header(path, bands, summary.pixels.max_pixels)
-                yield header.height, header.width
+                yield read_header(path, bands, summary.pixels.max_pixels)
             except UserError:
                 yield None
 
