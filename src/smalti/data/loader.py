@@ -81,9 +81,10 @@ class Loader:
         """Return height and width of crops in pixels, of each size."""
         return self._crops.buckets.sizes
 
-    def firsts(self) -> list[int]:
-        """Return the number of the first batch of each bucket that holds a sample."""
-        return [self._turns.first(bucket) for bucket in range(len(self._members))]
+    def firsts(self) -> dict[int, int]:
+        """Return the number of the first batch of each size that there are samples of, by that of the size."""
+        there = [size for size, members in enumerate(self._crops.buckets.members) if members]
+        return {size: self._turns.first(bucket) for bucket, size in enumerate(there)}
 
     def samples(self, start: int = 0, *, shuffled: bool = True) -> Iterator[list[Sample]]:
         """Return the cropped samples of this process's share of batch start, start + 1, ... without end.

@@ -24,6 +24,7 @@ from smalti.errors import UserError
 from smalti.heads.categorical import Categorical
 from smalti.heads.protocol import Head
 from smalti.priors.corrupt import corrupt
+from smalti.sizes import worded
 from smalti.tokens.layout import Layout
 
 
@@ -62,11 +63,6 @@ def _of(name: str, number: int) -> str:
     return f"{name}_{number}" if number else name
 
 
-def _sizes(scope: Scope) -> str:
-    grids = ("{} x {}".format(*one.grid) for one in (scope, *scope.others))
-    return f"several: crops of {', '.join(grids)} cells"
-
-
 @settings
 class NoOptions:
     """Nothing beside what every prior takes."""
@@ -97,10 +93,9 @@ class Prior(nn.Module, ABC):
         """UserError for a condition, or several sizes, that the member does not take."""
         super().__init__()
         if scope.others and not self.takes_grids:
+            got = f"crops of {worded([one.grid for one in (scope, *scope.others)])} cells"
             remedy = "set prior.kind=modern or neighbourhood, or one size"
-            raise UserError(
-                "one size for this prior, which learns a place for each cell", _sizes(scope), remedy
-            )
+            raise UserError("one size, for a prior that knows the cells of one grid", got, remedy)
         if not self.takes_padded and (scope.prefix_is_padded or scope.prefix_features is not None):
             got = "one of features, or of unequal lengths"
             remedy = "set prior.kind=modern, or use another condition"

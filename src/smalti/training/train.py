@@ -24,7 +24,7 @@ from smalti.files import as_path, read_texts
 from smalti.losses import perceptual
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
 from smalti.reading.pixels import PixelReading
-from smalti.sizes import Sides, nearest
+from smalti.sizes import nearest
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
@@ -361,11 +361,13 @@ def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buc
 
 def _shown(loader: Loader, validation: Callable[[], Iterator[Batch]] | None) -> list[Batch]:
     """Return a batch of each size that there are images of: the first that is held out, else trained on."""
-    found: dict[Sides, Batch] = {}
+    found: dict[int, Batch] = {}
     for batch in validation() if validation is not None else ():
-        found.setdefault(batch.sides, batch)
-    alike = sorted(found, key=lambda sides: nearest(sides, loader.sizes))
-    return [found[sides] for sides in alike] or [next(loader.batches(number)) for number in loader.firsts()]
+        found.setdefault(nearest(batch.sides, loader.sizes), batch)
+    for size, number in loader.firsts().items():
+        if size not in found:
+            found[size] = next(loader.batches(number))
+    return [found[size] for size in sorted(found)]
 
 
 class _Skipping:
