@@ -70,6 +70,11 @@ def worded(sizes: Sequence[Sides]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def typed(sizes: Sequence[Sides]) -> str:
+    """Return sizes as commands take them: 64,48x80."""
+    return ",".join(f"{height}x{width}" if height != width else str(height) for height, width in sizes)
+
+
 def nearest(sides: Sides, sizes: Sequence[Sides]) -> int:
     """Return the number of the size whose height by width is nearest, as a factor; of two the first."""
     ratio = math.log(sides[0] / sides[1])

@@ -1,5 +1,8 @@
 """Images of several shapes, trained on together: what is said, kept, drawn, encoded, gone on with."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,11 @@ PRIOR = {
     "tokenizer": "tok",
     "prior": {"kind": "modern", "layers": 1, "heads": 2, "width": 16},
 }
+SCRIPT = """
+import json, sys, torch, smalti
+torch.set_num_threads(1)
+smalti.train(sys.argv[1], data=sys.argv[2], out=sys.argv[3], **json.loads(sys.argv[4]))
+"""
 STILL = {"crop.position": "center", "crop.flip": 0.0}
 
 
@@ -94,6 +102,21 @@ def test_a_sheet_shows_each_size(home, run, rows):
         assert not (part[:, :, width - 1] == 255).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["tokenizer", "prior"])
+def test_two_processes_train_what_one_does(home, recipe):
+    """Each batch is of one size in both."""
+    whole, two = home / {"tokenizer": "tok", "prior": "prior"}[recipe], home / f"two-{recipe}"
+    changes = {} if recipe == "tokenizer" else {"tokenizer": str(home / "tok")}
+    (home / "script.py").write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = [home / "script.py", home / f"{recipe}.yaml", home / "images", two, json.dumps(changes)]
+    done = subprocess.run([*launch, *map(str, words)], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    for one, other in zip(figures(whole), figures(two), strict=True):
+        assert other == pytest.approx(one, rel=1e-4)
+
+
 @pytest.mark.parametrize("recipe", ["tokenizer", "prior"])
 def test_a_run_goes_on_to_the_bit(home, recipe):
     begun = train(home, f"begun-{recipe}", recipe=recipe, steps=4)
@@ -106,7 +129,7 @@ def test_a_run_goes_on_to_the_bit(home, recipe):
     for step in (4, 8):
         sheets = [run / "samples" / f"step-{step:08}.png" for run in (whole, begun)]
         assert sheets[0].read_bytes() == sheets[1].read_bytes()
-    with pytest.raises(smalti.UserError, match=r"size=\(\(16, 16\), \(12, 20\), \(20, 12\)\), with which"):
+    with pytest.raises(smalti.UserError, match=r"size=16,12x20,20x12, with which .*, got size=16,12x20;"):
         smalti.train(home / f"{recipe}.yaml", out=begun, resume=True, size=[[16, 16], [12, 20]])
 
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from smalti.data.protocol import Reader
 from smalti.errors import UserError
-from smalti.sizes import Sides, nearest
+from smalti.sizes import Sides, nearest, typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Buckets:
             return cls(sizes=tuple(sizes), members=(range(len(reader)),))
         if reader.samples(0, 0) is not None:
             expected = "one size for data that are read as a stream"
-            raise UserError(expected, f"{len(sizes)} sizes", "size={}x{}".format(*sizes[0]))
+            raise UserError(expected, f"{len(sizes)} sizes", f"size={typed(sizes[:1])}")
         members: list[list[int]] = [[] for _ in sizes]
         unknown: list[int] = []
         bar = tqdm(reader.sides(), total=len(reader), desc="sizes", unit="image", disable=None, leave=False)

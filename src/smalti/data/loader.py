@@ -82,7 +82,7 @@ class Loader:
         return self._crops.buckets.sizes
 
     def firsts(self) -> dict[int, int]:
-        """Return the number of the first batch of each size that there are samples of, by that of the size."""
+        """Return by the number of each size that there are samples of that of its first batch."""
         there = [size for size, members in enumerate(self._crops.buckets.members) if members]
         return {size: self._turns.first(bucket) for bucket, size in enumerate(there)}
 

@@ -18,7 +18,7 @@ from smalti.losses.terms import LossSettings
 from smalti.priors import PriorSettings
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
-from smalti.sizes import Sides, Sizes, listed, worded
+from smalti.sizes import Sides, Sizes, listed, typed, worded
 from smalti.tokenizer import AnyNetworkSettings, NetworkSettings
 from smalti.tokenizer.settings import fitted
 
@@ -178,8 +178,10 @@ def _contents(training: TokenizerTraining) -> dict[str, int]:
 
 def check_sides(sizes: Sequence[Sides], factor: int, why: str = "") -> None:
     """Raise UserError for sizes that a tokenizer of this factor does not divide; why: put behind it."""
-    near = [tuple(max(1, round(side / factor)) * factor for side in size) for size in sizes]
+    near = [
+        (max(1, round(height / factor)) * factor, max(1, round(width / factor)) * factor)
+        for height, width in sizes
+    ]
     if near != list(sizes):
-        words = (f"{height}x{width}" if height != width else str(height) for height, width in near)
-        remedy = f"size={','.join(dict.fromkeys(words))}"
+        remedy = f"size={typed(list(dict.fromkeys(near)))}"
         raise UserError(f"size as a multiple of {factor}{why}", worded(sizes), remedy)
