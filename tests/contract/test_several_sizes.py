@@ -9,8 +9,10 @@ from tiny import LABELS, generator
 
 import smalti
 from smalti import library
+from smalti.conditions.computed.low_resolution import LowResolutionSettings
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.joint import JointSettings
+from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.drawing import plan
 from smalti.errors import UserError
@@ -151,6 +153,14 @@ def test_what_several_sizes_cannot_be(changes, told):
 def test_the_reach_is_below_half_of_each_crop():
     model = several("neighbourhood", grids=((9, 9), (5, 12)))
     assert model.prior.radius == 2
+
+
+def test_a_small_image_is_upscaled_through_the_crop_of_its_shape():
+    low = MapSettings(shared=True, compute=LowResolutionSettings(factor=2))
+    model = several(condition=low)
+    image = torch.rand(1, 3, 3, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert model.upscale(image).codes.shape == (1, 3, 5)
+    assert model.upscale(image[..., :3]).codes.shape == (1, 4, 4), "mirrored up to a crop of 8 x 8"
 
 
 def test_a_model_folder_keeps_its_sizes(tmp_path):
