@@ -40,9 +40,8 @@ class Grids(Pretrained):
         height, width = codes.shape[1:]
         if (height, width) not in self.settings.grids:
             expected = f"codes of {worded(self.settings.grids)} cells, a training crop"
-            raise UserError(
-                expected, f"{height} x {width}", "cut the codes or the images to the training crop"
-            )
+            remedy = "cut the codes or the images to the training crop"
+            raise UserError(expected, f"{height} x {width}", remedy)
         return codes.flatten(1)[:, self.order_of((height, width))]
 
     def order_of(self, grid: Sides) -> Int64[Tensor, " n"]:

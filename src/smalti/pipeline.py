@@ -315,7 +315,6 @@ class Pipeline(Upscaling, Grids):
         """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
         trained = self._trained(grid)
-        prior = self.prior.at(trained)
         template = Canvas(
             codes=start,
             known=known,
@@ -328,7 +327,8 @@ class Pipeline(Upscaling, Grids):
             speculative=request.speculative,
             how=how,
         )
-        rows_each = prior.rows(template) * -(-len(told) // 2)  # one guided condition is two contexts
+        contexts = -(-len(told) // 2)  # one guided condition is two
+        rows_each = self.prior.at(trained).rows(template) * contexts
         size = request.micro_batch or max(1, BATCH // rows_each)
         batches = split(request.num, size, start.device, padded=request.micro_batch is not None)
         total = known.numel() * sum(map(len, batches))
@@ -346,7 +346,7 @@ class Pipeline(Upscaling, Grids):
                 with needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
                     with in_use(self), torch.inference_mode():
-                        decoder = pack(prior).decoder(guided, canvas)
+                        decoder = pack(self.prior.at(trained)).decoder(guided, canvas)
                         codes = draw(decoder, canvas, self.prior.distribution)
                     guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients

@@ -23,19 +23,20 @@ class Buckets:
         """Return the samples of a reader, each in the bucket of the size that is nearest to its shape.
 
         Of several sizes the header of every file is read. A sample without one that can be read is put into
-        the largest bucket: what is wrong with it is told when its turn comes. UserError for streams, whose
-        samples are not known before they are read.
+        the largest bucket: what is wrong with it is told when its turn comes. UserError for data that do not
+        say how large each image is before it is read, as streams.
         """
         if len(sizes) == 1:
             return cls(sizes=tuple(sizes), members=(range(len(reader)),))
-        if reader.samples(0, 0) is not None:
-            expected = "one size for data that are read as a stream"
-            raise UserError(expected, f"{len(sizes)} sizes", f"size={typed(sizes[:1])}")
         members: list[list[int]] = [[] for _ in sizes]
         unknown: list[int] = []
-        bar = tqdm(reader.sides(), total=len(reader), desc="sizes", unit="image", disable=None, leave=False)
+        found = reader.sides() if reader.samples(0, 0) is None else ()
+        bar = tqdm(found, total=len(reader), desc="sizes", unit="image", disable=None, leave=False)
         for index, sides in enumerate(bar):
             (unknown if sides is None else members[nearest(sides, sizes)]).append(index)
+        if len(unknown) + sum(map(len, members)) != len(reader):
+            expected = "one size for data that do not say beforehand how large each image is"
+            raise UserError(expected, f"{len(sizes)} sizes", f"size={typed(sizes[:1])}")
         largest = max(members, key=len)
         largest[:] = sorted([*largest, *unknown])
         return cls(sizes=tuple(sizes), members=tuple(members))

@@ -85,9 +85,7 @@ class Prior(nn.Module, ABC):
     options: ClassVar[type[Any]] = NoOptions
     distribution: Head = Categorical()  # what a prediction says of a token: its loss, its likelihood, a draw
     takes_padded: ClassVar[bool] = False  # whether prefixes of features, or of unequal lengths
-    takes_grids: ClassVar[bool] = (
-        False  # whether crops of several sizes: members that know cells by distances
-    )
+    takes_grids: ClassVar[bool] = False  # whether crops of several sizes
 
     def __init__(self, scope: Scope) -> None:
         """UserError for a condition, or several sizes, that the member does not take."""
