@@ -18,8 +18,8 @@ import smalti
 from smalti import config, library
 from smalti.config import Few, settings
 from smalti.data import READERS
-from smalti.data.folder import Folder, FolderSettings
 from smalti.data.buckets import Buckets
+from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Loader
 from smalti.data.transforms import CropSettings
 from smalti.drawing.canvas import Canvas
