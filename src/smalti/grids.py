@@ -75,7 +75,7 @@ class Grids(Pretrained):
         first, *others = map(self._scope, self.settings.grids)
         return replace(first, others=tuple(others))
 
-    def _trained(self, grid: Sides) -> Sides:
+    def trained(self, grid: Sides) -> Sides:
         """Return the cells of the training crop through which a canvas is seen.
 
         Of several sizes that fit into it the one whose shape is nearest; where none does, the first.
@@ -89,7 +89,7 @@ class Grids(Pretrained):
 
         A training crop, or a smaller canvas whole.
         """
-        height, width = self._trained(grid)
+        height, width = self.trained(grid)
         return min(height, grid[0]), min(width, grid[1])
 
 

@@ -287,7 +287,7 @@ class Pipeline(Upscaling, Grids):
             remedy = f"the next size is {near[0]} x {near[1]}"
             raise UserError(f"sides that are multiples of {factor} pixels", f"{height} x {width}", remedy)
         grid = height // factor, width // factor
-        self.prior.at(self._trained(grid)).check(request, grid, factor)
+        self.prior.at(self.trained(grid)).check(request, grid, factor)
         return grid
 
     def _num(self, asked: Mapping[str, Any], condition: Mapping[str, Any]) -> Any:
@@ -314,7 +314,7 @@ class Pipeline(Upscaling, Grids):
     ) -> Iterator[Int64[Tensor, "r h w"]]:
         """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
-        trained = self._trained(grid)
+        trained = self.trained(grid)
         template = Canvas(
             codes=start,
             known=known,

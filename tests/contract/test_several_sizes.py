@@ -9,6 +9,7 @@ from tiny import LABELS, generator
 
 import smalti
 from smalti import library
+from smalti.cli.pace import faster
 from smalti.conditions.computed.low_resolution import LowResolutionSettings
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.joint import JointSettings
@@ -192,3 +193,28 @@ def test_moved_with_its_weights():
     model = several().to(torch.bfloat16)
     assert {tensor.dtype for tensor in model.prior.buffers()} == {torch.bfloat16}
     assert model.sample(size=(10, 6), label=0).codes.shape == (1, 5, 3)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_all_ways_of_drawing_know_the_size(grid):
+    """Guidance, guesses, batches of one size each, mixtures; a map has as many tokens as the window."""
+    model, size = several(), tuple(2 * side for side in grid)
+    how = {"size": size, "guidance_scale": 3.0, "micro_batch": 2}
+    drawn = model.sample(3, label=[0, 1, 2], **how).codes
+    assert drawn.equal(model.sample(3, label=[0, 1, 2], speculative=4, **how).codes)
+    assert drawn[2:].equal(model.sample(1, label=2, seed=2, **how).codes)
+    assert not drawn.equal(model.sample(3, label=[0, 1, 2], **{**how, "guidance_scale": 1.0}).codes)
+    assert model.sample(label=[0, 2], mix="left-right", size=size).codes.shape == (1, *grid)
+    mapped = several(condition=MapSettings(shared=True, dropout=0.1))
+    ramp = torch.linspace(-1, 1, 3 * size[0] * size[1]).view(3, *size)
+    told, otherwise = (
+        mapped.sample(map=one, size=size, guidance_scale=2.0, top_k=1) for one in (ramp, -ramp)
+    )
+    assert not told.codes.equal(otherwise.codes)
+
+
+def test_a_faster_stride_is_that_of_the_window():
+    model = several()
+    assert faster(model, (16, 16), 1) == "; with --stride 2 the window moves in larger steps, which is faster"
+    assert faster(model, (12, 20), 1) == "", "through a window of 3 x 5 cells"
+    assert faster(model, (6, 10), 1) == "", "a crop"
