@@ -99,7 +99,7 @@ def distance() -> LPIPS:
 
 def measure(training: TokenizerTraining, given: Options) -> Iterator[dict[str, Any]]:
     """Rows of one size."""
-    height, images = training.crop_size[0], images_of(training, given.device)
+    height, images = training.sizes[0][0], images_of(training, given.device)
     resting, plain = theirs(training, Ours(training, given.device).task, 0.0), Ours(training, given.device)
     told, expected = plain(images), resting.step(images)
     difference = max(abs(expected[old] - told[new]).item() for old, new in NAMES.items())
@@ -137,7 +137,7 @@ def _first_step(training: TokenizerTraining, device: torch.device, side: str, th
 def images_of(training: TokenizerTraining, device: torch.device) -> torch.Tensor:
     """A batch of noise."""
     chance = torch.Generator().manual_seed(1)
-    return (torch.rand(training.batch, 3, *training.crop_size, generator=chance) * 2 - 1).to(device)
+    return (torch.rand(training.batch, 3, *training.sizes[0], generator=chance) * 2 - 1).to(device)
 
 
 def main() -> None:

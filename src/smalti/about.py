@@ -10,6 +10,7 @@ from torch import nn
 
 from smalti import config
 from smalti.pipeline import Pipeline
+from smalti.sizes import worded
 from smalti.tokenizer import Tokenizer
 
 _SHOWN = 20  # classes whose names are written out
@@ -20,9 +21,11 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
     found = [f"tokenizer: {_told(tokenizer)}"]
     if isinstance(model, Pipeline):
-        height, width = model.crop_size
+        crops = "crop" if len(model.crop_sizes) == 1 else "crops"
         kind, condition = model.settings.prior.kind, model.settings.condition
-        found.append(f"prior: {kind}, {_millions(model.prior)} M parameters, crop {height} x {width} pixels")
+        found.append(
+            f"prior: {kind}, {_millions(model.prior)} M parameters, {crops} {worded(model.crop_sizes)} pixels"
+        )
         names = getattr(condition, "names", ())
         more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
         kinds = " and ".join(model.condition.named) or condition.kind

@@ -75,7 +75,7 @@ _OTHERS = {
 FORMS = {
     "data.range": "data.range='[0, 4095]' or data.range='{percentiles: [0.5, 99.5]}'",
     "data.bands": "data.bands='[0, 1, 2]' or data.bands=gray",
-    "size": "size=256 or size=192x256",
+    "size": "size=256 or size=192x256, or several: size=64x64,48x80",
     "optimizer.betas": "optimizer.betas='[0.5, 0.9]'",
     "precision": "precision=bf16, fp16, fp32 or auto",
     "crop.scale": "crop.scale='[1.0, 1.25]'",

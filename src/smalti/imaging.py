@@ -217,6 +217,12 @@ def grid(images: UInt8[Tensor, "b c H W"], columns: int) -> UInt8[Tensor, "c row
     return tiles.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
 
 
+def below(sheets: Sequence[UInt8[Tensor, "c _ _"]]) -> UInt8[Tensor, "c H W"]:
+    """Return sheets one below the other; what is left over beside narrower ones is white."""
+    widest = max(sheet.shape[2] for sheet in sheets)
+    return torch.cat([F.pad(sheet, (0, widest - sheet.shape[2]), value=255) for sheet in sheets], 1)
+
+
 def save_png(
     path: str | Path,
     image: Image.Image | UInt8[Tensor, "c H W"],

@@ -31,6 +31,7 @@ from smalti.errors import UserError, shown
 from smalti.files import as_path, feed, read_texts, save_tensors
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.pretrained import Unfilled, check_shapes
+from smalti.sizes import Sides, listed
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 
 FORMAT = 1
@@ -232,8 +233,8 @@ def describe(path: Path) -> str:
     return "\n".join([f"{folder}: {metadata['kind']} {metadata['fingerprint']}", *told])
 
 
-def trained_size(path: Path) -> tuple[int, int]:
-    """Return height and width in pixels of the crops that a model was trained on.
+def trained_sizes(path: Path) -> tuple[Sides, ...]:
+    """Return height and width in pixels of the crops that a model was trained on, of each size.
 
     UserError if it does not say.
     """
@@ -241,7 +242,7 @@ def trained_size(path: Path) -> tuple[int, int]:
     size = read_config(folder).get("provenance", {}).get("size")
     if size is None:
         raise UserError("a size", f"none, and {folder} does not say its own", "give --size")
-    return int(size[0]), int(size[1])
+    return listed(size)
 
 
 def fingerprint(model: Part) -> str:

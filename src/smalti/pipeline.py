@@ -26,17 +26,18 @@ from smalti.drawing.loop import draw
 from smalti.drawing.request import OPTIONS, Request, apart, needed, sides, unknown
 from smalti.drawing.told import Place, Told, recorded, tell
 from smalti.errors import UserError
-from smalti.orders import order
-from smalti.pretrained import Pretrained
+from smalti.grids import Grids
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.layers import pack
-from smalti.priors.protocol import Nats, Prior, Scope
+from smalti.priors.protocol import Nats
 from smalti.samples import Samples
+from smalti.sizes import listed
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.given import read_codes, read_images
 from smalti.tokenizer.use import in_use
 from smalti.upscaling import Upscaling
 
+Grid = tuple[Positive, Positive]
 BATCH = 16  # images together unless micro_batch says otherwise: bounds the memory of caches
 
 
@@ -47,10 +48,16 @@ class PipelineSettings:
     prior: PriorSettings
     condition: ConditionSettings
     order: str = "row"  # in which cells are generated, a name in ORDERS
-    grid: tuple[Positive, Positive]  # rows and columns of cells of a training crop = of the sampling window
+    # rows and columns of cells of a training crop = of the sampling window; of several sizes, those of each
+    grid: Grid | tuple[Grid, ...]
+
+    @property
+    def grids(self) -> tuple[tuple[int, int], ...]:
+        """Return rows and columns of each size, the one that is drawn unless another is asked for first."""
+        return listed(self.grid)
 
 
-class Pipeline(Upscaling, Pretrained):
+class Pipeline(Upscaling, Grids):
     """Draws images, completes them, and says how likely they are.
 
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are
@@ -61,8 +68,6 @@ class Pipeline(Upscaling, Pretrained):
     change by rounding. Prior and tokenizers need not have the same type: what passes between them is codes.
     """
 
-    prior: Prior
-    order: Tensor
     kind = "generator"  # as folders have called it from the first
 
     def __init__(
@@ -73,26 +78,7 @@ class Pipeline(Upscaling, Pretrained):
         self.settings, self.tokenizer = settings, tokenizer
         member = CONDITIONS[settings.condition.kind][1]
         self.condition: Condition = member(settings.condition, tokenizer, part)
-        self.register_buffer("order", order(settings.order, *settings.grid), persistent=False)
-        scope = Scope(
-            layout=tokenizer.layout(settings.grid),
-            prefix_vocabulary=self.condition.vocabulary,
-            prefix_length=self.condition.length(settings.grid),
-            prefix_features=self.condition.features,
-            prefix_is_padded=self.condition.is_padded,
-            prefix_is_by_cell=self.condition.is_by_cell(settings.grid),
-            cells=tuple(divmod(cell, settings.grid[1]) for cell in self.order.tolist()),
-            order=settings.order,
-        )
-        self.prior = PRIORS[settings.prior.kind][1](settings.prior, scope)
-
-    def sequence(self, codes: Int64[Tensor, "b h w"]) -> Int64[Tensor, "b n"]:
-        """Return codes of training crops in the prior's order. UserError for another grid than theirs."""
-        if tuple(codes.shape[1:]) != self.settings.grid:
-            expected = "codes of {} x {} cells, a training crop".format(*self.settings.grid)
-            got = " x ".join(map(str, codes.shape[1:]))
-            raise UserError(expected, got, "cut the codes or the images to the training crop")
-        return codes.flatten(1)[:, self.order]
+        self.prior = PRIORS[settings.prior.kind][1](settings.prior, self._scoped())
 
     def logits(self, codes: Int64[Tensor, "b h w"] | Any, **condition: Any) -> Float[Tensor, "b n v"]:
         """Return logits of the codes of training crops, n = h w in the prior's own order (teacher forcing).
@@ -101,9 +87,10 @@ class Pipeline(Upscaling, Pretrained):
         none. v may be more than the codebook holds, for models whose prefix and codes share one table.
         """
         given = read_codes(self.tokenizer, codes)
-        context = self._context(condition, num=len(given), grid=self.settings.grid)
+        grid = self._of_crop(given)
+        context = self._context(condition, num=len(given), grid=grid)
         with in_use(self):
-            return self.prior(*self._sequence(given, context))
+            return self.prior.at(grid)(*self._sequence(given, context))
 
     def nats_per_token(self, images_or_codes: Any, **condition: Any) -> float:
         """Return the mean of -ln p(code | condition, codes before it), over images or over their codes.
@@ -125,7 +112,8 @@ class Pipeline(Upscaling, Pretrained):
         """
         read = read_codes if _are_codes(images_or_codes) else read_images
         images = read(self.tokenizer, images_or_codes)
-        context = self._context(condition, num=len(images), grid=self.settings.grid)
+        grid = self._of_crop(images)
+        context = self._context(condition, num=len(images), grid=grid)
         total, tokens, is_bound = 0.0, 0, False
         with in_use(self):
             for rows in split(len(images), BATCH, self.order.device, padded=False):
@@ -133,7 +121,7 @@ class Pipeline(Upscaling, Pretrained):
                 codes = part.to(rows.device)
                 if codes.is_floating_point():
                     codes = self.tokenizer.encode(codes, is_checked=True)
-                found = self.prior.nats(*self._sequence(codes, context.take(rows)))
+                found = self.prior.at(grid).nats(*self._sequence(codes, context.take(rows)))
                 if found is None:
                     return None
                 total, tokens, is_bound = total + found.total, tokens + found.tokens, found.is_bound
@@ -275,7 +263,7 @@ class Pipeline(Upscaling, Pretrained):
 
     def _sequence(self, codes: Tensor, context: Context) -> tuple[Tensor, Prefix]:
         """Return codes of training crops in the prior's order, and the prefix of their condition."""
-        return self.sequence(codes.to(self.order.device)), context.window(0, 0, *self.settings.grid)
+        return self.sequence(codes.to(self.order.device)), context.window(0, 0, *codes.shape[1:])
 
     @property
     def classes(self) -> tuple[str | int, ...]:
@@ -285,12 +273,6 @@ class Pipeline(Upscaling, Pretrained):
         """
         told = self.settings.condition
         return tuple(getattr(told, "names", ())) or tuple(range(getattr(told, "classes", 0)))
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Return height and width of a training crop in pixels."""
-        height, width = self.settings.grid
-        return height * self.tokenizer.factor, width * self.tokenizer.factor
 
     @property
     def dtype(self) -> torch.dtype:
@@ -305,16 +287,8 @@ class Pipeline(Upscaling, Pretrained):
             remedy = f"the next size is {near[0]} x {near[1]}"
             raise UserError(f"sides that are multiples of {factor} pixels", f"{height} x {width}", remedy)
         grid = height // factor, width // factor
-        self.prior.check(request, grid, factor)
+        self.prior.at(self.trained(grid)).check(request, grid, factor)
         return grid
-
-    def _window(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """Return the cells of a canvas that are described at once.
-
-        A training crop, or a smaller canvas whole.
-        """
-        height, width = self.settings.grid
-        return min(height, grid[0]), min(width, grid[1])
 
     def _num(self, asked: Mapping[str, Any], condition: Mapping[str, Any]) -> Any:
         """Return how many images: as many as are asked for, or as there are values of the condition."""
@@ -340,19 +314,21 @@ class Pipeline(Upscaling, Pretrained):
     ) -> Iterator[Int64[Tensor, "r h w"]]:
         """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
+        trained = self.trained(grid)
         template = Canvas(
             codes=start,
             known=known,
             seeds=start.new_tensor([request.seed]),
             window=self._window(grid),
-            order=self.order,
+            order=self.order_of(trained),
             stride=request.stride,
             shift=self.condition.shift,
             choice=request.choice,
             speculative=request.speculative,
             how=how,
         )
-        rows_each = self.prior.rows(template) * -(-len(told) // 2)  # one guided condition is two contexts
+        contexts = -(-len(told) // 2)  # one guided condition is two
+        rows_each = self.prior.at(trained).rows(template) * contexts
         size = request.micro_batch or max(1, BATCH // rows_each)
         batches = split(request.num, size, start.device, padded=request.micro_batch is not None)
         total = known.numel() * sum(map(len, batches))
@@ -370,7 +346,7 @@ class Pipeline(Upscaling, Pretrained):
                 with needed(len(rows), grid, self.tokenizer.factor):
                     # left before a part is handed over: the caller's modes are the caller's
                     with in_use(self), torch.inference_mode():
-                        decoder = pack(self.prior).decoder(guided, canvas)
+                        decoder = pack(self.prior.at(trained)).decoder(guided, canvas)
                         codes = draw(decoder, canvas, self.prior.distribution)
                     guided.check()
                     codes = codes.clone()  # an ordinary tensor, of use to gradients

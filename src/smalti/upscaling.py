@@ -13,6 +13,7 @@ from smalti.conditions.computed.low_resolution import LowResolution
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError
 from smalti.samples import Samples
+from smalti.sizes import Sides, nearest
 from smalti.tokenizer import Tokenizer
 
 
@@ -24,8 +25,8 @@ class Draws(Protocol):
     tokenizer: Tokenizer
 
     @property
-    def crop_size(self) -> tuple[int, int]:
-        """Return height and width of a training crop."""
+    def crop_sizes(self) -> tuple[Sides, ...]:
+        """Return height and width of a training crop, of each size."""
         ...
 
     def iter_batches(self, num: Any = None, **options: Any) -> Iterator[Samples]:
@@ -65,9 +66,8 @@ class Upscaling:
             raise UserError("one image (c H W)", f"{len(given)} of them", "upscale them one after the other")
         factor = compute.settings.factor
         size = (given.shape[2] * factor, given.shape[3] * factor)
-        sides = [
-            _side(*pair, self.tokenizer.factor, factor) for pair in zip(size, self.crop_size, strict=True)
-        ]
+        crop = self.crop_sizes[nearest(size, self.crop_sizes)]
+        sides = [_side(*pair, self.tokenizer.factor, factor) for pair in zip(size, crop, strict=True)]
         maps = compute.enlarged(_mirrored(given, (sides[0] // factor, sides[1] // factor)))
         name = str(image) if isinstance(image, str | Path) else f"{type(image).__name__} in memory"
         record = {"upscaled": name, "factor": factor}

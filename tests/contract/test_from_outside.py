@@ -18,6 +18,7 @@ import smalti
 from smalti import config, library
 from smalti.config import Few, settings
 from smalti.data import READERS
+from smalti.data.buckets import Buckets
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.loader import Loader
 from smalti.data.transforms import CropSettings
@@ -323,6 +324,8 @@ def test_processes_share_a_stream(photos):
         )
     with pytest.raises(UserError, match="an image, got number 2"):
         list(islice(Loader(reader, **how).batches(1), 3))
+    with pytest.raises(UserError, match=r"do not say beforehand how large .*, got 2 sizes; size=16"):
+        Buckets.of(reader, [(16, 16), (12, 20)])
 
 
 def test_crops_of_a_stream_are_new_in_every_batch(photos, monkeypatch):

@@ -301,5 +301,5 @@ def test_shards_hold_the_codes_of_crops(photos, tmp_path, tokenizer):
     assert not torch.equal(codes["other"].int(), codes["same"].int())
     with pytest.raises(UserError, match="tokens"):
         encode(model, photos, out, size=40)
-    with pytest.raises(UserError, match="multiples of 4"):
+    with pytest.raises(UserError, match="size as a multiple of 4"):
         encode(model, photos, tmp_path / "odd", size=18)

@@ -283,7 +283,7 @@ def test_what_encode_takes_with_and_without_a_recipe(found, tmp_path):
     settings = {key: value for key, value in {**TEN, **where}.items() if key != "data"}
     maps = {"data.maps": where["data.maps"]}
     refuse("the recipe of a prior", where["data"], recipe="vqgan_depth", settings=maps)
-    refuse("multiples of 2 pixels", where["data"], recipe=recipe, settings={**settings, "size": 15})
+    refuse("size as a multiple of 2", where["data"], recipe=recipe, settings={**settings, "size": 15})
     tokens = encode(tokenizer, where["data"], tmp_path / "tokens", recipe=recipe, settings=settings, size=8)
     assert TokenShards(ShardsSettings(root=tokens), "train")[0].codes.shape == (4, 4)  # size as an option
     del settings["data.maps"], settings["data.val_share"]

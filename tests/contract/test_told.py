@@ -308,7 +308,7 @@ def test_a_prior_is_told_the_classes_of_what_it_is_shown(paired, flip):
     )
     task = PriorTask(training, Pipeline(settings, tokenizer(), maps))
     seen = []
-    task.objective = lambda codes, prefix, rng, pkeep: seen.append(prefix) or torch.zeros(())
+    task.objective = lambda codes, prefix, rng, pkeep, grid: seen.append(prefix) or torch.zeros(())
     task.losses(batch, step=0)
     expected = maps.encode(imaging.one_hot(shown, 5)).flatten(1)
     assert seen[0].equal(expected)

@@ -12,13 +12,13 @@ FLOORS = [
     {"errors", "exif", "hints", "old_names", "schema"},
     {"mistakes", "opening"},
     {"config", "files", "imaging", "leftovers", "memory", "precision", "strategy"},
-    {"reading", "user_images", "masks", "pretrained", "weights"},
+    {"reading", "user_images", "masks", "pretrained", "weights", "sizes"},
     {"tokens", "orders", "features"},  # features: a condition may be told by those of sentences
     {"quantizers", "conditions", "heads"},
     {"drawing"},  # below the priors, each of which says how it is drawn from
     {"losses", "priors", "scenes"},
     {"tokenizer", "data"},
-    {"samples", "from_image"},
+    {"samples", "from_image", "grids"},
     {"upscaling"},
     {"pipeline"},
     {"about", "shipped"},

@@ -138,7 +138,7 @@ def test_11_a_side_is_a_size(at_home, smalti_command):
             ("optimizer.lr=2e-3",),
             ("optimizer.lr=0.001, with which", "got optimizer.lr=0.002", "leave optimizer.lr"),
         ),
-        (("size=[24,16]",), ("size=(16, 24)", "size=(24, 16)", "leave size out")),
+        (("size=[24,16]",), ("size=16x24", "size=24x16", "leave size out")),
         (("crop={resize: none, flip: 0.0}",), ("crop.flip=0.5", "crop.flip=0.0", "leave crop.flip out")),
         (("steps=1",), ("steps of at least the 2 that are done", "steps=1", "leave steps out")),
         (("network.wdith=8",), ("network.wdith", "did you mean network.width?", "")),

@@ -113,7 +113,7 @@ def test_a_size_is_written_as_for_the_option(home, photos, smalti_command):
         "train", recipe({**TOKENIZER, "size": "24X16"}), "--data", photos, "--out", "run"
     )
     assert (status, settings_of("run")["size"]) == (0, [24, 16]), complaint
-    assert config.parse({"size": "6x10"}, precompute.Encoding).crop_size == (6, 10)
+    assert config.parse({"size": "6x10"}, precompute.Encoding).sizes == ((6, 10),)
     status, _, complaint = smalti_command(*words[:-2], "new", "size=16x24x3")
     assert (status, "HxW" in complaint, "16x24x3" in complaint) == (2, True, True)
 

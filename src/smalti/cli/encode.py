@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, computing, load_tokenizer, new_folder, starting
+from smalti.cli.options import computing, load_tokenizer, new_folder, starting
 from smalti.cli.train import KeyValue
 from smalti.errors import UserError
 
@@ -16,7 +16,7 @@ from smalti.errors import UserError
 @click.argument("out", type=Path)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--for", "recipe", help="The recipe of a prior: what it is told is kept too.")
-@click.option("--size", type=Size(), help="Pixels of a crop, HxW; as the tokenizer was trained unless given.")
+@click.option("--size", help="Pixels of a crop, HxW or HxW,HxW; as the tokenizer was trained unless given.")
 @click.option("--scale", nargs=2, type=float, help="Crops show a part; 1.0 1.25 unless given.")
 @click.option("--flip", type=float, help="Share of the crops that are mirrored; 0.5 unless given.")
 @click.option("--crops", default=1, show_default=True, help="Random crops of each training image.")
@@ -74,6 +74,6 @@ def encode(
     elif settings:
         raise UserError("settings of a recipe with --for RECIPE", settings[0], "name the prior's recipe")
     else:
-        options["size"] = options["size"] or library.trained_size(model)
+        options["size"] = options["size"] or library.trained_sizes(model)
         options["crop"] = {"scale": (1.0, 1.25), **crop}
     click.echo(run(load_tokenizer(model, device, precision), data, out, **options))

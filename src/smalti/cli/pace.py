@@ -49,7 +49,9 @@ class Pace:
 
 def faster(pipeline: "Pipeline", size: tuple[int, int], stride: int) -> str:
     """Return the end of a sentence: the --stride by which a canvas is quicker, if by any."""
-    most = pipeline.prior.longest_stride
-    if size == pipeline.crop_size or stride >= most:
+    factor = pipeline.tokenizer.factor
+    window = pipeline.trained((size[0] // factor, size[1] // factor))
+    most = pipeline.prior.at(window).longest_stride
+    if size in pipeline.crop_sizes or stride >= most:
         return ""
     return f"; with --stride {most} the window moves in larger steps, which is faster"

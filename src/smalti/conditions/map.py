@@ -159,7 +159,9 @@ class MapCondition(Condition):
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
         """See Condition: images with maps, images alone where maps are computed of them, or codes of both."""
         if settings.compute is not None and "codes" not in reader.gives:
-            in_files = "map" in reader.gives and reader.summary().paths  # images that are made have maps anyway
+            in_files = (
+                "map" in reader.gives and reader.summary().paths
+            )  # images that are made have maps anyway
             if "image" not in reader.gives or in_files:
                 expected = "images alone for condition.compute, of which maps are computed"
                 remedy = "give data.kind=folder, or condition.compute=null for maps in files"

@@ -107,6 +107,17 @@ class CocoKeypoints(Reader):
         pose = Pose(self.joints, figures).part(shown)
         return Sample(image=image[:, top : top + height, left : left + width], pose=pose, path=path)
 
+    def sides(self) -> Iterator[Size | None]:
+        """See Reader: of the surroundings."""
+        for (name, number), header in zip(self._places, self.headers(), strict=True):
+            if header is None:
+                yield None
+                continue
+            found, upright = self._found[name], (header.height, header.width)
+            along = turns_along(found.size, upright, header.turn, self.settings.annotated, alike)
+            box = header.turn.box(found.boxes[number]) if along and header.turn else found.boxes[number]
+            yield self._shown(box, upright)[2:]
+
     def summary(self) -> Summary:
         """See Reader."""
         return Summary(count=len(self), root=self.root, paths=self.paths, pixels=self.settings)

@@ -4,9 +4,13 @@ Sample p of the run (p = 0, 1, ...) is number p % N of pass p // N over the data
 permutation that belongs to (seed, pass), a sample's crop and flip belong to (seed, pass, index). So does the
 sample that stands in for one that cannot be used, among those that can: no other place of the run changes.
 Of a stream sample p is what its reader gives as number p; another sample of the same share stands in.
+
+Where crops have several sizes each batch is of one bucket, and all this holds within each, see `Turns`.
 """
 
 import hashlib
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -19,14 +23,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from smalti import imaging
 from smalti.data import transforms
+from smalti.data.buckets import Buckets
 from smalti.data.protocol import Batch, Reader, Sample
 from smalti.data.transforms import CropSettings, Placement
 from smalti.errors import UserError
 from smalti.files import evenly
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
+from smalti.sizes import Sides
 
 T = TypeVar("T")
+Size = Sides | Buckets  # of all crops in pixels; or of those of each sample
 Place = tuple[int, int]  # pass over the dataset, index in the dataset
 Skipped = Callable[[UserError], None]  # is told why a sample cannot be used
 
@@ -40,7 +47,7 @@ class Loader:
         self,
         reader: Reader,
         *,
-        size: tuple[int, int],
+        size: Size,
         crop: CropSettings,
         batch: int,
         seed: int,
@@ -48,7 +55,7 @@ class Loader:
         share: tuple[int, int] = (0, 1),
         skipped: Skipped | None = None,
     ) -> None:
-        """size: of a crop in pixels. batch: samples a step of all processes. share: (rank, world).
+        """size: see Size. batch: samples a step of all processes. share: (rank, world).
 
         skipped: is told of a sample that cannot be used, and another one stands in; None: that is an error.
         """
@@ -58,13 +65,26 @@ class Loader:
         if batch % world:
             raise UserError(f"a batch that {world} processes can share", str(batch), f"batch={world * 8}")
         self._crops = Crops(reader, size, crop, seed)
-        self._count, self._batch, self._seed = len(reader), batch, seed
+        self._members = [members for members in self._crops.buckets.members if members]
+        self._turns = Turns([len(members) for members in self._members], batch, seed)
+        self._batch, self._seed = batch, seed
+        self._orders = [lru_cache(maxsize=3)(_permutation) for _ in self._members]  # a batch lies across two
         self._rank, self._share, self._workers = rank, batch // world, workers
         self._skipped = skipped
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Return this process's share of batch start, start + 1, ... without end; as `samples` gives it."""
         return map(collate, self.samples(start))
+
+    @property
+    def sizes(self) -> Sequence[Sides]:
+        """Return height and width of crops in pixels, of each size."""
+        return self._crops.buckets.sizes
+
+    def firsts(self) -> dict[int, int]:
+        """Return by the number of each size that there are samples of that of its first batch."""
+        there = [size for size, members in enumerate(self._crops.buckets.members) if members]
+        return {size: self._turns.first(bucket) for bucket, size in enumerate(there)}
 
     def samples(self, start: int = 0, *, shuffled: bool = True) -> Iterator[list[Sample]]:
         """Return the cropped samples of this process's share of batch start, start + 1, ... without end.
@@ -120,31 +140,77 @@ class Loader:
             return sample
         self._skipped(sample)
         turn, index = place
-        others = _permutation(self._count, mix(self._seed, turn, index))[:SUBSTITUTES].tolist()
+        members = next(members for members in self._members if index in members)
+        others = _permutation(len(members), mix(self._seed, turn, index))[:SUBSTITUTES].tolist()
         for other in others:
-            found = self._crops[-1 - turn, other]  # no pass of the run: not the crop of its own turn
+            found = self._crops[-1 - turn, members[other]]  # no pass of the run: not the crop of its own turn
             if not isinstance(found, UserError):
                 return found
         got = f"{len(others)} in a row that cannot, among them {sample.got}"
         return UserError("images that can be used", got, sample.remedy)
 
     def _places(self, start: int, shuffled: bool) -> Iterator[list[Place]]:
-        number = start
-        while True:
-            first = number * self._batch + self._rank * self._share
-            yield [self._place(position, shuffled) for position in range(first, first + self._share)]
-            number += 1
+        for number in count(start):
+            bucket, own = self._turns(number)
+            first = own * self._batch + self._rank * self._share
+            yield [self._place(bucket, position, shuffled) for position in range(first, first + self._share)]
 
-    def _place(self, position: int, shuffled: bool) -> Place:
-        turn, number = divmod(position, self._count)
-        return turn, int(_permutation(self._count, mix(self._seed, turn))[number]) if shuffled else number
+    def _place(self, bucket: int, position: int, shuffled: bool) -> Place:
+        members = self._members[bucket]
+        turn, number = divmod(position, len(members))
+        if shuffled:
+            number = int(self._orders[bucket](len(members), mix(self._seed, turn))[number])
+        return turn, members[number]
+
+
+class Turns:
+    """Which bucket batch n of a run is of, and which of that bucket's batches it is.
+
+    Pass after pass the n_k samples of bucket k stand in a row without end, which is cut into batches of b:
+    the last one of a pass is filled up with the first samples of the next. ceil(r n_k / b) batches of it come
+    before pass r. So in the first r passes every sample is shown r times or more, and no bucket is a whole
+    batch ahead of its share. The batches of a pass, of all buckets, come in an order that belongs to
+    (seed, pass).
+    """
+
+    def __init__(self, counts: Sequence[int], batch: int, seed: int) -> None:
+        """counts: samples of each bucket, some. batch: samples of a batch."""
+        self._counts, self._batch, self._seed = counts, batch, seed
+        self._order = lru_cache(maxsize=2)(self._laid)
+
+    def __call__(self, number: int) -> tuple[int, int]:
+        """Return the bucket of a batch, and its number among the batches of that bucket."""
+        if len(self._counts) == 1:
+            return 0, number
+        most = number * self._batch // sum(self._counts) + 1  # a pass has that many batches, or some more
+        turn = bisect_right(range(most), number, key=lambda turn: sum(self._before(turn))) - 1
+        begun = self._before(turn)
+        order, place = self._order(turn), number - sum(begun)
+        bucket = int(order[place])
+        return bucket, begun[bucket] + int((order[:place] == bucket).sum())
+
+    def first(self, bucket: int) -> int:
+        """Return the number of a bucket's first batch."""
+        return int((self._order(0) == bucket).nonzero()[0]) if len(self._counts) > 1 else 0
+
+    def _before(self, turn: int) -> list[int]:
+        """Return how many batches of each bucket come before a pass."""
+        return [-(-turn * count // self._batch) for count in self._counts]
+
+    def _laid(self, turn: int) -> Tensor:
+        """Return the bucket of each batch of a pass."""
+        ends = zip(self._before(turn), self._before(turn + 1), strict=True)
+        each = torch.tensor([end - begin for begin, end in ends])
+        buckets = torch.arange(len(each)).repeat_interleave(each)
+        return buckets[_permutation(len(buckets), mix(self._seed, turn, -1))]
 
 
 class Crops(Dataset[Sample | UserError]):
     """A reader's samples, cropped; an unreadable one is its UserError, which outlives a worker process so."""
 
-    def __init__(self, reader: Reader, size: tuple[int, int], crop: CropSettings, seed: int) -> None:
-        self.reader, self.size, self.crop, self.seed = reader, size, crop, seed
+    def __init__(self, reader: Reader, size: Size, crop: CropSettings, seed: int) -> None:
+        self.reader, self.crop, self.seed = reader, crop, seed
+        self.buckets = size if isinstance(size, Buckets) else Buckets.of(reader, [size])
 
     def __getitem__(self, place: Place) -> Sample | UserError:
         """The sample of an index, with the chance of its pass."""
@@ -166,7 +232,7 @@ class Crops(Dataset[Sample | UserError]):
         chance = torch.Generator().manual_seed(mix(self.seed, turn, index))
         height, width = whole.shape[-2:]
         try:
-            where = transforms.place((height, width), self.size, self.crop, chance)
+            where = transforms.place((height, width), self.buckets.size(index), self.crop, chance)
             crop = _cropped(sample, where)
         except UserError as mistake:
             return UserError(mistake.expected, f"{mistake.got} in {sample.path}", mistake.remedy)
@@ -192,7 +258,7 @@ class Crops(Dataset[Sample | UserError]):
 def in_order(
     reader: Reader,
     *,
-    size: tuple[int, int],
+    size: Size,
     crop: CropSettings,
     batch: int,
     most: int | None = None,
@@ -200,27 +266,32 @@ def in_order(
 ) -> Iterator[Batch]:
     """Return every sample once, in the reader's order and without chance; the last batch may be short.
 
+    Of several sizes each bucket is in the reader's order, and the last batch of each may be short.
+
     most: at most so many samples, evenly over the reader, so that all classes are among them; of a stream
     the first ones. skipped: is told of a sample that cannot be used, which is left out; None: that is a
     UserError.
     """
     crops = Crops(reader, size, crop.for_validation(), seed=0)
-    indices = range(len(reader))
-    stream, waiting = reader.samples(0, 0), list[Sample | UserError]()
+    indices = range(len(reader)) if most is None else evenly(range(len(reader)), most)
+    stream, waiting = reader.samples(0, 0), defaultdict[Sides, list[Sample]](list)
     if stream is None:
-        found = (crops[0, index] for index in (indices if most is None else evenly(indices, most)))
+        found = ((index, crops[0, index]) for index in indices)
     else:
-        found = (crops.cropped(one, (0, at)) for at, one in zip(indices[:most], stream, strict=False))
-    for sample in found:
-        if isinstance(sample, UserError) and skipped is not None:
+        firsts = zip(range(len(reader))[:most], stream, strict=False)
+        found = ((at, crops.cropped(one, (0, at))) for at, one in firsts)
+    for index, sample in found:
+        if isinstance(sample, UserError):
+            if skipped is None:
+                raise sample
             skipped(sample)
             continue
-        waiting.append(sample)
-        if len(waiting) == batch:
-            yield collate(waiting)
-            waiting = []
-    if waiting:
-        yield collate(waiting)
+        alike = waiting[crops.buckets.size(index)]
+        alike.append(sample)
+        if len(alike) == batch:
+            yield collate(alike)
+            alike.clear()
+    yield from (collate(alike) for alike in waiting.values() if alike)
 
 
 def usable(samples: Sequence[Sample | UserError]) -> list[Sample]:
@@ -257,7 +328,6 @@ def mix(*numbers: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
-@lru_cache(maxsize=3)  # a batch may lie across two passes; and one of a sample that cannot be used
 def _permutation(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 

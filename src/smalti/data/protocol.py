@@ -21,6 +21,8 @@ from smalti.errors import UserError
 from smalti.opening import Header
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
+from smalti.reading.values import read_header
+from smalti.sizes import Sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +63,18 @@ class Batch:
     @property
     def size(self) -> int:
         """Return b, how many samples there are."""
+        return len(self._held)
+
+    @property
+    def sides(self) -> Sides:
+        """Return height and width of the crops: in pixels, or of codes in cells."""
+        return self._held.shape[-2], self._held.shape[-1]
+
+    @property
+    def _held(self) -> Tensor:
         held = [part for part in (self.images, self.segmentations, self.codes) if part is not None]
         assert held, "a batch holds images, label maps or codes"
-        return len(held[0])
+        return held[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +87,8 @@ class Summary:
     pixels: PixelSettings = field(default_factory=PixelSettings)  # how they are opened
     splits: Splits | None = None  # folders that are splits by their names; None: its kind has no such
     note: str = ""  # for a person: which those are, or are called so and are not
-    grid: tuple[int, int] | None = None  # of codes
-    sides: tuple[int, int] | None = None  # height and width of all images, where they are made
+    grids: Sequence[tuple[int, int]] = ()  # rows and columns of codes
+    sides: Sequence[Sides] = ()  # of images that are made: height and width of all
     marks: Sequence[str] = ()  # what makes codes those that they are
     captions: Sequence[str] = ()  # of the samples, one after the other
 
@@ -123,6 +134,23 @@ class Reader(Protocol):
     @abstractmethod
     def summary(self) -> Summary:
         """Return what it holds; opens nothing."""
+
+    def sides(self) -> Iterator[Sides | None]:
+        """Return height and width of every sample in pixels, in order; None for one that cannot be read.
+
+        Of files as their headers have it. Not asked of a stream.
+        """
+        return ((one.height, one.width) if one else None for one in self.headers())
+
+    def headers(self) -> Iterator[Header | None]:
+        """Return the header of every file, in order; None for one that has none."""
+        summary = self.summary()
+        bands = summary.pixels.bands if isinstance(summary.pixels.bands, tuple) else None
+        for path in summary.paths:
+            try:
+                yield read_header(path, bands, summary.pixels.max_pixels)
+            except UserError:
+                yield None
 
     def counts(self) -> dict[str, int]:
         """Return how many samples, or things in them, there are of each class; empty without classes."""

@@ -14,11 +14,12 @@ from smalti.conditions.box_tokens import Box, Object, Scene
 from smalti.conditions.pose import COCO, HIDDEN, NOWHERE, SEEN, Joint, Pose
 from smalti.config import Count, Positive, Share, settings
 from smalti.data.protocol import Reader, Sample, Summary
-from smalti.data.transforms import Size
 from smalti.errors import UserError
+from smalti.scenes.chance import Chance
 from smalti.scenes.compose import KINDS, Arrangement, Thing, compose
 from smalti.scenes.render import GROUND, SKY, Rendering, render
 from smalti.scenes.words import Said, captions
+from smalti.sizes import Sides, Sizes, listed, plain, worded
 
 VERSION = 1  # of what is made: raised with every change of a pixel or a word
 SEGMENTS = ("sky", "ground", *KINDS)  # classes of segmentations, by number
@@ -33,7 +34,7 @@ class ScenesSettings:
     """What is made: small scenes of spheres, boxes, capsules and people on a ground."""
 
     kind: Literal["scenes"] = "scenes"
-    size: Size = 64  # pixels of an image: a side, or height and width
+    size: Sizes = 64  # pixels of an image: a side, or height and width; several: each has one of them
     count: Positive = 100_000  # images of a pass over those to train on
     val_count: Count = 1000  # of those held out, which are others
     seed: int = 0  # of all of them; each belongs to (seed, its number)
@@ -51,15 +52,15 @@ class ScenesSettings:
             expected = f"data.min_objects and data.max_objects from 1 to {_MOST}, the smaller first"
             got = f"{self.min_objects} and {self.max_objects}"
             raise UserError(expected, got, "data.min_objects=1 data.max_objects=4")
-        height, width = self.sides
-        if not 32 <= min(height, width) <= max(height, width) <= min(4 * min(height, width), 1024):
-            expected = "data.size from 32 to 1024 pixels a side, one at most four times the other"
-            raise UserError(expected, f"{height} x {width}", "data.size=64")
+        for height, width in self.sizes:
+            if not 32 <= min(height, width) <= max(height, width) <= min(4 * min(height, width), 1024):
+                expected = "data.size from 32 to 1024 pixels a side, one at most four times the other"
+                raise UserError(expected, f"{height} x {width}", "data.size=64")
 
     @property
-    def sides(self) -> tuple[int, int]:
-        """Return height and width of an image in pixels."""
-        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+    def sizes(self) -> tuple[Sides, ...]:
+        """Return height and width of an image in pixels, of each size that there is."""
+        return listed(self.size)
 
     @property
     def root(self) -> str:
@@ -116,18 +117,29 @@ class Scenes(Reader):
     def _made(self, index: int) -> Arrangement:
         how = self.settings
         numbers = ("scenes", VERSION, how.seed, self.split, index)
-        return compose(numbers, how.sides, (how.min_objects, how.max_objects), how.people)
+        return compose(numbers, self._sides(index), (how.min_objects, how.max_objects), how.people)
+
+    def sides(self) -> Iterator[Sides]:
+        """See Reader."""
+        return map(self._sides, range(len(self)))
+
+    def _sides(self, index: int) -> Sides:
+        """Return height and width of an image: of several sizes each is as likely."""
+        how = self.settings
+        if len(how.sizes) == 1:
+            return how.sizes[0]
+        return Chance("size", VERSION, how.seed, self.split, index).pick(how.sizes)
 
     def summary(self) -> Summary:
         """See Reader: what is made differs where a setting does, or what makes it."""
         how = self.settings
-        told = {**config.dump(how), "size": list(how.sides), "count": len(self), "content": None}
-        del told["val_count"]
-        note = "scenes made as they are asked for, {} x {} pixels".format(*how.sides)
+        said = {**config.dump(how), "size": plain(how.sizes), "count": len(self), "content": None}
+        del said["val_count"]
+        note = f"scenes made as they are asked for, {worded(how.sizes)} pixels"
         note += f": {how.min_objects} to {how.max_objects} things, a person in {how.people:.0%}; "
         note += f"seed {how.seed}"
-        marks = (str(VERSION), self.split, json.dumps(told, sort_keys=True))
-        return Summary(count=len(self), root=Path(how.root), note=note, marks=marks, sides=how.sides)
+        marks = (str(VERSION), self.split, json.dumps(said, sort_keys=True))
+        return Summary(count=len(self), root=Path(how.root), note=note, marks=marks, sides=how.sizes)
 
 
 def segmentation(made: Arrangement, seen: Rendering) -> Int64[Tensor, "H W"]:

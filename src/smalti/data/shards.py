@@ -15,7 +15,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import accumulate
+from itertools import accumulate, repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.errors import UserError
 from smalti.files import save_tensors
+from smalti.sizes import Sides
 
 FORMAT = 1
 INDEX = "index.json"
@@ -109,6 +110,9 @@ class ShardWriter:
         for key, made in self.metadata.conditions.items():
             tokens = [sample.precomputed[key] for sample in samples]
             rows[PRECOMPUTED + key] = small(tokens, made["vocabulary"])
+        waiting = self._waiting[split]
+        if waiting and waiting[0]["codes"].shape[1:] != rows["codes"].shape[1:]:
+            self._flush(split)  # a file holds codes of one grid
         self._waiting[split].append(rows | pack(samples, self.metadata.holds))
         self.rows[split] += len(samples)
         if _count(self._waiting[split]) >= ROWS:
@@ -189,6 +193,7 @@ class TokenShards(Reader):
         # a key begins with the kind of its condition
         self.gives = frozenset({"codes", *self._holds, *(key.split()[0] for key in self.precomputed)})
         self.tokenizer, self.codebook_size = index["tokenizer"], index["codebook_size"]
+        self.factor = int(index["factor"])
         self._ends = list(accumulate(map(len, self._shards)))
 
     def __len__(self) -> int:
@@ -207,15 +212,18 @@ class TokenShards(Reader):
                 yield from COLUMNS["text"].unpack(shard, row)
 
     def summary(self) -> Summary:
-        """See Reader. The grid is None where there are no codes."""
-        grid, marks = None, [self.tokenizer]
-        if self._shards:
-            height, width = map(int, self._shards[0].arrays["codes"].shape[1:])
-            grid, marks = (height, width), [self.tokenizer, f"({height}, {width})"]
-        marks += sorted(self.precomputed)
+        """See Reader. There are no grids where there are no codes."""
+        grids = list(dict.fromkeys(map(_grid, self._shards)))
+        marks = [self.tokenizer, *map(str, grids), *sorted(self.precomputed)]
         return Summary(
-            count=len(self), root=self.root, grid=grid, marks=marks, captions=list(self.captions())
+            count=len(self), root=self.root, grids=grids, marks=marks, captions=list(self.captions())
         )
+
+    def sides(self) -> Iterator[Sides]:
+        """See Reader: as many for a cell in each direction as the tokenizer has pixels."""
+        for shard in self._shards:
+            rows, columns = _grid(shard)
+            yield from repeat((rows * self.factor, columns * self.factor), len(shard))
 
     def most_objects(self) -> int:
         """See Reader."""
@@ -283,6 +291,12 @@ def _metadata(index: dict[str, Any]) -> dict[str, Any]:
     """Return what makes the codes of an index mean something, and how they were made; without the files."""
     others = {*SPLITS, "complete", "made"}
     return {name: index[name] for name in index if name not in others} | old_names.made(index.get("made", {}))
+
+
+def _grid(shard: Rows) -> tuple[int, int]:
+    """Return rows and columns of the codes of a shard, which are all of one grid."""
+    height, width = map(int, shard.arrays["codes"].shape[1:])
+    return height, width
 
 
 def _count(parts: list[dict[str, Tensor]]) -> int:

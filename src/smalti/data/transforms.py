@@ -2,33 +2,23 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge
 from jaxtyping import Float, Int64, Shaped
-from pydantic import BeforeValidator
 from torch import Tensor
 
 from smalti import imaging
 from smalti.conditions.box_tokens import Whole
 from smalti.conditions.coordinates import Part
-from smalti.config import Positive, Share, read_size, settings
+from smalti.config import Share, settings
 from smalti.errors import UserError
 from smalti.imaging import Filter
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
 
 Scale = Annotated[float, Ge(1.0)]
-
-
-def _from_text(value: Any) -> Any:
-    """Read 48x32 as commands take it, in place of [48, 32]; leave all else to the types."""
-    return read_size(value) if isinstance(value, str) and "x" in value.lower() else value
-
-
-# pixels: a side, or height and width
-Size = Annotated[Positive | tuple[Positive, Positive], BeforeValidator(_from_text)]
 
 
 @settings

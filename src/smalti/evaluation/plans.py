@@ -18,6 +18,7 @@ from smalti.files import evenly
 from smalti.metrics.obeyed.choice import most_learned, unjudged
 from smalti.pipeline import Pipeline
 from smalti.precision import recorded
+from smalti.sizes import worded
 from smalti.tokenizer import Tokenizer
 from smalti.training.folders import is_made
 
@@ -38,6 +39,7 @@ class Plan:
     real_labels: Sequence[int] = ()
     told: Told | None = None  # of the real images, what the model is told
     train_labels: Sequence[int] = ()  # none where training images are of other classes
+    note: str = ""  # for a person, of the size
 
 
 def plan(
@@ -53,11 +55,14 @@ def plan(
     if how.paired:
         raise UserError("images that somebody made, for --paired", f"the model {subject}", "leave it out")
     model = library.load(subject, *place)
-    own = model.crop_size if isinstance(model, Pipeline) else None
-    cut = Cut(size=how.crop_size or own or library.trained_size(subject), how=how.crop)
+    own = model.crop_sizes if isinstance(model, Pipeline) else None
+    sizes = (how.crop_size,) if how.crop_size else own or library.trained_sizes(subject)
+    cut, note = Cut(size=sizes[0], how=how.crop), ""
+    if len(sizes) > 1:
+        note = f"at {worded(sizes[:1])} pixels, of those that the model was trained on: {worded(sizes)}"
     about = {"model": str(subject), "fingerprint": library.fingerprint(model)}
     if isinstance(model, Pipeline):
-        return _of_pipeline(model, about, (real, cut), how, drawing)
+        return replace(_of_pipeline(model, about, (real, cut), how, drawing), note=note)
     _refuse({**drawing, **of_models}, subject)
     found = data.open_data(real, cut, how, model, how.num)
     return Plan(
@@ -69,6 +74,7 @@ def plan(
         subject={**about, "kind": "tokenizer", **recorded(tokenizer=model.dtype)},
         cut=cut,
         model=model,
+        note=note,
     )
 
 

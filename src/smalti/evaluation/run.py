@@ -94,7 +94,8 @@ def evaluate(
         return None
     _check(evidence)
     numbers, without = _numbers(evidence, names, wanted)
-    notes = [*todo.data.notes, *found.missing, *short, *without, *(_few(evidence) if "fd" in names else ())]
+    notes = [*todo.data.notes, *filter(None, [todo.note]), *found.missing, *short, *without]
+    notes += _few(evidence) if "fd" in names else ()
     about = {**todo.subject, "seconds": round(time.monotonic() - begun, 1), "torch": torch.__version__}
     if isinstance(todo.fakes, Drawn):
         about["drawing"] = todo.fakes.how()

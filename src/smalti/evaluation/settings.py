@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from smalti.config import Positive, settings
-from smalti.data.transforms import CropSettings, Size
+from smalti.data.transforms import CropSettings
 from smalti.imaging import Filter
+from smalti.sizes import Size
 
 
 @settings

@@ -10,6 +10,7 @@ from torch import Tensor
 from smalti.errors import UserError
 from smalti.judging.protocol import Asked, Scorer
 from smalti.pipeline import Pipeline
+from smalti.sizes import worded
 
 
 class Likelihood(Scorer):
@@ -31,8 +32,8 @@ class Likelihood(Scorer):
         if "label" in model.condition.named and model.classes != pipeline.classes:
             remedy = "judge by a model that learned the same classes"
             raise UserError("a judge with the classes of the model", f"{len(model.classes)} others", remedy)
-        if model.crop_size != size:
-            got = "{} x {}, of images of {} x {}".format(*model.crop_size, *size)
+        if size not in model.crop_sizes:
+            got = "{}, of images of {} x {}".format(worded(model.crop_sizes), *size)
             raise UserError("a judge whose training crop has the size of the images", got, "give that --size")
         own, other = model.tokenizer, pipeline.tokenizer
         self._same_codes = bool(own.fingerprint) and own.fingerprint == other.fingerprint

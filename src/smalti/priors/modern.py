@@ -1,5 +1,7 @@
 """A transformer of today: RMSNorm, SwiGLU, normalised queries and keys, rotary positions on the grid."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -43,9 +45,10 @@ class Modern(Causal):
     it holds, so attention sees how far the two lie apart.
     """
 
-    takes_padded = True
+    takes_padded = takes_grids = True
     cosines: Tensor  # t 2 1 e
     sines: Tensor
+    prefix_cells: Tensor  # m: which of the prefix' positions are those of the grid, row by row
 
     def __init__(self, settings: ModernSettings, scope: Scope) -> None:
         super().__init__(scope)
@@ -54,8 +57,12 @@ class Modern(Causal):
         width, layers = settings.width, settings.layers
         self.prefix_table = table_of(scope, width)
         self.table = nn.Embedding(scope.codebook_size, width)
-        # added to the prefix's tokens; with "shift" it is itself the one token that stands before the codes
-        self.prefix_positions = nn.Parameter(torch.empty(scope.prefix_length, width))
+        scopes = (scope, *scope.others)
+        self.has_cell_context = len(scopes) > 1 and all(one.prefix_is_by_cell for one in scopes)
+        count, columns = _around(scopes) if self.has_cell_context else (scope.prefix_length, 0)
+        # added to the prefix's tokens; with "shift" it is itself the one token that stands before the codes.
+        # Where crops of several sizes have a prefix of a token a cell, one for each cell that one of them has
+        self.prefix_positions = nn.Parameter(torch.empty(count, width))
         self.dropout = Dropout(settings.token_dropout)
         self.blocks = nn.ModuleList(Block(settings, layer) for layer in range(layers))
         self.norm = RMSNorm(width, eps=1e-5)
@@ -63,14 +70,9 @@ class Modern(Causal):
         self.shift = None
         if settings.conditioning == "shift":  # six vectors a layer, two for the last norm
             self.shift = nn.Linear(width, (6 * layers + 2) * width)
-        cosines, sines = turns(
-            scope.cells,
-            prefix_length=scope.prefix_length,
-            width=width // settings.heads,
-            base=settings.rope_base,
-        )
-        self.register_buffer("cosines", cosines, persistent=False)
-        self.register_buffer("sines", sines, persistent=False)
+        # of several sizes: added to the prefix, which so tells in the first row too where rows will end
+        self.grids = nn.Parameter(torch.empty(len(scopes), width)) if scope.others else None
+        self.hold(partial(_tables, settings, columns))
         self._start()
 
     def new_cache(self, batch: int) -> Cache:
@@ -80,7 +82,12 @@ class Modern(Causal):
         return Cache.empty(batch, positions, layers=sizes.layers, heads=sizes.heads, like=table)
 
     def _embed(self, codes: Tensor, prefix: Prefix) -> Fed:
-        first, shift = self.prefix_positions.expand(len(prefix), -1, -1), None  # b m e
+        positions: Tensor = self.prefix_positions
+        shift = None
+        if self.grids is not None:
+            positions = positions[self.prefix_cells] if self.has_cell_context else positions
+            positions = positions + self.grids[self.number]
+        first = positions.expand(len(prefix), -1, -1)  # b m e
         if self.shift is None:
             first = first + embedded(self.prefix_table, prefix)
         else:
@@ -114,6 +121,8 @@ class Modern(Causal):
     def _start(self) -> None:
         self.apply(start)
         nn.init.normal_(self.prefix_positions, std=0.02)
+        if self.grids is not None:
+            nn.init.normal_(self.grids, std=0.02)
         nn.init.zeros_(self.head.weight)  # the first loss is log v
         if self.shift is not None:  # every layer begins as the identity
             nn.init.zeros_(self.shift.weight)
@@ -155,8 +164,34 @@ def _tune(x: Tensor, tuning: Tuning) -> Tensor:
     return x if tuning is None else x * (1 + tuning[1]) + tuning[0]
 
 
+def _tables(settings: ModernSettings, columns: int, scope: Scope) -> dict[str, Tensor]:
+    """Return what hangs on a grid. columns: of the grid that holds all, see `prefix_cells`; 0: without."""
+    cosines, sines = turns(
+        scope.cells,
+        prefix_length=scope.prefix_length,
+        width=settings.width // settings.heads,
+        base=settings.rope_base,
+    )
+    found = {"cosines": cosines, "sines": sines}
+    rows, across = (torch.arange(side) for side in scope.grid)
+    return found | ({"prefix_cells": (rows[:, None] * columns + across).flatten()} if columns else {})
+
+
+def _around(scopes: Sequence[Scope]) -> tuple[int, int]:
+    """Return cells and columns of the smallest grid that holds those of all scopes."""
+    rows, columns = (max(one.grid[axis] for one in scopes) for axis in (0, 1))
+    return rows * columns, columns
+
+
 def _check(settings: ModernSettings, scope: Scope) -> None:
     check_width(settings)
+    scopes = (scope, *scope.others)
+    lengths = sorted({one.prefix_length for one in scopes})
+    if len(lengths) > 1 and not all(one.prefix_is_by_cell for one in scopes):
+        expected = "a condition of as many tokens at every size, or of one a cell, for crops of several sizes"
+        raise UserError(
+            expected, f"{' and '.join(map(str, lengths))} tokens", "give one size, or another condition"
+        )
     if settings.conditioning == "shift" and scope.prefix_length > 1:
         got = f"a condition of {scope.prefix_length} tokens"
         raise UserError("a condition of one token, to shift by it", got, "set prior.conditioning=prefix")

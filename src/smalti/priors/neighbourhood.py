@@ -61,10 +61,11 @@ class Neighbourhood(Forced):
     tokens around it.
     """
 
+    takes_grids = True
+
     def __init__(self, settings: NeighbourhoodSettings, scope: Scope) -> None:
         super().__init__(scope)
-        self.grid = _grid(scope)
-        self.radius = _radius(settings.radius, self.grid)
+        self.radius = _radius(settings.radius, min(map(_grid, (scope, *scope.others)), key=min))
         self.skew = settings.skew or self.radius + 1
         _check(settings, scope, self.radius)
         self.settings, self.codebook_size = settings, scope.codebook_size
@@ -140,7 +141,7 @@ class Neighbourhood(Forced):
         return self._on_grid(prefix) if self.has_cell_context else prefix[:, :, None]
 
     def _on_grid(self, sequence: Int64[Tensor, "b n"]) -> Int64[Tensor, "b h w"]:
-        return sequence.reshape(len(sequence), *self.grid)
+        return sequence.reshape(len(sequence), *self.scope.grid)
 
     def _visible(self, asking: Tensor, seen: Tensor) -> Tensor:
         """Return whether a cell (rows) sees another (columns)."""

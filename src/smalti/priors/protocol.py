@@ -5,6 +5,8 @@ n codes, v codebook size.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,6 +24,7 @@ from smalti.errors import UserError
 from smalti.heads.categorical import Categorical
 from smalti.heads.protocol import Head
 from smalti.priors.corrupt import corrupt
+from smalti.sizes import worded
 from smalti.tokens.layout import Layout
 
 
@@ -37,6 +40,7 @@ class Scope:
     prefix_is_by_cell: bool = False  # place i tells of cell i of the window, row by row
     cells: tuple[tuple[int, int], ...]  # (row, column) of place 0 .. n-1 in the order of generating
     order: str = "row"  # its name
+    others: tuple["Scope", ...] = ()  # of a prior for crops of several sizes: those of its other grids
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -52,6 +56,11 @@ class Scope:
             remedy = "use another tokenizer, or a prior for such tokens"
             raise UserError("a tokenizer of one code a cell for this prior", layout.told(), remedy)
         return layout.vocabulary
+
+
+def _of(name: str, number: int) -> str:
+    """Return what a buffer is called that belongs to a grid by number; of the first it is the plain name."""
+    return f"{name}_{number}" if number else name
 
 
 @settings
@@ -76,15 +85,36 @@ class Prior(nn.Module, ABC):
     options: ClassVar[type[Any]] = NoOptions
     distribution: Head = Categorical()  # what a prediction says of a token: its loss, its likelihood, a draw
     takes_padded: ClassVar[bool] = False  # whether prefixes of features, or of unequal lengths
+    takes_grids: ClassVar[bool] = False  # whether crops of several sizes
 
     def __init__(self, scope: Scope) -> None:
-        """UserError for a condition that the member does not take."""
+        """UserError for a condition, or several sizes, that the member does not take."""
         super().__init__()
+        if scope.others and not self.takes_grids:
+            got = f"crops of {worded([one.grid for one in (scope, *scope.others)])} cells"
+            remedy = "set prior.kind=modern or neighbourhood, or one size"
+            raise UserError("one size, for a prior that knows the cells of one grid", got, remedy)
         if not self.takes_padded and (scope.prefix_is_padded or scope.prefix_features is not None):
             got = "one of features, or of unequal lengths"
             remedy = "set prior.kind=modern, or use another condition"
             raise UserError("a condition of equally many tokens for this prior", got, remedy)
-        self.scope = scope
+        self.scope, self.number = scope, 0  # the latter of its grid among all
+
+    def hold(self, tables: Callable[[Scope], Mapping[str, Tensor]]) -> None:
+        """Keep as buffers what hangs on a grid, by name, of all grids; see `at`."""
+        for number, scope in enumerate((self.scope, *self.scope.others)):
+            for name, table in tables(scope).items():
+                self.register_buffer(_of(name, number), table, persistent=False)
+
+    def at(self, grid: tuple[int, int]) -> "Prior":
+        """Return this prior for crops of one of its grids: itself, or a twin that shares all weights."""
+        if grid == self.scope.grid:
+            return self
+        number, scope = next((n, one) for n, one in enumerate(self.scope.others, 1) if one.grid == grid)
+        twin = copy(self)
+        own = {name: self._buffers.get(_of(name, number), table) for name, table in self._buffers.items()}
+        twin._buffers, twin.scope, twin.number = own, scope, number
+        return twin
 
     @abstractmethod
     def forward(self, codes: Int64[Tensor, "b n"], prefix: Prefix) -> Float[Tensor, "b n v"]:
@@ -130,6 +160,10 @@ class Prior(nn.Module, ABC):
         if grid[0] < own[0] or grid[1] < own[1]:
             size, crop = ("{} x {}".format(*(side * factor for side in sides)) for sides in (grid, own))
             expected = f"a size from {crop} pixels up, this model's training crop"
+            if self.scope.others:
+                crops = [one.grid for one in (self.scope, *self.scope.others)]
+                told = " or ".join("{} x {}".format(*(side * factor for side in sides)) for sides in crops)
+                expected = f"a size from {told} pixels up, this model's training crops"
             raise UserError(expected, size, "draw larger and cut the image, or train on smaller crops")
 
     @property

@@ -12,6 +12,7 @@ from smalti.errors import UserError
 from smalti.losses.patchgan import PatchGANSettings
 from smalti.pipeline import Pipeline
 from smalti.reading.labels import LabelReading
+from smalti.sizes import plain
 from smalti.tokenizer import Tokenizer
 from smalti.training.prior_task import PriorTask
 from smalti.training.tokenizer_task import TokenizerTask
@@ -119,7 +120,7 @@ def _prior(begun: Beginning) -> dict[str, Any]:
         raise UserError("a model with a prior", f"the tokenizer {begun.path}", remedy)
     how = model.settings
     found: dict[str, Any] = {"prior": config.dump(how.prior), "condition": config.dump(how.condition)}
-    found |= {"order": how.order, "size": list(model.crop_size)}
+    found |= {"order": how.order, "size": plain(model.crop_sizes)}
     own = begun.folder / library.TOKENIZER
     return found | {
         "tokenizer" if folder == own else "condition_tokenizer": str(folder) for folder in begun.parts

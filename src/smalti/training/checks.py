@@ -5,10 +5,12 @@ from typing import Any
 
 from smalti import strategy
 from smalti.conditions.computed import computation
+from smalti.data.buckets import Buckets
 from smalti.data.protocol import Reader
 from smalti.data.report import DataReport, inspect
 from smalti.data.values import FLOATS, is_float
 from smalti.errors import UserError
+from smalti.sizes import nearest, worded
 from smalti.training import validation
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
@@ -28,17 +30,18 @@ def check(training: Training, held_out: int) -> None:
     )
     compute = getattr(of_maps, "compute", None)  # of several conditions the one that is computed
     if compute is not None:
-        computation(compute).check(training.crop_size)
+        for size in training.sizes:
+            computation(compute).check(size)
     if not isinstance(training, TokenizerTraining):
         return
-    distance, shortest = training.losses.perceptual, min(training.crop_size)
+    distance, shortest = training.losses.perceptual, min(map(min, training.sizes))
     if distance.weight and distance.kind != "none" and shortest < SMALLEST:
         expected = f"crops of at least {SMALLEST} x {SMALLEST} pixels for losses.perceptual"
         remedy = "losses.perceptual.weight=0.0, or a larger size"
-        raise UserError(expected, "size={} x {}".format(*training.crop_size), remedy)
+        raise UserError(expected, f"size={worded(training.sizes)}", remedy)
 
 
-def tell(training: Training, readers: Mapping[str, Reader]) -> None:
+def tell(training: Training, readers: Mapping[str, Reader], buckets: Mapping[str, Buckets]) -> None:
     """Say on stderr what the data hold. UserError where no training image can be read."""
     for split, reader in readers.items():
         what = {"train": TRAINED, "val": "held out:"}[split]
@@ -48,10 +51,13 @@ def tell(training: Training, readers: Mapping[str, Reader]) -> None:
             strategy.current().say(f"{what} {len(reader)} rows of codes")
         else:
             _tell_files(what, reader, training)
-    count = len(readers["train"])
-    if training.batch > count:
+        if len(reader) and len(training.sizes) > 1:
+            strategy.current().say(_of_sizes(buckets[split], reader))
+    counts = [len(members) for members in buckets["train"].members if members]
+    if training.batch > min(counts, default=0):
+        count = f"{min(counts, default=0)} there are{' of a size' * (len(training.sizes) > 1)}"
         strategy.current().say(
-            f"batch={training.batch} is more than the {count} there are: a batch shows some several times"
+            f"batch={training.batch} is more than the {count}: a batch shows some several times"
         )
     if isinstance(training, TokenizerTraining) and training.quantize_start >= training.steps:
         strategy.current().say(
@@ -76,11 +82,11 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
         raise UserError(f"images in {files.root} that can be read", got, first.remedy)
     if what == TRAINED and files.pixels.range is None and report.headers:
         _check_white(report, training)
-    size, sides = training.crop_size, [(one.height, one.width) for one in report.headers]
-    sides += [files.sides] if files.sides else []
-    crop = "{} x {}".format(*size)
+    sides = [*((one.height, one.width) for one in report.headers), *files.sides]
+    sizes = [training.sizes[nearest(found, training.sizes)] for found in sides]
+    crop, crops = worded(training.sizes), list(zip(sides, sizes, strict=True))
     if training.crop.resize == "none":
-        small = sum(height < size[0] or width < size[1] for height, width in sides)
+        small = sum(found[0] < size[0] or found[1] < size[1] for found, size in crops)
         if what == TRAINED and small == len(sides):
             expected = f"images of at least {crop} pixels with crop.resize=none"
             raise UserError(expected, f"{small} smaller ones", "crop.resize=short, or a smaller size")
@@ -88,13 +94,22 @@ def _tell_files(what: str, reader: Reader, training: Training) -> None:
             strategy.current().say(
                 f"{small} of the {len(sides)} looked at are smaller than crops of {crop}, and left out"
             )
-    times = [training.crop.enlargement(found, size) for found in sides]
+    times = [training.crop.enlargement(found, size) for found, size in crops]
     large = [number for number in times if number > ENLARGED]
     if large:
         many = f"{len(large)} of the {len(times)} looked at are enlarged more than twofold, up to "
         strategy.current().say(
             f"{many}{max(large):.3g} times, to fill crops of {crop}: blurred; choose a smaller size"
         )
+
+
+def _of_sizes(buckets: Buckets, reader: Reader) -> str:
+    """Say how many images have crops of each size, and of which size nothing is learned."""
+    counts = dict(zip(buckets.sizes, map(len, buckets.members), strict=True))
+    what = "rows" if "codes" in reader.gives else "images"
+    each = ", ".join(f"{count} {what} of {worded([size])}" for size, count in counts.items())
+    empty = [size for size, count in counts.items() if not count]
+    return f"crops: {each}" + (f"; no image is near {worded(empty)}" if empty else "")
 
 
 def _check_white(report: DataReport, training: Training) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from smalti import imaging, library, strategy
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
+from smalti.sizes import plain
 from smalti.training import checkpoints, curves, folders, log
 from smalti.training.batches import cut, to
 from smalti.training.checkpoints import Checkpoint
@@ -40,6 +42,9 @@ class Feed:
 
     train: Callable[[int], Iterator[Batch]]  # without end, beginning with the batch of a step
     validation: Callable[[], Iterable[Batch]] | None  # None: nothing is held out
+    # what sheets show where crops have several sizes, a batch of each; None: the first that is held out, else
+    # that is trained on
+    shown: Callable[[], Sequence[Batch]] | None = None
 
 
 class Loop:
@@ -64,7 +69,7 @@ class Loop:
         self._saved: int | None = None  # the step of the newest checkpoint
         self.best = Best.of(training)
         self._best: float | None = None  # its value so far
-        self._sheet: Batch | None = None  # what sample sheets show, once there is one
+        self._sheet: Sequence[Batch] = ()  # what sample sheets show, once there is something
         self._wrapped: list[nn.Module] = []  # the networks as the strategy runs them
 
     def run(self, feed: Feed) -> None:
@@ -171,8 +176,8 @@ class Loop:
         batches = feed.train(self.step)
         if self.step == 0:
             first = next(batches)
-            if feed.validation is None and self.strategy.rank == 0:
-                self._sheet = self._moved(first)
+            if feed.validation is None and feed.shown is None and self.strategy.rank == 0:
+                self._sheet = [self._moved(first)]
             self.task.start(self._moved(first))
             self._begin_average()  # the start may have moved weights
             batches = chain([first], batches)
@@ -235,10 +240,10 @@ class Loop:
 
     def _draw_sheet(self, recorder: Recorder, feed: Feed) -> None:
         """Draw a sample sheet, of the same images: held-out ones, or without these the first."""
-        if self._sheet is None:
-            self._sheet = self._moved(next(_held_out(feed), None) or next(feed.train(0)))
+        if not self._sheet:
+            self._sheet = [self._moved(batch) for batch in (feed.shown or partial(_first, feed))()]
         with self._averaged():
-            sheet = self.task.samples(self._sheet)
+            sheet = imaging.below(list(map(self.task.samples, self._sheet)))
         imaging.save_png(self.folder.sheet(self.step), sheet, {}, overwrite=True)
         recorder.image(self.step, "samples", sheet)
 
@@ -323,7 +328,7 @@ class Loop:
     def _save_model(self, folder: Path, **more: Any) -> None:
         """Write the model as it stands. more: what its folder is to tell besides."""
         made = {"smalti": version("smalti"), "run": self.folder.root.name, "steps": self.step}
-        made["size"] = list(self.training.crop_size)
+        made["size"] = plain(self.training.sizes)
         made["data"] = folders.held_out(self.training.data)
         with self._averaged():
             library.save(self.task.model(), folder, provenance={**made, **more})
@@ -349,6 +354,10 @@ class Loop:
 def _reason(interrupts: Interrupts, mistake: UserError | None) -> int:
     """Return why this process must stop: STARVED, the number of a signal, or 0."""
     return STARVED if mistake is not None else interrupts.received or 0
+
+
+def _first(feed: Feed) -> list[Batch]:
+    return [next(_held_out(feed), None) or next(feed.train(0))]
 
 
 def _held_out(feed: Feed) -> Iterator[Batch]:

@@ -10,6 +10,7 @@ from smalti.data.folder import Folder, FolderSettings, share_for
 from smalti.data.splits import without_held_out
 from smalti.errors import UserError
 from smalti.pipeline import Pipeline
+from smalti.sizes import Sizes
 from smalti.tokenizer import Tokenizer
 from smalti.training import folders
 
@@ -47,12 +48,10 @@ def as_trained(root: Path, model: Tokenizer | Pipeline) -> FolderSettings | None
     return _as_told(root, folders.as_begun({"data": told})["data"])
 
 
-def as_made(
-    kind: str, size: tuple[int, int], models: Sequence[Tokenizer | Pipeline | None], /, **more: Any
-) -> Any:
+def as_made(kind: str, size: Sizes, models: Sequence[Tokenizer | Pipeline | None], /, **more: Any) -> Any:
     """Return how data are made: as for the first of some models' trainings that was on such.
 
-    Else of a size, in pixels. more: settings beside that.
+    Else of a size, or several, in pixels. more: settings beside that.
     """
     told: list[Any] = [{} if one is None else one.provenance.get("data") or {} for one in models]
     given = next((dict(one) for one in told if one.get("kind") == kind), {"size": size})

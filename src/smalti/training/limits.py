@@ -22,7 +22,7 @@ KEPT = 4  # numbers for each weight in training: itself, its gradient, two momen
 
 def check_batch(training: Training, reader: Reader) -> None:
     """UserError for a batch of many times the data, or one that this machine cannot hold."""
-    sides = reader.summary().grid or training.crop_size
+    sides = max(reader.summary().grids or training.sizes, key=math.prod)
     check_together(training.batch, len(reader), sides, strategy.current().count)
 
 

@@ -1,6 +1,7 @@
 """Images to token shards, once, so that a prior trains without the tokenizers at work."""
 
 import hashlib
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,25 +16,27 @@ from smalti.conditions import CONDITIONS
 from smalti.conditions.protocol import Condition
 from smalti.config import Positive, Share, Workers, settings
 from smalti.data import READERS
+from smalti.data.buckets import Buckets
 from smalti.data.columns import COLUMNS
 from smalti.data.folder import Folder
 from smalti.data.loader import Crops, Loader, collate, usable
 from smalti.data.protocol import Reader, Sample
 from smalti.data.shards import ShardMetadata, ShardWriter, begun, is_shards
-from smalti.data.transforms import CropSettings, Size
+from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.reading.pixels import PixelReading
+from smalti.sizes import Sides, Sizes, listed, plain
 from smalti.tokenizer import Tokenizer
 from smalti.training import folders, holding, limits, resuming, tokenizers, train
 from smalti.training.interrupts import Interrupts, stop
-from smalti.training.settings import PriorTraining
+from smalti.training.settings import PriorTraining, check_sides
 
 
 @settings
 class Encoding:
     """Which crops are encoded, and how."""
 
-    size: Size  # pixels of a crop: a side, or height and width
+    size: Sizes  # pixels of a crop: a side, or height and width; several: as in a training
     crop: CropSettings = CropSettings()  # how crops are taken
     crops: Positive = 1  # random ones of every training image; held-out images give one, the middle
     val: Path | None = None  # a folder held out
@@ -48,9 +51,9 @@ class Encoding:
     captions: str | None = None
 
     @property
-    def crop_size(self) -> tuple[int, int]:
-        """Return height and width of a crop in pixels."""
-        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+    def sizes(self) -> tuple[Sides, ...]:
+        """Return height and width of a crop in pixels, of each size."""
+        return listed(self.size)
 
 
 # what a recipe says by its own keys
@@ -103,7 +106,7 @@ def encode(
             reader.number_as(before["classes"])
     metadata, how = _metadata(tokenizer, job, before), job.how
     rest = _Rest(job.readers["train"], job.readers["val"], how, shuffled="order" not in metadata.made)
-    limits.check_together(how.batch, rest.total, how.crop_size)
+    limits.check_together(how.batch, rest.total, max(how.sizes, key=math.prod))
     remedy = (
         f"--resume goes on once there is more, or encode into another OUT with --batch {how.batch // 2 or 1}"
     )
@@ -126,7 +129,7 @@ def encode(
 
 def _plain(tokenizer: Tokenizer, data: Path, how: Encoding) -> Job:
     """Return the work on a folder of images, or on images that are made."""
-    _check_size(how.crop_size, tokenizer)
+    check_sides(how.sizes, tokenizer.factor)
     if folders.is_made(data):
         return _made_plain(tokenizer, str(data), how)
     where, why = holding.find(data, how.val, how.val_share, tokenizer)
@@ -152,7 +155,7 @@ def _made_plain(tokenizer: Tokenizer, kind: str, how: Encoding) -> Job:
         if getattr(how, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"a folder of images, for {option}", f"{option} with {kind}", "leave it out")
-    settings = holding.as_made(kind, how.crop_size, [tokenizer])
+    settings = holding.as_made(kind, how.size, [tokenizer])
     readers = {split: READERS[kind][1](settings, split) for split in ("train", "val")}
     held_out, every = len(readers["val"]), sum(map(len, readers.values()))
     told = f"held out: {held_out} of {every} images of {kind}"
@@ -177,7 +180,7 @@ def _for_recipe(
     if "image" not in readers["train"].gives:
         got = f"data.kind={training.data.kind} in {training.data.root}"
         raise UserError("images to encode", got, "give the folder of images")
-    _check_size(training.crop_size, tokenizer)
+    check_sides(training.sizes, tokenizer.factor)
     member = CONDITIONS[training.condition.kind][1]
     member.needs(training.condition, training.data, readers["train"])
     known = tokenizers.Known(read={training.tokenizer: tokenizer})
@@ -202,42 +205,41 @@ def _counts(name: str) -> bool:
     return f"data.{name}" not in resuming.PLACES and name != "max_pixels"
 
 
-def _check_size(size: tuple[int, int], tokenizer: Tokenizer) -> None:
-    if any(side % tokenizer.factor for side in size):
-        expected = f"a size in multiples of {tokenizer.factor} pixels"
-        near = max(1, round(size[0] / tokenizer.factor)) * tokenizer.factor
-        raise UserError(expected, "{} x {}".format(*size), f"size={near}")
-
-
 class _Rest:
-    """The batches that are still to be encoded, the same ones wherever the work was left."""
+    """The batches that are still to be encoded, the same ones wherever the work was left.
+
+    Of several sizes bucket after bucket, so that files hold codes of one grid each.
+    """
 
     def __init__(self, train: Reader, val: Reader, how: Encoding, *, shuffled: bool) -> None:
         """shuffled: rows in the order of a training's first passes, as encodings of before have them."""
-        size, self._batch, self._shuffled = how.crop_size, how.batch, shuffled
-        self._loader = Loader(
-            train,
-            size=size,
-            crop=how.crop,
-            batch=how.batch,
-            seed=how.seed,
-            workers=how.workers,
-        )
-        self._held_out = Crops(val, size, how.crop.for_validation(), how.seed)
-        self._train, self._val = len(train) * how.crops, len(val)
-        self.total = self._train + self._val
+        self._reader, self._how, self._shuffled = train, how, shuffled
+        self._buckets = Buckets.of(train, how.sizes).each() if len(train) else []
+        self._held_out = Crops(val, Buckets.of(val, how.sizes), how.crop.for_validation(), how.seed)
+        self._val = [index for members in self._held_out.buckets.members for index in members]
+        self.total = len(train) * how.crops + len(val)
 
     def batches(self, train: int, val: int) -> Iterator[tuple[str, list[Sample]]]:
         """Return split and cropped samples, after so many rows of each split, which end with a batch."""
-        firsts = range(train, self._train, self._batch)  # before the batches, which are endless
-        cropped = self._loader.samples(train // self._batch, shuffled=self._shuffled)
-        for first, samples in zip(firsts, cropped, strict=False):
-            yield "train", samples[: self._train - first]
+        for bucket in self._buckets:
+            count = len(bucket.members[0]) * self._how.crops
+            yield from (("train", samples) for samples in self._cropped(bucket, min(train, count), count))
+            train -= min(train, count)
         held_out = self._held_out
         stream = held_out.reader.samples(held_out.seed, val)
-        for index in range(val, self._val):
+        for index in self._val[val:]:
             one = held_out[0, index] if stream is None else held_out.cropped(next(stream), (0, index))
             yield "val", usable([one])
+
+    def _cropped(self, bucket: Buckets, done: int, count: int) -> Iterator[list[Sample]]:
+        """Return crops of a bucket, count in all, after those that are done."""
+        how, firsts = self._how, range(done, count, self._how.batch)  # before the batches, which are endless
+        loader = Loader(
+            self._reader, size=bucket, crop=how.crop, batch=how.batch, seed=how.seed, workers=how.workers
+        )
+        cropped = loader.samples(done // how.batch, shuffled=self._shuffled)
+        for first, samples in zip(firsts, cropped, strict=False):
+            yield samples[: count - first]
 
 
 def _encoded(tokenizer: Tokenizer, condition: Condition | None, samples: Sequence[Sample]) -> list[Sample]:
@@ -298,4 +300,4 @@ def _made(job: Job) -> dict[str, Any]:
     if not names:  # data that are made
         made["images"] = summaries[0].fingerprint()
     asked = {"data": dict(job.data)} if job.data else {}
-    return {**asked, **made, "size": list(job.how.crop_size), "order": "reader"}
+    return {**asked, **made, "size": plain(job.how.sizes), "order": "reader"}

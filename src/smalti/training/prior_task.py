@@ -34,10 +34,16 @@ class Objective(nn.Module):
         self.prior = prior
 
     def forward(
-        self, codes: Int64[Tensor, "b n"], prefix: Prefix, rng: torch.Generator, *, pkeep: float
+        self,
+        codes: Int64[Tensor, "b n"],
+        prefix: Prefix,
+        rng: torch.Generator,
+        *,
+        pkeep: float,
+        grid: tuple[int, int],
     ) -> Float[Tensor, ""]:
-        """See Prior.loss."""
-        return self.prior.loss(codes, prefix, rng, pkeep=pkeep)
+        """See Prior.loss; of crops of so many cells."""
+        return self.prior.at(grid).loss(codes, prefix, rng, pkeep=pkeep)
 
 
 class PriorTask:
@@ -68,9 +74,13 @@ class PriorTask:
         part: nn.Module | None = None,
     ) -> "PriorTask":
         """Build it with a new prior, whose first weights follow from the seed. part: see Pipeline."""
-        height, width = (side // tokenizer.factor for side in training.crop_size)
+        factor = tokenizer.factor
+        grids = tuple((height // factor, width // factor) for height, width in training.sizes)
         settings = PipelineSettings(
-            prior=training.prior, condition=training.condition, order=training.order, grid=(height, width)
+            prior=training.prior,
+            condition=training.condition,
+            order=training.order,
+            grid=grids if len(grids) > 1 else grids[0],
         )
         with seeded(torch.device("cpu"), training.seed):
             model = Pipeline(settings, tokenizer, part)
@@ -93,12 +103,12 @@ class PriorTask:
         codes = self._codes(batch)
         draws = generator(self.training.seed, 4, step, strategy.current().rank, part)
         targets = self.pipeline.sequence(codes)
-        grid, condition = self.pipeline.settings.grid, self.pipeline.condition
+        grid, condition = (codes.shape[1], codes.shape[2]), self.pipeline.condition
         with torch.autocast(codes.device.type, enabled=False):  # as for the images' codes
             known = condition.from_batch(batch)
             context = condition.encode(known, num=len(codes), grid=grid, device=codes.device)
             prefix = condition.drop(context, len(codes), draws).window(0, 0, *grid)
-        loss = self.objective(targets, prefix, draws, pkeep=self.training.pkeep)
+        loss = self.objective(targets, prefix, draws, pkeep=self.training.pkeep, grid=grid)
         return Losses(minimise={PRIOR: loss}, statistics={}, codes=codes)
 
     def after_step(self, parts: Sequence[Losses], step: int) -> bool:
@@ -129,7 +139,8 @@ class PriorTask:
     def samples(self, batch: Batch) -> UInt8[Tensor, "c H W"]:
         """Draw new images for the conditions of a batch, always of the same seeds."""
         told = self._condition(batch, SHOWN)
-        drawn = self.pipeline.sample(num=min(SHOWN, batch.size), seed=0, **told).tensors
+        num, size = min(SHOWN, batch.size), self._size(batch)
+        drawn = self.pipeline.sample(num=num, size=size, seed=0, **told).tensors
         return imaging.grid(imaging.to_uint8(imaging.visible(drawn)), columns=SHOWN // 2)
 
     def model(self) -> Pipeline:
@@ -143,10 +154,17 @@ class PriorTask:
             nats = self.pipeline.nats(codes, **told) if self.validation.of_nats else None
             real, fake = None, None
             if self.validation.of_images:
-                fake = self.pipeline.sample(num=batch.size, seed=done, **told).tensors
+                size = self._size(batch)
+                fake = self.pipeline.sample(num=batch.size, size=size, seed=done, **told).tensors
                 real = self.pipeline.tokenizer.decode(codes) if batch.images is None else batch.images
             yield Measured(real=real, fake=fake, codes=codes, nats=nats)
             done += batch.size
+
+    def _size(self, batch: Batch) -> tuple[int, int]:
+        """Return height and width of the crops in pixels."""
+        height, width = batch.sides
+        factor = self.pipeline.tokenizer.factor if batch.codes is not None else 1
+        return height * factor, width * factor
 
     def _codes(self, batch: Batch) -> Int64[Tensor, "b h w"]:
         if batch.codes is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from smalti import config
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
+from smalti.sizes import typed
 from smalti.training import checkpoints, folders, origin
 from smalti.training.folder import RunFolder
 from smalti.training.origin import Origin
@@ -70,7 +71,7 @@ def settings(
     _settle(wanted, before, noted)
     now = config.parse(wanted, TrainingSettings)
     was, will = (dict(_leaves(config.dump(training))) for training in (began, now))
-    will["size"], was["size"] = now.crop_size, began.crop_size  # 32 is [32, 32]
+    will["size"], was["size"] = typed(now.sizes), typed(began.sizes)  # 32 is [32, 32]
     changed = {key for key in was.keys() | will.keys() if _differs(key, was.get(key), will.get(key))}
     moved = {key for key in changed & PLACES if None not in (was.get(key), will.get(key))}
     fixed = sorted(changed - CHANGEABLE - moved)

@@ -1,5 +1,6 @@
 """What a recipe says: its keys, their units, their defaults."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,12 +12,13 @@ from smalti.conditions.computed import COMPUTED, ComputeSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.config import Count, Positive, Share, Weight, Workers, settings
 from smalti.data import ReaderSettings
-from smalti.data.transforms import CropSettings, Size
+from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
 from smalti.losses.terms import LossSettings
 from smalti.priors import PriorSettings
 from smalti.quantizers import QuantizerSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.sizes import Sides, Sizes, listed, typed, worded
 from smalti.tokenizer import AnyNetworkSettings, NetworkSettings
 from smalti.tokenizer.settings import fitted
 
@@ -42,7 +44,8 @@ class Training:
     """What every recipe has. A step is one batch and one move of every optimizer."""
 
     data: ReaderSettings
-    size: Size  # pixels of a crop: a side, or height and width
+    # pixels of a crop: a side, or height and width; several: of each image that whose shape is the nearest
+    size: Sizes
     crop: CropSettings = CropSettings()
     batch: Positive  # images a step, all processes together
     accumulate: Positive = 1  # parts into which each process cuts its share of a batch, to save memory
@@ -66,9 +69,9 @@ class Training:
     init_from: Path | None = None  # a model to begin with: its weights, and the settings that they fit
 
     @property
-    def crop_size(self) -> tuple[int, int]:
-        """Return height and width of a crop in pixels."""
-        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Return height and width of a crop in pixels, of each size."""
+        return listed(self.size)
 
 
 @settings
@@ -93,7 +96,7 @@ class TokenizerTraining(Training):
         if self.quantize_start and not self.quantizer.has_codes:
             got = f"quantize_start={self.quantize_start} with quantizer.kind={self.quantizer.kind}"
             raise UserError("quantize_start with a codebook", got, "quantize_start=0")
-        _check_sides(self.crop_size, self.network.factor)
+        check_sides(self.sizes, self.network.factor, " (network.multipliers)")
         _check_content(self)
         _check_discriminator(self)
 
@@ -116,7 +119,7 @@ TrainingSettings = Annotated[TokenizerTraining | PriorTraining, Field(discrimina
 
 def _check_discriminator(training: TokenizerTraining) -> None:
     """Check that a discriminator, which halves its images once a layer, has some cells in the end."""
-    adversarial, side = training.losses.adversarial, min(training.crop_size)
+    adversarial, side = training.losses.adversarial, min(map(min, training.sizes))
     if adversarial is None or side >= adversarial.patchgan.least:
         return
     key, patchgan, factor = (
@@ -131,7 +134,7 @@ def _check_discriminator(training: TokenizerTraining) -> None:
             0, f"{key}={deepest}" if deepest else "losses.adversarial=null discriminator_optimizer=null"
         )
     expected = f"{key} of at most {deepest}" if deepest else "no losses.adversarial"
-    expected += " for crops of {} x {} pixels".format(*training.crop_size)
+    expected += f" for crops of {worded(training.sizes)} pixels"
     raise UserError(expected, f"{key}={patchgan.layers}", ", or ".join(remedies))
 
 
@@ -173,9 +176,12 @@ def _contents(training: TokenizerTraining) -> dict[str, int]:
     return {"map": COMPUTED[compute.kind][1].channels or found["image"]}
 
 
-def _check_sides(size: tuple[int, int], factor: int) -> None:
-    if any(side % factor for side in size):
-        near = max(1, round(min(size) / factor)) * factor
-        raise UserError(
-            f"size as a multiple of {factor} (network.multipliers)", "{} x {}".format(*size), f"size={near}"
-        )
+def check_sides(sizes: Sequence[Sides], factor: int, why: str = "") -> None:
+    """Raise UserError for sizes that a tokenizer of this factor does not divide; why: put behind it."""
+    near = [
+        (max(1, round(height / factor)) * factor, max(1, round(width / factor)) * factor)
+        for height, width in sizes
+    ]
+    if near != list(sizes):
+        remedy = f"size={typed(list(dict.fromkeys(near)))}"
+        raise UserError(f"size as a multiple of {factor}{why}", worded(sizes), remedy)

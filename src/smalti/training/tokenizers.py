@@ -1,6 +1,6 @@
 """The tokenizers that a prior learns on: found, fit for the recipe, and those that its run began with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from smalti import library, strategy
 from smalti.data.protocol import Reader
 from smalti.errors import UserError
 from smalti.pipeline import Pipeline
+from smalti.sizes import Sides, worded
 from smalti.tokenizer import Tokenizer
-from smalti.training.settings import PriorTraining
+from smalti.training.settings import PriorTraining, check_sides
 
 KEYS = {"tokenizer": library.TOKENIZER, "condition_tokenizer": library.CONDITION}  # place in a prior's model
 
@@ -36,7 +37,7 @@ def find(training: PriorTraining, reader: Reader, device: torch.device, known: K
     """
     paths = {"tokenizer": training.tokenizer, "condition_tokenizer": training.condition_tokenizer}
     found = {key: _known(path, key, device, known) for key, path in paths.items() if path is not None}
-    _check_size(training.crop_size, found["tokenizer"], reader)
+    _check_sizes(training.sizes, found["tokenizer"], reader)
     return found
 
 
@@ -93,15 +94,11 @@ def _read(path: Path, key: str, device: torch.device) -> Tokenizer:
     return tokenizer
 
 
-def _check_size(size: tuple[int, int], tokenizer: Tokenizer, reader: Reader) -> None:
-    """Check that the tokenizer fits the crop, and shards if there are any."""
-    height, width = size
-    if height % tokenizer.factor or width % tokenizer.factor:
-        remedy = f"size={max(1, round(height / tokenizer.factor)) * tokenizer.factor}"
-        raise UserError(f"size as a multiple of {tokenizer.factor}", f"{height} x {width}", remedy)
+def _check_sizes(sizes: Sequence[Sides], tokenizer: Tokenizer, reader: Reader) -> None:
+    """Check that the tokenizer fits the crops, and shards if there are any."""
+    check_sides(sizes, tokenizer.factor)
     reader.check(library.fingerprint(tokenizer))
-    if grid := reader.summary().grid:
-        rows, columns = grid
-        if (rows * tokenizer.factor, columns * tokenizer.factor) != (height, width):
-            crop = f"{rows * tokenizer.factor} x {columns * tokenizer.factor}"
-            raise UserError(f"size as the shards have it, {crop}", f"{height} x {width}", "change size")
+    grids = reader.summary().grids
+    crops = [(rows * tokenizer.factor, columns * tokenizer.factor) for rows, columns in grids]
+    if crops and set(crops) != set(sizes):
+        raise UserError(f"size as the shards have it, {worded(crops)}", worded(sizes), "change size")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,16 @@ from smalti import config, memory, precision, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.computed import computation
 from smalti.data import READERS
+from smalti.data.buckets import Buckets
 from smalti.data.loader import Loader, in_order
-from smalti.data.protocol import Reader
+from smalti.data.protocol import Batch, Reader
 from smalti.data.shards import is_shards
 from smalti.errors import UserError
 from smalti.files import as_path, read_texts
 from smalti.losses import perceptual
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
 from smalti.reading.pixels import PixelReading
+from smalti.sizes import nearest
 from smalti.tokenizer import Tokenizer
 from smalti.training import (
     beginning,
@@ -105,9 +107,11 @@ def train(
             if start.begun is not None:
                 beginning.fill(task, start.begun)
             notes = _learned(task, readers, folder if resume else None)
-            loop, feed = Loop(task, training, _rates(training), folder, device), _feed(training, readers)
+            buckets = {split: Buckets.of(reader, training.sizes) for split, reader in readers.items()}
+            loop = Loop(task, training, _rates(training), folder, device)
+            feed = _feed(training, readers, buckets)
             if strategy.current().rank == 0:
-                checks.tell(training, readers)
+                checks.tell(training, readers, buckets)
                 for note in notes:
                     strategy.current().say(note)
                 _write_down(folder, task, start, found, resume)
@@ -328,11 +332,11 @@ def _task(training: Any, found: dict[str, Tokenizer], device: torch.device) -> P
     return TokenizerTask.build(training, device)
 
 
-def _feed(training: Training, readers: dict[str, Reader]) -> Feed:
-    size, crop, skipped = training.crop_size, training.crop, _Skipping()
+def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buckets]) -> Feed:
+    crop, skipped = training.crop, _Skipping()
     loader = Loader(
         readers["train"],
-        size=size,
+        size=buckets["train"],
         crop=crop,
         batch=training.batch,
         seed=training.seed,
@@ -340,18 +344,30 @@ def _feed(training: Training, readers: dict[str, Reader]) -> Feed:
         share=(strategy.current().rank, strategy.current().count),
         skipped=skipped,
     )
-    if not len(readers["val"]):
-        return Feed(train=loader.batches, validation=None)
     held_out = partial(
         in_order,
         readers["val"],
-        size=size,
+        size=buckets["val"],
         crop=crop,
         batch=training.batch,
         most=VALIDATED,
         skipped=skipped,
     )
-    return Feed(train=loader.batches, validation=held_out)
+    validation = held_out if len(readers["val"]) else None
+    if len(training.sizes) == 1:
+        return Feed(train=loader.batches, validation=validation)
+    return Feed(train=loader.batches, validation=validation, shown=partial(_shown, loader, validation))
+
+
+def _shown(loader: Loader, validation: Callable[[], Iterator[Batch]] | None) -> list[Batch]:
+    """Return a batch of each size that there are images of: the first that is held out, else trained on."""
+    found: dict[int, Batch] = {}
+    for batch in validation() if validation is not None else ():
+        found.setdefault(nearest(batch.sides, loader.sizes), batch)
+    for size, number in loader.firsts().items():
+        if size not in found:
+            found[size] = next(loader.batches(number))
+    return [found[size] for size in sorted(found)]
 
 
 class _Skipping:

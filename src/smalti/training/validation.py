@@ -21,6 +21,7 @@ from smalti.metrics.neighbours import Neighbours
 from smalti.metrics.protocol import Measured, Metric
 from smalti.metrics.reconstruction import Perceptual
 from smalti.metrics.sets import OfSets
+from smalti.sizes import worded
 from smalti.training.settings import PriorTraining, TokenizerTraining, Training
 
 VALIDATED = 256  # held-out images at most, so that a validation takes little beside the training
@@ -208,8 +209,8 @@ def _check_images(asked: str, named: Named, count: int, training: Training) -> N
         expected = f"{least} held-out image{'s' if least > 1 else ''} or more for {asked}"
         raise UserError(expected, str(count), "data.val_share=0.1, or data.val=FOLDER")
     side = network.least if network is not None and issubclass(network, Distance) else metric.least
-    if min(training.crop_size) < side:
-        got = "size={} x {}".format(*training.crop_size)
+    if min(map(min, training.sizes)) < side:
+        got = f"size={worded(training.sizes)}"
         raise UserError(f"crops of at least {side} x {side} pixels for {asked}", got, "leave it out")
 
 

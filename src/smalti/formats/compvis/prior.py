@@ -86,14 +86,14 @@ def config(model: Pipeline) -> dict[str, Any]:
     how, factor = model.settings, model.tokenizer.factor
     assert isinstance(model.prior, GPT), "theirs has looked"
     assert isinstance(how.prior, GPTSettings), "a GPT has its own settings"
-    side = how.grid[0] * factor
+    side = how.grids[0][0] * factor
     stage, more = _stage(model, side)
     conditions.check(how.condition)
     arguments = transformer.params(how.prior, len(model.prior.table.weight), len(model.prior.positions))
     params = {
         "first_stage_key": "image",
         **more,
-        **places.config(how.order, how.grid),
+        **places.config(how.order, how.grids[0]),
         "transformer_config": {"target": "taming.modules.transformer.mingpt.GPT", "params": arguments},
         "first_stage_config": _part(
             FIRST, model.tokenizer.settings, side, of_maps=_maps(model) is model.tokenizer
@@ -104,7 +104,7 @@ def config(model: Pipeline) -> dict[str, Any]:
     return {
         "model": {"base_learning_rate": 4.5e-6, "target": target, "params": params},
         **conditions.data(how.condition, side),
-        SECTION: {"grid": list(how.grid), **_all_settings(model)},  # which their code does not ask for
+        SECTION: {"grid": list(how.grids[0]), **_all_settings(model)},  # which their code does not ask for
     }
 
 

@@ -118,7 +118,7 @@ def _tell(model: Tokenizer | Pipeline) -> str:
     content = ", of segmentations" if how.content == "segmentation" else ""
     line = f"CompVis {what}, f{tokens.factor}{codes}, {tokens.channels} channels{content}"
     if isinstance(model, Pipeline):
-        prior, grid = model.settings.prior, " x ".join(map(str, model.settings.grid))
+        prior, grid = model.settings.prior, "{} x {}".format(*model.settings.grids[0])
         sizes = f"{prior.layers} layers of {prior.width}"
         told = f"condition {model.settings.condition.kind}, order {model.settings.order}"
         line = f"CompVis transformer of {sizes}, {grid} cells, {told}; with a {line.removeprefix('CompVis ')}"
