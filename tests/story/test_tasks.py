@@ -1,6 +1,7 @@
 """Each task on scenes by its recipe, cut to seconds: from nothing to images drawn of what was asked for."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def asked(task: str) -> str:
     near = Scenes(ScenesSettings(size=SIZE, content="depth"), "val")[0].map
     if task in ("boxes", "keypoints"):
         pose = dict(zip(COCO, [[0.3, 0.05 * joint] for joint in range(17)], strict=True))
-        with open("told.json", "w") as file:
+        with Path("told.json").open("w") as file:
             json.dump([BOX] if task == "boxes" else pose, file)
         return "told.json"
     if task == "segmentation":
