@@ -24,7 +24,7 @@ MIXED = (
     ("red heart", "green heart"),
     ("grinning face", "crying face"),
 )
-SHARES, EACH = (0.0, 0.25, 0.5, 0.75, 1.0), 3
+SHARES, EACH, LARGER = (0.0, 0.25, 0.5, 0.75, 1.0), 3, 2
 
 
 def main(out: Path, model: str, data: Path, guidance: float) -> None:
@@ -60,7 +60,9 @@ def completed(pipeline: smalti.Pipeline, path: Path, text: str, guidance: float)
 
 
 def save(images: Tensor, columns: int, path: Path, told: dict[str, object]) -> None:
-    sheet = imaging.grid(imaging.to_uint8(images.clamp(-1, 1)), columns=columns)
+    pixels = imaging.to_uint8(images.clamp(-1, 1))
+    sheet = imaging.grid(pixels.repeat_interleave(LARGER, 2).repeat_interleave(LARGER, 3), columns=columns)
+    path.unlink(missing_ok=True)  # of the run before
     imaging.save_png(path, sheet, told)
 
 

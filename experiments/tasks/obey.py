@@ -37,7 +37,8 @@ from smalti.metrics.obeyed.choice import judge_of
 from smalti.metrics.obeyed.protocol import Judge, Lazy, Pairs, obeyed
 from smalti.pipeline import Pipeline
 
-ROWS, DRAWN, AGAIN = 8, 3, 64  # of the sheet; images that are drawn twice, to see how far draws lie apart
+ROWS, DRAWN, LARGER = 8, 3, 2  # of the sheet; pixels a side that show a pixel
+AGAIN = 64  # images that are drawn twice, to see how far draws lie apart
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,10 @@ def sheet(artist: Artist, held: ImageSet, path: Path) -> None:
         about["columns"] = f"told, {about['columns']}"
     else:
         about["texts"] = list(conditions)
-    grid = imaging.grid(imaging.to_uint8(torch.stack(columns, 1).flatten(0, 1)), columns=len(columns))
+    pixels = imaging.to_uint8(torch.stack(columns, 1).flatten(0, 1))
+    grid = imaging.grid(
+        pixels.repeat_interleave(LARGER, 2).repeat_interleave(LARGER, 3), columns=len(columns)
+    )
     path.unlink(missing_ok=True)  # of the run before
     imaging.save_png(path, grid, about)
 
