@@ -77,6 +77,7 @@ def typed(sizes: Sequence[Sides]) -> str:
 
 def nearest(sides: Sides, sizes: Sequence[Sides]) -> int:
     """Return the number of the size whose height by width is nearest, as a factor; of two the first."""
-    ratio = math.log(sides[0] / sides[1])
+    height, width = (max(side, 1) for side in sides)  # what has no pixels is refused where it is used
+    ratio = math.log(height / width)
     distances = [abs(math.log(height / width) - ratio) for height, width in sizes]
     return distances.index(min(distances))

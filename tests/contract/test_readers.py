@@ -88,7 +88,7 @@ def test_every_member_reads(photos, shards, maps, paired, coco, coco_keypoints, 
             summary = reader.summary()
             assert summary.count == len(reader)
             assert summary.fingerprint().split()[0] == str(len(reader))
-            assert (summary.grid is None) == ("codes" not in reader.gives)
+            assert bool(summary.grids) == ("codes" in reader.gives)
             assert [path for path in summary.paths if not path.is_file()] == []
             assert bool(summary.paths) == (kind not in ("shards", "scenes"))
             assert reader.counts().keys() == (set() if kind in ("shards", "scenes") else set(classes))
@@ -190,7 +190,7 @@ def test_empty_and_missing_folders_are_told(tmp_path):
 
 def test_shards_give_back_what_was_written(shards):
     reader = TokenShards(ShardsSettings(root=shards), "train")
-    assert reader.summary().grid == (2, 3)
+    assert list(reader.summary().grids) == [(2, 3)]
     assert [reader[index].label for index in range(5)] == [0, 1, 0, 1, 1]
     rows = torch.stack([reader[index].codes for index in range(5)])
     assert torch.equal(rows, torch.arange(30).view(5, 2, 3))

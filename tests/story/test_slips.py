@@ -33,7 +33,10 @@ KEYS = {  # typed -> what is refused, what is meant
     "quantizer.beta=0.5": ("", "did you mean quantizer.commitment?"),
     "quantizer.decay=0.9": ("got quantizer.decay", "; quantizer.kind=ema has it"),
     "lr=1e-4": ("", "did you mean optimizer.lr or discriminator_optimizer.lr?"),
-    "resolution=64": ("got resolution", "did you mean size=256 or size=192x256?"),
+    "resolution=64": (
+        "got resolution",
+        "did you mean size=256 or size=192x256, or several: size=64x64,48x80?",
+    ),
     "data.params.batch_size=8": ("data has, got data.params", "did you mean batch?"),
     "epochs=10": ("", "did you mean steps=20000 (of one batch each)?"),
     "crop.size=10": ("got crop.size", "did you mean size?"),
