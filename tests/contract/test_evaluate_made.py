@@ -178,6 +178,7 @@ def test_as_many_training_scenes_as_the_judge_that_wants_most():
     assert most_learned(generator(condition=SEVERAL).condition) == Judge.most == 500
     text = JointSettings(of={"label": LABEL, "text": TextSettings()})
     assert most_learned(generator(condition=text).condition) == Text.most == 3000
+    assert most_learned(of_images(EdgesSettings()).condition) == 500  # maps have several judges
 
 
 def test_computed_maps_are_judged_as_they_are_though_there_are_class_maps():

@@ -35,8 +35,8 @@ def unjudged(condition: Any) -> list[str]:
 
 def most_learned(condition: Any) -> int:
     """Return how many training pairs the judges of a model's condition, or of those it joins, learn from."""
-    kinds = [one.argument for one in condition.named.values()]
-    return max(Judge.most, *(JUDGES[kind].most for kind in kinds if kind in JUDGES))
+    kinds = [one.argument for one in condition.named.values()]  # a map's judges are of other names
+    return max([Judge.most, *(JUDGES[kind].most for kind in kinds if kind in JUDGES)])
 
 
 def has_lines(maps: Float[Tensor, "b c H W"]) -> bool:
