@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from click.testing import CliRunner
 from PIL import Image
-from tiny import NETWORK, holding
+from spaces import seen_by_cells
+from tiny import NETWORK
 
 import smalti
 from smalti import imaging
@@ -24,9 +24,6 @@ from smalti.evaluation import record
 from smalti.evaluation.described import drawn
 from smalti.evaluation.measures import obeyed as measure
 from smalti.evaluation.run import evaluate
-from smalti.features import SPACES
-from smalti.features.protocol import Space
-from smalti.losses import DISTANCES
 from smalti.metrics.obeyed.protocol import take
 from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.gpt import GPTSettings
@@ -38,28 +35,9 @@ SIZE = (16, 24)
 WANTED = {"metrics": ("fd", "nats", "obeyed")}
 
 
-class Cells(Space):
-    """A feature space without weights, whose one stage sees colours of parts."""
-
-    name, title, width, classes, side, stages = "cells", "colours of parts", 48, 2, 32, ("fine",)
-
-    def __init__(self):
-        super().__init__()
-        self.fine = torch.nn.AvgPool2d(4)
-        self.scale = torch.nn.Parameter(torch.tensor(10.0), requires_grad=False)
-
-    @classmethod
-    def read(cls, path=None):
-        return cls()
-
-    def forward(self, images):
-        features = self.scale * F.adaptive_avg_pool2d(self.fine(images), 4).flatten(1)
-        return features, torch.stack([features.mean(1), -features.mean(1)], dim=1)
-
-
 @pytest.fixture(autouse=True)
 def quick_networks():
-    with holding(SPACES, {"cells": Cells}), holding(DISTANCES, {}):
+    with seen_by_cells():
         yield
 
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from tiny import NETWORK, generator, holding, of_images
+from spaces import seen_by_cells
+from tiny import NETWORK, generator, of_images
 
 import smalti
 from smalti import about, imaging
@@ -23,9 +23,6 @@ from smalti.data.shards import ShardsSettings, TokenShards
 from smalti.errors import UserError
 from smalti.evaluation.described import value
 from smalti.evaluation.run import evaluate
-from smalti.features import SPACES
-from smalti.features.protocol import Space
-from smalti.losses import DISTANCES
 from smalti.metrics.obeyed.choice import most_learned
 from smalti.metrics.obeyed.protocol import Judge
 from smalti.metrics.obeyed.text import Text
@@ -41,28 +38,9 @@ SEVERAL = JointSettings(
 )
 
 
-class Cells(Space):
-    """A feature space without weights, whose one stage sees colours of parts."""
-
-    name, title, width, classes, side, stages = "cells", "colours of parts", 48, 2, 32, ("fine",)
-
-    def __init__(self):
-        super().__init__()
-        self.fine = torch.nn.AvgPool2d(4)
-        self.scale = torch.nn.Parameter(torch.tensor(10.0), requires_grad=False)
-
-    @classmethod
-    def read(cls, path=None):
-        return cls()
-
-    def forward(self, images):
-        features = self.scale * F.adaptive_avg_pool2d(self.fine(images), 4).flatten(1)
-        return features, torch.stack([features.mean(1), -features.mean(1)], dim=1)
-
-
 @pytest.fixture(autouse=True)
 def quick_networks():
-    with holding(SPACES, {"cells": Cells}), holding(DISTANCES, {}):
+    with seen_by_cells():
         yield
 
 

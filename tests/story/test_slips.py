@@ -112,9 +112,12 @@ TYPED += ("size=192x256", "losses.adversarial.patchgan.layers=3", "network.atten
 
 
 def test_the_forms_and_keys_that_are_told_can_be_typed():
+    plain = {"data.root": "x", "size": 128}
+    unchanged = config.parse(config.read("tokenizer_300", plain, TrainingSettings), TrainingSettings)
     for word in TYPED:
-        changes = {"data.root": "x", "size": 128, **config.overrides([word], TrainingSettings)}
-        config.parse(config.read("tokenizer_300", changes, TrainingSettings), TrainingSettings)
+        changes = {**plain, **config.overrides([word], TrainingSettings)}
+        typed = config.parse(config.read("tokenizer_300", changes, TrainingSettings), TrainingSettings)
+        assert typed != unchanged, f"{word} says something"
 
 
 @pytest.mark.parametrize(

@@ -159,9 +159,8 @@ class MapCondition(Condition):
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
         """See Condition: images with maps, images alone where maps are computed of them, or codes of both."""
         if settings.compute is not None and "codes" not in reader.gives:
-            in_files = (
-                "map" in reader.gives and reader.summary().paths
-            )  # images that are made have maps anyway
+            # images that are made have maps anyway, which nobody gave
+            in_files = "map" in reader.gives and reader.summary().paths
             if "image" not in reader.gives or in_files:
                 expected = "images alone for condition.compute, of which maps are computed"
                 remedy = "give data.kind=folder, or condition.compute=null for maps in files"
