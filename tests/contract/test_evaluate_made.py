@@ -15,6 +15,7 @@ from smalti.conditions.computed.edges import EdgesSettings
 from smalti.conditions.coordinates import CoordinatesSettings
 from smalti.conditions.joint import JointSettings
 from smalti.conditions.label import LabelSettings
+from smalti.conditions.map import MapSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.conditions.text import TextSettings
 from smalti.data.protocol import Batch
@@ -26,6 +27,8 @@ from smalti.evaluation.run import evaluate
 from smalti.metrics.obeyed.choice import most_learned
 from smalti.metrics.obeyed.protocol import Judge
 from smalti.metrics.obeyed.text import Text
+from smalti.pipeline import Pipeline, PipelineSettings
+from smalti.priors.gpt import GPTSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 from smalti.training.precompute import encode
 
@@ -91,6 +94,27 @@ def test_a_prior_that_is_told_nothing(saved):
     found = evaluate(saved(NoConditionSettings()), "scenes", num=3, train_num=6, metrics=("fd", "nats"))
     assert found.record.numbers["cells_fd"].protocol["count"] == 3
     assert list(found.evidence.real.labels) == []
+
+
+@pytest.mark.parametrize(("content", "number"), [("segmentation", "miou"), ("depth", "depth_order")])
+def test_maps_of_scenes_are_those_that_the_model_is_told(tmp_path, monkeypatch, content, number):
+    """Whatever data.content its training of shards began with; as many to learn from as the judge takes."""
+    monkeypatch.setattr(Judge, "most", 12)
+    channels = {"segmentation": 6, "depth": 1}[content]
+    own = {"multipliers": (1, 1), "in_channels": channels, "out_channels": channels}
+    how = {"content": "segmentation"} if content == "segmentation" else {}
+    maps = Tokenizer(TokenizerSettings(network=NetworkSettings(**{**NETWORK, **own}), **how))
+    pixels = Tokenizer(TokenizerSettings(network=NetworkSettings(**{**NETWORK, "multipliers": (1, 1)})))
+    prior = GPTSettings(layers=1, heads=2, width=16)
+    settings = PipelineSettings(prior=prior, condition=MapSettings(), grid=GRID)
+    other = {"segmentation": "depth", "depth": "segmentation"}[content]
+    smalti.save(Pipeline(settings, pixels, maps), tmp_path / "model", {"data": {**DATA, "content": other}})
+    found = evaluate(tmp_path / "model", "scenes", num=4, metrics=("obeyed",))
+    assert found.evidence.train.count == 12
+    assert found.record.numbers[number].protocol["training"]["count"] == 12
+    told = found.evidence.real.conditions([1])[0]
+    there = Scenes(ScenesSettings(**{**DATA, "size": SIZE, "content": content}), "val")[2]
+    assert told.equal(there.segmentation if content == "segmentation" else there.map)
 
 
 def test_images_are_judged_by_scenes_of_their_size(tmp_path):
