@@ -46,7 +46,7 @@ class First:
         report.heading("Drawn by the model that ships")
         command = f'smalti sample {MODEL} OUT --text "{TEXTS[0]}" --num {EACH} --guidance {GUIDANCE:g}'
         report.text(
-            f"{len(self.images)} images of {len(TEXTS)} texts, drawn in {self.seconds:.0f} seconds with "
+            f"{len(self.images)} images of {len(TEXTS)} texts, drawn in {self.seconds:.1f} seconds with "
             f"nothing trained: {command}"
         )
         sheet = imaging.grid(imaging.to_uint8(self.images), columns=EACH)
