@@ -147,3 +147,54 @@ def test_hidden_things_are_decoded_as_none():
     condition = boxes(dropout=0.5)
     null = condition.null(num=1, grid=(4, 8), device=CPU).window(0, 0, 4, 8)
     assert condition.decode(null) == [Scene(())]
+
+
+def test_things_as_a_map():
+    """A token a cell: 1 + 16 class + where the thing ends; smaller things lie on larger ones."""
+    condition = boxes(layout="map", encode_crop=False, dropout=0.5)
+    value = [("tree", 0.25, 0.5, 0.75, 1.0), ("house", 0.0, 0.0, 1.0, 1.0)]
+    found = condition.context(value, num=2, grid=(2, 8), device=CPU).window(0, 0, 2, 8)
+    house, tree = 1, 1 + 2 * 16
+    above = [house + 1 + 4, *[house + 4] * 6, house + 2 + 4]
+    within = [tree + 1 + 12, tree + 12, tree + 12, tree + 2 + 12]
+    below = [house + 1 + 8, house + 8, *within, house + 8, house + 2 + 8]
+    assert found.tolist() == [above + below] * 2
+    assert condition.decode(found, (2, 8))[1] == Scene(
+        (Object("house", 0.0, 0.0, 1.0, 1.0), Object("tree", 0.25, 0.5, 0.75, 1.0))
+    )
+    null = condition.null(num=1, grid=(2, 8), device=CPU).window(0, 0, 2, 8)
+    assert null.tolist() == [[1 + 3 * 16] * 16]
+    assert condition.decode(null, (2, 8)) == [Scene(())]
+    assert condition.is_by_cell((2, 8))
+    assert not boxes().is_by_cell((2, 8))
+    assert condition.vocabulary == 2 + 3 * 16
+    assert condition.length((2, 8)) == 16
+
+
+def test_a_map_of_things_is_of_what_is_shown():
+    """Beyond the crop's borders things do not end; mirrored, left is right; windows are cut out of it."""
+    condition = boxes(layout="map", encode_crop=False)
+    scene = Scene((Object(0, 0.25, 0.0, 0.75, 0.5),)).part((0.5, 0.0, 1.0, 1.0))
+    assert tokens(condition, scene, (0, 0, 2, 4), grid=(2, 4)) == [[13, 15, 0, 0, 0, 0, 0, 0]]
+    assert tokens(condition, scene.flipped(), (0, 0, 2, 4), grid=(2, 4)) == [[0, 0, 14, 13, 0, 0, 0, 0]]
+    assert tokens(condition, scene, (0, 1, 2, 2), grid=(2, 4)) == [[15, 0, 0, 0]]
+    gone = Scene((Object(0, 0.0, 0.0, 0.5, 1.0),)).part((0.5, 0.0, 1.0, 1.0))
+    assert tokens(condition, gone, (0, 0, 2, 4), grid=(2, 4)) == [[0] * 8]
+
+
+def test_points_as_a_map():
+    condition = points(layout="map", encode_crop=False)
+    value = [("tree", 1.0, 0.5), ("house", 0.0, 0.0, 0.5, 0.5)]
+    assert tokens(condition, value, (0, 0, 2, 4), grid=(2, 4)) == [[0, 16, 0, 0, 0, 0, 0, 48]]
+
+
+def test_flags_in_a_map():
+    condition = boxes(layout="map", encode_crop=False, flags=("occluded",))
+    (row,) = tokens(condition, [(1 + 3 * 2, 0, 0, 1, 1)], (0, 0, 1, 1), grid=(1, 1))
+    assert row == [1 + 16 * 7 + 15]
+    assert condition.decode(torch.tensor([row]), (1, 1))[0].objects[0].label == 7
+
+
+def test_a_map_does_not_tell_the_crop():
+    with pytest.raises(UserError, match=r"encode_crop=false with condition\.layout=map, got true"):
+        boxes(layout="map")

@@ -32,6 +32,10 @@ class BoxesCondition(SceneCondition):
         """Build it from its two corners."""
         return *self.points.place(tokens[0]), *self.points.place(tokens[1])
 
+    def place(self, box: Box) -> Box:
+        """Return the box."""
+        return box
+
     def thing(self, given: Sequence[Any]) -> Object | None:
         """Build it from a class and four numbers."""
         numbers = all(isinstance(one, Real) for one in given[1:])

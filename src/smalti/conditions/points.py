@@ -29,13 +29,19 @@ class PointsCondition(SceneCondition):
     per_object = 2
 
     def where(self, box: Box) -> list[int]:
-        """Return the middle."""
-        x0, y0, x1, y1 = box
-        return [self.points.token(x0 + (x1 - x0) / 2, y0 + (y1 - y0) / 2)]
+        """Return the token of the middle."""
+        x, y, _, _ = self.place(box)
+        return [self.points.token(x, y)]
 
     def box(self, tokens: list[int]) -> Box:
         """Return a box without extent."""
         x, y = self.points.place(tokens[0])
+        return x, y, x, y
+
+    def place(self, box: Box) -> Box:
+        """Return the middle, a box without extent."""
+        x0, y0, x1, y1 = box
+        x, y = x0 + (x1 - x0) / 2, y0 + (y1 - y0) / 2
         return x, y, x, y
 
     def thing(self, given: Sequence[Any]) -> Object | None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from smalti.conditions.box_tokens import FLAGS, Box, Object, Points, Scene, flipped, rescaled, touches
 from smalti.conditions.classes import ByClass, Classes, check_names, plain
-from smalti.conditions.context import Context, PartsContext, SameContext
+from smalti.conditions.context import Context, GridContext, PartsContext, SameContext
 from smalti.conditions.dropout import ConditionDropout
 from smalti.conditions.protocol import ENCODE_FOR, Codec, is_list
+from smalti.conditions.scene_map import SceneMap
 from smalti.config import Positive, Share, settings
 from smalti.errors import UserError
 from smalti.files import read_json
@@ -29,12 +30,19 @@ class SceneSettings:
     names: tuple[str, ...] = ()  # by number; empty where the classes have none
     max_objects: Positive = 30
     flags: tuple[Literal["group", "occluded", "depiction", "inside"], ...] = ()  # told with a thing's class
+    # list: the tokens of each thing, then of the next; map: a token a cell of the image, what lies there
+    layout: Literal["list", "map"] = "list"
     encode_crop: bool = True  # two tokens tell what part of the image is shown; else boxes are told in it
     clip_both_ends: bool = True  # of boxes told in a part; false: the 2021 code's way
     dropout: Share = 0.0  # of images shown without their things; above 0 the model can be guided
 
     def __post_init__(self) -> None:
         check_names(self.classes, self.names)
+        if self.layout == "map":
+            if self.encode_crop:
+                expected = "condition.encode_crop=false with condition.layout=map"
+                raise UserError(expected, "true", "set it: a map is of what is shown")
+            return
         needed = max(self.numbers + 1, 4)
         if self.no_tokens < needed:
             expected = f"condition.no_tokens of at least {needed}: the classes, with flags, and nothing"
@@ -55,7 +63,8 @@ class SceneCondition(ByClass):
     """Things in an image, each a class and one or two points; empty slots are filled with "nothing".
 
     Where the settings say so, two tokens more tell what part of the image is shown, and boxes stay those
-    of the whole image. A window that moves sees the things that it touches (2021 code's scene sampler).
+    of the whole image. A window that moves sees the things that it touches (2021 code's scene sampler). In
+    the layout `map` it sees its part of one map of the canvas, see SceneMap.
     """
 
     form: str  # of a thing, in words
@@ -68,8 +77,11 @@ class SceneCondition(ByClass):
         super().__init__(settings, tokenizer, part)
         self.classes, self.points = Classes(settings.classes, settings.names), Points(settings.no_tokens)
         self.none = settings.no_tokens - 1
-        self.dropout = ConditionDropout(what="its things", share=settings.dropout, token=settings.no_tokens)
-        self.vocabulary = settings.no_tokens + self.dropout.extra
+        self.map = SceneMap(settings.numbers) if settings.layout == "map" else None
+        vocabulary = settings.no_tokens if self.map is None else self.map.vocabulary
+        self.unsaid = vocabulary  # the token of "nothing is said"
+        self.dropout = ConditionDropout(what="its things", share=settings.dropout, token=self.unsaid)
+        self.vocabulary = vocabulary + self.dropout.extra
 
     @abstractmethod
     def where(self, box: Box) -> list[int]:
@@ -80,12 +92,22 @@ class SceneCondition(ByClass):
         """Return the place of tokens."""
 
     @abstractmethod
+    def place(self, box: Box) -> Box:
+        """Return what of a box is told: itself, or less."""
+
+    @abstractmethod
     def thing(self, given: Sequence[Any]) -> Object | None:
         """Return one thing as a user gives it; None if it does not have this form."""
 
     def length(self, grid: tuple[int, int]) -> int:
-        """Return slots for things, and the crop where it is told."""
+        """Return slots for things, and the crop where it is told; of a map one a cell."""
+        if self.map is not None:
+            return grid[0] * grid[1]
         return self.settings.max_objects * self.per_object + 2 * self.settings.encode_crop
+
+    def is_by_cell(self, grid: tuple[int, int]) -> bool:
+        """Return whether there is a token a cell."""
+        return self.map is not None
 
     def from_user(self, value: Any, *, num: int, grid: tuple[int, int]) -> list[Scene]:
         """Return scenes whose labels are numbers: one for all canvases, or num.
@@ -102,12 +124,14 @@ class SceneCondition(ByClass):
         """Return the scenes, of which crops are shown."""
         return [self._numbered(scene) for scene in batch.scenes]
 
-    def encode(
-        self, value: list[Scene], *, num: int, grid: tuple[int, int], device: torch.device
-    ) -> PartsContext:
-        """Return slots of tokens for the things that each window touches."""
+    def encode(self, value: list[Scene], *, num: int, grid: tuple[int, int], device: torch.device) -> Context:
+        """Return slots of tokens for the things that each window touches, or its part of the map."""
         same = all(scene == value[0] for scene in value)
-        return PartsContext(self.tokens, value[:1] if same else value, num, grid, device)
+        scenes = value[:1] if same else value
+        if self.map is None:
+            return PartsContext(self.tokens, scenes, num, grid, device)
+        maps = torch.stack([self.map.tokens(self._placed(scene), grid) for scene in scenes])
+        return GridContext(tokens=maps.to(device).expand(num, -1, -1))
 
     @classmethod
     def needs(cls, settings: Any, data: Any, reader: Any) -> None:
@@ -128,18 +152,21 @@ class SceneCondition(ByClass):
             raise UserError(expected, str(settings.max_objects), fewer)
         super().needs(settings, data, reader)
 
-    def decode(self, prefix: Int64[Tensor, "b m"]) -> list[Scene]:
-        """Return the things of each prefix, at the points they were rounded to; "nothing said" has none.
+    def decode(self, prefix: Int64[Tensor, "b m"], grid: tuple[int, int] = (1, 1)) -> list[Scene]:
+        """Return the things of each prefix, of a window of grid cells, at the places they were rounded to.
 
-        Labels are names where the classes have names and the thing no flags, else numbers.
+        "Nothing said" has none; of a map those whose top left cell is not covered. Labels are names where the
+        classes have names and the thing no flags, else numbers.
         """
-        if prefix.shape[1] != self.length((1, 1)):
+        if prefix.shape[1] != self.length(grid):
             remedy = "decode what encode gave, with the settings it was encoded with"
-            raise UserError(f"prefixes of {self.length((1, 1))} tokens", str(prefix.shape[1]), remedy)
-        return [self._scene(row) for row in prefix.tolist()]
+            raise UserError(f"prefixes of {self.length(grid)} tokens", str(prefix.shape[1]), remedy)
+        return [self._scene(row, grid) for row in prefix.tolist()]
 
     def drop(self, context: Context, num: int, rng: torch.Generator) -> Context:
-        """See Condition; things come in a random order besides, as no order is right."""
+        """See Condition; things of a list come in a random order besides, as no order is right."""
+        if self.map is not None:
+            return super().drop(context, num, rng)
         assert isinstance(context, PartsContext), "encode made it"
         prefix = context.window(0, 0, *context.grid)
         slots = self.settings.max_objects
@@ -186,9 +213,16 @@ class SceneCondition(ByClass):
             box = rescaled(box, scene.crop, clip_both_ends=self.settings.clip_both_ends)
         return flipped(box) if scene.is_flipped else box
 
-    def _scene(self, tokens: list[int]) -> Scene:
-        if tokens[0] == self.settings.no_tokens:  # nothing is said
+    def _placed(self, scene: Scene) -> Scene:
+        """Return it with what of its things is told."""
+        return replace(scene, objects=tuple(Object(one.label, *self.place(one.box)) for one in scene.objects))
+
+    def _scene(self, tokens: list[int], grid: tuple[int, int]) -> Scene:
+        if tokens[0] == self.unsaid:
             return Scene(())
+        if self.map is not None:
+            found = self.map.things(tokens, grid)
+            return Scene(tuple(one._replace(label=self._label(int(one.label))) for one in found))
         slots = self.settings.max_objects * self.per_object
         groups = [tokens[first : first + self.per_object] for first in range(0, slots, self.per_object)]
         things = [

@@ -71,10 +71,13 @@ def stage(settings: Any, factor: int) -> Stage:
 
 
 def check(settings: Any) -> None:
-    """UserError for what the 2021 code has no word for: a token for "nothing was said"."""
+    """UserError for what the 2021 code has no word for: a token for "nothing was said", things as a map."""
     if getattr(settings, "dropout", 0.0) > 0:
         remedy = "keep the model folder: their code has no token for a missing condition"
         raise UserError("a condition without dropout", f"dropout={settings.dropout}", remedy)
+    if getattr(settings, "layout", "list") == "map":
+        remedy = "keep the model folder: their code has no maps of things"
+        raise UserError("things in a list", "layout=map", remedy)
 
 
 def data(settings: Any, size: int) -> dict[str, Any]:
