@@ -217,6 +217,15 @@ def test_a_generator_comes_back_with_its_fingerprint(condition, tmp_path):
         assert fingerprint(tmp_path / "alone") == fingerprint(own)
 
 
+def test_a_map_of_things_is_refused(tmp_path):
+    how = {"classes": 3, "layout": "map", "encode_crop": False}
+    smalti.save(generator(BoxesSettings(**how), tokenizer()), tmp_path / "model")
+    words = ["export", str(tmp_path / "model"), str(tmp_path / "out"), "--format", "compvis"]
+    result = CliRunner().invoke(group, words)
+    assert isinstance(result.exception, UserError)
+    assert "things in a list, got layout=map; keep the model folder" in str(result.exception)
+
+
 def test_diffusers_loads_what_carries_more_than_it_knows(tmp_path):
     import diffusers
 
