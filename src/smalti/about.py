@@ -38,6 +38,27 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
     return [*found, *(f"{name}: {value}" for name, value in made.items())]
 
 
+def facts(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `lines` tells as plain values, with all settings. made: as there."""
+    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    found: dict[str, Any] = {
+        "tokenizer": {
+            "factor": tokenizer.factor,
+            "codes": tokenizer.codebook_size if tokenizer.has_codes else None,
+            "channels": tokenizer.channels,
+            "parameters": _count(tokenizer),
+        }
+    }
+    if isinstance(model, Pipeline):
+        kind, sizes = model.settings.prior.kind, [list(size) for size in model.crop_sizes]
+        found["prior"] = {"kind": kind, "parameters": _count(model.prior), "sizes": sizes}
+        found["conditions"] = {
+            name: {"kind": one.settings.kind, "names": list(getattr(one.settings, "names", ()))}
+            for name, one in model.condition.named.items()
+        }
+    return {**found, "settings": config.dump(model.settings), "provenance": dict(made)}
+
+
 def provenance(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a model folder says of its making, and its run's newest figures.
 
@@ -129,4 +150,9 @@ def _told(tokenizer: Tokenizer) -> str:
 
 
 def _millions(module: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in module.parameters()) / 1e6:.2f}"
+    return f"{_count(module) / 1e6:.2f}"
+
+
+def _count(module: nn.Module) -> int:
+    """Return how many numbers its parameters are."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -224,13 +224,11 @@ def read_config(folder: Path, kinds: Sequence[str] = ("tokenizer", "generator"))
     return dict(metadata)
 
 
-def describe(path: Path) -> str:
-    """Return a few lines on what a model folder or a run folder is, for people."""
+def outline(path: Path) -> tuple[Path, dict[str, Any], Tokenizer | Pipeline]:
+    """Return the folder of a model or of a run's model, its config.json, the model without its weights."""
     folder = find(path)
     with torch.device("meta"):  # names and shapes without numbers
-        metadata, model = read_config(folder), _build(folder, _check_headers)
-    told = about.lines(model, metadata.get("provenance", {}))
-    return "\n".join([f"{folder}: {metadata['kind']} {metadata['fingerprint']}", *told])
+        return folder, read_config(folder), _build(folder, _check_headers)
 
 
 def trained_sizes(path: Path) -> tuple[Sides, ...]:

@@ -395,6 +395,10 @@ def test_records_of_unlike_protocols_are_no_table(rebuilt, tmp_path, change, fie
         table.of_several({name: record.read(tmp_path / name) for name in ("a", "b")})
     assert isinstance(run("compare", tmp_path / "a", tmp_path / "b").exception, UserError)
     assert run("compare", tmp_path / "a", tmp_path / "a" / "metrics.json").exit_code == 0
+    told = json.loads(run("compare", tmp_path / "a", "--json").output)
+    assert told["left_out"] == {}
+    (numbers,) = told["numbers"].values()
+    assert numbers["psnr"]["value"] == rebuilt[0].numbers["psnr"].value
 
 
 def test_numbers_that_were_measured_otherwise_are_left_out_by_name(rebuilt):
@@ -561,6 +565,11 @@ def test_the_command_prints_the_table(tokenizer_folder, folder):
     assert found.output.startswith("number")
     assert "codebook_usage" in found.output
     assert "6 of 24" not in found.output
+    told = json.loads(
+        run("evaluate", tokenizer_folder, folder, "--metrics", "psnr", "--num", "6", "--json").output
+    )
+    assert f"{told['numbers']['psnr']['value']:.4g}" in found.output
+    assert told["numbers"]["psnr"]["protocol"]["count"] == 6
 
 
 def of_rows(real, fake, **more):

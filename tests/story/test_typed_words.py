@@ -181,7 +181,7 @@ def test_yaml_runs_nothing(home, tag):
 
 
 def test_nothing_follows_ctrl_c(monkeypatch, smalti_command):
-    def stopped():
+    def stopped(**options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(listing.recipes, "callback", stopped)

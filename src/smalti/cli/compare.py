@@ -1,13 +1,19 @@
 """smalti compare."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
+from smalti.cli.options import telling
+from smalti.cli.paths import PATH
+
 
 @click.command()
-@click.argument("records", nargs=-1, type=Path, required=True, metavar="RECORD...")
-def compare(records: tuple[Path, ...]) -> None:
+@click.argument("records", nargs=-1, type=PATH, required=True, metavar="RECORD...")
+@telling
+def compare(records: tuple[Path, ...]) -> tuple[Any, str]:
     """Put evaluations into one table: each RECORD a metrics.json, or the folder of a report.
 
     Numbers that were not measured in the same way are left out: it is said which field differs.
@@ -16,4 +22,10 @@ def compare(records: tuple[Path, ...]) -> None:
     """
     from smalti.evaluation import record, table
 
-    click.echo(table.of_several({str(path): record.read(path) for path in records}))
+    found = {str(path): record.read(path) for path in records}
+    apart = record.unlike_numbers(found)
+    kept = {
+        path: {name: asdict(one) for name, one in each.numbers.items() if name not in apart}
+        for path, each in found.items()
+    }
+    return {"numbers": kept, "left_out": apart}, table.of_several(found)

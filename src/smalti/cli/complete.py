@@ -15,16 +15,17 @@ from smalti.cli.options import (
     starting,
     write,
 )
+from smalti.cli.paths import MODEL, PATH
 
 
 @click.command()
-@click.argument("model", type=Path)
-@click.argument("image", type=Path)
-@click.argument("out", type=Path)
+@click.argument("model", type=MODEL)
+@click.argument("image", type=PATH)
+@click.argument("out", type=PATH)
 @click.option(
     "--keep", help="top, bottom, left, right or centre, with a share: left:0.25; unless given top:0.5."
 )
-@click.option("--mask", type=Path, help="Image file: white is drawn anew, black is kept.")
+@click.option("--mask", type=PATH, help="Image file: white is drawn anew, black is kept.")
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @sampling
 @computing

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import click
 
+from smalti.cli.paths import PATH
+
 
 @click.command()
-@click.option("--out", type=Path, default=Path("demo-out"), show_default=True, help="A new folder.")
+@click.option("--out", type=PATH, default=Path("demo-out"), show_default=True, help="A new folder.")
 def demo(out: Path) -> None:
     """Draw with the model that ships, then train one on shipped photographs, draw, measure, report.
 

@@ -6,14 +6,15 @@ from typing import Any
 import click
 
 from smalti.cli.options import computing, load_tokenizer, new_folder, starting
+from smalti.cli.paths import DATA, MODEL, PATH
 from smalti.cli.train import KeyValue
 from smalti.errors import UserError
 
 
 @click.command(cls=KeyValue)
-@click.argument("model", type=Path)
-@click.argument("data", type=Path)
-@click.argument("out", type=Path)
+@click.argument("model", type=MODEL)
+@click.argument("data", type=DATA)
+@click.argument("out", type=PATH)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--for", "recipe", help="The recipe of a prior: what it is told is kept too.")
 @click.option("--size", help="Pixels of a crop, HxW or HxW,HxW; as the tokenizer was trained unless given.")
@@ -23,7 +24,7 @@ from smalti.errors import UserError
 @click.option("--batch", default=16, show_default=True, help="Images a pass.")
 @click.option("--workers", default=0, show_default=True, help="Processes that open images.")
 @click.option("--seed", default=0, show_default=True, help="Of the crops and flips.")
-@click.option("--val", type=Path, help="A folder that is held out.")
+@click.option("--val", type=PATH, help="A folder that is held out.")
 @click.option("--val-share", type=float, help="Share that is held out; as the tokenizer's unless given.")
 @click.option(
     "--captions", help="names, sidecar or a file, as data.captions; as the tokenizer's unless given."

@@ -1,12 +1,14 @@
 """smalti evaluate."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from smalti.cli.options import Size, choosing, computing, new_folder, starting
+from smalti.cli.options import Size, choosing, computing, new_folder, starting, telling
+from smalti.cli.paths import DATA, MODEL, PATH
 
 
 class Words(click.ParamType[tuple[str, ...]]):
@@ -24,14 +26,14 @@ class Words(click.ParamType[tuple[str, ...]]):
 
 
 @click.command()
-@click.argument("model", type=Path)
-@click.argument("data", type=Path)
+@click.argument("model", type=MODEL)
+@click.argument("data", type=DATA)
 @click.option("--metrics", type=Words(), help="Some of the numbers alone, as psnr,hed,fd.")
 @click.option("--spaces", type=Words(), help="Some of the feature spaces alone, as mobilenet_v2,lite0.")
 @click.option("--num", type=int, help="Images a side, evenly over DATA; all unless given.")
 @click.option("--per-class", type=int, help="Images drawn of every class, in place of DATA's classes.")
-@click.option("--out", type=Path, help="A new folder for metrics.json and report.html.")
-@click.option("--save", type=Path, help="Write the judged images: a new folder, or NAME.npz.")
+@click.option("--out", type=PATH, help="A new folder for metrics.json and report.html.")
+@click.option("--save", type=PATH, help="Write the judged images: a new folder, or NAME.npz.")
 @click.option("--size", type=Size(), help="Pixels of a crop, HxW; as the model was trained unless given.")
 @click.option(
     "--resize",
@@ -54,9 +56,9 @@ class Words(click.ParamType[tuple[str, ...]]):
     show_default=True,
     help="Part of DATA; auto: what is held out, if any is.",
 )
-@click.option("--maps", type=Path, help="Folder of the maps of DATA's images, for a model that is told maps.")
+@click.option("--maps", type=PATH, help="Folder of the maps of DATA's images, for a model that is told maps.")
 @click.option("--captions", help="Of DATA's images, as data.captions: for a model that is told texts.")
-@click.option("--train", type=Path, help="Training images; the model's own unless given.")
+@click.option("--train", type=PATH, help="Training images; the model's own unless given.")
 @click.option(
     "--train-num",
     type=int,
@@ -65,7 +67,10 @@ class Words(click.ParamType[tuple[str, ...]]):
 @click.option("--paired", is_flag=True, help="Images are reconstructions of those called alike.")
 @choosing
 @computing
-def evaluate(model: Path, data: Path, out: Path | None, device: str, precision: str, **options: Any) -> None:
+@telling
+def evaluate(
+    model: Path, data: Path, out: Path | None, device: str, precision: str, **options: Any
+) -> tuple[Any, str] | None:
     """Measure how good MODEL is on the images of DATA: a table, and with --out metrics.json and a page.
 
     MODEL is a tokenizer (how near are its reconstructions?), a model with a prior (how near to DATA are the
@@ -92,8 +97,9 @@ def evaluate(model: Path, data: Path, out: Path | None, device: str, precision: 
     settings = {name: value for name, value in given.items() if name in own}
     found = run(model, data, device=device, dtype=precision, drawing=drawing, **settings)
     if found is None:  # another process says it
-        return
-    click.echo(table.of_one(found.record))
+        return None
+    told = [table.of_one(found.record)]
     if out is not None:
         found.save(out)
-        click.echo(f"{out / 'report.html'}")
+        told.append(str(out / "report.html"))
+    return asdict(found.record), "\n".join(told)

@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from smalti.cli.options import new_folder, starting
+from smalti.cli.paths import MODEL, PATH
 
 
 @click.command()
-@click.argument("model", type=Path)
-@click.argument("out", type=Path)
+@click.argument("model", type=MODEL)
+@click.argument("out", type=PATH)
 @click.option(
     "--format", "name", required=True, help="compvis: a run folder of 2021. diffusers: a folder for it."
 )

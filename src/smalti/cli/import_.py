@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from smalti.cli.options import Size, new_folder, starting
+from smalti.cli.paths import PATH
 
 
 @click.command("import")
-@click.argument("source", type=Path)
-@click.argument("out", type=Path)
+@click.argument("source", type=PATH)
+@click.argument("out", type=PATH)
 @click.option(
-    "--config", "settings", type=Path, help="The model's yaml or json; unless given, what lies beside it."
+    "--config", "settings", type=PATH, help="The model's yaml or json; unless given, what lies beside it."
 )
 @click.option(
     "--part",
@@ -25,7 +26,7 @@ from smalti.cli.options import Size, new_folder, starting
     "--num-heads", type=click.IntRange(min=1), help="Of a prior without a yaml: weights do not tell."
 )
 @click.option(
-    "--tokenizer", type=Path, help="Of a prior whose file comes without one (LlamaGen's): its model folder."
+    "--tokenizer", type=PATH, help="Of a prior whose file comes without one (LlamaGen's): its model folder."
 )
 @click.option("--size", type=Size(), help="Of such a prior's training images, in pixels.")
 @click.option(

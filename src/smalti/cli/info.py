@@ -1,21 +1,31 @@
 """smalti info."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from smalti.cli.options import starting
+from smalti.cli.options import starting, telling
+from smalti.cli.paths import MODEL
 
 
 @click.command()
-@click.argument("path", type=Path)
-def info(path: Path) -> None:
+@click.argument("path", type=MODEL)
+@telling
+def info(path: Path) -> tuple[Any, str]:
     """Say what a model folder, a run folder, or a model of another project is.
 
     Example: smalti info runs/tokenizer
     """
     with starting():
-        from smalti import library
+        from smalti import about, library
         from smalti.formats import importing
 
-    click.echo(importing.describe(path) if library.is_foreign(path) else library.describe(path))
+    if library.is_foreign(path):
+        told = importing.describe(path)
+        return {"path": path, "about": told}, told
+    folder, config, model = library.outline(path)
+    made = config.get("provenance", {})
+    head = f"{folder}: {config['kind']} {config['fingerprint']}"
+    facts = {"path": folder, "kind": config["kind"], "fingerprint": config["fingerprint"]}
+    return {**facts, **about.facts(model, made)}, "\n".join([head, *about.lines(model, made)])

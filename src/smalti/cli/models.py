@@ -1,12 +1,15 @@
 """smalti models."""
 
+from typing import Any
+
 import click
 
-from smalti.cli.options import starting
+from smalti.cli.options import starting, telling
 
 
 @click.command()
-def models() -> None:
+@telling
+def models() -> tuple[Any, str]:
     """List the models that ship with the package: name, what it draws, its size.
 
     Wherever a command takes MODEL such a name will do, unless a folder is called so.
@@ -15,9 +18,11 @@ def models() -> None:
     with starting():
         from smalti import library, shipped
 
-    found = shipped.models()
-    width = max(map(len, found), default=0)
-    for name, folder in found.items():
+    found = []
+    for name, folder in shipped.models().items():
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         about = library.read_config(folder)["provenance"].get("about", "")
-        click.echo(f"{name:<{width}}  {about} ({size / 1e6:.1f} MB)")
+        found.append({"name": name, "about": about, "bytes": size})
+    width = max((len(one["name"]) for one in found), default=0)
+    lines = [f"{one['name']:<{width}}  {one['about']} ({one['bytes'] / 1e6:.1f} MB)" for one in found]
+    return found, "\n".join(lines)

@@ -1,10 +1,11 @@
 """Options that several commands share, written once."""
 
 import gc
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from operator import eq
 from pathlib import Path
 from types import NoneType
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import click
 
 from smalti import config, leftovers, schema
+from smalti.cli.paths import PATH
 from smalti.conditions import CONDITIONS
 from smalti.errors import UserError
 from smalti.priors import PRIORS
@@ -66,10 +68,24 @@ class Guidance(click.ParamType[Any]):
             raise UserError("a number for --guidance, or NAME=NUMBER", text or "none", remedy) from None
 
 
+def telling(command: Callable[..., tuple[Any, str] | None]) -> Callable[..., None]:
+    """Let a command print what it returns, facts and the same in words: these, or with --json the facts."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+    @wraps(command)
+    def told(*args: Any, as_json: bool, **options: Any) -> None:
+        found = command(*args, **options)
+        if found is not None:
+            facts, words = found
+            click.echo(json.dumps(facts, indent=2, default=str) if as_json else words)
+
+    return told
+
+
 def sampling(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every command that draws, also of single conditions and priors."""
     told = [
-        click.option(f"--{kind}", type=Path if option.is_file else str, multiple=True, help=option.help)
+        click.option(f"--{kind}", type=PATH if option.is_file else str, multiple=True, help=option.help)
         for kind, option in CONDITIONS.offers.items()
     ]
     for option in reversed([_NUM, *told, _MIX, *_SAMPLING, *_of_priors()]):

@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from smalti.cli.options import computing, load_tokenizer, new_folder, starting
+from smalti.cli.paths import MODEL, PATH
 
 
 @click.command()
-@click.argument("model", type=Path)
-@click.argument("image_or_dir", type=Path)
-@click.argument("out", type=Path)
+@click.argument("model", type=MODEL)
+@click.argument("image_or_dir", type=PATH)
+@click.argument("out", type=PATH)
 @computing
 def reconstruct(model: Path, image_or_dir: Path, out: Path, device: str, precision: str) -> None:
     """Send images through a tokenizer and back, into OUT, a new or empty folder; prints each one's PSNR.

@@ -6,15 +6,16 @@ from typing import Any
 import click
 
 from smalti.cli.options import Size, computing, drawing, load_pipeline, new_folder, sampling, write
+from smalti.cli.paths import MODEL, PATH
 
 
 @click.command()
-@click.argument("model", type=Path)
-@click.argument("out", type=Path)
+@click.argument("model", type=MODEL)
+@click.argument("out", type=PATH)
 @sampling
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @click.option(
-    "--from", "from_image", type=Path, help="Image file that the map is computed of, for models trained so."
+    "--from", "from_image", type=PATH, help="Image file that the map is computed of, for models trained so."
 )
 @click.option("--reject", type=int, help="Draw so many images for each that is kept: the best by --judge.")
 @click.option("--judge", help="mobilenet_v2, lite0, inception; a MODEL with a prior; a folder of images.")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from smalti.cli.options import starting
+from smalti.cli.paths import DATA, MODEL, PATH, RECIPE
 from smalti.errors import UserError
 
 
@@ -51,11 +52,11 @@ def _refuse_both(changes: Mapping[str, Any], options: Mapping[str, Path | None])
 
 
 @click.command(cls=KeyValue)
-@click.argument("recipe", required=False)
+@click.argument("recipe", type=RECIPE, required=False)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--data", type=Path, help="A folder of images, or of token shards.")
-@click.option("--out", type=Path, help="The run folder; runs/RECIPE unless given.")
-@click.option("--init-from", type=Path, help="A model to begin with: fine-tuning.")
+@click.option("--data", type=DATA, help="A folder of images, or of token shards.")
+@click.option("--out", type=PATH, help="The run folder; runs/RECIPE unless given.")
+@click.option("--init-from", type=MODEL, help="A model to begin with: fine-tuning.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in the run folder.")
 def train(
     recipe: str | None,

@@ -6,12 +6,13 @@ from typing import Any
 import click
 
 from smalti.cli.options import computing, drawing, load_pipeline, new_folder, sampling, write
+from smalti.cli.paths import MODEL, PATH
 
 
 @click.command()
-@click.argument("model", type=Path)
-@click.argument("image", type=Path)
-@click.argument("out", type=Path)
+@click.argument("model", type=MODEL)
+@click.argument("image", type=PATH)
+@click.argument("out", type=PATH)
 @click.option("--factor", type=int, help="Of the sides; that of the training unless given.")
 @sampling
 @computing
