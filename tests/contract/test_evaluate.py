@@ -395,7 +395,7 @@ def test_records_of_unlike_protocols_are_no_table(rebuilt, tmp_path, change, fie
         table.of_several({name: record.read(tmp_path / name) for name in ("a", "b")})
     assert isinstance(run("compare", tmp_path / "a", tmp_path / "b").exception, UserError)
     assert run("compare", tmp_path / "a", tmp_path / "a" / "metrics.json").exit_code == 0
-    told = json.loads(run("compare", tmp_path / "a", "--json").output)
+    told = json.loads(run("compare", tmp_path / "a", "--json").stdout)
     assert told["left_out"] == {}
     (numbers,) = told["numbers"].values()
     assert numbers["psnr"]["value"] == rebuilt[0].numbers["psnr"].value
@@ -566,7 +566,7 @@ def test_the_command_prints_the_table(tokenizer_folder, folder):
     assert "codebook_usage" in found.output
     assert "6 of 24" not in found.output
     told = json.loads(
-        run("evaluate", tokenizer_folder, folder, "--metrics", "psnr", "--num", "6", "--json").output
+        run("evaluate", tokenizer_folder, folder, "--metrics", "psnr", "--num", "6", "--json").stdout
     )
     assert f"{told['numbers']['psnr']['value']:.4g}" in found.output
     assert told["numbers"]["psnr"]["protocol"]["count"] == 6
