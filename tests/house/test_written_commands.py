@@ -1,4 +1,4 @@
-"""Every command that README and the documentation write is one that smalti takes: options, recipes, settings."""
+"""Every command that README and the documentation write is one that smalti takes: options, recipes, keys."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from smalti.training.settings import TrainingSettings
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 HISTORY = {"log.md", "status.md"}  # what was run then, with the options of then
-BLOCK = re.compile(r"^```(?:bash|sh|shell|text)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(smalti [a-z][^`]*)`")
 
 
@@ -25,7 +25,9 @@ def written() -> list[tuple[str, str]]:
         if page.name in HISTORY:
             continue
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        lines = [line for block in BLOCK.findall(text) for line in block.splitlines()]
+        lines = [
+            line for kind, block in BLOCK.findall(text) if kind != "python" for line in block.splitlines()
+        ]
         for line in lines + INLINE.findall(BLOCK.sub("", text)):
             command = re.sub(r"^\$ |^\.venv/bin/", "", line.strip())
             if re.match(r"smalti [a-z]", command) and "..." not in command:
@@ -43,8 +45,9 @@ def test_a_command_is_taken(page, command):
     try:
         inner = known.make_context(name, rest, parent=context)
     except click.MissingParameter as missing:
-        assert missing.param is first, "what follows it is not there"  # else it is named, not called
-        return
+        if missing.param is not first:
+            raise
+        return  # it is named, not called
     if name == "train" and inner.params["recipe"] in config.recipes():
         changes = config.overrides(inner.params["settings"], TrainingSettings)
         mapping = config.read(inner.params["recipe"], {"data.root": "images", **changes}, TrainingSettings)
@@ -52,4 +55,4 @@ def test_a_command_is_taken(page, command):
 
 
 def test_there_are_some():
-    assert len(written()) > 100
+    assert len(written()) > 75
