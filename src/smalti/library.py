@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from smalti import about, config, leftovers, old_names, precision, shipped
+from smalti import about, config, devices, leftovers, old_names, precision, shipped
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError, shown
 from smalti.files import as_path, feed, read_texts, save_tensors
@@ -63,11 +63,10 @@ def load(
     what it is quickest in on the device, one image at a time, bf16 or fp32; see precision.py.
     Raises UserError where there is no such folder, or where it holds something else.
     """
-    _check_device(device)
-    dtype = precision.parse(dtype)
+    where, dtype = devices.find(device), precision.parse(dtype)
     model = _build(find(as_path(path, "path")), _fill)
-    _keep_in(model, dtype, torch.device(device))
-    return model.eval().to(device)
+    _keep_in(model, dtype, where)
+    return model.eval().to(where)
 
 
 def check_kind(path: Path, kind: str) -> None:
@@ -342,14 +341,6 @@ def _write(model: Part, folder: Path, provenance: dict[str, Any]) -> None:
     for name, part in _parts(model).items():
         (folder / name).mkdir()
         _write(part, folder / name, dict(getattr(part, "provenance", {})))
-
-
-def _check_device(device: Any) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as problem:  # torch raises one or the other
-        got = f"{device} ({str(problem).splitlines()[0]})"
-        raise UserError("a device that torch can use on this machine", got, "device=cpu") from None
 
 
 def _network(model: Part) -> nn.Module:

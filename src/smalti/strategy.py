@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti.errors import UserError
+from smalti import devices
 
 T = TypeVar("T")
 
@@ -158,12 +158,11 @@ def current() -> Strategy:
 
 
 def choose(device: str) -> torch.device:
-    """Return the device of this process: "cpu", "cuda" or "auto" (CUDA where there is one).
+    """Return the device of this process: see `devices.find`. Of several GPUs each process has its own.
 
-    Raises UserError for "cuda" on a machine without.
+    Raises UserError for one that torch cannot use here.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("a CUDA device", "none that torch can use", "device=cpu, or a torch built for CUDA")
-    if device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
+    found = devices.find(device)
+    if found.type != "cuda" or found.index is not None:
+        return found
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

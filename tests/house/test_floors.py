@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 # A room imports from groups before its own and from itself, never sideways or from a later one.
 FLOORS = [
     {"errors", "exif", "hints", "old_names", "schema"},
-    {"mistakes", "opening"},
+    {"mistakes", "opening", "devices"},
     {"config", "files", "imaging", "leftovers", "memory", "precision", "strategy"},
     {"reading", "user_images", "masks", "pretrained", "weights", "sizes"},
     {"tokens", "orders", "features"},  # features: a condition may be told by those of sentences
@@ -23,7 +23,7 @@ FLOORS = [
     {"pipeline"},
     {"about", "shipped"},
     {"library"},
-    {"metrics", "formats"},
+    {"metrics", "formats", "doctor"},
     {"judging", "training"},
     {"evaluation"},
     {"demo", "studio"},

@@ -303,7 +303,9 @@ _SAMPLING = [
     click.option("--micro-batch", type=int, help="Fixed batch size: bit-equal images whatever --num."),
 ]
 
-_DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
+_DEVICE = click.option(
+    "--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, xpu, mps; auto: what torch finds."
+)
 _PRECISION = click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16", "auto"]),

@@ -75,7 +75,7 @@ def evaluate(
     names, wanted = _chosen(how.metrics), how.metrics or ()
     for space in how.spaces or ():
         networks.known(space)
-    where = strategy.choose(device) if device in ("cpu", "cuda", "auto") else torch.device(device)
+    where = strategy.choose(device)
     todo = plan(Path(subject), Path(real), how, (where, dtype), drawing or {})
     fitting = [name for name, one in MEASURES.items() if todo.task in one.tasks]
     strange = [name for name in wanted if name not in fitting]

@@ -24,10 +24,26 @@ def seeded(device: torch.device, *numbers: int) -> Iterator[None]:
 
     Afterwards the default generators are as they were before.
     """
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(mix(_TRAINING, *numbers))
+    seed = mix(_TRAINING, *numbers)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             index = torch.cuda.current_device() if device.index is None else device.index
-            torch.cuda.default_generators[index].manual_seed(mix(_TRAINING, *numbers))
+            torch.cuda.default_generators[index].manual_seed(seed)
+        with _seeded_accelerator(device, seed):
+            yield
+
+
+@contextmanager
+def _seeded_accelerator(device: torch.device, seed: int) -> Iterator[None]:
+    """Within, the one generator of an XPU or of MPS draws from a seed; nothing for other devices."""
+    if device.type in ("cpu", "cuda"):
         yield
+        return
+    module = torch.get_device_module(device)
+    before = module.get_rng_state()
+    module.manual_seed(seed)
+    try:
+        yield
+    finally:
+        module.set_rng_state(before)

@@ -51,7 +51,7 @@ class Training:
     accumulate: Positive = 1  # parts into which each process cuts its share of a batch, to save memory
     steps: Steps
     seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "xpu", "mps"] = "auto"  # auto: what torch finds
     # of the networks; losses are always fp32. auto: bf16 where the device computes in it, settled once
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     optimizer: OptimizerSettings = OptimizerSettings()
