@@ -274,4 +274,4 @@ def _boxes(things: Sequence[Object], size: tuple[int, int]) -> Float[Tensor, "3 
         number = 1 + int(thing.label) % _CLASSES
         labels[0, [top, bottom], left : right + 1] = number
         labels[0, top : bottom + 1, [left, right]] = number
-    return imaging.to_float(imaging.colour_labels(labels))[0]
+    return imaging.to_float(imaging.colour_labels(labels))[0].masked_fill(labels == 0, -1.0)
