@@ -55,7 +55,8 @@ def _type(name: str, of: type | None, **own: Any) -> type:
 
 def _check_tensor(name: str, value: Any) -> None:
     if name == "IMAGE":
-        assert (value.dim(), value.shape[-1], value.dtype, value.device.type) == (4, 3, torch.float32, "cpu")
+        assert (value.dim(), value.dtype, value.device.type) == (4, torch.float32, "cpu")
+        assert value.shape[-1] in (3, 4)
         assert 0 <= value.min() <= value.max() <= 1
     if name == "MASK":
         assert (value.dim(), value.dtype) == (3, torch.float32)

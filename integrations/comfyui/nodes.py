@@ -150,7 +150,7 @@ class Complete(io.ComfyNode):
     def execute(cls, model: Any, image: Tensor, mask: Tensor, **asked: Any) -> io.NodeOutput:
         """Give num images for each of a batch, one after the other, and their codes."""
         options, images = values.options(values.pipeline(model), asked), values.to_pil(image)
-        grid = tuple(side // model.tokenizer.factor for side in image.shape[1:3])
+        grid = tuple(max(1, side // model.tokenizer.factor) for side in image.shape[1:3])
         masks, pace, parts = values.cells(mask, grid, len(images)), values.Pace(len(images)), []
         for number, (one, where) in enumerate(zip(images, masks, strict=True)):
             options["seed"] = asked["seed"] + number * asked["num"]

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,11 @@ def options(model: smalti.Pipeline, asked: Mapping[str, Any]) -> dict[str, Any]:
     given, named = dict(asked.get("condition") or {}), model.condition.named
     if asked["text"].strip():
         free = [name for name, one in named.items() if name not in given and one.settings.kind != "map"]
-        given[free[0] if free else "text"] = _words(asked["text"])
+        if not free:
+            takes = " and ".join(named) or "nothing"
+            got = f"a text beside {', '.join(given) or 'it'}"
+            raise smalti.UserError(f"no more than this model is told: {takes}", got, "empty the text")
+        given[free[0]] = _words(asked["text"])
     for name, value in given.items():
         _check(name, value, model)
     found = {name: asked[name] for name in INPUTS} | {"guidance_scale": asked["guidance"]}
@@ -138,7 +142,7 @@ def _check(name: str, value: Any, model: smalti.Pipeline) -> None:
     if name not in named and name != "from_image":
         takes = " and ".join(named) or "nothing"
         raise smalti.UserError(f"a condition of this model, which is told {takes}", name, "leave it out")
-    several: Sequence[Any] = value if isinstance(value, list) else [value]
+    several = value if isinstance(value, list) and value else [value]
     is_image = all(isinstance(one, Image.Image) for one in several)
     if (name == "from_image" or named[name].settings.kind == "map") != is_image:
         what, got = ("a value", "an image") if is_image else ("an image", repr(value))
@@ -165,13 +169,16 @@ def _words(text: str) -> Any:
 
 def _gray_if_it_is(image: Image.Image) -> Image.Image:
     """Return an image without colours as gray: ComfyUI has three channels of label maps too."""
-    bands = image.convert("RGB").split()
-    return bands[0] if bands[0] == bands[1] == bands[2] else image
+    bands = image.split()
+    return bands[0] if image.mode == "RGB" and bands[0] == bands[1] == bands[2] else image
 
 
 def _more(model: smalti.Pipeline, text: str) -> dict[str, Any]:
     """Return other options of drawing, of key=value words; UserError for what is none."""
-    found = config.overrides(shlex.split(text))
+    try:
+        found = config.overrides(shlex.split(text))
+    except ValueError as problem:  # a quote that does not end
+        raise smalti.UserError("key=value words", str(problem), "end the quote") from None
     known = {*OPTIONS, *(field.name for field in fields(model.prior.options))} - {"progress", "size", *INPUTS}
     for name in found.keys() - known:
         raise smalti.UserError(f"more of {', '.join(sorted(known))}", f"{name}=", "leave it out")

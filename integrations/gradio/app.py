@@ -32,17 +32,19 @@ def page(model: smalti.Pipeline) -> gr.Blocks:
                 num = gr.Slider(1, MOST, value=4, step=1, label="Images")
                 seed = gr.Number(value=0, precision=0, label="Seed", info="Image i has the seed + i.")
                 sides = [_side(model, *one) for one in (("Height", height), ("Width", width))]
-                guidance = gr.Slider(1, 8, value=1, step=0.1, label="Guidance", info="1 is off.")
+                guided = bool(model.condition.loose)  # else it was never left out in training
+                how = {"value": 3 if guided else 1, "visible": guided}
+                guidance = gr.Slider(1, 8, step=0.1, label="Guidance", info="1 is off.", **how)
                 with gr.Row():
                     draw = gr.Button("Draw", variant="primary")
                     further = gr.Button("Next seeds")
                     stop = gr.Button("Stop")
-            gallery = gr.Gallery(label="Drawn", columns=4, format="png", object_fit="contain")
-        asked = [num, seed, *sides, guidance, *fields]
-        how = _drawing(model)
-        drawn = draw.click(how, asked, gallery, api_name="draw")
+            with gr.Column(scale=2):
+                gallery = gr.Gallery(label="Drawn", columns=4, format="png", object_fit="contain")
+        asked, drawing = [num, seed, *sides, guidance, *fields], _drawing(model)
+        drawn = draw.click(drawing, asked, gallery, api_name="draw")
         seeds = further.click(lambda seed, num: seed + num, [seed, num], seed, api_visibility="private")
-        again = seeds.then(how, asked, gallery, api_visibility="private")
+        again = seeds.then(drawing, asked, gallery, api_visibility="private")
         stop.click(None, cancels=[drawn, again])
     return blocks.queue(max_size=WAITING, default_concurrency_limit=1)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import comfyui
 import pytest
 import torch
+from PIL import Image
 from tiny import generator, of_images
 
 import smalti
@@ -13,6 +14,7 @@ from smalti import shipped
 from smalti.conditions.boxes import BoxesSettings
 from smalti.conditions.computed.edges import EdgesSettings
 from smalti.conditions.computed.low_resolution import LowResolutionSettings
+from smalti.conditions.computed.silhouette import SilhouetteSettings
 
 PACK = Path(__file__).parents[2] / "integrations" / "comfyui"
 DRAWN = {"seed": 5, "num": 2, "guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
@@ -30,6 +32,7 @@ def ui(tmp_path_factory):
         generator(condition=BoxesSettings(classes=2, names=("cat", "dog"), dropout=0.1)),
         models / "smalti" / "boxes",
     )
+    smalti.save(of_images(SilhouetteSettings()), models / "smalti" / "shapes")
     (models / "smalti" / "no model").mkdir()
     with comfyui.started(PACK, models) as found:
         yield found
@@ -52,7 +55,7 @@ def eight_bit(images: torch.Tensor) -> torch.Tensor:
 
 def test_models_are_those_that_ship_and_those_in_its_folder(ui):
     names = ui.nodes["SmaltiLoad"].GET_SCHEMA().inputs[0].given["options"]
-    assert names == sorted([*shipped.models(), "boxes", "edges", "labels", "small", "tokenizer"])
+    assert names == sorted([*shipped.models(), "boxes", "edges", "labels", "shapes", "small", "tokenizer"])
     told = ui.run({"model": loaded("labels")})["model"][1]
     assert "brick, grass, moon" in told
     print = ui.nodes["SmaltiLoad"].fingerprint_inputs(name="labels", precision="fp32")
@@ -187,6 +190,25 @@ def test_a_map_is_told(ui):
     assert not found["map"].equal(ours)
 
 
+def test_transparency_is_told(ui):
+    image = torch.ones(1, 8, 12, 4)
+    image[:, :, 6:, 3] = 0
+    ui.nodes["Given"] = given(image=image)
+    told = {"keyword": "from_image", "value": "", "image": ["given", 0]}
+    asked = {"text": "", "width": 12, "height": 8, **DRAWN, "condition": ["told", 0]}
+    done = ui.run(
+        {
+            "model": loaded("shapes"),
+            "given": ("Given", {}),
+            "told": ("SmaltiCondition", told),
+            "drawn": ("SmaltiSample", {"model": ["model", 0], **asked}),
+        }
+    )
+    picture = Image.fromarray(eight_bit(image)[0].numpy())
+    ours = smalti.load(ui.models / "smalti" / "shapes").sample(2, (8, 12), 5, from_image=picture)
+    assert done["drawn"][1]["codes"].equal(ours.codes)
+
+
 def test_boxes_are_told_as_json(ui):
     told = {"keyword": "boxes", "value": '[["dog", 0.1, 0.2, 0.5, 0.9]]'}
     asked = {"text": "", "width": 0, "height": 0, **DRAWN, "condition": ["told", 0]}
@@ -225,6 +247,7 @@ def test_images_grow(ui):
         ("labels", "label", "", "", "a value or an image, got none"),
         ("labels", "label", "moon", "image=/etc/hostname", "got image="),
         ("labels", "label", "moon", "num=3", "got num="),
+        ("labels", "label", "moon", "mix='left", "key=value words, got No closing quotation"),
         ("tokenizer", "label", "moon", "", "a model with a prior, got a tokenizer alone"),
     ],
 )
@@ -239,6 +262,18 @@ def test_mistakes_are_one_line(ui, model, keyword, value, more, expected):
         ui.run(workflow)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_thing_is_told_once(ui):
+    told = ("SmaltiCondition", {"keyword": "label", "value": "moon"})
+    asked = {"text": "brick", "width": 0, "height": 0, **DRAWN, "condition": ["told", 0]}
+    workflow = {"model": loaded("labels"), "told": told}
+    workflow["drawn"] = "SmaltiSample", {"model": ["model", 0], **asked}
+    with pytest.raises(smalti.UserError, match="told: label, got a text beside label"):
+        ui.run(workflow)
+    twice = {"keyword": "label", "value": "brick", "condition": ["told", 0]}
+    with pytest.raises(smalti.UserError, match="label twice"):
+        ui.run({"told": told, "again": ("SmaltiCondition", twice)})
 
 
 def test_codes_of_another_tokenizer_are_refused(ui):
@@ -256,7 +291,7 @@ def test_codes_of_another_tokenizer_are_refused(ui):
 def test_what_its_registry_asks_for_is_there():
     """By https://docs.comfy.org/registry/specifications."""
     told = tomllib.loads((PACK / "pyproject.toml").read_text())
-    assert told["project"]["name"] == "smalti"
+    assert told["project"]["name"] == "smalti-nodes"
     assert told["project"]["version"] == smalti.__version__
     assert "Repository" in told["project"]["urls"]
     assert {"PublisherId", "DisplayName"} <= told["tool"]["comfy"].keys()
