@@ -20,6 +20,7 @@ tasks
 training
 recipes
 importing
+integrations
 ```
 
 ```{toctree}
