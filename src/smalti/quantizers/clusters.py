@@ -30,9 +30,7 @@ def nearest(
     return torch.cat(parts)
 
 
-def _nearest(
-    rows: Tensor, entries: Tensor, halves: Tensor, scores: Tensor | None, together: int
-) -> Tensor:
+def _nearest(rows: Tensor, entries: Tensor, halves: Tensor, scores: Tensor | None, together: int) -> Tensor:
     """`nearest` for few rows, so many entries at a time; scores: memory for that many, None: new memory."""
     count = rows.shape[0]  # not len: an export would take it for a constant
     best, codes = rows.new_full((count,), -torch.inf), rows.new_zeros(count, dtype=torch.int64)

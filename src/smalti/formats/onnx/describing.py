@@ -1,7 +1,7 @@
 """What lies in an exported folder: for programs (model.json), and for people (README.md)."""
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from smalti.pipeline import Pipeline
 from smalti.tokenizer import Tokenizer
 
 FORMAT = 1
+_DRAWING = "codes = model.draw(prefix, seeds=range(len(prefix)), top_p=0.95)"
 _PACKAGES = ("smalti", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -109,6 +110,69 @@ def _plain(prefix: Prefix) -> dict[str, Any]:
     return {"prefix": prefix.values.tolist(), "filled": prefix.mask.tolist()}
 
 
-def card(about: Mapping[str, Any]) -> str:
-    """Return README.md of what model.json says."""
-    return ""
+def card(about: Mapping[str, Any], told: Sequence[str]) -> str:
+    """Return README.md, of what model.json says and of the check's lines."""
+    tokenizer, prior = about["tokenizer"], about.get("prior")
+    lines = [
+        f"# The {about['kind']} {about['model']} as ONNX graphs",
+        "",
+        f"Factor {tokenizer['factor']}, {tokenizer['codebook_size']} codes."
+        " `model.json` says the same for programs.",
+        "",
+        "| graph | takes | gives |",
+        "|---|---|---|",
+        *(_row(graph) for graph in about["graphs"].values()),
+        "",
+        f"Images: {tokenizer['images']}. Codes: {tokenizer['codes']}.",
+        "`draw.py` shows how the graphs are used, by numpy and onnxruntime alone:",
+        "",
+        "```python",
+        "from draw import Model",
+        "",
+        'model = Model(".")',
+        *((_DRAWING if prior else "codes = model.encode(images)"),),
+        "images = model.decode(codes)",
+        "```",
+        "",
+        "## Checked as it was written",
+        "",
+        *(f"- {line}" for line in told),
+        "",
+        f"By {about['checked']['runtime']}. Once more, on any machine: `python draw.py [PROVIDER ...]`.",
+    ]
+    return "\n".join(lines + (_of_prior(prior) if prior else [])) + "\n"
+
+
+def _row(graph: Mapping[str, Any]) -> str:
+    """Return a line of the table; keys and values of the layers after the first are left out."""
+
+    def told(sides: Mapping[str, Any]) -> str:
+        shown = (name for name in sides if not name[-1].isdigit() or name.endswith("_0"))
+        return ", ".join(
+            f"{name} {sides[name]['type']} ({', '.join(map(str, sides[name]['shape']))})" for name in shown
+        )
+
+    return f"| `{graph['file']}` | {told(graph['inputs'])} | {told(graph['outputs'])} |"
+
+
+def _of_prior(prior: Mapping[str, Any]) -> list[str]:
+    prefix = prior["prefix"]
+    what = f"{prefix['features']} numbers" if prefix["features"] else f"a token below {prefix['vocabulary']}"
+    told = f"{prefix['length']} places of {what} each"
+    told += ", and filled, which says how many from the first on count" if prefix["has_filled"] else ""
+    height, width = prior["grid"]
+    return [
+        "",
+        "## Drawing",
+        "",
+        f"An image has {height} x {width} cells, which are drawn in the order of `model.json`. What it is of"
+        f" (condition: {prior['condition']}) is told as a prefix: {told}."
+        " `prefixes` of `model.json` lists them where there are few; else the caller makes them, with smalti:"
+        " `pipe.condition.context(value, num=1, grid=grid, device='cpu').window(0, 0, *grid)`.",
+        "",
+        "`prefill` gives the logits of the first code and a cache with room for all; `step` takes more codes,"
+        " the places where they begin (`starts`, a number a row: the prefix's length at first) and the cache,"
+        " and gives the logits after each code and the cache anew: `new_keys_0` goes in again as `keys_0`."
+        " Draws are made outside of the graphs: `choose` in `draw.py`, which gives smalti's images for a seed"
+        " but where codes tie within rounding.",
+    ]

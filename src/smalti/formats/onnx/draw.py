@@ -9,8 +9,8 @@ This file lies beside the graphs as it lies in smalti, which checks an export th
     codes = model.draw(prefix, seeds, top_p=0.95)     # int64 (b m), one prefix an image -> int64 (b h w)
     model.recheck()                                   # the codes that torch gave, once more, on this machine
 
-Chance is a hash of (seed, cell, code), computed here and not in a graph: several runtimes compute 64-bit integers
-in 32 bits without a word, and temperature and filters would each need a graph of their own.
+Chance is a hash of (seed, cell, code), computed here and not in a graph: several runtimes compute 64-bit
+integers in 32 bits without a word, and each filter would need a graph of its own.
 """
 
 import json
@@ -112,21 +112,25 @@ class Model:
         return np.concatenate((state["logits"][:, None], after), 1)
 
     def recheck(self) -> dict[str, tuple[int, int]]:
-        """Return, of codes that torch gave at the export, how many come out equal here, and how many there are.
+        """Return how many come out equal here of what torch gave at the export, and of how many.
 
-        By what was compared: codes of images, images (greedy), images (drawn).
+        By what is compared: codes of images; images drawn greedily, and by chance, equal in all their codes.
         """
         kept = np.load(self.folder / "check.npz")
-        images = kept["images"].astype(np.float32) / 127.5 - 1
+        images = opened(kept["images"], kept["scale"], kept["shift"])
         found = np.concatenate([self.encode(images[i : i + 16]) for i in range(0, len(images), 16)])
         equal = {"codes": (int((found == kept["codes"]).sum()), found.size)}
         if "prefix" in kept:
-            told = {name: kept[name] for name in ("prefix", "filled") if name in kept}
-            seeds = kept["seeds"].tolist()
-            for name, choice in (("greedy", {"top_k": 1}), ("drawn", {})):
-                drawn = self.draw(seeds=seeds, **told, **choice)
+            filled = kept["filled"] if "filled" in kept else None
+            for name, top_k in (("greedy", 1), ("drawn", None)):
+                drawn = self.draw(kept["prefix"], kept["seeds"].tolist(), filled, top_k=top_k)
                 equal[name] = (int((drawn == kept[name]).all((1, 2)).sum()), len(drawn))
         return equal
+
+
+def opened(images: Array, scale: Any, shift: Any) -> Array:
+    """Return images of bytes as the encoder takes them, float32."""
+    return images.astype(np.float32) * np.float32(scale) + np.float32(shift)
 
 
 def choose(

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from smalti.conditions.context import Padded, Prefix
 from smalti.drawing.cache import Cache
 from smalti.priors.causal import Causal
-from smalti.priors.protocol import Scope
+from smalti.priors.protocol import Prior, Scope
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.use import in_use
 
@@ -72,7 +71,7 @@ class Prefill(nn.Module):
         self.prior, self.limit = prior, limit
 
     def forward(self, prefix: Tensor, filled: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Return logits (b v), keys and values of each layer (b k t e) and, if the prior has it, the shift."""
+        """Return logits (b v), keys and values of each layer (b k t e), and the shift of a prior with one."""
         cache = self.prior.new_cache(prefix.shape[0])
         cache.clear()
         told: Prefix = prefix if filled is None else Padded(values=prefix, mask=filled)
@@ -129,8 +128,9 @@ def of_tokenizer(tokenizer: Tokenizer) -> dict[str, Graph]:
     }
 
 
-def of_prior(prior: Causal, limit: int) -> dict[str, Graph]:
+def of_prior(prior: Prior, limit: int) -> dict[str, Graph]:
     """Return the graphs of a prior by name, for crops of its first size. limit: see Prefill."""
+    assert isinstance(prior, Causal), "a prior that feeds its prefix, then its codes"
     told, cache = prefix_example(prior.scope, 2, torch.Generator().manual_seed(0)), prior.new_cache(2)
     cache.clear()
     with in_use(prior):
@@ -180,11 +180,14 @@ def as_prefix(told: Mapping[str, Tensor]) -> Prefix:
 
 
 def traced(graph: Graph) -> Any:
-    """Return the ONNX model of a graph, as torch.onnx makes it. Nothing is told on the way but errors."""
+    """Return the ONNX model of a graph, without what the exporter notes beside it: this machine's paths.
+
+    Nothing is told on the way but errors.
+    """
     shapes = tuple(dict(graph.axes[name]) for name in graph.example)
     with _silence(), in_use(graph.module):
-        return torch.onnx.export(
-            graph.module.eval(),
+        made = torch.onnx.export(
+            graph.module,
             tuple(graph.example.values()),
             input_names=list(graph.example),
             output_names=list(graph.outputs),
@@ -193,6 +196,12 @@ def traced(graph: Graph) -> Any:
             dynamo=True,
             verbose=False,
         )
+    assert made is not None, "the exporter of today gives a program"
+    model = made.model_proto
+    parts = (model, model.graph, *model.functions, *(node for one in model.functions for node in one.node))
+    for part in (*parts, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+    return model
 
 
 def _paired(keys: tuple[Tensor, ...], values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ folder/
 The noise of a draw stays outside of the graphs: see draw.py.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -28,9 +29,10 @@ from smalti.tokenizer import Tokenizer
 
 QUANTIZERS = ("vq", "ema", "gumbel", "fsq", "remapped")
 PRIORS = ("gpt", "modern", "llamagen")
-WEIGHTS = "prior.data"
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-_SMALL, _ALIGNED = 1024, 64  # bytes: of tensors that stay in a graph's own file; of places in WEIGHTS
+# bytes: of tensors that stay in a graph's file even so; of places in a file of weights; of a graph's own
+# file, which protobuf limits to 2 GiB
+_SMALL, _ALIGNED, _LARGE = 2**10, 2**6, 2**30
 
 
 def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -45,10 +47,11 @@ def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Te
         optional(package, extra="onnx")
     parts = graphs.of_tokenizer(tokenizer)
     for name, graph in parts.items():
-        graphs.traced(graph).save(out / f"{name}.onnx")
+        _save_graphs({name: graphs.traced(graph)}, out, f"{name}.data", apart=False)
     if isinstance(model, Pipeline):
         of_prior = graphs.of_prior(model.prior, tokenizer.codebook_size)
-        _save_together({name: graphs.traced(graph).model_proto for name, graph in of_prior.items()}, out)
+        traced = {name: graphs.traced(graph) for name, graph in of_prior.items()}
+        _save_graphs(traced, out, "prior.data", apart=True)
         parts |= of_prior
         for name, text in model.condition.files().items():
             (out / "condition").mkdir(exist_ok=True)
@@ -58,8 +61,9 @@ def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Te
     _save(about, out)
     about["checked"] = checking.check(model, out)
     _save(about, out)
-    (out / "README.md").write_text(describing.card(about), encoding="utf-8")
-    return checking.told(about["checked"])
+    told = checking.told(about["checked"])
+    (out / "README.md").write_text(describing.card(about, told), encoding="utf-8")
+    return told
 
 
 def _check(model: Tokenizer | Pipeline, tokenizer: Tokenizer) -> None:
@@ -77,21 +81,27 @@ def _save(about: Mapping[str, Any], out: Path) -> None:
     (out / "model.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _save_together(models: Mapping[str, Any], out: Path) -> None:
-    """Write graphs whose weights are the same: these once, in a file beside them. models: ONNX's, changed."""
+def _save_graphs(models: Mapping[str, Any], out: Path, weights: str, *, apart: bool) -> None:
+    """Write ONNX's models, each weight once.
+
+    apart: in a file of this name beside them; else so only where they are too large for files of their own.
+    """
     helper = optional("onnx.external_data_helper", extra="onnx")
+    tensors = [one for model in models.values() for one in model.graph.initializer]
+    apart = apart or sum(len(one.raw_data) for one in tensors) > _LARGE
     places: dict[bytes, int] = {}
-    with (out / WEIGHTS).open("wb") as file:
-        for tensor in (one for model in models.values() for one in model.graph.initializer):
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context((out / weights).open("wb")) if apart else None
+        for tensor in tensors:
             raw = tensor.raw_data
-            if len(raw) < _SMALL:
+            if file is None or len(raw) < _SMALL:
                 continue
             digest = hashlib.sha256(raw).digest()
             if digest not in places:
                 file.write(bytes(-file.tell() % _ALIGNED))
                 places[digest] = file.tell()
                 file.write(raw)
-            helper.set_external_data(tensor, WEIGHTS, offset=places[digest], length=len(raw))
+            helper.set_external_data(tensor, weights, offset=places[digest], length=len(raw))
             tensor.ClearField("raw_data")
     for name, model in models.items():
         (out / f"{name}.onnx").write_bytes(model.SerializeToString())
