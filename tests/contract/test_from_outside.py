@@ -114,7 +114,7 @@ def test_a_quantizer(sign, photos, tmp_path):
     library.save(tokenizer, tmp_path / "again")
     assert torch.equal(smalti.load(tmp_path / "again").encode(images), codes)
     assert "8 codes, 3 channels" in library.describe(folder)
-    for name in WRITERS:
+    for name in ("compvis", "diffusers"):  # formats with a word for each quantizer; a graph needs none
         with pytest.raises(UserError, match=r"got (quantizer\.)?kind.sign; keep the model folder"):
             exporting.convert(folder, tmp_path / "out", name)
     recipe = {**TRAINING, "kind": "prior", "tokenizer": str(folder), "prior": PRIOR, "steps": 2}

@@ -121,7 +121,7 @@ class Model:
         found = np.concatenate([self.encode(images[i : i + 16]) for i in range(0, len(images), 16)])
         equal = {"codes": (int((found == kept["codes"]).sum()), found.size)}
         if "prefix" in kept:
-            filled = kept["filled"] if "filled" in kept else None
+            filled = kept.get("filled")
             for name, top_k in (("greedy", 1), ("drawn", None)):
                 drawn = self.draw(kept["prefix"], kept["seeds"].tolist(), filled, top_k=top_k)
                 equal[name] = (int((drawn == kept[name]).all((1, 2)).sum()), len(drawn))

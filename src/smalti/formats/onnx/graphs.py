@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from smalti.conditions.context import Padded, Prefix
 from smalti.drawing.cache import Cache
+from smalti.errors import UserError
 from smalti.priors.causal import Causal
 from smalti.priors.protocol import Prior, Scope
 from smalti.tokenizer import Tokenizer
@@ -182,20 +183,24 @@ def as_prefix(told: Mapping[str, Tensor]) -> Prefix:
 def traced(graph: Graph) -> Any:
     """Return the ONNX model of a graph, without what the exporter notes beside it: this machine's paths.
 
-    Nothing is told on the way but errors.
+    Nothing is told on the way. UserError for a module that it cannot trace.
     """
     shapes = tuple(dict(graph.axes[name]) for name in graph.example)
-    with _silence(), in_use(graph.module):
-        made = torch.onnx.export(
-            graph.module,
-            tuple(graph.example.values()),
-            input_names=list(graph.example),
-            output_names=list(graph.outputs),
-            dynamic_shapes=(shapes,) if isinstance(graph.module, Step) else shapes,
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+    try:
+        with _silence(), in_use(graph.module):
+            made = torch.onnx.export(
+                graph.module,
+                tuple(graph.example.values()),
+                input_names=list(graph.example),
+                output_names=list(graph.outputs),
+                dynamic_shapes=(shapes,) if isinstance(graph.module, Step) else shapes,
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as problem:
+        got = " ".join(str(problem.__cause__ or problem).split())[:160]
+        raise UserError("a model that torch.onnx can trace", got, "keep the model folder") from problem
     assert made is not None, "the exporter of today gives a program"
     model = made.model_proto
     parts = (model, model.graph, *model.functions, *(node for one in model.functions for node in one.node))

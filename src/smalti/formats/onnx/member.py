@@ -25,10 +25,10 @@ from torch import Tensor
 from smalti.errors import UserError, optional
 from smalti.formats.onnx import checking, describing, draw, graphs
 from smalti.pipeline import Pipeline
+from smalti.priors import PRIORS
+from smalti.priors.causal import Causal
 from smalti.tokenizer import Tokenizer
 
-QUANTIZERS = ("vq", "ema", "gumbel", "fsq", "remapped")
-PRIORS = ("gpt", "modern", "llamagen")
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 # bytes: of tensors that stay in a graph's file even so; of places in a file of weights; of a graph's own
 # file, which protobuf limits to 2 GiB
@@ -67,14 +67,17 @@ def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Te
 
 
 def _check(model: Tokenizer | Pipeline, tokenizer: Tokenizer) -> None:
-    kind = tokenizer.settings.quantizer.kind
-    if kind not in QUANTIZERS:
-        expected = f"a tokenizer with codes of a kind that onnx has ({', '.join(QUANTIZERS)})"
-        raise UserError(expected, f"quantizer.kind={kind}", "keep the model folder")
-    if isinstance(model, Pipeline) and model.settings.prior.kind not in PRIORS:
-        expected = f"a prior of a kind that onnx has ({', '.join(PRIORS)})"
+    if not tokenizer.has_codes:
+        got = f"quantizer.kind={tokenizer.settings.quantizer.kind}"
+        raise UserError("a tokenizer with codes", got, "keep the model folder")
+    if isinstance(model, Pipeline) and not isinstance(model.prior, Causal):
+        kinds = (kind for kind, (_, member) in PRIORS.items() if issubclass(member, Causal))
         remedy = "smalti export MODEL/tokenizer OUT --format onnx, its tokenizer alone"
-        raise UserError(expected, f"prior.kind={model.settings.prior.kind}", remedy)
+        raise UserError(
+            f"a prior that draws code by code from a cache ({', '.join(kinds)})",
+            f"prior.kind={model.settings.prior.kind}",
+            remedy,
+        )
 
 
 def _save(about: Mapping[str, Any], out: Path) -> None:
