@@ -312,7 +312,7 @@ def test_a_code_that_is_another_one_ends_the_export():
         tokenizer, lambda codes: torch.where(torch.arange(codes.shape[2]) == 1, (codes + 1) % 12, codes)
     )
     with pytest.raises(
-        UserError, match=r"codes as torch gives them, got \d+ of 683 others, though nothing ties"
+        UserError, match=r"codes as torch gives them, got \d+ of 1195 others, though nothing ties"
     ):
         checking._tokenizer(tokenizer, wrong, (2, 8))
 
@@ -336,9 +336,11 @@ def test_codes_that_tie_are_told():
 def test_what_has_no_graph_is_refused(tmp_path):
     smalti.save(a_tokenizer(GaussianSettings()), tmp_path / "kl")
     smalti.save(generator("masked"), tmp_path / "masked")
+    smalti.save(generator("pixelsnail"), tmp_path / "pixelsnail")
     for name, said in (
         ("kl", r"got quantizer\.kind=gaussian; keep the model folder"),
         ("masked", r"\(gpt, modern, llamagen\), got prior\.kind=masked; smalti export MODEL/tokenizer OUT"),
+        ("pixelsnail", r"got prior\.kind=pixelsnail; smalti export MODEL/tokenizer OUT"),
     ):
         with pytest.raises(UserError, match=said):
             exporting.convert(tmp_path / name, tmp_path / "out", "onnx")

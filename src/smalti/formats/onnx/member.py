@@ -22,11 +22,12 @@ from typing import Any
 
 from torch import Tensor
 
+from smalti.drawing.cache import Cache
 from smalti.errors import UserError, optional
 from smalti.formats.onnx import checking, describing, draw, graphs
 from smalti.pipeline import Pipeline
-from smalti.priors import PRIORS
 from smalti.priors.causal import Causal
+from smalti.priors.protocol import Prior
 from smalti.tokenizer import Tokenizer
 
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -70,14 +71,15 @@ def _check(model: Tokenizer | Pipeline, tokenizer: Tokenizer) -> None:
     if not tokenizer.has_codes:
         got = f"quantizer.kind={tokenizer.settings.quantizer.kind}"
         raise UserError("a tokenizer with codes", got, "keep the model folder")
-    if isinstance(model, Pipeline) and not isinstance(model.prior, Causal):
-        kinds = (kind for kind, (_, member) in PRIORS.items() if issubclass(member, Causal))
+    if isinstance(model, Pipeline) and not _has_steps(model.prior):
+        expected = "a prior that draws code by code from keys and values alone (gpt, modern, llamagen)"
         remedy = "smalti export MODEL/tokenizer OUT --format onnx, its tokenizer alone"
-        raise UserError(
-            f"a prior that draws code by code from a cache ({', '.join(kinds)})",
-            f"prior.kind={model.settings.prior.kind}",
-            remedy,
-        )
+        raise UserError(expected, f"prior.kind={model.settings.prior.kind}", remedy)
+
+
+def _has_steps(prior: Prior) -> bool:
+    """Return whether its cache is one that a graph can be given: others hold more than keys and values."""
+    return isinstance(prior, Causal) and type(prior.new_cache(1)) is Cache
 
 
 def _save(about: Mapping[str, Any], out: Path) -> None:
