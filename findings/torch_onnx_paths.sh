@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Guess: an ONNX file has the graph and its weights: nothing of the machine that made it, nor of the source.
 # Seen: torch.onnx.export(dynamo=True) of torch 2.13.0 writes for nodes the stack trace of the Python that made
-# them: absolute paths (with it a user's name), line numbers and the source lines themselves, comments too. In
-# a small transformer that was half of the file but for its weights. `del node.metadata_props[:]` takes it out.
+# them: absolute paths (with them a user's name), line numbers and the source lines themselves, comments too.
+# `del node.metadata_props[:]` takes it out.
 set -euo pipefail
 room=$(mktemp -d)
 trap 'rm -rf "$room"' EXIT
