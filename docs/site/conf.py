@@ -20,6 +20,7 @@ tasks
 training
 recipes
 importing
+exporting
 integrations
 ```
 

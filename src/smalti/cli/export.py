@@ -12,7 +12,10 @@ from smalti.cli.paths import MODEL, PATH
 @click.argument("model", type=MODEL)
 @click.argument("out", type=PATH)
 @click.option(
-    "--format", "name", required=True, help="compvis: a run folder of 2021. diffusers: a folder for it."
+    "--format",
+    "name",
+    required=True,
+    help="compvis: a run folder of 2021. diffusers: a folder for it. onnx: graphs, for use without PyTorch.",
 )
 def export(model: Path, out: Path, name: str) -> None:
     """Write a model in another project's format into OUT, a new or empty folder.
@@ -23,4 +26,5 @@ def export(model: Path, out: Path, name: str) -> None:
         from smalti.formats import exporting
 
     new_folder(out)
-    click.echo(exporting.convert(model, out, name))
+    for line in exporting.convert(model, out, name):
+        click.echo(line)

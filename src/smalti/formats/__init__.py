@@ -5,6 +5,7 @@ import smalti.formats.dalle_mini as dalle_mini
 import smalti.formats.diffusers as diffusers
 import smalti.formats.llamagen as llamagen
 import smalti.formats.maskgit as maskgit
+import smalti.formats.onnx.member as onnx
 from smalti.formats.protocol import Format, Writer
 
 FORMATS: dict[str, Format] = {  # asked in this order
@@ -18,6 +19,7 @@ FORMATS: dict[str, Format] = {  # asked in this order
 WRITERS: dict[str, Writer] = {
     "compvis": compvis.write,
     "diffusers": diffusers.write,
+    "onnx": onnx.write,
 }
 
 __all__ = ["FORMATS", "WRITERS"]

@@ -103,7 +103,7 @@ def read(source: Source, wanted: Wanted) -> Imported:
     return Imported(model=model, metadata=metadata, dropped=book.finish())
 
 
-def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> None:
+def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Write a folder that diffusers loads, into `out`. It has no place for a discriminator.
 
     UserError for a model whose output diffusers' classes could not give.
@@ -124,6 +124,7 @@ def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Te
         save_tensors(alone, out / OUR_TENSORS)
     metadata = {**_config(model.settings, network, without), OURS: {"settings": dump(model.settings)}}
     (out / CONFIG).write_text(json.dumps(metadata, indent=2) + "\n")
+    return ()
 
 
 def _kept(source: Source) -> Own:

@@ -9,9 +9,10 @@ from smalti.errors import UserError
 from smalti.formats import WRITERS
 
 
-def convert(model: Path, out: Path, name: str) -> Path:
-    """Write a model folder or a run folder in the named format, whole or not at all; gives out.
+def convert(model: Path, out: Path, name: str) -> tuple[str, ...]:
+    """Write a model folder or a run folder in the named format, whole or not at all.
 
+    Gives where it lies, and what its writer tells of it, a line each.
     out: a folder that is new or empty. UserError for an unknown format, and for a model that it cannot hold.
     """
     if name not in WRITERS:
@@ -21,10 +22,10 @@ def convert(model: Path, out: Path, name: str) -> Path:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
-        WRITERS[name](loaded, fresh, discriminator)
+        told = WRITERS[name](loaded, fresh, discriminator)
         if out.is_dir():
             out.rmdir()  # empty, or it fails: nothing is overwritten
         fresh.rename(out)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return out
+    return (str(out), *told)

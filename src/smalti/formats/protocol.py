@@ -1,6 +1,6 @@
 """What every format keeps: a module that knows files of one kind, and gives models of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -61,6 +61,11 @@ class Format(Protocol):
 class Writer(Protocol):
     """Writes a model as files of one kind, into a folder that is new."""
 
-    def __call__(self, model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> None:
-        """UserError for a model that the format cannot hold. discriminator: the discriminator, or empty."""
+    def __call__(
+        self, model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]
+    ) -> Sequence[str]:
+        """Write it; return what is worth telling of it, a line each.
+
+        discriminator: the discriminator, or empty. UserError for a model that the format cannot hold.
+        """
         ...

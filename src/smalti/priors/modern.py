@@ -87,7 +87,7 @@ class Modern(Causal):
         if self.grids is not None:
             positions = positions[self.prefix_cells] if self.has_cell_context else positions
             positions = positions + self.grids[self.number]
-        first = positions.expand(len(prefix), -1, -1)  # b m e
+        first = positions.expand(codes.shape[0], -1, -1)  # b m e; not len, which exports take for a constant
         if self.shift is None:
             first = first + embedded(self.prefix_table, prefix)
         else:
@@ -115,7 +115,7 @@ class Modern(Causal):
         layers = self.settings.layers
         if shift is None:
             return [None] * (layers + 1)
-        vectors = shift.view(len(shift), -1, 1, self.settings.width).unbind(1)  # b 1 e each
+        vectors = shift.view(shift.shape[0], -1, 1, self.settings.width).unbind(1)  # b 1 e each
         return [vectors[6 * layer : 6 * layer + 6] for layer in range(layers + 1)]
 
     def _start(self) -> None:

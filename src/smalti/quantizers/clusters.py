@@ -21,6 +21,8 @@ def nearest(
     # argmin |z - e|^2 = argmax z.e - |e|^2 / 2: |z|^2 is the same for every entry, and no n v d array arises
     halves = entries.square().sum(-1) / 2
     together = min(SEARCH_ENTRIES, len(entries), max_elements)
+    if torch.compiler.is_exporting():  # into a graph of any number of rows, whose runtime has its own memory
+        return _nearest(rows, entries, halves, None, together)
     chunk = min(max_elements // together, len(rows))
     scores = rows.new_empty(chunk * together)  # one memory for all parts: fresh memory is slow to get
     with torch.autocast(rows.device.type, enabled=False):
@@ -28,14 +30,15 @@ def nearest(
     return torch.cat(parts)
 
 
-def _nearest(rows: Tensor, entries: Tensor, halves: Tensor, scores: Tensor, together: int) -> Tensor:
-    """`nearest` for few rows, so many entries at a time; scores: memory for that many."""
-    best, codes = rows.new_full((len(rows),), -torch.inf), rows.new_zeros(len(rows), dtype=torch.int64)
+def _nearest(rows: Tensor, entries: Tensor, halves: Tensor, scores: Tensor | None, together: int) -> Tensor:
+    """`nearest` for few rows, so many entries at a time; scores: memory for that many, None: new memory."""
+    count = rows.shape[0]  # not len: an export would take it for a constant
+    best, codes = rows.new_full((count,), -torch.inf), rows.new_zeros(count, dtype=torch.int64)
     for first in range(0, len(entries), together):
         block = entries[first : first + together]
-        out = scores[: len(rows) * len(block)].view(len(rows), len(block))
-        torch.addmm(halves[first : first + together], rows, block.T, beta=-1, out=out)
-        top, where = out.max(-1)  # the first of equal ones
+        out = None if scores is None else scores[: len(rows) * len(block)].view(len(rows), len(block))
+        found = torch.addmm(halves[first : first + together], rows, block.T, beta=-1, out=out)
+        top, where = found.max(-1)  # the first of equal ones
         better = top > best
         best, codes = torch.where(better, top, best), torch.where(better, where + first, codes)
     return codes

@@ -146,7 +146,8 @@ def convolve_doubled(conv: nn.Conv2d, x: Float[Tensor, "b e h w"]) -> Float[Tens
     torch's transposed convolution loses more than it saves.
     """
     in_fp32 = x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-    if in_fp32 and x.device.type == "cpu" and x.shape[2] * x.shape[3] >= LARGE:
+    is_cpu = x.device.type == "cpu" and not torch.compiler.is_exporting()  # a graph is for all sizes
+    if in_fp32 and is_cpu and x.shape[2] * x.shape[3] >= LARGE:
         return F.conv_transpose2d(x, _doubling(conv.weight), conv.bias, stride=2, padding=1)
     return conv(doubled(x))
 

@@ -18,7 +18,7 @@ from smalti.tokenizer import Tokenizer
 RESOLUTION = 256  # of training crops, where nobody said it; names the levels that have attention
 
 
-def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> None:
+def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Tensor]) -> tuple[str, ...]:
     """configs/smalti-project.yaml and checkpoints/last.ckpt, below out; UserError before any is written.
 
     discriminator: the discriminator's tensors, or empty.
@@ -43,3 +43,4 @@ def write(model: Tokenizer | Pipeline, out: Path, discriminator: Mapping[str, Te
     alone = {name: tensor.cpu() for name, tensor in prior.alone(model).items()}
     contents |= {SECTION: alone} if alone else {}
     torch.save({**contents, "state_dict": whole}, out / "checkpoints" / "last.ckpt")
+    return ()

@@ -1,0 +1,1 @@
+"""ONNX, for runtimes without PyTorch: see member.py."""
