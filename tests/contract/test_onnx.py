@@ -318,19 +318,19 @@ def test_a_code_that_is_another_one_ends_the_export():
 
 
 def test_codes_that_tie_are_told():
-    """Two entries as near as rounding: either may come out, and it is said how often it was the other one."""
+    """Two entries equally far from every latent: either may come out, and it is said how often."""
     tokenizer = a_tokenizer(CODEBOOK)
     with torch.no_grad():
-        tokenizer.quantizer.codebook.weight[7:] = tokenizer.quantizer.codebook.weight[0]
-        tokenizer.quantizer.codebook.weight[7:] += 1e-6 * torch.randn(5, 4)
-    swapped = Torch(tokenizer, lambda codes: codes.where(codes < 7, 7 + (codes - 6) % 5))
-    _, record = checking._tokenizer(tokenizer, swapped, (2, 8))
-    codes = record["codes"]
-    assert 0 < codes["ties"] == codes["compared"] - codes["equal"]
+        tokenizer.quant_conv.weight.zero_()
+        middle, entries = tokenizer.quant_conv.bias, tokenizer.quantizer.codebook.weight
+        entries[:] = middle + 9
+        entries[3], entries[8] = middle + 0.5, middle - 0.500001
+    other = Torch(tokenizer, lambda codes: torch.full_like(codes, 8))
+    _, record = checking._tokenizer(tokenizer, other, (2, 8))
+    assert record["codes"] == {"compared": 1195, "equal": 0, "ties": 1195, "ties_within": 1e-4}
     shown = checking.told({"images": "generated", **record})
-    assert shown[0].endswith(
-        f"equal to torch's, {codes['ties']} others tie within rounding; images: generated"
-    )
+    told = "0 of 1195 equal to torch's, 1195 others tie within rounding"
+    assert shown[0] == f"codes: {told}; images: generated"
 
 
 def test_what_has_no_graph_is_refused(tmp_path):
