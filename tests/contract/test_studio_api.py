@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from smalti import imaging
 from smalti.orders import inverse
 from smalti.studio import looking, openapi, pictures
 from smalti.studio.drawing import Drawing, previewed
+from smalti.studio.jobs import Job
 from smalti.studio.limits import Limits
+from smalti.studio.turns import Turns
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def client(studio):
 
 
 @pytest.fixture(scope="module")
-def labelled(folder):
+def labelled(folder, studio):
     return smalti.load(folder / "labelled")
 
 
@@ -167,6 +170,43 @@ def test_previews_show_what_is_laid_and_nothing_else(labelled):
     assert np.array_equal(np.asarray(whole)[..., :3], np.asarray(ours))
     other = torch.where(laid, codes, 11)
     assert np.array_equal(np.asarray(previewed(labelled.tokenizer, other, laid)[0]), np.asarray(image))
+
+
+class Alone(Job):
+    """A job without a thread, whose own time goes on by `each` seconds a cell, whatever the clock says."""
+
+    def __init__(self, each: float, listeners: int = 1) -> None:
+        super().__init__("somebody", "labelled", 1, lambda job: None, Limits(), Turns())
+        self.each, self.shown = each, []
+        self.channel = SimpleNamespace(listeners=listeners, post=lambda *told: None, drop=lambda about: None)
+
+    def pause(self) -> None:
+        self.spent += self.each
+
+    def show(self, index, told) -> None:
+        self.shown.append(told)
+
+
+@pytest.mark.parametrize(
+    ("each", "cost", "cells"),
+    [(0.0, 0.0, [1]), (0.125, 0.0, list(range(1, 24, 2))), (0.125, 0.25, [1, 13])],
+)
+def test_previews_take_a_share_of_the_turns_that_a_job_has(labelled, monkeypatch, each, cost, cells):
+    now = [0.0]
+
+    def preview(tokenizer, codes, laid):
+        now[0] += cost
+        return [picture()]
+
+    monkeypatch.setattr("smalti.studio.drawing.previewed", preview)
+    monkeypatch.setattr("smalti.studio.drawing.time", SimpleNamespace(monotonic=lambda: now[0]))
+    seen, unseen = Alone(each), Alone(each, listeners=0)
+    for job in (seen, unseen):
+        Drawing(labelled, {"label": 0})(job)
+    assert [told["cells"] for told in seen.shown] == cells
+    assert all(told["preview"] for told in seen.shown)
+    assert not any(told["preview"] for told in unseen.shown), "nobody looks"
+    assert unseen.images[0].png == seen.images[0].png
 
 
 def test_events_say_how_far_an_image_is(client, studio, monkeypatch):

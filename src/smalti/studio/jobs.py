@@ -56,7 +56,7 @@ class Job:
     channel: Channel = field(default_factory=Channel)
     ended: float | None = None
     _let: Callable[[], None] = lambda: None
-    _spent: float = 0.0  # seconds of its own turns
+    spent: float = 0.0  # seconds of its own turns, up to the last pause
     _begun: float = 0.0
 
     def told(self) -> dict[str, Any]:
@@ -66,8 +66,8 @@ class Job:
 
     def pause(self) -> None:
         """Let others have a turn; ends the work where the job is cancelled or has had all its time."""
-        self._spent += time.monotonic() - self._begun
-        if self._spent > self.limits.seconds:
+        self.spent += time.monotonic() - self._begun
+        if self.spent > self.limits.seconds:
             got = f"more, after {len(self.images)} of {self.num} images"
             raise UserError(f"at most {self.limits.seconds:g} seconds of drawing", got, FEWER)
         self._let()
