@@ -339,6 +339,7 @@ BAD_WISHES = {
     "none": (wish(num=0), "a number from 1"),
     "too many together": (wish(micro_batch=9), "micro_batch of at most 8"),
     "too large": (wish(size=[64, 64]), "at most 2000 pixels"),
+    "too large together": (wish(size=[16, 20], micro_batch=8), "16 x 20, 8 together"),
     "between cells": (wish(size=[9, 12]), "multiples of 2"),
     "far too large": (wish(size=[10**9, 10**9]), "at most 2000 pixels"),
     "no size": (wish(size=[0, 0]), "size"),
@@ -373,6 +374,12 @@ def test_bad_wishes_are_refused(client, studio, name):
     data = body if isinstance(body, str | bytes) else json.dumps(body)
     assert expected in refusal(client.post("/api/sample", content=data))
     assert all(job.state != "running" for job in studio.jobs._all.values())
+
+
+def test_many_images_are_no_way_around_the_limit(client):
+    images = [url(Image.new("L", (60, 60))) for _ in range(3)]
+    answer = client.post("/api/sample", json=wish(num=3, condition={"from_image": images}))
+    assert "3600 pixels, above the limit of 2800" in refusal(answer)
 
 
 def test_bad_codes_are_refused(client):

@@ -88,9 +88,10 @@ def check_size(size: tuple[int, int] | None, num: int, micro_batch: int, limits:
         got = str(micro_batch)
         raise UserError(f"micro_batch of at most {limits.micro_batch}", got, "leave micro_batch out")
     height, width = size or (1, 1)
-    if height * width > limits.pixels:
+    if height * width * micro_batch > limits.pixels:
+        together = f", {micro_batch} together" if micro_batch > 1 else ""
         expected = f"a size of at most {limits.pixels} pixels"
-        raise UserError(expected, f"{height} x {width}", "give a smaller size")
+        raise UserError(expected, f"{height} x {width}{together}", "give a smaller size")
 
 
 def values(given: Any, read_image: Callable[[str], Any]) -> Any:

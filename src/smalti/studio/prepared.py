@@ -33,21 +33,24 @@ class Given(NamedTuple):
 
 
 class Reader:
-    """Reads the images that requests speak of: data URLs, and the urls of images that jobs drew."""
+    """Reads the images that a request speaks of: data URLs, and the urls of images that jobs drew."""
 
     def __init__(self, jobs: Jobs, models: Models) -> None:
         self.jobs, self.models, self.limits = jobs, models, jobs.limits
+        self.left = self.limits.upload_pixels  # that this request may still bring: many small files hold much
 
     def __call__(self, url: str) -> Given:
         """Return an image; UserError for what cannot be read or is too large, and for jobs of long ago."""
         if not url.startswith(OF_JOBS):
-            return Given(pictures.image(url, self.limits))
+            found = pictures.image(url, self.left)
+            self.left -= found.width * found.height
+            return Given(found)
         id, _, name = url.removeprefix(OF_JOBS).partition("/images/")
         job, index = self.jobs.find(id), name.removesuffix(".png")
         if job is None or not index.isdecimal() or int(index) >= len(job.images):
             raise UserError("an image that a job of this studio drew", url[:80], "send it as a data URL")
         drawn, tokenizer = job.images[int(index)], self.models.pipeline(job.model).tokenizer
-        return Given(pictures.load(drawn.png, self.limits), drawn.codes, tokenizer.fingerprint)
+        return Given(pictures.load(drawn.png, self.limits.upload_pixels), drawn.codes, tokenizer.fingerprint)
 
 
 def drawing(model: Pipeline, wish: Sampling, read: Reader) -> dict[str, Any]:
