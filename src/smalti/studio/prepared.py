@@ -123,8 +123,7 @@ def looking(tokenizer: Tokenizer, wish: Looking, read: Reader) -> Tensor:
 
 def conditions(model: Pipeline, given: dict[str, Any], size: tuple[int, int], read: Reader) -> dict[str, Any]:
     """Return values of conditions by keyword, with the images in them."""
-    found = asked.values(given, read)
-    return {name: _condition(model, name, value, size) for name, value in found.items()}
+    return {name: _condition(model, name, value, size, read) for name, value in given.items()}
 
 
 def _check_names(what: str, given: Iterable[str], known: Sequence[str]) -> None:
@@ -134,17 +133,19 @@ def _check_names(what: str, given: Iterable[str], known: Sequence[str]) -> None:
             raise UserError(f"{what} among {', '.join(known) or 'none'}", name[:80], "see /api/models")
 
 
-def _condition(model: Pipeline, name: str, value: Any, size: tuple[int, int]) -> Any:
-    """Return the value of a condition; images as it takes them, and no path of a file in place of one."""
+def _condition(model: Pipeline, name: str, value: Any, size: tuple[int, int], read: Reader) -> Any:
+    """Return the value of a condition; of images it is read, so that no path of a file stands for one."""
     known = model.condition.named.get(name)
     if name != from_image.OPTION and (known is None or known.settings.kind != "map"):
+        asked.check_texts(value, read.limits)
         return value
     if isinstance(value, list):
-        return [_condition(model, name, one, size) for one in value]
-    if not isinstance(value, Given):
+        return [_condition(model, name, one, size, read) for one in value]
+    if not isinstance(value, str):
         remedy = "send it as data:image/png;base64,..."
         raise UserError(f"an image for {name}", shown(value), remedy)
-    return value.image if known is None else _map(known, value.image, size)
+    image = read(value).image
+    return image if known is None else _map(known, image, size)
 
 
 def _map(condition: Condition, image: Image.Image, size: tuple[int, int]) -> Any:
