@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
-from starlette.requests import cookie_parser
-
 from smalti.errors import UserError
 
 Message = MutableMapping[str, Any]
@@ -191,6 +189,8 @@ def is_loopback(host: str) -> bool:
 
 def cookies(headers: MutableMapping[str, str]) -> dict[str, str]:
     """Return the cookies of a request by name, also beside those of other servers here that are odd."""
+    from starlette.requests import cookie_parser  # of the extra, which is asked for first
+
     return cookie_parser(headers.get("cookie", ""))
 
 
