@@ -1,0 +1,91 @@
+"""Drawing for a job: the same images as the commands, with previews on the way."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int64
+from PIL import Image
+from torch import Tensor
+
+from smalti import imaging
+from smalti.pipeline import Pipeline
+from smalti.studio.jobs import Job
+from smalti.studio.pictures import picture
+from smalti.tokenizer import Tokenizer
+from smalti.tokenizer.use import in_use
+
+EVERY = 0.2  # seconds between two previews at least, of the turns that a job has, and of these:
+SHARE = 0.2  # that previews take at most
+SHOWN = 512  # pixels of a preview's longer side at most
+
+
+class Drawing:
+    """What a job does: all that is asked for is checked when it is made, and drawn when it is called."""
+
+    came: Int64[Tensor, "b h w"]  # the pass in which a cell of this batch came; 0: it is kept
+
+    def __init__(self, model: Pipeline, options: Mapping[str, Any]) -> None:
+        """options: those of Pipeline.iter_batches. UserError as that raises it."""
+        self.tokenizer = model.tokenizer
+        self.batches = model.iter_batches(watch=self._watch, **options)
+        self.passes = 0  # of this batch
+        self.next_preview = 0.0  # seconds of the job's own turns
+
+    def __call__(self, job: Job) -> None:
+        """Draw all images, by turns."""
+        self.job, self.begun = job, time.monotonic()
+        for batch in self.batches:
+            for image, codes, made, order in zip(batch, batch.codes, batch.metadata, self.came, strict=False):
+                told = {"seed": made["seed"], "metadata": made, "order": order.tolist()}
+                job.add(imaging.png(image), codes, told)
+            self.passes = 0
+            job.pause()
+
+    def _watch(self, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]) -> None:
+        self.job.pause()
+        here = laid.cpu()
+        if self.passes == 0:
+            self.came = torch.full(here.shape, -1)
+        self.came[here & (self.came < 0)] = self.passes
+        self.passes += 1
+        if self.job.spent < self.next_preview or here.all() or not here.any():
+            return
+        begun = time.monotonic()
+        previews = previewed(self.tokenizer, codes, laid) if self.job.channel.listeners else []
+        self._tell(here, previews)
+        cost = time.monotonic() - begun
+        self.next_preview = self.job.spent + cost + max(EVERY, cost / SHARE)
+
+    def _tell(self, laid: Bool[Tensor, "b h w"], previews: list[Image.Image]) -> None:
+        """Tell how far each image of this batch is, and how long all of them take yet."""
+        first, num = len(self.job.images), self.job.num
+        cells = laid[: num - first].sum((1, 2)).tolist()
+        kept, each = int((self.came[0] == 0).sum()), laid[0].numel()
+        drawn = first * (each - kept) + sum(count - kept for count in cells)
+        spent = time.monotonic() - self.begun
+        left = round(spent * (num * (each - kept) / drawn - 1), 1) if drawn else None
+        for row, count in enumerate(cells):
+            preview = picture(previews[row]) if previews else None
+            told = {"cells": count, "of": each, "left_seconds": left, "preview": preview}
+            self.job.show(first + row, told)
+
+
+def previewed(
+    tokenizer: Tokenizer, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]
+) -> list[Image.Image]:
+    """Return images of codes as far as they are laid; what is not is transparent.
+
+    For the decoder it is nothing, zeros, as what lies beyond an image's borders; near to it an image changes
+    yet.
+    """
+    with in_use(tokenizer):
+        entries = tokenizer.quantizer.lookup(codes.where(laid, 0)) * laid[:, None]
+        images = tokenizer.decode_latents(entries)
+    found = imaging.to_pil(imaging.visible(images))
+    masks = imaging.to_pil(laid[:, None].byte() * 255)
+    for image, mask in zip(found, masks, strict=True):
+        image.putalpha(mask.resize(image.size, Image.Resampling.NEAREST))
+        image.thumbnail((SHOWN, SHOWN))
+    return found
