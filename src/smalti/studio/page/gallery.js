@@ -1,0 +1,139 @@
+/** Pictures on the wall: frames that fill cell by cell, their labels, and what one can do with them. */
+
+import { announce, button, h } from "./dom.js";
+import { Job } from "./jobs.js";
+import { duration, titled } from "./words.js";
+import { view } from "./viewer.js";
+
+/** A framed picture: it has its size before the first cell is drawn. */
+export class Tile {
+  /** request: as it was sent; size: [height, width]; actions: name -> (tile) => void, buttons below it. */
+  constructor(app, { request, seed, size, actions = {} }) {
+    Object.assign(this, { app, request, seed, size, history: [], url: null, metadata: null });
+    this.title = titled(request.condition);
+    this.image = h("img", { alt: "", width: size[1], height: size[0], decoding: "sync" });
+    this.open = button("", () => this.url && view(this), { class: "frame", disabled: true, "aria-label": `${this.title}, seed ${seed}, being drawn` });
+    this.open.append(this.image);
+    this.open.style.setProperty("aspect-ratio", `${size[1]} / ${size[0]}`);
+    this.caption = h("span", {}, `seed ${seed}`);
+    const buttons = Object.entries(actions).map(([text, act]) => button(text, () => act(this), { class: "quiet", disabled: true }));
+    this.actions = h("div", { class: "actions" }, ...buttons);
+    this.element = h("figure", { class: "tile" }, this.open, h("figcaption", {}, this.caption, this.actions));
+    this.element.style.setProperty("--ratio", Math.sqrt(size[1] / size[0]).toFixed(3));
+  }
+
+  /** Show the picture as far as it is. */
+  progress({ preview, cells, of }) {
+    if (preview) {
+      this.history.push(preview);
+      this.image.src = preview;
+    }
+    this.open.style.setProperty("--done", cells / of);
+    this.element.classList.add("drawing");
+  }
+
+  /** Show the finished picture. */
+  finish({ url, seed, metadata }) {
+    Object.assign(this, { url, metadata, seed });
+    this.image.src = url;
+    this.image.alt = `${this.title}, seed ${seed}`;
+    this.open.disabled = false;
+    this.open.setAttribute("aria-label", `${this.title}, seed ${seed}: look closer`);
+    this.element.classList.remove("drawing");
+    this.element.classList.add("done");
+    for (const one of this.actions.children) one.disabled = false;
+  }
+
+  /** Take it off the wall unless it was finished. */
+  drop() {
+    if (!this.url) this.element.remove();
+  }
+}
+
+/** A line that says how a drawing goes: a bar, words, and a button to stop it. It keeps its height. */
+export class Progress {
+  constructor() {
+    this.bar = h("progress", { max: 1, value: 0, "aria-label": "Drawing" });
+    this.text = h("span", { class: "told" });
+    this.stop = button("Stop", () => this.onstop?.(), { class: "quiet" });
+    this.element = h("div", { class: "progress" }, this.bar, this.text, this.stop);
+    this.rest("");
+  }
+
+  begin(stop) {
+    this.onstop = stop;
+    this.element.classList.add("busy");
+    this.element.classList.remove("bad");
+    this.stop.disabled = false;
+    this.tell(0, "Asking …");
+  }
+
+  tell(share, text) {
+    this.bar.value = share;
+    this.text.textContent = text;
+  }
+
+  rest(text, isBad = false) {
+    this.element.classList.remove("busy");
+    this.element.classList.toggle("bad", isBad);
+    this.stop.disabled = true;
+    this.tell(0, text);
+    if (text) announce(text);
+  }
+}
+
+/**
+ * Ask for pictures and hang them as they come.
+ * @param {object} app
+ * @param {"sample"|"complete"} what
+ * @param {object} request
+ * @param {object} how
+ * @param {Tile[]} how.tiles one for each picture
+ * @param {Progress} how.progress
+ * @param {(tile: Tile) => void} [how.onimage] told of each finished picture
+ * @param {(how: string, seconds: number) => void} [how.onended]
+ * @returns {Job}
+ */
+export function draw(app, what, request, { tiles, progress, onimage, onended }) {
+  const shares = tiles.map(() => 0);
+  let left = null;
+  let seconds = 0;
+  const tell = () => {
+    const share = shares.reduce((sum, one) => sum + one, 0) / shares.length;
+    const done = tiles.filter(({ url }) => url).length;
+    const time = left === null ? "" : ` · ${duration(left)} left`;
+    progress.tell(share, tiles.length === 1 ? `Drawing${time}` : `${done} of ${tiles.length} drawn${time}`);
+  };
+  const job = new Job(what, request, {
+    queued: ({ place }) => progress.tell(0, place ? `Waiting, ${place} before this one` : "Starting …"),
+    progress: (event) => {
+      tiles[event.index].progress(event);
+      shares[event.index] = event.cells / event.of;
+      left = event.left_seconds ?? left;
+      tell();
+    },
+    image: (event) => {
+      tiles[event.index].finish(event);
+      shares[event.index] = 1;
+      tell();
+      onimage?.(tiles[event.index]);
+    },
+    done: (event) => {
+      seconds = event.seconds;
+      progress.rest(`${tiles.length === 1 ? "Drawn" : `${tiles.length} drawn`} in ${duration(seconds)}`);
+    },
+    failed: (error) => progress.rest(error.message, true),
+    cancelled: () => progress.rest("Stopped"),
+    ended: (name) => {
+      for (const tile of tiles) tile.drop();
+      onended?.(name, seconds);
+    },
+  });
+  progress.begin(() => job.cancel());
+  return job;
+}
+
+/** Return frames for all pictures of a request. */
+export function framed(app, request, size, actions) {
+  return Array.from({ length: request.num }, (_, index) => new Tile(app, { request, seed: request.seed + index, size, actions }));
+}

@@ -1,0 +1,1 @@
+export const boxes = () => ({ element: document.createElement('div'), value: () => null, fill: () => {} });

@@ -1,0 +1,1 @@
+export const map = () => ({ element: document.createElement('div'), value: () => null, fill: () => {} });

@@ -1,0 +1,1 @@
+export const pose = () => ({ element: document.createElement('div'), value: () => null, fill: () => {} });

@@ -1,0 +1,8 @@
+/** To come. */
+
+import { h } from "../dom.js";
+
+/** Make the tab. */
+export function create() {
+  return { element: h("p", {}, "To come.") };
+}

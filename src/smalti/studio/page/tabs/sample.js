@@ -1,0 +1,35 @@
+/** Sample: new pictures of what is told, hung on a wall. */
+
+import { h } from "../dom.js";
+import { Form } from "../form.js";
+import { Progress, draw, framed } from "../gallery.js";
+import { titled } from "../words.js";
+
+/** Make the tab; it draws a first picture by itself. */
+export function create(app) {
+  const progress = new Progress();
+  const wall = h("div", { class: "wall" });
+  const form = new Form(app, { can: "sample", submit: "Draw", onsubmit: (request) => hang(request) });
+  const actions = {
+    "Again with": (tile) => {
+      form.fill({ ...tile.request, seed: tile.seed });
+      form.asked.querySelector("input, select, button, [tabindex]")?.focus();
+    },
+    "More like this": (tile) => hang({ ...tile.request, seed: tile.request.seed + tile.request.num, num: tile.request.num }),
+  };
+
+  function hang(request) {
+    const size = request.size || app.model(request.model).sizes[0];
+    const tiles = framed(app, request, size, actions);
+    const hung = h("section", { class: "hung", "data-num": Math.min(request.num, 3) },
+      h("h2", {}, titled(request.condition)), h("div", { class: "row" }, ...tiles.map(({ element }) => element)));
+    wall.prepend(hung);
+    const ended = () => !tiles.some(({ url }) => url) && hung.remove();
+    return draw(app, "sample", request, { tiles, progress, onended: ended });
+  }
+
+  const element = h("div", { class: "bench" }, form.element, h("div", {}, progress.element, wall));
+  const receive = ({ request }) => form.fill(request);
+  if (form.model?.conditions.every(({ kind }) => kind === "text" || kind === "label")) hang(form.request());
+  return { element, receive };
+}
