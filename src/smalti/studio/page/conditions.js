@@ -1,6 +1,6 @@
 /** What a model is told: a control for each of its conditions. */
 
-import { button, choice, field, h, loadImage } from "./dom.js";
+import { button, choice, field, h } from "./dom.js";
 import { boxes } from "./painters/boxes.js";
 import { map } from "./painters/map.js";
 import { pose } from "./painters/pose.js";
@@ -45,33 +45,19 @@ function label(condition) {
 }
 
 /**
- * Make the control of two values that mix across the picture, where the model takes that.
- * @returns {{element: Element, value: () => string|null, other: () => any}}
+ * Make the control of a second value, into which the first one changes across the picture.
+ * @returns {{element: Element, value: () => string|null, other: () => any}} value: the way it changes, null for not at all
  */
-export function mixture(condition, how, act) {
+export function mixture(condition, how) {
   const second = control(condition, how);
+  if (condition.kind === "text") second.fill(THINGS[1]);
   const box = h("div", { hidden: true }, second.element);
+  const ways = { "": "One", "left-right": "Left → right", "top-bottom": "Top ↓ bottom" };
   let way = "";
-  const ways = { "": "One", "left-right": "Left to right", "top-bottom": "Top to bottom" };
-  const element = h("div", { class: "field" }, choice("Mix two conditions", ways, "", (chosen) => {
+  const turn = (chosen) => {
     way = chosen;
     box.hidden = !chosen;
-    act();
-  }), box);
+  };
+  const element = h("div", { class: "asked" }, choice("Mix two conditions across the picture", ways, "", turn), box);
   return { element, value: () => way || null, other: second.value };
-}
-
-/** Return the image of a file or of an address as a data URL, as a PNG of height x width pixels, cut to cover it. */
-export async function fitted(url, [height, width]) {
-  const image = await loadImage(url);
-  if (image.naturalHeight === height && image.naturalWidth === width && url.startsWith("data:image/png")) return url;
-  const canvas = h("canvas", { width, height });
-  const scale = Math.max(height / image.naturalHeight, width / image.naturalWidth);
-  const [w, t] = [image.naturalWidth * scale, image.naturalHeight * scale];
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(image, (width - w) / 2, (height - t) / 2, w, t);
-  return canvas.toDataURL("image/png");
 }

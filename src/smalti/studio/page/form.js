@@ -1,6 +1,6 @@
 /** The form that asks for pictures, built from what a model says of itself. */
 
-import { control } from "./conditions.js";
+import { control, isPainted, mixture } from "./conditions.js";
 import { announce, button, field, h } from "./dom.js";
 import { shape } from "./words.js";
 
@@ -17,6 +17,7 @@ export class Form {
    * @param {() => void} [how.onchange] told when another model or size is chosen, or something was painted
    * @param {string[]} [how.without] of "num", "seed", "size", "condition": fields that this place has no use for
    * @param {(model: object) => boolean} [how.only] which of these models
+   * @param {boolean} [how.mixes] whether two values of a condition may be mixed across the picture
    */
   constructor(app, how) {
     this.app = app;
@@ -102,7 +103,10 @@ export class Form {
       const same = told.find((one) => one.keyword === keyword);
       if (same && (!same.classes || same.classes.includes(value))) this.conditions.get(keyword).fill(value);
     }
-    this.asked.replaceChildren(...[...this.conditions.values()].map(({ element }) => element));
+    const isMixed = this.how.mixes && model.can.includes("mix") && told.length === 1 && !isPainted(told[0]);
+    this.mixed = isMixed ? mixture(told[0], { size: this.size }) : null;
+    const controls = [...this.conditions.values(), this.mixed].filter(Boolean);
+    this.asked.replaceChildren(...controls.map(({ element }) => element));
     const canGuide = told.some((one) => one.can_be_left_out !== false);
     this.guided.hidden = !canGuide;
     this.guidance.fill(canGuide ? (told.some(({ kind }) => kind === "text") ? 3 : 1.5) : 1);
@@ -134,7 +138,7 @@ export class Form {
   }
 
   told() {
-    const found = [...this.conditions].map(([keyword, one]) => [keyword, one.value()]);
+    const found = [...this.conditions].map(([keyword, one]) => [one.keyword || keyword, one.value()]);
     return Object.fromEntries(found.filter(([, value]) => value !== null));
   }
 
@@ -143,10 +147,12 @@ export class Form {
     const size = this.size;
     const isFirst = JSON.stringify(size) === JSON.stringify(this.model.sizes[0]);
     const number = (input) => (input.value === "" ? null : Number(input.value));
+    const [condition, mix] = [this.told(), this.mixed?.value() ?? null];
+    if (mix) for (const keyword of Object.keys(condition)) condition[keyword] = [condition[keyword], this.mixed.other()];
     return {
       model: this.model.name, num: number(this.num) || 1, seed: number(this.seed) || 0, size: isFirst ? null : size,
       guidance_scale: this.guided.hidden ? 1 : this.guidance.number(), temperature: this.temperature.number(),
-      top_k: number(this.topK), top_p: number(this.topP), condition: this.told(),
+      top_k: number(this.topK), top_p: number(this.topP), condition, ...(mix ? { mix } : {}),
     };
   }
 

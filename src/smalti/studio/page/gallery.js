@@ -35,6 +35,7 @@ export class Tile {
   /** Show the finished picture. */
   finish({ url, seed, metadata }) {
     Object.assign(this, { url, metadata, seed });
+    this.app.latest = this;
     this.image.src = url;
     this.image.alt = `${this.title}, seed ${seed}`;
     this.open.disabled = false;
@@ -42,6 +43,12 @@ export class Tile {
     this.element.classList.remove("drawing");
     this.element.classList.add("done");
     for (const one of this.actions.children) one.disabled = false;
+  }
+
+  /** Return what another tab needs to go on with it. */
+  get payload() {
+    const { url: image, request, seed, history, size } = this;
+    return { image, model: request.model, request: { ...request, seed, num: 1 }, history, size };
   }
 
   /** Take it off the wall unless it was finished. */

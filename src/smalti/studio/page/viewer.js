@@ -11,7 +11,7 @@ export function view(tile) {
   const close = () => dialog.close();
   const go = (name) => () => {
     close();
-    app.open(name, { image: tile.url, model: request.model, request: { ...request, seed: tile.seed, num: 1 }, history: tile.history, size: tile.size });
+    app.open(name, tile.payload);
   };
   const able = { complete: "complete", canvas: "complete", inside: "encode", compare: "sample" };
   const { can } = app.model(request.model);
