@@ -38,7 +38,8 @@ export function chart(title, curves, colour) {
 
 function range(values) {
   const [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
-  return low === high ? [low - 1, high + 1] : [low, high];
+  const room = Math.abs(low) / 10 || 1; // for what stays as it is
+  return low === high ? [low - room, high + room] : [low, high];
 }
 
 function words(text, x, y, anchor) {

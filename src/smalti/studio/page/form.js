@@ -24,7 +24,8 @@ export class Form {
     this.how = how;
     this.models = app.able(how.can).filter(how.only || (() => true));
     this.conditions = new Map();
-    const fields = [this.layModel(), ...this.layPlace(), ...this.layNumbers(), this.layMore()];
+    const numbers = [...this.layPlace(), ...this.layNumbers()];
+    const fields = [this.layModel(), numbers.length ? h("div", { class: "numbers-row" }, ...numbers) : null, this.free, this.layMore()];
     this.go = h("button", { type: "submit", class: "go" }, how.submit);
     this.asked = h("div", { class: "asked" });
     const rest = fields.filter(Boolean);
@@ -45,7 +46,7 @@ export class Form {
     this.width = h("input", { type: "number", onchange: () => this.resized() });
     this.height = h("input", { type: "number", onchange: () => this.resized() });
     this.free = h("div", { class: "row", hidden: true }, field("Width", this.width), field("Height", this.height));
-    return [field("Size", this.sizes), this.free];
+    return [field("Size", this.sizes)];
   }
 
   layNumbers() {
@@ -58,7 +59,7 @@ export class Form {
     const dice = button("⚄", other, { class: "quiet dice", "aria-label": "Another seed", title: "Another seed" });
     const seed = this.has("seed") ? h("div", { class: "beside" }, field("Seed", this.seed), dice) : null;
     const num = this.has("num") ? field("Pictures", this.num) : null;
-    return seed || num ? [h("div", { class: "row" }, num, seed)] : [];
+    return [num, seed].filter(Boolean);
   }
 
   layMore() {

@@ -132,7 +132,7 @@ function pieces(image, codes, model) {
     one.append(picture, h("small", {}, `× ${count}`));
     return one;
   });
-  const hint = `${counts.size} different pieces in ${codes.flat().length} cells; the most frequent ones below: point at one to see where it lies`;
+  const hint = `${counts.size} kinds in ${codes.flat().length} cells; point at one to see where it lies`;
   return titled("Its pieces", hint, overlay.element, h("div", { class: "pieces" }, ...list));
 }
 
