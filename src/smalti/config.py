@@ -150,6 +150,12 @@ def dump(values: Any) -> dict[str, Any]:
     return plain
 
 
+def json_schema(into: Any, template: str = "#/$defs/{model}") -> dict[str, Any]:
+    """Return a settings class as a JSON Schema. template: how references to others are written."""
+    schema: dict[str, Any] = _adapter(into).json_schema(ref_template=template)
+    return schema
+
+
 def gathered(mapping: Mapping[str, Any], into: Any) -> dict[str, Any]:
     """Return a mapping in which a list of settings of a shelf is one of them, which has these by name.
 

@@ -237,6 +237,16 @@ def save_png(
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UserError("a name that ends in .png", str(path), f"write {path.with_suffix('.png').name}")
+    data = png(image, metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not overwrite:
+        refuse_existing([path])
+    write_whole(path, data)
+    return path
+
+
+def png(image: Image.Image | UInt8[Tensor, "c H W"], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """Return what such a file holds. metadata: as in `save_png`."""
     image = to_pil(image[None])[0] if isinstance(image, Tensor) else image
     text = image.info.get(METADATA) if metadata is None else json.dumps(dict(metadata))
     chunks = PngImagePlugin.PngInfo()
@@ -244,11 +254,7 @@ def save_png(
         chunks.add_text(METADATA, text)
     data = io.BytesIO()
     image.save(data, "PNG", pnginfo=chunks)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not overwrite:
-        refuse_existing([path])
-    write_whole(path, data.getvalue())
-    return path
+    return data.getvalue()
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from smalti.conditions.context import Context, Prefix
 from smalti.conditions.protocol import Condition
 from smalti.config import Positive, settings
 from smalti.drawing.batches import split
-from smalti.drawing.canvas import Canvas
+from smalti.drawing.canvas import Canvas, Watch
 from smalti.drawing.guidance import Guided
 from smalti.drawing.loop import draw
 from smalti.drawing.request import OPTIONS, Request, apart, needed, sides, unknown
@@ -181,8 +181,8 @@ class Pipeline(Upscaling, Grids):
     ) -> Samples:
         """Draw a part of an image anew, num times; what is kept keeps the codes that the whole image has.
 
-        image: one image as `Tokenizer.images` takes it; its sides are multiples of the factor, from the
-        training crop up. What is kept comes back as its codes tell it.
+        image: one image as `Tokenizer.images` takes it, or its codes (h w); its sides are multiples of the
+        factor, from the training crop up. What is kept comes back as its codes tell it.
         mask: what is drawn anew, see `masks.read`: a Pillow image, a path, an array or bool (h w) of the
         image's pixels or of its cells; a cell is drawn anew whole where any of its pixels is.
         keep: in place of a mask, the share of rows from the top, or "top", "bottom", "left", "right" or
@@ -200,18 +200,31 @@ class Pipeline(Upscaling, Grids):
         return (image for part in batches for image in part)
 
     def iter_batches(
-        self, num: int | Any = None, *, image: Any = None, mask: Any = None, keep: Any = None, **options: Any
+        self,
+        num: int | Any = None,
+        *,
+        image: Any = None,
+        mask: Any = None,
+        keep: Any = None,
+        watch: Watch | None = None,
+        **options: Any,
     ) -> Iterator[Samples]:
         """Draw as `sample` does, or where an image is given as `complete` does, batch by batch.
 
         A batch has micro_batch images, or as many as memory is planned for. Between two of them nothing of
-        the model is changed. options: those of `sample`, and the condition.
+        the model is changed. options: those of `sample`, and the condition. watch: sees the codes of a batch
+        as they are laid, pass by pass, see `Watch`; what it raises ends the drawing.
         """
         given = None if image is None and mask is None and keep is None else (image, mask, keep)
-        return self._batches(given, {"num": num, **options}, streamed=True)
+        return self._batches(given, {"num": num, **options}, streamed=True, watch=watch)
 
     def _batches(
-        self, given: tuple[Any, Any, Any] | None, options: Mapping[str, Any], *, streamed: bool
+        self,
+        given: tuple[Any, Any, Any] | None,
+        options: Mapping[str, Any],
+        *,
+        streamed: bool,
+        watch: Watch | None = None,
     ) -> Iterator[Samples]:
         """Check all that is asked for, and give what draws it batch by batch.
 
@@ -223,11 +236,11 @@ class Pipeline(Upscaling, Grids):
         factor, size = self.tokenizer.factor, asked["size"]
         if given and size is not None:
             raise unknown("size", OPTIONS, tuple(self.condition.named))
-        image = self.tokenizer.images(given[0]) if given else None
-        if image is not None and len(image) != 1:
-            remedy = "complete images one after the other"
-            raise UserError("one image (c H W)", f"{len(image)} of them", remedy)
-        shape = (self.crop_size if size is None else sides(size)) if image is None else image.shape[2:]
+        image = self._whole(given[0]) if given else None
+        shape = self.crop_size if size is None else sides(size)
+        if image is not None:
+            pixels = 1 if image.is_floating_point() else factor  # a side of what it is given in, or codes
+            shape = image.shape[-2] * pixels, image.shape[-1] * pixels
         condition, seen = from_image.replaced(condition, self.condition, self.tokenizer, (shape[0], shape[1]))
         request = Request.of({**asked, "num": self._num(asked, condition)})
         grid = self._grid(request, (shape[0], shape[1]))
@@ -237,7 +250,8 @@ class Pipeline(Upscaling, Grids):
         with needed(1, grid, factor):
             start = self.order.new_zeros(1, *grid)
             if image is not None:
-                start = self.tokenizer.encode(image, is_checked=True)
+                start = image.to(start.device)
+                start = self.tokenizer.encode(start, is_checked=True) if start.is_floating_point() else start
             self._known(condition, OPTIONS)
             place = Place(num=request.num, grid=grid, window=self._window(grid), device=start.device)
             told = tell(self.condition, condition, request.guidance_scale, request.mix, place)
@@ -247,8 +261,16 @@ class Pipeline(Upscaling, Grids):
         metadata |= recorded(self.condition, condition, request.mix, request.num)
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
             metadata["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
-        parts = self._parts(request, how, start, known, told)
+        parts = self._parts(request, how, start, known, told, watch)
         return self._samples(request, parts, {**metadata, **seen})
+
+    def _whole(self, given: Any) -> Tensor:
+        """Return the image that is completed, or its codes; UserError for several."""
+        image = read_codes(self.tokenizer, given) if _are_codes(given) else self.tokenizer.images(given)
+        if len(image) != 1:
+            remedy = "complete images one after the other"
+            raise UserError("one image (c H W)", f"{len(image)} of them", remedy)
+        return image
 
     def _samples(
         self, request: Request, parts: Iterator[Tensor], metadata: Mapping[str, Any]
@@ -310,7 +332,7 @@ class Pipeline(Upscaling, Grids):
         return self.condition.context(value, num=num, grid=grid, device=self.order.device)
 
     def _parts(
-        self, request: Request, how: Any, start: Tensor, known: Tensor, told: Told
+        self, request: Request, how: Any, start: Tensor, known: Tensor, told: Told, watch: Watch | None
     ) -> Iterator[Int64[Tensor, "r h w"]]:
         """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
@@ -326,6 +348,7 @@ class Pipeline(Upscaling, Grids):
             choice=request.choice,
             speculative=request.speculative,
             how=how,
+            watch=watch,
         )
         contexts = -(-len(told) // 2)  # one guided condition is two
         rows_each = self.prior.at(trained).rows(template) * contexts

@@ -19,6 +19,7 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "encode": "Turn a dataset into token shards, which training a prior reads.",
     "reconstruct": "Send images through a tokenizer and back.",
     "sample": "Draw images.",
+    "studio": "Open a page to draw with, and an HTTP API.",
     "upscale": "Draw what an image of low resolution may be.",
     "complete": "Keep a part of an image and draw the rest anew.",
     "evaluate": "Say how good a model is, or a folder of images.",

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -41,6 +42,7 @@ def draw(decoder: Decoder, canvas: Canvas, head: Head) -> Int64[Tensor, "b h w"]
     head: draws codes by what the decoder predicts.
     """
     tokens = canvas.codes.flatten(1).clone()
+    laid = canvas.known.flatten().to(tokens.device).repeat(len(tokens), 1)
     canvas.progress(int(canvas.known.sum()) * len(tokens))
     while (positions := decoder.next()) is not None:
         prediction = decoder.predict(tokens, positions)
@@ -50,4 +52,8 @@ def draw(decoder: Decoder, canvas: Canvas, head: Head) -> Int64[Tensor, "b h w"]
             drawn = drawn.where(kept, tokens.gather(1, positions))
         tokens.scatter_(1, positions, drawn)
         canvas.progress(drawn.numel() if kept is None else int(kept.sum()))
+        if canvas.watch is not None:
+            stays = torch.ones_like(drawn, dtype=torch.bool) if kept is None else kept
+            laid.scatter_(1, positions, stays | laid.gather(1, positions))
+            canvas.watch(tokens.view(canvas.codes.shape), laid.view(canvas.codes.shape))
     return tokens.view(canvas.codes.shape)

@@ -1,0 +1,155 @@
+"""What a page is told of a model, so that it can build its forms."""
+
+from typing import Any, get_type_hints
+
+from smalti import config, imaging
+from smalti.conditions.pose import limbs, sides
+from smalti.conditions.protocol import Condition
+from smalti.pipeline import Pipeline
+from smalti.priors.protocol import Forced
+from smalti.tokenizer import Tokenizer
+
+_NAMED = 100_000  # classes whose numbers are listed
+
+
+def model(name: str, model: Tokenizer | Pipeline, about: str) -> dict[str, Any]:
+    """Return it in plain values. about: the lines of `smalti info`."""
+    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    metrics = model.provenance.get("metrics", {})
+    found: dict[str, Any] = {
+        "name": name,
+        "kind": model.kind,
+        "about": about.partition("\n")[2],
+        "fingerprint": model.fingerprint,
+        "metrics": {key: value for key, value in metrics.items() if isinstance(value, int | float)},
+        "factor": tokenizer.factor,
+        "codebook_size": tokenizer.codebook_size,
+        "channels": tokenizer.channels,
+        "content": tokenizer.settings.content,
+        "conditions": [],
+        "sizes": [],
+        "any_size": True,
+        "can": ["reconstruct", *(["encode", "decode", "codebook"] if tokenizer.has_codes else [])],
+        "options": {},
+        "example": None,
+    }
+    return found | _drawing(model) if isinstance(model, Pipeline) else found
+
+
+def _drawing(model: Pipeline) -> dict[str, Any]:
+    """Return what is told of a model that draws besides."""
+    named, prior = model.condition.named, model.prior
+    is_small = model.settings.prior.kind == "neighbourhood"  # draws what is smaller than its training crops
+    can = ["sample", "complete", "reconstruct", "encode", "decode", "codebook"]
+    takes_two = len(named) == 1 and next(iter(named)) != "coordinates"
+    return {
+        "prior": model.settings.prior.kind,
+        "order": model.settings.order,
+        "conditions": [condition(keyword, one) for keyword, one in named.items()],
+        "sizes": [list(size) for size in model.crop_sizes],
+        "any_size": is_small,
+        "can": [*can, *["mix"] * takes_two, *["nats"] * isinstance(prior, Forced)],
+        "options": _options(prior.options),
+        "can_be_guided": bool(model.condition.loose),
+        "longest_stride": prior.longest_stride,
+        "example": model.provenance.get("example"),
+    }
+
+
+def _options(own: type[Any]) -> dict[str, Any]:
+    """Return what a prior takes besides, by name: a JSON Schema of each, with its help and its default."""
+    found = dict(config.json_schema(own).get("properties", {}))
+    for name, hint in get_type_hints(own, include_extras=True).items():
+        found[name]["description"] = next(text for text in hint.__metadata__ if isinstance(text, str))
+    return found
+
+
+def condition(keyword: str, condition: Condition) -> dict[str, Any]:
+    """Return what is told of a condition: its kind, and what a painter or a form of it must know."""
+    kind = condition.settings.kind
+    own = _OWN.get(kind)
+    return {
+        "keyword": keyword,
+        "kind": kind,
+        "classes": None,
+        "can_be_left_out": keyword in condition.loose,
+        "told": condition.told(),
+        **({} if own is None else own(condition)),
+    }
+
+
+def _classes(condition: Any) -> dict[str, Any]:
+    """Return the classes by name, or by number where they have none."""
+    settings = condition.settings
+    names = settings.names or tuple(map(str, range(min(settings.classes, _NAMED))))
+    return {"classes": list(names)}
+
+
+def _things(condition: Any) -> dict[str, Any]:
+    settings = condition.settings
+    return {**_classes(condition), "most": settings.max_objects, "flags": list(settings.flags)}
+
+
+def _text(condition: Any) -> dict[str, Any]:
+    return {"max_tokens": condition.settings.max_tokens}
+
+
+def _keypoints(condition: Any) -> dict[str, Any]:
+    names = condition.layout.names
+    return {
+        "joints": list(names),
+        "limbs": [list(limb) for limb in limbs(names)],
+        "pairs": [list(pair) for pair in sides(names)],
+        "figures": condition.settings.figures,
+    }
+
+
+def _map(condition: Any) -> dict[str, Any]:
+    """Return what a map shows, and of classes the gray value that a pixel of each has in a file."""
+    computed, tokenizer = condition.settings.compute, condition.tokenizer
+    found = {
+        "content": _content(condition),
+        "channels": 1 if condition.of_classes else tokenizer.channels,
+        "from_image": computed is not None,
+        "computed": None if computed is None else config.dump(computed),
+        "reduced": condition.size,
+    }
+    if condition.of_classes:
+        found |= _palette(tokenizer)
+    return found
+
+
+def _content(condition: Any) -> str:
+    if condition.of_classes:
+        return "segmentation"
+    if condition.settings.compute is not None:
+        return str(condition.settings.compute.kind)
+    return {1: "depth", 3: "image"}.get(condition.tokenizer.channels, "channels")
+
+
+def _palette(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return classes, the value that stands for each in a file, and a colour to show it in."""
+    import torch
+
+    count, labels = tokenizer.channels, tokenizer.settings.labels
+    values = list(range(count))
+    if labels is not None:
+        values = [(number - labels.shift) % 256 for number in values]
+        merged = {value: other for value, other in labels.merge.items() if value != other}
+        values = [
+            next((old for old, new in merged.items() if new == value), value) if value in merged else value
+            for value in values
+        ]
+    colours = imaging.colour_labels(torch.arange(count)[None, None])[0, :, 0].T.tolist()
+    hexes = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in colours]
+    return {"classes": [str(number) for number in range(count)], "values": values, "colours": hexes}
+
+
+_OWN = {
+    "label": _classes,
+    "boxes": _things,
+    "points": _things,
+    "text": _text,
+    "keypoints": _keypoints,
+    "map": _map,
+}

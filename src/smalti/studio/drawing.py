@@ -1,0 +1,98 @@
+"""Drawing for a job: the same images as the commands, with previews on the way."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int64
+from PIL import Image
+from torch import Tensor
+
+from smalti import imaging
+from smalti.pipeline import Pipeline
+from smalti.studio.asked import picture
+from smalti.studio.jobs import Job
+from smalti.tokenizer import Tokenizer
+from smalti.tokenizer.use import in_use
+
+EVERY = 0.2  # seconds between two previews at least,
+SHARE = 0.2  # of the time of a drawing that previews may take
+SHOWN = 512  # pixels of a preview's longer side at most
+
+
+class Drawing:
+    """What a job does: all that is asked for is checked when it is made, and drawn when it is called."""
+
+    def __init__(self, model: Pipeline, options: Mapping[str, Any]) -> None:
+        """options: those of Pipeline.iter_batches. UserError as that raises it."""
+        self.tokenizer = model.tokenizer
+        self.batches = model.iter_batches(watch=self._watch, progress=self._progress, **options)
+        self.cells = (0, 0)  # drawn, of all: kept ones count from the first
+        self.given = 0  # cells that came before the first pass: kept ones, which take no time
+        self._fresh()
+
+    def __call__(self, job: Job) -> None:
+        """Draw all images, by turns."""
+        self.job, self.begun = job, time.monotonic()
+        for batch in self.batches:
+            for image, codes, made, order in zip(batch, batch.codes, batch.metadata, self.came, strict=False):
+                told = {"seed": made["seed"], "metadata": made, "order": order.tolist()}
+                job.add(imaging.png(image), codes, told)
+            self._fresh()
+            job.pause()
+
+    def _fresh(self) -> None:
+        """Begin a batch."""
+        self.came: Tensor = torch.zeros(0, 0, 0, dtype=torch.int64)  # b h w: the pass in which a cell came
+        self.passes, self.next_preview = 0, 0.0
+
+    def _progress(self, total: int, count: int) -> None:
+        done = self.cells[0] + count
+        self.given = self.given or (count if not self.cells[1] else 0)
+        self.cells = done, total
+
+    def _watch(self, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]) -> None:
+        self.job.pause()
+        here = laid.cpu()
+        if not self.passes:  # cells that are kept came before the first pass
+            self.came = torch.full(here.shape, -1)
+        self.passes += 1
+        self.came[here & (self.came < 0)] = self.passes
+        now = time.monotonic()
+        if now < self.next_preview or here.all():
+            return
+        previews = previewed(self.tokenizer, codes, laid) if self.job.channel.listeners else []
+        self._tell(here, previews)
+        spent = time.monotonic() - now
+        self.next_preview = time.monotonic() + max(EVERY, spent / SHARE)
+
+    def _tell(self, laid: Bool[Tensor, "b h w"], previews: list[Image.Image]) -> None:
+        """Tell how far each image of this batch is."""
+        done, total = (cells - self.given for cells in self.cells)
+        spent = time.monotonic() - self.begun
+        left = round(spent * (total - done) / done, 1) if done > 0 else None
+        first = len(self.job.images)
+        for index, cells in enumerate(laid[: self.job.num - first]):
+            told = {"cells": int(cells.sum()), "of": cells.numel(), "left_seconds": left}
+            preview = picture(previews[index]) if previews else None
+            self.job.show(first + index, {**told, "preview": preview})
+
+
+def previewed(
+    tokenizer: Tokenizer, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]
+) -> list[Image.Image]:
+    """Return images of codes as far as they are laid; what is not is transparent.
+
+    For the decoder it is nothing, zeros, as what lies beyond an image's borders; near to it an image changes
+    yet.
+    """
+    with in_use(tokenizer):
+        entries = tokenizer.quantizer.lookup(codes.where(laid, 0)) * laid[:, None]
+        images = tokenizer.decode_latents(entries)
+    found = imaging.to_pil(imaging.visible(images))
+    masks = imaging.to_pil(laid[:, None].byte() * 255)
+    for image, mask in zip(found, masks, strict=True):
+        image.putalpha(mask.resize(image.size, Image.Resampling.NEAREST))
+        image.thumbnail((SHOWN, SHOWN))
+    return found

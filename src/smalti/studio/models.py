@@ -1,0 +1,88 @@
+"""The opened models, by name. Without torch: they are loaded in the background while the page comes up."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smalti import shipped
+from smalti.errors import UserError
+
+if TYPE_CHECKING:
+    from smalti.pipeline import Pipeline
+    from smalti.tokenizer import Tokenizer
+
+
+def named(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return paths by the names that requests use: of each its last part, made different where two agree.
+
+    Those that ship where none are given. UserError for a path where nothing is.
+    """
+    given = list(paths) or [Path(name) for name in shipped.models()]
+    if not given:
+        raise UserError("a model to open", "none, and none ships", "smalti studio MODEL")
+    found: dict[str, Path] = {}
+    for path in given:
+        if not shipped.located(path).exists():
+            ships = f", or one that ships: {', '.join(shipped.models())}" * bool(shipped.models())
+            raise UserError(
+                "a model folder or a run folder", f"{path}, which is not there", f"check it{ships}"
+            )
+        name = path.resolve().name if path.exists() else str(path)
+        while name in found:
+            name = f"{name}+"
+        found[name] = path
+    return found
+
+
+class Models:
+    """Loads models once, one after the other, and keeps them."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self.paths = dict(paths)
+        self._loaded: dict[str, Pipeline | Tokenizer] = {}
+        self._told: list[dict[str, Any]] = []
+        self._problem: BaseException | None = None
+        self._ready = threading.Event()
+
+    def load(self) -> None:
+        """Load all; what goes wrong is raised by whoever asks for one."""
+        try:
+            from smalti import library  # with torch, which takes a second or two
+            from smalti.studio import described
+
+            for name, path in self.paths.items():
+                model = library.load(path)
+                self._loaded[name] = model
+                self._told.append(described.model(name, model, library.describe(path)))
+        except BaseException as problem:
+            self._problem = problem
+            raise
+        finally:
+            self._ready.set()
+
+    def told(self) -> list[dict[str, Any]]:
+        """Return what pages are told of all of them; waits until they are loaded."""
+        self._wait()
+        return self._told
+
+    def get(self, name: str) -> "Pipeline | Tokenizer":
+        """Return a model, waiting until it is loaded; UserError for a name that none has."""
+        self._wait()
+        if name not in self._loaded:
+            raise UserError(
+                f"one of the opened models, {', '.join(self.paths)}", name[:80], "name one of them"
+            )
+        return self._loaded[name]
+
+    def pipeline(self, name: str) -> "Pipeline":
+        """Return a model that draws; UserError for a tokenizer."""
+        model = self.get(name)
+        if model.kind != "generator":
+            raise UserError("a model that draws", f"the tokenizer {name}", "open a model with a prior")
+        return model  # type: ignore[return-value]  # the kind says it, without torch
+
+    def _wait(self) -> None:
+        self._ready.wait()
+        if self._problem is not None:
+            raise self._problem

@@ -1,0 +1,134 @@
+"""From a request to the arguments of a model's methods: images read, scaled and cut as the commands do it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, fields
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from PIL import Image
+from torch import Tensor
+
+from smalti import from_image, imaging, masks
+from smalti.conditions.protocol import Condition
+from smalti.data.transforms import CropSettings, place
+from smalti.errors import UserError
+from smalti.pipeline import Pipeline
+from smalti.reading.pixels import from_pil
+from smalti.studio import asked
+from smalti.studio.asked import Completing, Looking, Sampling
+from smalti.studio.limits import Limits
+from smalti.tokenizer import Tokenizer
+
+_APART = {"model", "condition", "options", "image", "mask", "keep", "size", "cancel_when_closed"}
+
+
+class Given(NamedTuple):
+    """An image of a request."""
+
+    image: Image.Image
+    codes: Int64[Tensor, "h w"] | None = None  # of one that was drawn here,
+    tokenizer: str = ""  # and whose they are, by its fingerprint
+
+
+Read = Callable[[str], Given]
+
+
+def drawing(model: Pipeline, wish: Sampling, limits: Limits, read: Read) -> dict[str, Any]:
+    """Return the options of Pipeline.iter_batches. read: gives the image that a text of a request means.
+
+    UserError for what is more than the limits allow, and for images that cannot be read.
+    """
+    size = model.crop_size if wish.size is None else wish.size
+    asked.check_size(size, wish.num, wish.micro_batch, limits)
+    found = {name: value for name, value in asdict(wish).items() if name not in _APART}
+    _check_names("condition", wish.condition, [*model.condition.named, from_image.OPTION])
+    _check_names("options", wish.options, [one.name for one in fields(model.prior.options)])
+    for name, value in asked.values(wish.condition, read).items():
+        found[name] = _condition(model, name, value, size)
+    found |= wish.options
+    if isinstance(wish, Completing):
+        found["image"] = whole(model.tokenizer, read(wish.image), size)
+        found["keep"] = wish.keep
+        found["mask"] = None if wish.mask is None else _mask(read(wish.mask).image, size)
+    else:
+        found["size"] = size
+    return found
+
+
+def whole(
+    tokenizer: Tokenizer, given: Given, size: tuple[int, int] | None
+) -> Float[Tensor, "c H W"] | Int64[Tensor, "h w"]:
+    """Return an image in [-1, 1], scaled until it just covers the size, of which the middle is taken.
+
+    Of one that was drawn here its codes, where it has that size. size: None: its own, cut to whole cells.
+    """
+    if given.codes is not None and given.tokenizer == tokenizer.fingerprint:
+        sides = tuple(side * tokenizer.factor for side in given.codes.shape)
+        if size is None or sides == tuple(size):
+            return given.codes
+    pixels = from_pil(given.image, tokenizer.settings.pixels)
+    if size is None:
+        return imaging.to_float(imaging.crop_to_multiple(pixels, tokenizer.factor))
+    where = place((pixels.shape[1], pixels.shape[2]), size, _middle(), torch.Generator())
+    return imaging.to_float(where.image(pixels))
+
+
+def looking(tokenizer: Tokenizer, wish: Looking, limits: Limits, read: Read) -> Tensor:
+    """Return the image of a request, or its codes, as `whole` does; UserError as there."""
+    if wish.size is not None:
+        asked.check_size(wish.size, 1, 1, limits)
+    found = whole(tokenizer, read(wish.image), wish.size)
+    pixels = found.shape[-2] * found.shape[-1] * (1 if found.is_floating_point() else tokenizer.factor**2)
+    if pixels > limits.pixels:
+        expected = f"an image of at most {limits.pixels} pixels, or a size"
+        raise UserError(expected, f"one of {pixels}", "give a size to which it is scaled")
+    return found
+
+
+def conditions(model: Pipeline, given: dict[str, Any], size: tuple[int, int], read: Read) -> dict[str, Any]:
+    """Return values of conditions by keyword, with the images in them."""
+    found = asked.values(given, read)
+    return {name: _condition(model, name, value, size) for name, value in found.items()}
+
+
+def _check_names(what: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """UserError for a name that a model does not know there: an option in their place would be taken."""
+    for name in given:
+        if name not in known:
+            raise UserError(f"{what} among {', '.join(known) or 'none'}", name[:80], "see /api/models")
+
+
+def _condition(model: Pipeline, name: str, value: Any, size: tuple[int, int]) -> Any:
+    """Return the value of a condition; its images as it takes them."""
+    if isinstance(value, list) and any(isinstance(one, Given) for one in value):
+        return [_condition(model, name, one, size) for one in value]
+    if not isinstance(value, Given):
+        return value
+    if name == from_image.OPTION or name not in model.condition.named:
+        return value.image
+    return _map(model.condition.named[name], value.image, size)
+
+
+def _map(condition: Condition, image: Image.Image, size: tuple[int, int]) -> Any:
+    """Return a map as large as the canvas, in the way of the commands."""
+
+    def fit(found: Tensor, filter: Any) -> Tensor | None:
+        sides = (found.shape[2], found.shape[3])
+        if sides == tuple(size):
+            return None
+        how = CropSettings(filter=filter).for_validation()
+        return place(sides, size, how, torch.Generator()).map(found[0])
+
+    return condition.from_option(image, fit)
+
+
+def _mask(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    found = masks.read(image)
+    how = CropSettings(filter="nearest-exact").for_validation()
+    where = place((found.shape[0], found.shape[1]), size, how, torch.Generator())
+    return where.map(found[None].float())[0] > 0
+
+
+def _middle() -> CropSettings:
+    return CropSettings().for_validation()
