@@ -15,7 +15,7 @@ export class Form {
    * @param {string} how.submit words on the button
    * @param {(request: object) => void} how.onsubmit
    * @param {() => void} [how.onchange] told when another model or size is chosen, or something was painted
-   * @param {string[]} [how.without] of "num", "seed", "size", "condition": fields that this place has no use for
+   * @param {string[]} [how.without] of "num", "seed", "size": fields that this place has no use for
    * @param {(model: object) => boolean} [how.only] which of these models
    * @param {boolean} [how.mixes] whether two values of a condition may be mixed across the picture
    */
@@ -97,18 +97,20 @@ export class Form {
       return;
     }
     if (this.sizes) this.laySizes(model);
-    const before = this.told();
-    const told = this.has("condition") ? model.conditions : [];
+    const [before, known] = [this.told(), this.known || []];
+    const told = (this.known = model.conditions);
+    for (const [keyword, value] of Object.entries(model.example || {})) before[keyword] ??= value;
     this.conditions = new Map(told.map((one) => [one.keyword, control(one, { size: this.size, onstroke: () => this.how.onchange?.("stroke") })]));
     for (const [keyword, value] of Object.entries(before)) {
-      const same = told.find((one) => one.keyword === keyword);
-      if (same && (!same.classes || same.classes.includes(value))) this.conditions.get(keyword).fill(value);
+      const [one, same] = [known, told].map((all) => all.find((other) => other.keyword === keyword));
+      const isSame = same && (!one || (one.kind === same.kind && one.content === same.content && `${one.classes}` === `${same.classes}`));
+      if (isSame) this.conditions.get(keyword).fill(value);
     }
     const isMixed = this.how.mixes && model.can.includes("mix") && told.length === 1 && !isPainted(told[0]);
     this.mixed = isMixed ? mixture(told[0], { size: this.size }) : null;
     const controls = [...this.conditions.values(), this.mixed].filter(Boolean);
     this.asked.replaceChildren(...controls.map(({ element }) => element));
-    const canGuide = told.some((one) => one.can_be_left_out !== false);
+    const canGuide = told.length > 0 && model.can_be_guided !== false;
     this.guided.hidden = !canGuide;
     this.guidance.fill(canGuide ? (told.some(({ kind }) => kind === "text") ? 3 : 1.5) : 1);
     this.how.onchange?.("model");

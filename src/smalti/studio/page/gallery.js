@@ -2,17 +2,18 @@
 
 import { announce, button, h } from "./dom.js";
 import { Job } from "./jobs.js";
-import { duration, titled } from "./words.js";
+import { Picture } from "./pictures.js";
 import { view } from "./viewer.js";
+import { duration, titled } from "./words.js";
 
 /** A framed picture: it has its size before the first cell is drawn. */
 export class Tile {
   /** request: as it was sent; size: [height, width]; actions: name -> (tile) => void, buttons below it. */
   constructor(app, { request, seed, size, actions = {} }) {
-    Object.assign(this, { app, request, seed, size, history: [], url: null, metadata: null });
+    Object.assign(this, { app, request, seed, size, url: null, picture: null, metadata: null, order: null });
     this.title = titled(request.condition);
     this.image = h("img", { alt: "", width: size[1], height: size[0], decoding: "sync" });
-    this.open = button("", () => this.url && view(this), { class: "frame", disabled: true, "aria-label": `${this.title}, seed ${seed}, being drawn` });
+    this.open = button("", () => this.picture && view(this), { class: "frame", disabled: true, "aria-label": `${this.title}, seed ${seed}, being drawn` });
     this.open.append(this.image);
     this.open.style.setProperty("aspect-ratio", `${size[1]} / ${size[0]}`);
     this.caption = h("span", {}, `seed ${seed}`);
@@ -24,19 +25,17 @@ export class Tile {
 
   /** Show the picture as far as it is. */
   progress({ preview, cells, of }) {
-    if (preview) {
-      this.history.push(preview);
-      this.image.src = preview;
-    }
+    if (preview && !this.url) this.image.src = preview;
     this.open.style.setProperty("--done", cells / of);
     this.element.classList.add("drawing");
   }
 
-  /** Show the finished picture. */
-  finish({ url, seed, metadata }) {
-    Object.assign(this, { url, metadata, seed });
+  /** Show the finished picture; order: the pass in which each cell came. */
+  async finish({ url, seed, metadata, order }) {
+    Object.assign(this, { url, metadata, seed, order });
+    this.picture = await Picture.read(url);
     this.app.latest = this;
-    this.image.src = url;
+    this.image.src = this.picture.data;
     this.image.alt = `${this.title}, seed ${seed}`;
     this.open.disabled = false;
     this.open.setAttribute("aria-label", `${this.title}, seed ${seed}: look closer`);
@@ -47,8 +46,8 @@ export class Tile {
 
   /** Return what another tab needs to go on with it. */
   get payload() {
-    const { url: image, request, seed, history, size } = this;
-    return { image, model: request.model, request: { ...request, seed, num: 1 }, history, size };
+    const { picture, request, seed, order } = this;
+    return { picture, request: { ...request, seed, num: 1 }, order };
   }
 
   /** Take it off the wall unless it was finished. */
@@ -103,6 +102,7 @@ export class Progress {
  */
 export function draw(app, what, request, { tiles, progress, onimage, onended }) {
   const shares = tiles.map(() => 0);
+  const coming = [];
   let left = null;
   let seconds = 0;
   const tell = () => {
@@ -120,10 +120,10 @@ export function draw(app, what, request, { tiles, progress, onimage, onended }) 
       tell();
     },
     image: (event) => {
-      tiles[event.index].finish(event);
+      const tile = tiles[event.index];
+      coming.push(tile.finish(event).then(() => onimage?.(tile)));
       shares[event.index] = 1;
       tell();
-      onimage?.(tiles[event.index]);
     },
     done: (event) => {
       seconds = event.seconds;
@@ -131,7 +131,8 @@ export function draw(app, what, request, { tiles, progress, onimage, onended }) 
     },
     failed: (error) => progress.rest(error.message, true),
     cancelled: () => progress.rest("Stopped"),
-    ended: (name) => {
+    ended: async (name) => {
+      await Promise.allSettled(coming);
       for (const tile of tiles) tile.drop();
       onended?.(name, seconds);
     },

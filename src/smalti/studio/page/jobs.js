@@ -22,7 +22,7 @@ export class Job {
     this.id = null;
     this.stopped = false;
     this.over = false;
-    post(`/api/${what}`, request).then((answer) => this.begin(answer.job), (error) => this.fail(error));
+    post(`/api/${what}`, { ...request, cancel_when_closed: true }).then((answer) => this.begin(answer.job), (error) => this.fail(error));
   }
 
   begin(id) {

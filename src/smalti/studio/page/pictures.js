@@ -2,35 +2,55 @@
 
 import { canvasOf, loadImage, readFile } from "./dom.js";
 
-/** Return a picture as a data URL, a PNG of height x width pixels, cut to cover it; one that fits stays as it is. */
-export async function fitted(url, [height, width]) {
-  const image = await loadImage(url);
-  if (image.naturalHeight === height && image.naturalWidth === width && url.startsWith("data:image/png")) return url;
-  const [canvas, context] = canvasOf(height, width);
-  const scale = Math.max(height / image.naturalHeight, width / image.naturalWidth);
-  const [wide, tall] = [image.naturalWidth * scale, image.naturalHeight * scale];
-  context.imageSmoothingQuality = "high";
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(image, (width - wide) / 2, (height - tall) / 2, wide, tall);
-  return canvas.toDataURL("image/png");
-}
+const FRESH = 15 * 60e3; // milliseconds for which the server surely still has what it drew
 
-/** Return a picture of this server, or a data URL, as a data URL. */
-export async function asData(url) {
-  if (url.startsWith("data:")) return url;
-  return readFile(await (await fetch(url)).blob());
+/** A picture: its PNG or file as a data URL, its size [height, width], and its address where it was drawn here. */
+export class Picture {
+  constructor(data, size, url = null) {
+    Object.assign(this, { data, size, url, at: Date.now() });
+  }
+
+  /** Read a data URL, or a picture of this server. */
+  static async read(url) {
+    const isHere = !url.startsWith("data:");
+    const data = isHere ? await readFile(await (await fetch(url)).blob()) : url;
+    const { naturalHeight, naturalWidth } = await loadImage(data);
+    return new Picture(data, [naturalHeight, naturalWidth], isHere ? url : null);
+  }
+
+  /** What the API is given: by its address a drawn picture keeps its codes, nothing is encoded again. */
+  get given() {
+    return this.url && Date.now() - this.at < FRESH ? this.url : this.data;
+  }
+
+  /** Return it as height x width pixels, cut to cover them; itself if it has them. */
+  async fitted([height, width]) {
+    const [tall, wide] = this.size;
+    if (tall === height && wide === width) return this;
+    const [canvas, context] = canvasOf(height, width);
+    const scale = Math.max(height / tall, width / wide);
+    context.imageSmoothingQuality = "high";
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, width, height);
+    context.drawImage(await loadImage(this.data), (width - wide * scale) / 2, (height - tall * scale) / 2, wide * scale, tall * scale);
+    return new Picture(canvas.toDataURL("image/png"), [height, width]);
+  }
+
+  /** Return it as a model takes it: as it is, or fitted to the model's size. */
+  forModel(model, pixels) {
+    return this.fitted(workable(this.size, model, pixels));
+  }
 }
 
 /** Return the size, [height, width], that a picture is worked on in: its own where a model can take it. */
-export function workable([height, width], model, pixels) {
+function workable([height, width], model, pixels) {
   const [[rows, columns]] = model.sizes;
   const isWhole = height % model.factor === 0 && width % model.factor === 0;
   const isLarge = model.any_size || (height >= rows && width >= columns);
   return isWhole && isLarge && height * width <= pixels ? [height, width] : [rows, columns];
 }
 
-/** Return a picture's pixels (RGBA) at its own size, with that size. */
+/** Return the pixels (RGBA) of a data URL. */
 export async function pixelsOf(url) {
   const image = await loadImage(url);
   const [canvas, context] = canvasOf(image.naturalHeight, image.naturalWidth);
@@ -38,10 +58,9 @@ export async function pixelsOf(url) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-/** Set a picture into a larger one whose new parts go on as its borders are; sides: pixels added at each side. */
-export async function grown(url, { top, right, bottom, left }) {
-  const image = await loadImage(url);
-  const [height, width] = [image.naturalHeight, image.naturalWidth];
+/** Return, as a data URL, a larger picture whose new parts go on as its borders are; sides: pixels added at each side. */
+export async function grown({ data, size: [height, width] }, { top, right, bottom, left }) {
+  const image = await loadImage(data);
   const [canvas, context] = canvasOf(height + top + bottom, width + left + right);
   context.drawImage(image, left, top);
   const stretch = (...parts) => parts[6] > 0 && parts[7] > 0 && context.drawImage(canvas, ...parts);

@@ -202,23 +202,24 @@ export class Surface {
     return this.values.reduce((count, value) => count + Number(value !== this.empty), 0);
   }
 
-  /** Return the values as a gray PNG, each as scale x scale pixels. */
-  toUrl(scale = 1) {
+  /** Return the values as a gray PNG, each as scale x scale pixels; codes: what stands for each value in it. */
+  toUrl(scale = 1, codes = null) {
     const [canvas, context] = canvasOf(this.rows * scale, this.columns * scale);
-    this.values.forEach((value, index) => {
+    this.values.forEach((found, index) => {
+      const value = codes ? codes[found] : found;
       context.fillStyle = `rgb(${value} ${value} ${value})`;
       context.fillRect((index % this.columns) * scale, Math.floor(index / this.columns) * scale, scale, scale);
     });
     return canvas.toDataURL("image/png");
   }
 
-  /** Read an image's gray values, by the nearest pixel. */
-  read(image) {
+  /** Read an image's gray values, by the nearest pixel; meant: what a gray value stands for. */
+  read(image, meant) {
     const [canvas, context] = canvasOf(this.rows, this.columns);
     context.imageSmoothingEnabled = false;
     context.drawImage(image, 0, 0, canvas.width, canvas.height);
     const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-    this.set(this.values.map((_, index) => Math.round((data[4 * index] + data[4 * index + 1] + data[4 * index + 2]) / 3)));
+    this.set(this.values.map((_, index) => meant(Math.round((data[4 * index] + data[4 * index + 1] + data[4 * index + 2]) / 3))));
   }
 }
 

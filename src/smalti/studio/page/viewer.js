@@ -20,7 +20,7 @@ export function view(tile) {
     close();
     one.click();
   }));
-  const image = h("img", { src: tile.url, alt: tile.image.alt, class: "large" });
+  const image = h("img", { src: tile.picture.data, alt: tile.image.alt, class: "large" });
   image.style.setProperty("aspect-ratio", `${tile.size[1]} / ${tile.size[0]}`);
   const dialog = h("dialog", { class: "viewer", "aria-label": `${tile.title}, seed ${tile.seed}`, onclose: () => dialog.remove() },
     h("div", { class: "mat" }, image),
@@ -38,7 +38,7 @@ export function view(tile) {
 /** Make the link that saves a picture with its metadata. */
 export function save(tile) {
   const name = `${tile.title.replace(/[^\w]+/g, "-").replace(/^-|-$/g, "") || "picture"}-${tile.seed}.png`;
-  return h("a", { class: "button", href: tile.url, download: name }, "Save");
+  return h("a", { class: "button", href: tile.picture.data, download: name }, "Save");
 }
 
 function howMade(tile) {

@@ -1,7 +1,7 @@
 /** Maps: classes by a palette, edges by a pen, depths by a soft brush, or a picture from which the map is made. */
 
 import { button, choice, field, h, loadImage, readFile, unique } from "../dom.js";
-import { fitted } from "../pictures.js";
+import { Picture } from "../pictures.js";
 import { Surface } from "../surface.js";
 import { toolbar } from "../toolbar.js";
 
@@ -25,17 +25,20 @@ function rgb(angle, saturation, lightness) {
   return [part(0), part(8), part(4), 255];
 }
 
-/** parts: tools below the surface; more: buttons beside "Open a map"; limit: the largest value of a file that is read. */
-function painted(how, surface, parts, more = [], limit = 255) {
-  const take = async (file) => {
-    surface.read(await loadImage(await readFile(file)));
-    if (surface.values.some((value) => value > limit)) surface.undo();
-  };
+/** parts: tools below the surface; more: buttons beside "Open a map"; codes: what stands in files for each value. */
+function painted(how, surface, parts, more = [], codes = null) {
+  const meant = codes && new Map(codes.map((code, value) => [code, value]));
+  const read = async (url) => surface.read(await loadImage(url), meant ? (code) => meant.get(code) ?? surface.empty : (value) => value);
+  const take = async (file) => read(await readFile(file));
   const input = h("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-hidden": "true", onchange: () => input.files[0] && take(input.files[0]).catch(() => {}) });
   const element = h("div", { class: "painter" }, surface.element, ...parts, h("div", { class: "buttons" }, ...more, button("Open a map …", () => input.click(), { class: "quiet" })), input);
   const resize = ([height, width]) => (surface.rows !== height || surface.columns !== width) && surface.resize(height, width);
-  const fill = async (url) => typeof url === "string" && surface.read(await loadImage(url));
-  return { element, surface, resize, fill, value: () => surface.toUrl() };
+  const fill = async (url) => typeof url === "string" && read(url);
+  return { element, surface, resize, fill, value: () => surface.toUrl(1, codes) };
+}
+
+function coloured(given, number) {
+  return given ? [1, 3, 5].map((at) => parseInt(given.slice(at, at + 2), 16)).concat(255) : hue(number);
 }
 
 function surfaceOf(how, more) {
@@ -45,18 +48,19 @@ function surfaceOf(how, more) {
 
 function classes(condition, how) {
   const names = condition.classes || Array.from({ length: condition.channels || 2 }, (_, number) => String(number));
-  const surface = surfaceOf(how, { colour: hue, label: "Map of classes" });
+  const colours = names.map((_, number) => coloured(condition.colours?.[number], number));
+  const surface = surfaceOf(how, { colour: (value) => colours[value] || [0, 0, 0, 255], label: "Map of classes" });
   surface.value = Math.min(1, names.length - 1);
   const group = unique("class");
   const swatches = names.map((name, number) => {
-    const swatch = h("i", { css: { "background-color": `rgb(${hue(number).slice(0, 3)})` } });
+    const swatch = h("i", { css: { "background-color": `rgb(${colours[number].slice(0, 3)})` } });
     const input = h("input", { type: "radio", name: group, checked: number === surface.value, onchange: () => (surface.value = number) });
     return h("label", {}, input, swatch, h("span", {}, name));
   });
   const palette = h("fieldset", { class: "palette" }, h("legend", { class: "unseen" }, "Class to paint"), ...swatches);
   const most = Math.max(3, Math.min(...how.size) / 4);
   const fill = button("Fill all", () => surface.set(surface.values.slice().fill(surface.value)), { class: "quiet" });
-  return painted(how, surface, [toolbar(surface, { sizes: [0.5, most, most / 2], tools: ["brush", "rectangle"] }), palette], [fill], names.length - 1);
+  return painted(how, surface, [toolbar(surface, { sizes: [0.5, most, most / 2], tools: ["brush", "rectangle"] }), palette], [fill], condition.values || names.map((_, number) => number));
 }
 
 function lines(condition, how) {
@@ -86,7 +90,7 @@ function picture(condition, how) {
   const shown = h("img", { alt: "", class: "given" });
   shown.style.setProperty("aspect-ratio", `${size[1]} / ${size[0]}`);
   const take = async (given) => {
-    url = await fitted(given, size);
+    url = (await (await Picture.read(given)).fitted(size)).data;
     shown.src = url;
     shown.alt = "The picture that is told";
     how.onstroke();

@@ -1,10 +1,10 @@
 /** Canvas: a picture of any size, which grows where its borders are dragged to. */
 
-import { announce, button, h, loadImage, showProblem } from "../dom.js";
+import { announce, button, h, showProblem } from "../dom.js";
 import { Form } from "../form.js";
 import { Progress, draw } from "../gallery.js";
 import { opener } from "../opener.js";
-import { around, asData, fitted, grown, workable } from "../pictures.js";
+import { Picture, around, grown } from "../pictures.js";
 import { titled } from "../words.js";
 import { save } from "../viewer.js";
 
@@ -19,7 +19,7 @@ export function create(app) {
 
 class Canvas {
   constructor(app) {
-    Object.assign(this, { app, image: null, size: null, url: null, job: null, before: [], grow: null });
+    Object.assign(this, { app, shown: null, size: null, job: null, before: [], grow: null });
     this.problem = h("div");
     this.progress = new Progress();
     this.form = new Form(app, { can: "complete", submit: "Begin anew", without: ["num"], mixes: true, onsubmit: (request) => this.begin(request) });
@@ -33,7 +33,7 @@ class Canvas {
     this.element = h("div", { class: "bench" }, this.form.element, h("div", {}, this.progress.element, this.problem, this.ground,
       h("div", { class: "buttons below" }, this.told, this.back, this.links), h("p", { class: "hint" }, hint)));
     const bad = (error) => showProblem(this.problem, error);
-    this.form.element.prepend(opener("Open a picture …", (url) => this.open(url), { place: this.element, bytes: app.limits.upload_bytes, bad }));
+    this.form.element.prepend(opener("Open a picture …", async (url) => this.open(await Picture.read(url)), { place: this.element, bytes: app.limits.upload_bytes, bad }));
     new ResizeObserver(() => this.lay()).observe(this.ground);
   }
 
@@ -42,33 +42,30 @@ class Canvas {
   }
 
   show() {
-    if (this.image || !this.form.model) return;
+    if (this.shown || !this.form.model) return;
     if (this.app.latest && this.form.models.some(({ name }) => name === this.app.latest.request.model)) this.receive(this.app.latest.payload);
     else this.size = this.form.size;
     this.lay();
   }
 
-  receive({ image, request }) {
-    if (request) this.form.fill(request);
-    return this.open(image);
+  receive({ picture, request }) {
+    this.form.fill(request);
+    return this.open(picture);
   }
 
-  async open(url) {
-    const { naturalHeight, naturalWidth } = await loadImage(url);
-    const size = workable([naturalHeight, naturalWidth], this.form.model, this.app.limits.pixels);
+  async open(picture) {
     this.keep();
-    this.put(await fitted(await asData(url), size), size);
+    this.put(await picture.forModel(this.form.model, this.app.limits.pixels));
   }
 
   /** Show a picture as the canvas. */
-  put(image, size, url = null) {
-    Object.assign(this, { image, size, shownSize: size, url, grow: null });
-    this.picture.src = image;
-    this.picture.alt = `Canvas of ${size[1]} times ${size[0]} pixels`;
+  put(picture) {
+    Object.assign(this, { shown: picture, size: picture.size, grow: null });
+    this.picture.src = picture.data;
+    this.picture.alt = `Canvas of ${picture.size[1]} times ${picture.size[0]} pixels`;
     this.back.disabled = !this.before.length;
-    const links = url ? [save({ url, title: "canvas", seed: this.form.seed.value })] : [];
-    const go = (name, text) => button(text, () => this.app.open(name, { image: this.image, model: this.form.model.name, request: this.form.request() }));
-    this.links.replaceChildren(...links, go("complete", "Edit"), go("inside", "Look inside"));
+    const go = (name, text) => button(text, () => this.app.open(name, { picture: this.shown, request: { ...this.form.request(), num: 1 } }));
+    this.links.replaceChildren(save({ picture, title: "canvas", seed: this.form.seed.value }), go("complete", "Edit"), go("inside", "Look inside"));
     this.lay();
   }
 
@@ -93,7 +90,7 @@ class Canvas {
     const sign = side === "left" || side === "top" ? -1 : 1;
     let begun = null;
     grip.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || !this.image || this.job) return;
+      if (event.button !== 0 || !this.shown || this.job) return;
       grip.setPointerCapture(event.pointerId);
       begun = { at: isAcross ? event.clientX : event.clientY, scale: this.scale };
     });
@@ -122,7 +119,7 @@ class Canvas {
 
   /** Let one side grow by so many cells, as far as the studio takes so many pixels. */
   pull(side, cells, scale = null) {
-    if (!this.image || this.job) return;
+    if (!this.shown || this.job) return;
     const before = this.grow;
     this.grow = { top: 0, right: 0, bottom: 0, left: 0, ...this.grow, [side]: Math.max(0, cells) * this.factor };
     const { top, right, bottom, left } = this.grow;
@@ -141,7 +138,7 @@ class Canvas {
     const size = [height + more.top + more.bottom, width + more.left + more.right];
     this.lay();
     const mask = around(size, { top: more.top, left: more.left, tall: height, wide: width });
-    const request = { ...this.form.request(), num: 1, size: null, image: await grown(this.image, more), mask };
+    const request = { ...this.form.request(), num: 1, size, image: await grown(this.shown, more), mask };
     this.draw("complete", request, size);
   }
 
@@ -155,31 +152,32 @@ class Canvas {
   }
 
   /** Remember what is there, so that one can go back to it. */
-  keep(shown = [this.image, this.shownSize, this.url]) {
-    if (shown[0]) this.before.push(shown);
+  keep() {
+    if (this.shown) this.before.push(this.shown);
   }
 
   /** Ask for the picture and show it in the canvas's place, also while it is drawn. */
   draw(what, request, size) {
     showProblem(this.problem, null);
-    const shown = [this.image, this.shownSize, this.url];
     const tile = {
-      url: null,
+      picture: null,
       progress: ({ preview }) => {
         if (!preview) return;
         this.picture.src = preview;
         Object.assign(this, { size, grow: null });
         this.lay();
       },
-      finish: ({ url }) => (tile.url = url),
+      finish: async ({ url }) => {
+        tile.url = url;
+        tile.picture = await Picture.read(url);
+      },
       drop: () => {},
     };
-    const ended = async () => {
+    const ended = () => {
       this.job = null;
-      if (tile.url) {
-        this.keep(shown);
-        this.put(await asData(tile.url), size, tile.url);
-      } else if (this.image) this.put(...shown);
+      if (tile.picture) this.keep();
+      const found = tile.picture || this.shown;
+      if (found) this.put(found);
     };
     this.job = draw(this.app, what, request, { tiles: [tile], progress: this.progress, onended: ended });
     this.picture.alt = titled(request.condition);
@@ -187,6 +185,6 @@ class Canvas {
 
   step() {
     const before = this.before.pop();
-    if (before) this.put(...before);
+    if (before) this.put(before);
   }
 }

@@ -5,7 +5,6 @@ import { number } from "../chart.js";
 import { button, field, h } from "../dom.js";
 import { Form } from "../form.js";
 import { Progress, draw, framed } from "../gallery.js";
-import { asData } from "../pictures.js";
 import { duration, titled } from "../words.js";
 
 /** Make the tab. */
@@ -70,7 +69,7 @@ class Side {
     const found = { "time a picture": duration(seconds / tiles.length), "different pieces": "–" };
     const model = this.app.model(request.model);
     if (model.can.includes("encode")) {
-      const encoded = await Promise.all(tiles.map(async ({ url }) => post("/api/encode", { model: request.model, image: await asData(url), condition: request.condition }).catch(() => null)));
+      const encoded = await Promise.all(tiles.map(({ picture }) => post("/api/encode", { model: request.model, image: picture.given, condition: request.condition }).catch(() => null)));
       const there = encoded.filter(Boolean);
       const codes = there.map((one) => one.codes).flat(3);
       const nats = there.map((one) => one.nats).filter(Boolean).flat(3);

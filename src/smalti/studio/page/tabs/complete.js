@@ -1,10 +1,10 @@
 /** Complete and edit: paint what is to be drawn anew, look at proposals, take one, go on. */
 
-import { announce, button, h, loadImage, showProblem } from "../dom.js";
+import { announce, button, h, showProblem } from "../dom.js";
 import { Form } from "../form.js";
 import { Progress, draw, framed } from "../gallery.js";
 import { opener } from "../opener.js";
-import { asData, fitted, workable } from "../pictures.js";
+import { Picture } from "../pictures.js";
 import { Surface } from "../surface.js";
 import { toolbar } from "../toolbar.js";
 
@@ -22,7 +22,7 @@ export function create(app) {
 
 class Complete {
   constructor(app) {
-    Object.assign(this, { app, image: null, source: null, taken: [] });
+    Object.assign(this, { app, picture: null, source: null, taken: [] });
     this.problem = h("div");
     this.progress = new Progress();
     this.surface = new Surface({ rows: 8, columns: 8, colour: (value) => (value ? ANEW : [0, 0, 0, 0]), label: "What is drawn anew, by cells" });
@@ -38,44 +38,41 @@ class Complete {
     this.easel = h("div", { class: "easel" }, h("div", { class: "stage" }, surface.element),
       h("div", { class: "tools" }, toolbar(surface, { sizes: [0.5, 4, 1], clear: "Keep all" }), h("div", { class: "buttons" }, ...parts, invert), h("div", { class: "buttons" }, this.back)));
     this.element = h("div", { class: "bench" }, this.form.element, h("div", {}, this.progress.element, this.problem, this.easel, this.proposals));
-    const open = opener("Open a picture …", (url) => this.open(url), { place: this.element, bytes: app.limits.upload_bytes, bad: (error) => showProblem(this.problem, error) });
+    const open = opener("Open a picture …", async (url) => this.open(await Picture.read(url)), { place: this.element, bytes: app.limits.upload_bytes, bad: (error) => showProblem(this.problem, error) });
     this.form.element.prepend(h("div", { class: "field" }, open, h("small", {}, "or drop one here, or paste it")));
     this.easel.hidden = true;
   }
 
   /** Begin with the newest picture of the wall, if there is none yet. */
   show() {
-    if (!this.image && this.app.latest) this.receive(this.app.latest.payload);
+    if (!this.picture && this.app.latest) this.receive(this.app.latest.payload);
   }
 
-  receive({ image, request }) {
-    if (request) this.form.fill({ ...request, num: 4 });
-    return this.open(image);
+  receive({ picture, request }) {
+    this.form.fill({ ...request, num: 4 });
+    return this.open(picture);
   }
 
   /** Work on a picture, fitted to what the model takes. */
-  async open(url) {
+  async open(picture) {
     showProblem(this.problem, null);
-    this.source = url;
+    this.source = picture;
     this.taken = [];
     this.proposals.replaceChildren();
     await this.refit();
   }
 
   async refit() {
-    if (!this.source || !this.form.model) return;
-    const { naturalHeight, naturalWidth } = await loadImage(this.source);
-    const size = workable([naturalHeight, naturalWidth], this.form.model, this.app.limits.pixels);
-    this.lay(await fitted(await asData(this.source), size), size);
+    if (this.source && this.form.model) this.lay(await this.source.forModel(this.form.model, this.app.limits.pixels));
   }
 
-  lay(image, size) {
+  lay(picture) {
     const { factor } = this.form.model;
-    Object.assign(this, { image, size });
-    this.surface.resize(size[0] / factor, size[1] / factor);
-    this.surface.over(image);
+    this.picture = picture;
+    this.surface.resize(picture.size[0] / factor, picture.size[1] / factor);
+    this.surface.over(picture.data);
     this.surface.under.alt = "The picture that is worked on";
-    this.form.fit(size);
+    this.form.fit(picture.size);
     this.easel.hidden = false;
     this.back.disabled = !this.taken.length;
   }
@@ -86,22 +83,23 @@ class Complete {
   }
 
   propose(request) {
-    if (!this.image || !this.surface.painted) {
-      showProblem(this.problem, this.image ? "Paint what is to be drawn anew first: over the picture, or by one of the buttons beside it." : "Open a picture first.");
+    if (!this.picture || !this.surface.painted) {
+      showProblem(this.problem, this.picture ? "Paint what is to be drawn anew first: over the picture, or by one of the buttons beside it." : "Open a picture first.");
       return null;
     }
     showProblem(this.problem, null);
-    const asked = { ...request, image: this.image, mask: this.surface.toUrl(this.form.model.factor) };
-    const tiles = framed(this.app, asked, this.size, { Take: (tile) => this.take(tile) });
+    const { size, given } = this.picture;
+    const asked = { ...request, size, image: given, mask: this.surface.toUrl(this.form.model.factor) };
+    const tiles = framed(this.app, asked, size, { Take: (tile) => this.take(tile) });
     const hung = h("section", { class: "hung", "data-num": 3 }, h("h2", {}, "Proposals"), h("div", { class: "row" }, ...tiles.map(({ element }) => element)));
     this.proposals.replaceChildren(hung);
     return draw(this.app, "complete", asked, { tiles, progress: this.progress, onended: () => !tiles.some(({ url }) => url) && hung.remove() });
   }
 
   /** Go on with a proposal. */
-  async take(tile) {
-    this.taken.push({ image: this.image, size: this.size });
-    this.lay(await asData(tile.url), this.size);
+  take(tile) {
+    this.taken.push(this.picture);
+    this.lay(tile.picture);
     this.proposals.replaceChildren();
     this.form.seed.value = Number(this.form.seed.value) + Number(this.form.num.value);
     this.surface.layer.focus();
@@ -110,6 +108,6 @@ class Complete {
 
   step() {
     const before = this.taken.pop();
-    if (before) this.lay(before.image, before.size);
+    if (before) this.lay(before);
   }
 }

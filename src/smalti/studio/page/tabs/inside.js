@@ -1,17 +1,18 @@
 /** Look inside: what the codes keep of a picture, which pieces they are, how likely each, in which order they came. */
 
 import { post } from "../api.js";
-import { button, choice, h, loadImage, showProblem } from "../dom.js";
+import { button, choice, h, showProblem } from "../dom.js";
 import { Form } from "../form.js";
 import { Progress } from "../gallery.js";
 import { opener } from "../opener.js";
 import { Overlay, heat } from "../overlay.js";
 import { hue } from "../painters/map.js";
-import { asData, fitted, pixelsOf, workable } from "../pictures.js";
+import { Picture, pixelsOf } from "../pictures.js";
 import { number } from "../chart.js";
 
 const PIECES = 24; // codes that are shown one by one
-const FRAME = 90; // milliseconds a frame of a replay
+const FRAME = 60; // milliseconds a frame of a replay,
+const FRAMES = 120; // and how many it has at most
 const LOUDER = 4; // times, that differences are shown enlarged
 
 /** Make the tab. */
@@ -21,7 +22,7 @@ export function create(app) {
 
 class Inside {
   constructor(app) {
-    Object.assign(this, { app, source: null, history: [] });
+    Object.assign(this, { app, source: null, order: null });
     this.problem = h("div");
     this.progress = new Progress();
     const without = ["num", "seed", "size"];
@@ -30,7 +31,7 @@ class Inside {
     this.views = h("div", { class: "views" }, h("p", { class: "hint" }, "Open a picture, or choose Look inside below one that was drawn."));
     this.element = h("div", { class: "bench" }, this.form.element, h("div", {}, this.progress.element, this.problem, this.views));
     const bad = (error) => showProblem(this.problem, error);
-    const open = opener("Open a picture …", (url) => this.receive({ image: url }), { place: this.element, bytes: app.limits.upload_bytes, bad });
+    const open = opener("Open a picture …", async (url) => this.receive({ picture: await Picture.read(url) }), { place: this.element, bytes: app.limits.upload_bytes, bad });
     this.form.element.prepend(h("div", { class: "field" }, open, h("small", {}, "or drop one here, or paste it")));
   }
 
@@ -38,8 +39,8 @@ class Inside {
     if (!this.source && this.app.latest) this.receive(this.app.latest.payload);
   }
 
-  receive({ image, request, history = [] }) {
-    Object.assign(this, { source: image, history });
+  receive({ picture, request, order = null }) {
+    Object.assign(this, { source: picture, order });
     if (request && this.form.models.some(({ name }) => name === request.model)) this.form.fill(request);
     return this.look();
   }
@@ -54,16 +55,14 @@ class Inside {
     showProblem(this.problem, null);
     this.progress.tell(0, "Looking …");
     try {
-      const { naturalHeight, naturalWidth } = await loadImage(this.source);
-      const size = workable([naturalHeight, naturalWidth], model, this.app.limits.pixels);
-      const image = await fitted(await asData(this.source), size);
-      const { condition } = this.form.request();
-      const [rebuilt, encoded] = await Promise.all([post("/api/reconstruct", { model: model.name, image }), post("/api/encode", { model: model.name, image, condition })]);
+      const picture = await this.source.forModel(model, this.app.limits.pixels);
+      const asked = { model: model.name, image: picture.given, size: picture.size };
+      const condition = model.can.includes("nats") ? this.form.request().condition : null;
+      const [rebuilt, { codes, nats }] = await Promise.all([post("/api/reconstruct", { ...asked, image: picture.data }), post("/api/encode", { ...asked, condition })]);
       if (turn !== this.turn) return;
-      const codes = encoded.codes[0] && Array.isArray(encoded.codes[0][0]) ? encoded.codes[0] : encoded.codes;
-      const views = [await difference(image, rebuilt.image, size), pieces(image, codes, model)];
-      if (encoded.nats) views.push(surprise(image, encoded.nats));
-      if (this.history.length > 1) views.push(replay(this.history, size));
+      const views = [await difference(picture.data, rebuilt.image, picture.size), pieces(picture.data, codes, model)];
+      if (nats) views.push(surprise(picture.data, nats));
+      if (this.order && picture === this.source) views.push(replay(picture.data, this.order));
       this.views.replaceChildren(...views);
       this.progress.rest(`${codes.length} × ${codes[0].length} codes out of ${model.codebook_size}`);
     } catch (error) {
@@ -149,16 +148,20 @@ function surprise(image, nats) {
   return titled("How likely each cell is", `mean ${number(mean)} nats a cell, as it is told in the form`, overlay.element, bar);
 }
 
-/** The drawing once more, step by step. */
-function replay(history, [height, width]) {
-  const image = h("img", { alt: "The drawing as it went", class: "frame-of" });
-  image.style.setProperty("aspect-ratio", `${width} / ${height}`);
-  const last = history.length - 1;
-  const slider = h("input", { type: "range", min: 0, max: last, value: last, "aria-label": "Step of the drawing", oninput: () => show(Number(slider.value)) });
-  let timer = 0;
-  const show = (index) => {
-    slider.value = index;
-    image.src = history[index];
+/** The drawing once more, cell by cell; order: the pass in which each cell came, below 1 for what was kept. */
+function replay(image, order) {
+  const last = Math.max(...order.flat());
+  const word = (pass) => (pass < 1 ? "kept from the picture before" : `laid in pass ${pass} of ${last}`);
+  const overlay = new Overlay("The drawing as it went", image, [order.length, order[0].length], (row, column) => word(order[row][column]));
+  const slider = h("input", { type: "range", min: 0, max: last, value: last, "aria-label": "Pass of the drawing", oninput: () => show(Number(slider.value)) });
+  let [timer, isHeat] = [0, false];
+  const show = (pass) => {
+    slider.value = pass;
+    overlay.paint((row, column) => {
+      const own = order[row][column];
+      if (own > pass) return [128, 124, 116, 255];
+      return isHeat && own > 0 ? [...heat(own / last), 215] : [0, 0, 0, 0];
+    });
   };
   const stop = () => {
     clearInterval(timer);
@@ -171,13 +174,19 @@ function replay(history, [height, width]) {
       return;
     }
     play.textContent = "Pause";
-    let index = Number(slider.value) < last ? Number(slider.value) : 0;
+    let pass = Number(slider.value) < last ? Number(slider.value) : 0;
     timer = setInterval(() => {
-      show(index);
-      index += 1;
-      if (index > last || !image.isConnected) stop();
+      show(pass);
+      pass += Math.max(1, Math.round(last / FRAMES));
+      if (pass < last && slider.isConnected) return;
+      show(last);
+      stop();
     }, FRAME);
   });
+  const turn = choice("How the order is shown", { cells: "Cells", colours: "Colours" }, "cells", (name) => {
+    isHeat = name === "colours";
+    show(Number(slider.value));
+  });
   show(last);
-  return titled("In which order it came", `${history.length} steps were seen while it was drawn`, image, h("div", { class: "row" }, play, slider));
+  return titled("In which order it came", `${last} passes; colours go from the first cells to the last`, overlay.element, h("div", { class: "row" }, play, slider), turn);
 }

@@ -4,7 +4,6 @@ import { isPainted } from "../conditions.js";
 import { choice, h, settled } from "../dom.js";
 import { Form } from "../form.js";
 import { Progress, draw, framed } from "../gallery.js";
-import { asData } from "../pictures.js";
 
 const WAIT = 350; // milliseconds after a stroke
 const AROUND = 1; // cells around what was painted that are drawn anew with it
@@ -66,11 +65,11 @@ class Paint {
     return [...this.form.conditions.values()].map(({ surface }) => surface).find(Boolean);
   }
 
-  async redraw() {
+  redraw() {
     const request = { ...this.form.request(), num: 1 };
-    const mask = this.tile?.url && this.isPartial && !this.parts.hidden ? this.changes() : null;
+    const mask = this.tile?.picture && this.isPartial && !this.parts.hidden ? this.changes() : null;
     if (mask === "") return;
-    if (mask) this.draw("complete", { ...request, size: null, image: await asData(this.tile.url), mask });
+    if (mask) this.draw("complete", { ...request, size: this.form.size, image: this.tile.picture.given, mask });
     else this.draw("sample", request);
   }
 
@@ -78,7 +77,7 @@ class Paint {
     this.job?.cancel();
     const [tile] = framed(this.app, request, this.form.size, { Again: () => this.draw("sample", { ...this.form.request(), num: 1 }) });
     const painted = this.surface?.values.slice();
-    if (this.tile?.url) tile.image.src = this.tile.url;
+    if (this.tile?.picture) tile.image.src = this.tile.picture.data;
     this.place.replaceChildren(tile.element);
     const shown = this.tile;
     this.tile = tile;
