@@ -40,13 +40,14 @@ class App {
 
   /** Open a tab, with a picture or a request for it: {image, model, request, history}. */
   open(name, payload = null) {
-    for (const [key] of Object.entries(TABS)) {
+    for (const key of Object.keys(TABS)) {
       const isOpen = key === name;
       const tab = document.getElementById(`tab-${key}`);
       tab.setAttribute("aria-selected", String(isOpen));
       tab.tabIndex = isOpen ? 0 : -1;
       document.getElementById(`panel-${key}`).hidden = !isOpen;
-      if (isOpen) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+      // not scrollIntoView, which would also move the place from which Tab goes on
+      if (isOpen) tab.parentElement.scrollLeft = tab.offsetLeft - (innerWidth - tab.offsetWidth) / 2;
     }
     if (!this.panels.has(name)) {
       const panel = TABS[name][1].create(this);

@@ -1,11 +1,14 @@
 /** Words for things: sizes, times, conditions, the command that draws the same. */
 
-/** Things that most captions know, for a first picture and for the dice. */
-export const THINGS = ["red heart", "rocket", "cat face", "house", "tree", "fish", "sun", "blue car", "woman", "star", "crown", "cherries"];
+/** Words of emoji, which the model that ships learned from: for a first picture, and for the dice. */
+export const THINGS = [
+  "woman scientist: medium-dark skin tone", "red heart", "grinning face with smiling eyes", "man: medium skin tone", "cat face", "blue heart",
+  "woman firefighter", "smiling face", "mushroom", "man with white hair", "flower", "rocket", "thumbs up: light skin tone", "green apple",
+];
 
-/** Return seconds in words: "3 s", "2 min". */
+/** Return seconds in words: "0.4 s", "12 s", "2 min". */
 export function duration(seconds) {
-  if (seconds < 1) return "under a second";
+  if (seconds < 9.5) return `${Math.max(0.1, seconds).toFixed(1)} s`;
   return seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 }
 
@@ -31,7 +34,7 @@ export function command(request, seed) {
   const options = Object.entries(request.condition).map(([keyword, value]) =>
     typeof value === "object" || String(value).startsWith("data:") ? null : `--${keyword} ${quoted(value)}`);
   if (options.includes(null) || request.mix) return null;
-  options.push(`--num 1 --seed ${seed}`);
+  options.push(`--seed ${seed} --micro-batch 1`); // which gives the same bits
   if (request.size) options.push(`--size ${request.size.join("x")}`);
   if (request.guidance_scale !== 1) options.push(`--guidance ${request.guidance_scale}`);
   if (request.temperature !== 1) options.push(`--temperature ${request.temperature}`);

@@ -58,7 +58,7 @@ class Inside {
       const picture = await this.source.forModel(model, this.app.limits.pixels);
       const asked = { model: model.name, image: picture.given, size: picture.size };
       const condition = model.can.includes("nats") ? this.form.request().condition : null;
-      const [rebuilt, { codes, nats }] = await Promise.all([post("/api/reconstruct", { ...asked, image: picture.data }), post("/api/encode", { ...asked, condition })]);
+      const [rebuilt, { codes, nats }] = await Promise.all([post("/api/reconstruct", asked), post("/api/encode", { ...asked, condition })]);
       if (turn !== this.turn) return;
       const views = [await difference(picture.data, rebuilt.image, picture.size), pieces(picture.data, codes, model)];
       if (nats) views.push(surprise(picture.data, nats));
