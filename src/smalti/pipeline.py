@@ -239,8 +239,8 @@ class Pipeline(Upscaling, Grids):
         image = self._whole(given[0]) if given else None
         shape = self.crop_size if size is None else sides(size)
         if image is not None:
-            pixels = 1 if image.is_floating_point() else factor  # a side of what it is given in, or codes
-            shape = image.shape[-2] * pixels, image.shape[-1] * pixels
+            each = 1 if image.is_floating_point() else factor  # of codes: pixels a side
+            shape = image.shape[-2] * each, image.shape[-1] * each
         condition, seen = from_image.replaced(condition, self.condition, self.tokenizer, (shape[0], shape[1]))
         request = Request.of({**asked, "num": self._num(asked, condition)})
         grid = self._grid(request, (shape[0], shape[1]))

@@ -10,9 +10,12 @@ import click
 @click.argument("models", type=Path, nargs=-1, metavar="[MODEL ...]")
 @click.option("--port", type=int, default=7860, show_default=True, help="0 for any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another lets others in, by a token.")
+@click.option("--runs", type=Path, help="Folder of trainings, to look at while they go on.")
 @click.option("--token", help="At least 16 characters; made for another host unless given.")
 @click.option("--no-open", is_flag=True, help="Do not open the page in a browser.")
-def studio(models: tuple[Path, ...], port: int, host: str, token: str | None, no_open: bool) -> None:
+def studio(
+    models: tuple[Path, ...], port: int, host: str, runs: Path | None, token: str | None, no_open: bool
+) -> None:
     """Open a page to draw with MODELs, those that ship unless given, and an HTTP API beside it.
 
     Example: smalti studio runs/photos-prior
@@ -20,4 +23,4 @@ def studio(models: tuple[Path, ...], port: int, host: str, token: str | None, no
     from smalti.studio.serve import serve
 
     say = partial(click.echo, err=True)
-    serve(models, say, host=host, port=port, token=token, opens=not no_open)
+    serve(models, say, host=host, port=port, token=token, runs=runs, opens=not no_open)

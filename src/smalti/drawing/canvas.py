@@ -12,8 +12,8 @@ from torch import Tensor
 from smalti.tokens import noise
 from smalti.tokens.choice import Choice
 
-# told after each pass of codes (b h w), undefined where a cell is not laid yet, and of which are: to be
-# looked at, not kept; what it raises ends the drawing
+# told at the start and after each pass of codes, undefined where a cell is not laid yet, and of which are: to
+# be looked at, not kept; what it raises ends the drawing
 Watch = Callable[[Int64[Tensor, "b h w"], Bool[Tensor, "b h w"]], object]
 
 

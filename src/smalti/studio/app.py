@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,16 +12,18 @@ from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from smalti.errors import UserError
-from smalti.studio import asked
+from smalti.studio import asked, openapi
 from smalti.studio.asked import Completing, Decoding, Looking, Sampling
 from smalti.studio.jobs import Full, Job, Jobs, broken, said
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models
+from smalti.studio.openapi import Endpoint
+from smalti.studio.runs import Runs
 from smalti.studio.safety import Door, Guard, Refused
 from smalti.studio.turns import Turns
 
@@ -32,31 +35,58 @@ _THREADS = 16  # that wait for a turn to answer at once
 class Studio:
     """Answers requests. What takes long goes through `jobs`, what does not, at its turn, in a thread."""
 
-    def __init__(self, models: Models, limits: Limits = Limits()) -> None:  # noqa: B008  frozen
-        self.models, self.limits, self.turns = models, limits, Turns()
+    def __init__(self, models: Models, runs: Runs, limits: Limits) -> None:
+        self.models, self.runs, self.limits, self.turns = models, runs, limits, Turns()
         self.jobs = Jobs(limits, self.turns)
         self._threads = anyio.CapacityLimiter(_THREADS)
 
     def app(self, door: Door) -> Any:
         """Return the application, behind its door."""
-        routes = [
-            Route("/api/models", self.list_models, methods=["GET"]),
-            Route("/api/limits", self.tell_limits, methods=["GET"]),
-            Route("/api/sample", self.sample, methods=["POST"]),
-            Route("/api/complete", self.complete, methods=["POST"]),
-            Route("/api/encode", self.encode, methods=["POST"]),
-            Route("/api/decode", self.decode, methods=["POST"]),
-            Route("/api/reconstruct", self.reconstruct, methods=["POST"]),
-            Route("/api/codebook/{model}", self.codebook, methods=["GET"]),
-            Route("/api/jobs/{id}", self.tell_job, methods=["GET"]),
-            Route("/api/jobs/{id}", self.cancel_job, methods=["DELETE"]),
-            Route("/api/jobs/{id}/events", self.job_events, methods=["GET"]),
-            Route("/api/jobs/{id}/images/{index:int}.png", self.job_image, methods=["GET"]),
-            Mount("/", StaticFiles(directory=PAGE, html=True)),
-        ]
+        endpoints = self.endpoints()
+        self.described = openapi.document(endpoints, self.limits)
+        routes = [Route(one.path, one.call, methods=[one.method]) for one in endpoints]
+        page = Mount("/", StaticFiles(directory=PAGE, html=True))
         handlers: Any = {UserError: _mistake, HTTPException: _http, Exception: _broken}
-        app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._life)
+        app = Starlette(routes=[*routes, page], exception_handlers=handlers, lifespan=self._life)
         return Guard(app, door, _answer)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return all requests of the API."""
+        stream, png, number = "text/event-stream", "image/png", openapi.WHOLE
+        of_job, of_run = "/api/jobs/{id}", "/api/runs/{name}"
+        codes = {"codes": openapi.TEXT, "columns": number}
+        get, post = partial(Endpoint, method="GET"), partial(Endpoint, method="POST")
+        begin = partial(post, gives=openapi.BEGUN, status=202)
+        picture = openapi.record(image=openapi.PICTURE)
+        return [
+            get(path="/api/models", call=self.list_models, gives=openapi.several(openapi.MODEL)),
+            get(path="/api/limits", call=self.tell_limits, gives=openapi.ANY),
+            get(path="/api/openapi.json", call=self.describe, gives=openapi.ANY),
+            begin(path="/api/sample", call=self.sample, takes=Sampling),
+            begin(path="/api/complete", call=self.complete, takes=Completing),
+            post(path="/api/encode", call=self.encode, takes=Looking, gives=openapi.CODES),
+            post(path="/api/decode", call=self.decode, takes=Decoding, gives=picture),
+            post(path="/api/reconstruct", call=self.reconstruct, takes=Looking, gives=picture),
+            get(path="/api/codebook/{model}", call=self.codebook, kind=png, query=codes),
+            get(path=of_job, call=self.tell_job, gives=openapi.JOB),
+            Endpoint(method="DELETE", path=of_job, call=self.cancel_job, gives=openapi.JOB),
+            get(path=f"{of_job}/events", call=self.job_events, gives=openapi.EVENTS, kind=stream),
+            get(path=f"{of_job}/images/{{index:int}}.png", call=self.job_image, kind=png),
+            get(path="/api/runs", call=self.list_runs, gives=openapi.several(openapi.RUN)),
+            get(path=of_run, call=self.tell_run, gives=openapi.RUN_WHOLE),
+            get(
+                path=f"{of_run}/events",
+                call=self.run_events,
+                gives=openapi.RUN_EVENTS,
+                kind=stream,
+                query={"at": number},
+            ),
+            get(path=f"{of_run}/samples/{{step:int}}.png", call=self.run_sheet, kind=png),
+        ]
+
+    async def describe(self, request: Request) -> Response:
+        """Return this description."""
+        return JSONResponse(self.described)
 
     async def list_models(self, request: Request) -> Response:
         """Return the opened models, when they are loaded."""
@@ -94,7 +124,7 @@ class Studio:
     async def codebook(self, request: Request) -> Response:
         """Return what single codes decode to, as one PNG."""
         query = request.query_params
-        wanted = _numbers("codes", query.get("codes", ""))
+        wanted = _numbers("codes", query["codes"]) if "codes" in query else []
         columns = _numbers("columns", query["columns"])[0] if "columns" in query else None
 
         def work() -> bytes:
@@ -139,6 +169,32 @@ class Studio:
             raise Refused(404, f"an image below {len(job.images)}", str(index), "wait for its event")
         kept = {"cache-control": "private, max-age=86400, immutable"}
         return Response(job.images[index].png, media_type="image/png", headers=kept)
+
+    async def list_runs(self, request: Request) -> Response:
+        """Return the runs in the folder of --runs, the newest first."""
+        return JSONResponse(await anyio.to_thread.run_sync(self.runs.list))
+
+    async def tell_run(self, request: Request) -> Response:
+        """Return a run's log, thinned out, its sample sheets and its alarms."""
+        return JSONResponse(await anyio.to_thread.run_sync(self.runs.tell, request.path_params["name"]))
+
+    async def run_events(self, request: Request) -> Response:
+        """Tell what comes to a run's log and samples while it goes on.
+
+        at: how far the log was read before, as the run says it.
+        """
+        name, last = request.path_params["name"], request.headers.get("last-event-id", "")
+        at = int(last) if last.isdecimal() else _numbers("at", request.query_params.get("at", "0"))[0]
+        self.runs.check(name)
+        return EventSourceResponse((event.sent() async for event in self.runs.follow(name, at)), ping=15)
+
+    async def run_sheet(self, request: Request) -> Response:
+        """Return the sample sheet of a step."""
+        found = self.runs.sheet(request.path_params["name"], request.path_params["step"])
+        if found is None:
+            step = str(request.path_params["step"])[:20]
+            raise Refused(404, "a step with samples", step, "see the run's sheets")
+        return FileResponse(found)
 
     async def _begin(self, request: Request, into: type[Sampling]) -> Response:
         """Check a wish, which takes a turn, and make it a job."""
@@ -201,9 +257,10 @@ class Studio:
 
 def _numbers(name: str, text: str) -> list[int]:
     """Return whole numbers between commas; UserError for others."""
-    words = [word for word in text.split(",") if word]
+    words = text.split(",")
     if not all(word.isdecimal() and len(word) < 10 for word in words):
-        raise UserError(f"{name} as whole numbers between commas", text[:80], f"for example {name}=3,17")
+        got, remedy = text[:80] or "none", f"for example {name}=3,17"
+        raise UserError(f"{name} as whole numbers between commas", got, remedy)
     return list(map(int, words))
 
 

@@ -1,10 +1,12 @@
 """What a page is told of a model, so that it can build its forms."""
 
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from smalti import config, imaging
 from smalti.conditions.pose import limbs, sides
 from smalti.conditions.protocol import Condition
+from smalti.data.scenes import SEGMENTS
 from smalti.pipeline import Pipeline
 from smalti.priors.protocol import Forced
 from smalti.tokenizer import Tokenizer
@@ -45,7 +47,7 @@ def _drawing(model: Pipeline) -> dict[str, Any]:
     return {
         "prior": model.settings.prior.kind,
         "order": model.settings.order,
-        "conditions": [condition(keyword, one) for keyword, one in named.items()],
+        "conditions": [condition(keyword, one) | _segments(model, one) for keyword, one in named.items()],
         "sizes": [list(size) for size in model.crop_sizes],
         "any_size": is_small,
         "can": [*can, *["mix"] * takes_two, *["nats"] * isinstance(prior, Forced)],
@@ -54,6 +56,15 @@ def _drawing(model: Pipeline) -> dict[str, Any]:
         "longest_stride": prior.longest_stride,
         "example": model.provenance.get("example"),
     }
+
+
+def _segments(model: Pipeline, condition: Condition) -> dict[str, Any]:
+    """Return the names of a segmentation's classes, which a model knows only by the data it learned of."""
+    data, settings = model.provenance.get("data"), condition.settings
+    is_made = isinstance(data, Mapping) and data.get("kind") == "scenes"
+    if is_made and settings.kind == "map" and getattr(condition, "of_classes", False):
+        return {"classes": list(SEGMENTS)}
+    return {}
 
 
 def _options(own: type[Any]) -> dict[str, Any]:

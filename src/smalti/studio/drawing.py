@@ -44,7 +44,9 @@ class Drawing:
 
     def _fresh(self) -> None:
         """Begin a batch."""
-        self.came: Tensor = torch.zeros(0, 0, 0, dtype=torch.int64)  # b h w: the pass in which a cell came
+        self.came: Tensor = torch.zeros(
+            0, 0, 0, dtype=torch.int64
+        )  # b h w: the pass in which a cell came; 0: it is kept
         self.passes, self.next_preview = 0, 0.0
 
     def _progress(self, total: int, count: int) -> None:
@@ -55,12 +57,12 @@ class Drawing:
     def _watch(self, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]) -> None:
         self.job.pause()
         here = laid.cpu()
-        if not self.passes:  # cells that are kept came before the first pass
+        if self.passes == 0:
             self.came = torch.full(here.shape, -1)
-        self.passes += 1
         self.came[here & (self.came < 0)] = self.passes
+        self.passes += 1
         now = time.monotonic()
-        if now < self.next_preview or here.all():
+        if now < self.next_preview or here.all() or not here.any():
             return
         previews = previewed(self.tokenizer, codes, laid) if self.job.channel.listeners else []
         self._tell(here, previews)

@@ -93,6 +93,7 @@ class Job:
         try:
             with self.turns.taken(self.client) as self._let:
                 self._begun = time.monotonic()
+                self.pause()  # it may have been cancelled while it waited
                 self.work(self)
             self.end("done", {"seconds": round(time.monotonic() - begun, 3)})
         except Ended:

@@ -22,7 +22,7 @@ MOST = 4096  # pieces of a request
 
 
 def encoded(model: Tokenizer | Pipeline, wish: Looking, limits: Limits, read: Read) -> dict[str, Any]:
-    """Return the codes of an image; of a model that draws, where conditions are given, how likely they are."""
+    """Return the codes of an image; of a model that draws, given conditions, how likely they are."""
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
     given = prepared.looking(tokenizer, wish, limits, read)
     codes = tokenizer.encode(given[None])[0] if given.is_floating_point() else given

@@ -49,17 +49,21 @@ class Models:
         """Load all; what goes wrong is raised by whoever asks for one."""
         try:
             from smalti import library  # with torch, which takes a second or two
-            from smalti.studio import described
 
             for name, path in self.paths.items():
-                model = library.load(path)
-                self._loaded[name] = model
-                self._told.append(described.model(name, model, library.describe(path)))
+                self.put(name, library.load(path), library.describe(path))
         except BaseException as problem:
             self._problem = problem
             raise
         finally:
             self._ready.set()
+
+    def put(self, name: str, model: "Pipeline | Tokenizer", about: str) -> None:
+        """Keep a model under a name. about: the lines of `smalti info`."""
+        from smalti.studio import described
+
+        self._loaded[name] = model
+        self._told.append(described.model(name, model, about))
 
     def told(self) -> list[dict[str, Any]]:
         """Return what pages are told of all of them; waits until they are loaded."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from smalti import from_image, imaging, masks
 from smalti.conditions.protocol import Condition
 from smalti.data.transforms import CropSettings, place
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
 from smalti.pipeline import Pipeline
 from smalti.reading.pixels import from_pil
 from smalti.studio import asked
@@ -31,7 +31,7 @@ class Given(NamedTuple):
     tokenizer: str = ""  # and whose they are, by its fingerprint
 
 
-Read = Callable[[str], Given]
+Read = Callable[[str], Given]  # gives the image that a text of a request means
 
 
 def drawing(model: Pipeline, wish: Sampling, limits: Limits, read: Read) -> dict[str, Any]:
@@ -100,14 +100,16 @@ def _check_names(what: str, given: Iterable[str], known: Sequence[str]) -> None:
 
 
 def _condition(model: Pipeline, name: str, value: Any, size: tuple[int, int]) -> Any:
-    """Return the value of a condition; its images as it takes them."""
-    if isinstance(value, list) and any(isinstance(one, Given) for one in value):
+    """Return the value of a condition; images as it takes them, and no path of a file in place of one."""
+    known = model.condition.named.get(name)
+    if name != from_image.OPTION and (known is None or known.settings.kind != "map"):
+        return value
+    if isinstance(value, list):
         return [_condition(model, name, one, size) for one in value]
     if not isinstance(value, Given):
-        return value
-    if name == from_image.OPTION or name not in model.condition.named:
-        return value.image
-    return _map(model.condition.named[name], value.image, size)
+        remedy = "send it as data:image/png;base64,..."
+        raise UserError(f"an image for {name}", shown(value), remedy)
+    return value.image if known is None else _map(known, value.image, size)
 
 
 def _map(condition: Condition, image: Image.Image, size: tuple[int, int]) -> Any:

@@ -10,6 +10,7 @@ from smalti.errors import UserError, optional
 from smalti.studio import safety
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models, named
+from smalti.studio.runs import Runs
 
 
 def serve(
@@ -19,17 +20,18 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     token: str | None = None,
+    runs: Path | None = None,
     opens: bool = True,
 ) -> None:
     """Serve the page and the API until interrupted. say: tells a person a line.
 
     paths: models, those that ship where there are none. port: 0 for any that is free. token: made where
-    others can reach this host and none is given. opens: also opens the page in the person's browser.
-    UserError for a port that is taken, and for what is no model.
+    others can reach this host and none is given. runs: a folder of trainings to look at. opens: also opens
+    the page in the person's browser. UserError for a port that is taken, and for what is no model.
     """
     for package in ("starlette", "uvicorn", "sse_starlette"):
         optional(package, extra="studio")
-    models = Models(named(paths))
+    models, trainings = Models(named(paths)), Runs(runs)
     listening = _listen(host, port)
     loading = threading.Thread(target=_load, args=(models, say), daemon=True)
     loading.start()  # torch comes in while the web server does
@@ -42,7 +44,9 @@ def serve(
         token = safety.new_token() if token is None else safety.checked(token)
     limits, port = Limits(), listening.getsockname()[1]
     door = safety.Door(host, port, token, limits.upload_bytes)
-    how = uvicorn.Config(Studio(models, limits).app(door), log_level="warning", server_header=False)
+    how = uvicorn.Config(
+        Studio(models, trainings, limits).app(door), log_level="warning", server_header=False
+    )
     say(f"the studio is at {door.address} (Ctrl-C ends it)")
     if opens:
         webbrowser.open(door.address)

@@ -37,6 +37,11 @@ class Turns:
         self._numbers, self._rounds = count(), count(1)
         self._last: dict[str, int] = {}  # of each client, when it had its last turn
 
+    @property
+    def waiting(self) -> int:
+        """Return how many threads wait now."""
+        return len(self._waiting)
+
     @contextmanager
     def taken(self, client: str) -> Iterator[Callable[[], None]]:
         """Wait for a turn; within, nobody else works. Gives what is called between two pieces of the work.
