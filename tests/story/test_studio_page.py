@@ -1,18 +1,14 @@
 """The studio's page, used in a browser as a person would: every tab, by mouse, by keyboard, on a phone."""
 
-import base64
 import io
 import json
 import re
-import shutil
-import socket
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
+import yaml
+from browsing import asked, drag, drawn, launched, needs_browser, panel, pixels, png, serving, visiting
 from PIL import Image
 from tiny import NETWORK, generator, of_images
 
@@ -28,31 +24,15 @@ from smalti.priors import PRIORS
 from smalti.studio.app import PAGE, Studio
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models
-from smalti.studio.safety import Door
+from smalti.studio.runs import Runs
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
-sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="playwright drives the browser: pip install -e '.[dev]'"
-)
-axe = pytest.importorskip(
-    "axe_playwright_python.sync_playwright", reason="axe looks for barriers: pip install -e '.[dev]'"
-)
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium is installed: apt-get install chromium"
-)
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 # addresses of the drawn images that the page fetched
 LOADED = """() => performance.getEntriesByType("resource").map((one) => one.name)
   .filter((name) => name.includes("/images/"))"""
 # of a canvas of 4 x 4 cells those that are covered
 COVERED = """(canvas) => Array.from({length: 16}, (_, cell) =>
   canvas.getContext("2d").getImageData(cell % 4, Math.floor(cell / 4), 1, 1).data[3] === 255)"""
-PATIENCE = 60_000  # milliseconds: machines on which this runs are busy
 WORDS = "woman scientist: medium-dark skin tone"  # with which it begins
 TABS = ("Sample", "Complete", "Paint", "Canvas", "Look inside", "Compare", "Runs")
 THINGS = {"classes": 3, "names": ("house", "tree", "dog"), "max_objects": 4}
@@ -88,83 +68,36 @@ def models(tmp_path_factory) -> Models:
 
 
 @pytest.fixture(scope="module")
-def address(models):
-    """A studio in a thread of its own."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    door = Door("127.0.0.1", listening.getsockname()[1], None, Limits().upload_bytes)
-    server = uvicorn.Server(uvicorn.Config(Studio(models).app(door), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    yield door.address
-    server.should_exit = True
-    thread.join(30)
+def runs(tmp_path_factory) -> Path:
+    """A run at step 20 of 40."""
+    root = tmp_path_factory.mktemp("runs") / "photos"
+    (root / "samples").mkdir(parents=True)
+    (root / "settings.yaml").write_text(yaml.safe_dump({"kind": "prior", "steps": 40}))
+    lines = [{"step": step, "kind": "train", "loss/total": 1 / step, "loss/l1": 0.5} for step in range(1, 21)]
+    lines += [
+        {"step": 20, "kind": "alarm", "name": "codebook_collapse", "finding": "9 codes", "remedy": "wait"}
+    ]
+    lines += [{"step": 20, "kind": "validation", "psnr": 17.25}]
+    (root / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    Image.new("RGB", (24, 12), "teal").save(root / "samples" / "step-00000020.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def address(models, runs):
+    with serving(Studio(models, Runs(runs.parent), Limits())) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        yield opened
-        opened.close()
+    with launched() as found:
+        yield found
 
 
 @pytest.fixture
 def opened(browser, address):
-    """Opens the page at a tab; no error may come to its console."""
-    wrong = []
-
-    @contextmanager
-    def at(tab="sample", size=(1280, 800), **more):
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **more)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on(
-            "console", lambda told: wrong.append(told.text) if told.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(f"{address}#{tab}")
-        page.get_by_role("tab").first.wait_for()
-        yield page
-        context.close()
-
-    yield at
-    assert wrong == []
-
-
-def drawn(place, count: int):
-    """Wait until so many pictures hang at a place; gives their frames."""
-    place.locator(".tile.done").nth(count - 1).wait_for()
-    return place.locator(".tile.done .frame img")
-
-
-def png(image) -> bytes:
-    return base64.b64decode(image.get_attribute("src").removeprefix("data:image/png;base64,"))
-
-
-def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-
-
-def panel(page, name: str):
-    return page.get_by_role("tabpanel", name=name)
-
-
-def asked(request) -> dict:
-    return json.loads(request.value.post_data)
-
-
-def of_url(url: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("L"))
-
-
-def drag(page, element, start, end) -> None:
-    """Drag over an element, from and to shares of its sides."""
-    box = element.bounding_box()
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    page.mouse.move(*places[1], steps=4)
-    page.mouse.up()
+    return lambda tab="sample", **more: visiting(browser, address, tab, **more)
 
 
 @needs_browser
@@ -231,7 +164,7 @@ def test_a_part_is_drawn_anew_taken_and_taken_back(opened, tmp_path):
         place.get_by_label("Pictures").fill("2")
         with page.expect_request("**/api/complete") as request:
             place.get_by_role("button", name="Draw anew").click()
-        mask = of_url(asked(request)["mask"]).reshape(8, 8, 8, 8).min((1, 3)) == 255
+        mask = pixels(asked(request)["mask"], "L").reshape(8, 8, 8, 8).min((1, 3)) == 255
         assert mask[6:, :2].all()
         assert mask[2:5, 6].all()
         assert not mask[:, 2:5].any()
@@ -262,7 +195,7 @@ def test_what_is_painted_is_what_the_model_is_told(opened):
         place.get_by_text("3", exact=True).click()
         with page.expect_request("**/api/sample") as request:
             drag(page, surface, (0.2, 0.3), (0.8, 0.3))
-        told = of_url(asked(request)["condition"]["map"])
+        told = pixels(asked(request)["condition"]["map"], "L")
         assert told.shape == (8, 8)
         assert set(np.unique(told)) == {0, 3}
         assert (told[2, 1:7] == 3).all()
@@ -270,14 +203,14 @@ def test_what_is_painted_is_what_the_model_is_told(opened):
         place.get_by_text("4", exact=True).click()
         with page.expect_request("**/api/complete") as request:  # what changed alone is drawn anew
             drag(page, surface, (0.9, 0.95), (0.95, 0.95))
-        assert of_url(asked(request)["mask"])[0, 0] == 0
-        assert of_url(asked(request)["mask"])[7, 7] == 255
+        assert pixels(asked(request)["mask"], "L")[0, 0] == 0
+        assert pixels(asked(request)["mask"], "L")[7, 7] == 255
         assert asked(request)["image"].startswith("/api/jobs/")
         place.get_by_text("Drawn in").wait_for()
         place, surface = painted(page, "sketches")
         with page.expect_request("**/api/sample") as request:
             drag(page, surface, (0.1, 0.1), (0.1, 0.9))
-        edges = of_url(asked(request)["condition"]["map"])
+        edges = pixels(asked(request)["condition"]["map"], "L")
         assert (edges[1:-1, edges.shape[1] // 10] == 255).all()
         assert edges[:, edges.shape[1] // 2 :].max() == 0
         drawn(place, 1)
@@ -338,7 +271,7 @@ def test_a_canvas_grows_by_its_borders(opened):
         with page.expect_request("**/api/complete") as request:
             page.mouse.up()
         assert asked(request)["size"] == [8, 14]
-        mask = of_url(asked(request)["mask"])
+        mask = pixels(asked(request)["mask"], "L")
         assert mask.shape == (8, 14)
         assert mask[:, :8].max() == 0
         assert mask[:, 8:].min() == 255
@@ -403,8 +336,26 @@ def test_two_settings_are_compared_from_the_same_seeds(opened):
 
 
 @needs_browser
+def test_a_run_is_watched_while_it_goes_on(opened, runs):
+    with opened("runs") as page:
+        place = panel(page, "Runs")
+        place.get_by_role("button", name="photos").wait_for()
+        assert "step 20 of 40" in place.get_by_role("button", name="photos").inner_text()
+        place.get_by_text("step 20, codebook collapse: 9 codes: wait").wait_for()
+        place.get_by_role("img", name="loss: at step 20 total 0.05, l1 0.5").wait_for()
+        place.get_by_role("img", name="validation: psnr: at step 20 psnr 17.3").wait_for()
+        assert place.get_by_alt_text("Samples at step 20").evaluate("(image) => image.naturalWidth") == 24
+        with (runs / "log.jsonl").open("a") as log:
+            log.write(json.dumps({"step": 21, "kind": "train", "loss/total": 2.0, "loss/l1": 0.25}) + "\n")
+        place.get_by_role("img", name="loss: at step 21 total 2, l1 0.25").wait_for()
+
+
+@needs_browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_bars_the_way(opened, theme):
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="pip install 'smalti[dev]' for axe"
+    )
     with opened(color_scheme=theme) as page:
         drawn(panel(page, "Sample"), 4)
         for name in TABS:

@@ -49,6 +49,7 @@ class App {
       // not scrollIntoView, which would also move the place from which Tab goes on
       if (isOpen) tab.parentElement.scrollLeft = tab.offsetLeft - (innerWidth - tab.offsetWidth) / 2;
     }
+    for (const [key, panel] of this.panels) if (key !== name) panel.hide?.();
     if (!this.panels.has(name)) {
       const panel = TABS[name][1].create(this);
       document.getElementById(`panel-${name}`).append(panel.element);

@@ -22,7 +22,7 @@ class Runs {
     this.list = h("ul", { class: "runs" });
     this.page = h("div", { class: "run" });
     this.draw = settled(() => this.lay(), AGAIN);
-    this.element = h("div", { class: "bench" }, h("div", { class: "controls" }, h("h2", {}, "Runs"), this.list, button("Look again", () => this.show())), h("div", {}, this.problem, this.page));
+    this.element = h("div", { class: "bench" }, h("div", { class: "controls" }, h("h2", {}, "Runs"), this.list, button("Look again", () => this.show(), { class: "quiet" })), h("div", {}, this.problem, this.page));
   }
 
   async show() {
@@ -31,7 +31,7 @@ class Runs {
       showProblem(this.problem, null);
       this.list.replaceChildren(...runs.map((run) => this.entry(run)));
       if (!runs.length) this.page.replaceChildren(nothing());
-      else if (!this.name) await this.open(runs[0].name);
+      else await this.open(runs.some(({ name }) => name === this.last) ? this.last : runs[0].name);
     } catch (error) {
       showProblem(this.problem, error);
     }
@@ -48,43 +48,46 @@ class Runs {
 
   async open(name) {
     this.source?.close();
-    this.name = name;
+    this.name = this.last = name;
     for (const entry of this.list.querySelectorAll("button")) entry.setAttribute("aria-pressed", String(entry.dataset.name === name));
     try {
-      const { lines, sheets, alarms } = await get(`/api/runs/${encodeURIComponent(name)}`);
+      const { lines, sheets, alarms, at } = await get(`/api/runs/${encodeURIComponent(name)}`);
       if (this.name !== name) return;
       Object.assign(this, { lines, sheets, alarms });
       this.lay();
-      this.follow(name);
+      this.follow(name, at);
     } catch (error) {
       showProblem(this.problem, error);
     }
   }
 
-  follow(name) {
-    this.source = new EventSource(`/api/runs/${encodeURIComponent(name)}/events`);
-    this.source.addEventListener("line", (event) => {
-      const line = JSON.parse(event.data);
-      if (line.step <= (this.lines.at(-1)?.step ?? -1) && this.lines.some((one) => one.step === line.step && one.kind === line.kind)) return;
+  /** Listen to what comes after the first `at` bytes of its log. */
+  follow(name, at) {
+    this.source = new EventSource(`/api/runs/${encodeURIComponent(name)}/events?at=${at}`);
+    const told = (event, act) => this.source.addEventListener(event, ({ data }) => {
+      act(JSON.parse(data));
+      this.draw();
+    });
+    told("line", (line) => {
       this.lines.push(line);
-      if (line.kind === "alarm") {
-        this.alarms.push(line);
-        announce(`alarm at step ${line.step}`);
-      }
-      this.draw();
+      if (line.kind !== "alarm") return;
+      this.alarms.push(line);
+      announce(`alarm at step ${line.step}`);
     });
-    this.source.addEventListener("sheet", (event) => {
-      const sheet = JSON.parse(event.data);
-      if (this.sheets.some(({ step }) => step === sheet.step)) return;
-      this.sheets.push(sheet);
-      this.draw();
-    });
+    told("sheet", (sheet) => this.sheets.push(sheet));
+    told("again", () => Object.assign(this, { lines: [], sheets: [], alarms: [] }));
+  }
+
+  /** Stop listening while nobody looks. */
+  hide() {
+    this.source?.close();
+    this.name = null;
   }
 
   lay() {
     const { name, lines, sheets, alarms } = this;
     const place = this.page.querySelector("input")?.value;
-    const told = alarms.map((alarm) => h("li", {}, `step ${alarm.step}: ${alarm.text || wordsOf(alarm)}`));
+    const told = alarms.map((alarm) => h("li", {}, `step ${alarm.step}, ${wordsOf(alarm)}`));
     this.page.replaceChildren(h("h2", {}, name),
       ...(told.length ? [h("section", { class: "alarms" }, h("h3", {}, "Alarms"), h("ul", {}, ...told))] : []),
       ...(sheets.length ? [sheetsOf(sheets, place)] : []),
@@ -93,7 +96,7 @@ class Runs {
   }
 }
 
-const wordsOf = ({ step, kind, ...rest }) => Object.entries(rest).map(([name, value]) => `${name} ${value}`).join(", ");
+const wordsOf = ({ name = "", finding, remedy, text }) => [name.replaceAll("_", " "), finding, remedy, text].filter(Boolean).join(": ");
 
 function nothing() {
   return h("div", { class: "empty" }, h("h2", {}, "No runs to look at"), h("p", {}, "Say in which folder trainings write, and they are shown here while they go:"), h("pre", {}, "smalti studio --runs runs"));
