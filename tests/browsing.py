@@ -7,18 +7,18 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from playwright import sync_api
 
 from smalti.studio.app import Studio
 from smalti.studio.safety import Door
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'smalti[dev]' for playwright")
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
@@ -90,6 +90,12 @@ def drag(page, element, start, end) -> None:
     page.mouse.down()
     page.mouse.move(*places[1], steps=4)
     page.mouse.up()
+
+
+def barriers(page, rules: Sequence[str] = ("wcag2a", "wcag2aa", "wcag21aa", "best-practice")) -> str:
+    """What bars the way of some people on what is shown, in words; by axe's rules."""
+    found = Axe().run(page, options={"runOnly": list(rules)})
+    return found.generate_report() if found.violations_count else ""
 
 
 def asked(request) -> dict:

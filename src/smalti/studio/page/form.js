@@ -91,6 +91,8 @@ export class Form {
   /** Lay the form anew for the chosen model; what both models are told stays. */
   choose() {
     const { model } = this;
+    if (model && model === this.chosen) return;
+    this.chosen = model;
     if (!model) {
       this.asked.replaceChildren(h("p", { class: "hint" }, "None of the open models can do this."));
       this.go.disabled = true;

@@ -213,13 +213,15 @@ export class Surface {
     return canvas.toDataURL("image/png");
   }
 
-  /** Read an image's gray values, by the nearest pixel; meant: what a gray value stands for. */
+  /** Take an image's gray values, by the nearest pixel; meant: what a gray value stands for. It is no stroke. */
   read(image, meant) {
     const [canvas, context] = canvasOf(this.rows, this.columns);
     context.imageSmoothingEnabled = false;
     context.drawImage(image, 0, 0, canvas.width, canvas.height);
     const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-    this.set(this.values.map((_, index) => meant(Math.round((data[4 * index] + data[4 * index + 1] + data[4 * index + 2]) / 3))));
+    this.remember();
+    this.values = this.values.map((_, index) => meant(Math.round((data[4 * index] + data[4 * index + 1] + data[4 * index + 2]) / 3)));
+    this.show();
   }
 }
 

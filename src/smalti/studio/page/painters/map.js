@@ -29,7 +29,10 @@ function rgb(angle, saturation, lightness) {
 function painted(how, surface, parts, more = [], codes = null) {
   const meant = codes && new Map(codes.map((code, value) => [code, value]));
   const read = async (url) => surface.read(await loadImage(url), meant ? (code) => meant.get(code) ?? surface.empty : (value) => value);
-  const take = async (file) => read(await readFile(file));
+  const take = async (file) => {
+    await read(await readFile(file));
+    how.onstroke();
+  };
   const input = h("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-hidden": "true", onchange: () => input.files[0] && take(input.files[0]).catch(() => {}) });
   const element = h("div", { class: "painter" }, surface.element, ...parts, h("div", { class: "buttons" }, ...more, button("Open a map …", () => input.click(), { class: "quiet" })), input);
   const resize = ([height, width]) => (surface.rows !== height || surface.columns !== width) && surface.resize(height, width);
