@@ -16,7 +16,7 @@ from tiny import LABELS, generator
 import smalti
 from smalti import imaging
 from smalti.orders import inverse
-from smalti.studio import asked, looking, openapi
+from smalti.studio import looking, openapi, pictures
 from smalti.studio.drawing import Drawing, previewed
 from smalti.studio.limits import Limits
 
@@ -240,6 +240,7 @@ GOOD = url(picture())
 BAD_IMAGES = {
     "100 megapixels": (url(png_of_size(10_000, 10_000)), "100000000 pixels, above the limit of 10000"),
     "far more": (url(png_of_size(2**31 - 1, 2**31 - 1)), "above the limit"),
+    "a bit more": (url(picture(101, 100)), "10100 pixels, above the limit of 10000"),
     "half a file": (url(image_of(GOOD).tobytes()[:50]), "no format that Pillow knows"),
     "cut off": (GOOD[: 22 + len(GOOD) // 8 * 4], "an image that can be read"),
     "no base64": ("data:image/png;base64,%%%", "base64"),
@@ -338,17 +339,28 @@ def test_what_is_not_there_is_said(client):
     refusal(client.get(f"/api/jobs/{job}/images/-1.png"), 404)
 
 
-def test_an_error_of_ours_is_said_without_a_traceback(client, studio, monkeypatch, capsys):
+def test_an_error_of_ours_is_said_without_a_traceback(client, monkeypatch):
     def breaks(*given):
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(looking, "encoded", breaks)
     told = client.post("/api/encode", json={"model": "tokenizer", "image": GOOD})
     assert "ZeroDivisionError: oh" in refusal(told, 500)
-    assert "Traceback" in capsys.readouterr().err
-    monkeypatch.setattr(looking, "encoded", lambda *given: (_ for _ in ()).throw(MemoryError()))
-    told = client.post("/api/encode", json={"model": "tokenizer", "image": GOOD})
-    assert "memory for this drawing" in refusal(told, 500)
+
+
+def test_a_full_memory_is_one_line_and_the_next_request_is_answered(client, monkeypatch):
+    def is_full(*given):
+        raise MemoryError
+
+    with monkeypatch.context() as within:
+        within.setattr(looking, "encoded", is_full)
+        within.setattr(Drawing, "_watch", is_full)
+        told = client.post("/api/encode", json={"model": "tokenizer", "image": GOOD})
+        assert "memory for this request" in refusal(told, 503)
+        _, events = drawn(client, **wish(size=[12, 16]))
+        assert events[-1][1] == "failed"
+        assert events[-1][2]["expected"] == "memory for this drawing"
+    assert drawn(client, **wish())[1][-1][1] == "done"
 
 
 def test_a_cancelled_job_lays_no_other_cell(client, monkeypatch):
@@ -415,4 +427,4 @@ def test_answers_have_what_the_description_says(client):
 
 
 def test_formats_are_those_that_start_no_program():
-    assert set(asked.FORMATS) == {"PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF"}
+    assert set(pictures.FORMATS) == {"PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF"}

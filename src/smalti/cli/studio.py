@@ -8,7 +8,9 @@ import click
 
 @click.command()
 @click.argument("models", type=Path, nargs=-1, metavar="[MODEL ...]")
-@click.option("--port", type=int, default=7860, show_default=True, help="0 for any that is free.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0 for any that is free."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another lets others in, by a token.")
 @click.option("--runs", type=Path, help="Folder of trainings, to look at while they go on.")
 @click.option("--token", help="At least 16 characters; made for another host unless given.")

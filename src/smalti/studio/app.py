@@ -16,10 +16,11 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from smalti import memory
 from smalti.errors import UserError
 from smalti.studio import asked, openapi
 from smalti.studio.asked import Completing, Decoding, Looking, Sampling
-from smalti.studio.jobs import Full, Job, Jobs, broken, said
+from smalti.studio.jobs import FEWER, Full, Job, Jobs, broken, said
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models
 from smalti.studio.openapi import Endpoint
@@ -30,6 +31,7 @@ from smalti.studio.turns import Turns
 T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
 _THREADS = 16  # that wait for a turn to answer at once
+_STATUS = {Full: 429, memory.OutOfMemory: 503}  # HTTP's, of what is not a mistake in the request
 
 
 class Studio:
@@ -106,17 +108,17 @@ class Studio:
 
     async def encode(self, request: Request) -> Response:
         """Return the codes of an image, and how likely each is."""
-        wish = asked.read(await request.body(), Looking, self.limits)
+        wish = await self._wish(request, Looking)
         return JSONResponse(await self._in_turn(request, lambda: self._look("encoded", wish, self._read)))
 
     async def decode(self, request: Request) -> Response:
         """Return the image of codes."""
-        wish = asked.read(await request.body(), Decoding, self.limits)
+        wish = await self._wish(request, Decoding)
         return JSONResponse(await self._in_turn(request, lambda: self._look("decoded", wish)))
 
     async def reconstruct(self, request: Request) -> Response:
         """Return an image as its codes tell it."""
-        wish = asked.read(await request.body(), Looking, self.limits)
+        wish = await self._wish(request, Looking)
         return JSONResponse(
             await self._in_turn(request, lambda: self._look("reconstructed", wish, self._read))
         )
@@ -198,7 +200,7 @@ class Studio:
 
     async def _begin(self, request: Request, into: type[Sampling]) -> Response:
         """Check a wish, which takes a turn, and make it a job."""
-        wish, client = asked.read(await request.body(), into, self.limits), request.state.client
+        wish, client = await self._wish(request, into), request.state.client
         self.jobs.check_room(client)
 
         def work() -> Callable[[Job], None]:
@@ -212,6 +214,11 @@ class Studio:
         job = self.jobs.add(client, wish.model, wish.num, drawing, dies_alone=alone)
         return JSONResponse({"job": job.id}, 202)
 
+    async def _wish(self, request: Request, into: type[T]) -> T:
+        """Return what a request asks for; in a thread, as it may have megabytes."""
+        body = await request.body()
+        return await anyio.to_thread.run_sync(asked.read, body, into, self.limits)
+
     async def _in_turn(self, request: Request, work: Callable[[], T]) -> T:
         """Return what a piece of work gives, done in a thread when its client's turn comes."""
         if self._threads.statistics().tasks_waiting >= self.limits.queue:
@@ -219,7 +226,7 @@ class Studio:
             raise Full(expected, "more", "ask again in a moment")
 
         def taken() -> T:
-            with self.turns.taken(request.state.client):
+            with self.turns.taken(request.state.client), memory.needed("this request", FEWER):
                 return work()
 
         return await anyio.to_thread.run_sync(taken, limiter=self._threads)
@@ -238,16 +245,17 @@ class Studio:
 
     def _read(self, url: str) -> Any:
         """Return the image that a text in a request means: a data URL, or an image that a job drew."""
+        from smalti.studio import pictures
         from smalti.studio.prepared import Given
 
         if not url.startswith("/api/jobs/"):
-            return Given(asked.image(url, self.limits))
+            return Given(pictures.image(url, self.limits))
         id, _, name = url.removeprefix("/api/jobs/").partition("/images/")
         job, index = self.jobs.find(id), name.removesuffix(".png")
         if job is None or not index.isdecimal() or int(index) >= len(job.images):
             raise UserError("an image that a job of this studio drew", url[:80], "send it as a data URL")
-        drawn, tokenizer = job.images[int(index)], self.models.pipeline(job.model).tokenizer
-        return Given(asked.image(asked.as_url(drawn.png), self.limits), drawn.codes, tokenizer.fingerprint)
+        drawn, model = job.images[int(index)], self.models.pipeline(job.model)
+        return Given(pictures.load(drawn.png, self.limits), drawn.codes, model.tokenizer.fingerprint)
 
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:
@@ -270,8 +278,8 @@ def _answer(mistake: UserError, status: int) -> JSONResponse:
 
 def _mistake(request: Request, mistake: Exception) -> Response:
     assert isinstance(mistake, UserError), "registered for it"
-    status = 429 if isinstance(mistake, Full) else getattr(mistake, "status", 400)
-    return _answer(mistake, status)
+    status = next((status for kind, status in _STATUS.items() if isinstance(mistake, kind)), 400)
+    return _answer(mistake, getattr(mistake, "status", status))
 
 
 def _http(request: Request, problem: Exception) -> Response:
@@ -282,4 +290,4 @@ def _http(request: Request, problem: Exception) -> Response:
 
 
 def _broken(request: Request, problem: Exception) -> Response:
-    return JSONResponse(broken(problem), 500)
+    return JSONResponse(broken(problem), 500)  # the server writes the traceback

@@ -1,21 +1,15 @@
-"""What a request may say, and the images in it."""
+"""What a request may say. Without torch, which the page does not wait for."""
 
-import base64
-import binascii
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
-from PIL import Image
-
-from smalti import config, opening
+from smalti import config
 from smalti.config import settings
 from smalti.errors import UserError
 from smalti.studio.limits import Limits
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF")  # none that starts other programs
 _DEEP = 20  # lists within lists in a request
 
 
@@ -95,34 +89,6 @@ def check_size(size: tuple[int, int] | None, num: int, micro_batch: int, limits:
         raise UserError(expected, f"{height} x {width}", "give a smaller size")
 
 
-def image(url: str, limits: Limits) -> Image.Image:
-    """Return the image of a data URL, loaded; UserError for what cannot be read or is too large.
-
-    How large it is its header says, before any pixel is decoded.
-    """
-    head, comma, text = url.partition(",")
-    if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
-        expected = "an image as data:image/png;base64,..."
-        raise UserError(expected, url[:40] or "nothing", "send the file so")
-
-    def load(found: Image.Image) -> Image.Image:
-        if found.format not in FORMATS:
-            raise opening.Unreadable(f"of format {found.format}", "send a PNG, a JPEG or a WebP")
-        found.load()
-        return found
-
-    try:
-        data = base64.b64decode(text, validate=True)
-    except binascii.Error as problem:
-        raise UserError("an image in base64", str(problem), "send the file whole") from None
-    with opening.readable(Image.new("L", (1, 1))):
-        try:
-            return opening.use(data, load, limits.upload_pixels)
-        except opening.Unreadable as problem:
-            problem.remedy = problem.remedy.partition(", or allow")[0]  # which is of trainings
-            raise
-
-
 def values(given: Any, read_image: Callable[[str], Any]) -> Any:
     """Return the values of conditions with each image in them read."""
     if isinstance(given, str) and given.startswith(("data:", "/api/jobs/")):
@@ -132,18 +98,6 @@ def values(given: Any, read_image: Callable[[str], Any]) -> Any:
     if isinstance(given, Mapping):
         return {name: values(one, read_image) for name, one in given.items()}
     return given
-
-
-def as_url(png: bytes) -> str:
-    """Return a PNG as a data URL."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def picture(image: Image.Image) -> str:
-    """Return an image as a data URL, quickly rather than small."""
-    data = io.BytesIO()
-    image.save(data, "PNG", compress_level=1)
-    return as_url(data.getvalue())
 
 
 def _check_texts(given: Any, limits: Limits, deep: int) -> None:

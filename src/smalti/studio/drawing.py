@@ -11,8 +11,8 @@ from torch import Tensor
 
 from smalti import imaging
 from smalti.pipeline import Pipeline
-from smalti.studio.asked import picture
 from smalti.studio.jobs import Job
+from smalti.studio.pictures import picture
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.use import in_use
 
@@ -27,9 +27,7 @@ class Drawing:
     def __init__(self, model: Pipeline, options: Mapping[str, Any]) -> None:
         """options: those of Pipeline.iter_batches. UserError as that raises it."""
         self.tokenizer = model.tokenizer
-        self.batches = model.iter_batches(watch=self._watch, progress=self._progress, **options)
-        self.cells = (0, 0)  # drawn, of all: kept ones count from the first
-        self.given = 0  # cells that came before the first pass: kept ones, which take no time
+        self.batches = model.iter_batches(watch=self._watch, **options)
         self._fresh()
 
     def __call__(self, job: Job) -> None:
@@ -49,11 +47,6 @@ class Drawing:
         )  # b h w: the pass in which a cell came; 0: it is kept
         self.passes, self.next_preview = 0, 0.0
 
-    def _progress(self, total: int, count: int) -> None:
-        done = self.cells[0] + count
-        self.given = self.given or (count if not self.cells[1] else 0)
-        self.cells = done, total
-
     def _watch(self, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]) -> None:
         self.job.pause()
         here = laid.cpu()
@@ -70,15 +63,17 @@ class Drawing:
         self.next_preview = time.monotonic() + max(EVERY, spent / SHARE)
 
     def _tell(self, laid: Bool[Tensor, "b h w"], previews: list[Image.Image]) -> None:
-        """Tell how far each image of this batch is."""
-        done, total = (cells - self.given for cells in self.cells)
+        """Tell how far each image of this batch is, and how long all of them take yet."""
+        first, num = len(self.job.images), self.job.num
+        cells = laid[: num - first].sum((1, 2)).tolist()
+        kept, each = int((self.came[0] == 0).sum()), laid[0].numel()
+        drawn = first * (each - kept) + sum(count - kept for count in cells)
         spent = time.monotonic() - self.begun
-        left = round(spent * (total - done) / done, 1) if done > 0 else None
-        first = len(self.job.images)
-        for index, cells in enumerate(laid[: self.job.num - first]):
-            told = {"cells": int(cells.sum()), "of": cells.numel(), "left_seconds": left}
-            preview = picture(previews[index]) if previews else None
-            self.job.show(first + index, {**told, "preview": preview})
+        left = round(spent * (num * (each - kept) / drawn - 1), 1) if drawn else None
+        for row, count in enumerate(cells):
+            preview = picture(previews[row]) if previews else None
+            told = {"cells": count, "of": each, "left_seconds": left, "preview": preview}
+            self.job.show(first + row, told)
 
 
 def previewed(

@@ -19,6 +19,7 @@ AT_ONCE = 8  # jobs that take turns; the others wait: each holds keys and values
 KEPT = 30 * 60.0  # seconds for which images of a finished job are there
 KEPT_BYTES = 256 * 2**20  # of all finished jobs' images together, and how many of them:
 KEPT_JOBS = 200
+FEWER = "ask for fewer images or a smaller size"
 
 
 class Full(UserError):
@@ -68,8 +69,7 @@ class Job:
         self._spent += time.monotonic() - self._begun
         if self._spent > self.limits.seconds:
             got = f"more, after {len(self.images)} of {self.num} images"
-            remedy = "ask for fewer images or a smaller size"
-            raise UserError(f"at most {self.limits.seconds:g} seconds of drawing", got, remedy)
+            raise UserError(f"at most {self.limits.seconds:g} seconds of drawing", got, FEWER)
         self._let()
         self._begun = time.monotonic()
         if self.state != "running":
@@ -91,7 +91,7 @@ class Job:
         """Do the work, by turns; whatever goes wrong ends this job alone."""
         begun = time.monotonic()
         try:
-            with self.turns.taken(self.client) as self._let:
+            with self.turns.taken(self.client) as self._let, memory.needed("this drawing", FEWER):
                 self._begun = time.monotonic()
                 self.pause()  # it may have been cancelled while it waited
                 self.work(self)
@@ -101,6 +101,7 @@ class Job:
         except UserError as mistake:
             self.end("failed", said(mistake))
         except Exception as problem:  # noqa: BLE001  a job that breaks must not take the others with it
+            traceback.print_exception(problem)  # for whoever runs the studio
             self.end("failed", broken(problem))
 
     def end(self, state: State, told: Mapping[str, Any]) -> None:
@@ -116,11 +117,7 @@ def said(mistake: UserError) -> dict[str, str]:
 
 
 def broken(problem: Exception) -> dict[str, str]:
-    """Return what a person is told of an error that is ours, or of a lack of memory."""
-    short = memory.asked(problem)
-    if short is not None:
-        return said(memory.mistake("this drawing", short, "ask for fewer images or a smaller size"))
-    traceback.print_exception(problem)  # for whoever runs the studio
+    """Return what a person is told of an error that is ours."""
     got = f"{type(problem).__name__}: {problem}"[:200]
     return {"expected": "a request that succeeds", "got": got, "remedy": "the studio's terminal says more"}
 

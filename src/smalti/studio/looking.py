@@ -13,8 +13,9 @@ from smalti.orders import inverse
 from smalti.pipeline import Pipeline
 from smalti.priors.protocol import Forced
 from smalti.studio import asked, prepared
-from smalti.studio.asked import Decoding, Looking, picture
+from smalti.studio.asked import Decoding, Looking
 from smalti.studio.limits import Limits
+from smalti.studio.pictures import picture
 from smalti.studio.prepared import Read
 from smalti.tokenizer import Tokenizer
 

@@ -42,21 +42,19 @@ class Models:
         self.paths = dict(paths)
         self._loaded: dict[str, Pipeline | Tokenizer] = {}
         self._told: list[dict[str, Any]] = []
-        self._problem: BaseException | None = None
+        self.problem: Exception | None = None  # that kept one of them from being loaded
         self._ready = threading.Event()
 
     def load(self) -> None:
-        """Load all; what goes wrong is raised by whoever asks for one."""
+        """Load all; what goes wrong is kept as `problem`, and raised by whoever asks for a model."""
         try:
             from smalti import library  # with torch, which takes a second or two
 
             for name, path in self.paths.items():
                 self.put(name, library.load(path), library.describe(path))
-        except BaseException as problem:
-            self._problem = problem
-            raise
-        finally:
-            self._ready.set()
+        except Exception as problem:  # noqa: BLE001  it is raised where it is asked for
+            self.problem = problem
+        self._ready.set()
 
     def put(self, name: str, model: "Pipeline | Tokenizer", about: str) -> None:
         """Keep a model under a name. about: the lines of `smalti info`."""
@@ -88,5 +86,5 @@ class Models:
 
     def _wait(self) -> None:
         self._ready.wait()
-        if self._problem is not None:
-            raise self._problem
+        if self.problem is not None:
+            raise self.problem

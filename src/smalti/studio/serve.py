@@ -31,40 +31,40 @@ def serve(
     """
     for package in ("starlette", "uvicorn", "sse_starlette"):
         optional(package, extra="studio")
-    models, trainings = Models(named(paths)), Runs(runs)
-    listening = _listen(host, port)
-    loading = threading.Thread(target=_load, args=(models, say), daemon=True)
-    loading.start()  # torch comes in while the web server does
-
-    import uvicorn
-
-    from smalti.studio.app import Studio
-
     if token is not None or not safety.is_loopback(host):
         token = safety.new_token() if token is None else safety.checked(token)
-    limits, port = Limits(), listening.getsockname()[1]
-    door = safety.Door(host, port, token, limits.upload_bytes)
-    how = uvicorn.Config(
-        Studio(models, trainings, limits).app(door), log_level="warning", server_header=False
-    )
-    say(f"the studio is at {door.address} (Ctrl-C ends it)")
-    if opens:
-        webbrowser.open(door.address)
-    uvicorn.Server(how).run(sockets=[listening])
+    models, trainings, limits = Models(named(paths)), Runs(runs), Limits()
+    with _listen(host, port) as listening:
+        loading = threading.Thread(target=models.load, daemon=True)
+        loading.start()  # torch, beside the web server
+
+        import uvicorn
+
+        from smalti.studio.app import Studio
+
+        door = safety.Door(host, listening.getsockname()[1], token, limits.upload_bytes)
+        app = Studio(models, trainings, limits).app(door)
+        how = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        server = uvicorn.Server(how)
+
+        def end_without_models() -> None:
+            loading.join()
+            if models.problem is not None:
+                server.should_exit = True
+
+        threading.Thread(target=end_without_models, daemon=True).start()
+        say(f"the studio is at {door.address} (Ctrl-C ends it)")
+        if opens:
+            webbrowser.open(door.address)
+        server.run(sockets=[listening])
+    if models.problem is not None:
+        raise models.problem
 
 
 def _listen(host: str, port: int) -> socket.socket:
     """Return a socket that is bound; UserError where it cannot be."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as problem:
-        reason = getattr(problem, "strerror", None) or str(problem)
-        got = f"{host}:{port} ({reason})"
+    except OSError as problem:
+        got = f"{host}:{port} ({problem.strerror})"
         raise UserError("a port that is free", got, "give another --port, or 0 for any") from None
-
-
-def _load(models: Models, say: Callable[[str], object]) -> None:
-    try:
-        models.load()
-    except UserError as mistake:
-        say(f"smalti: {mistake}")
