@@ -120,7 +120,7 @@ def test_a_picture_is_looked_at_saved_and_gone_on_from(opened):
         with page.expect_request("**/api/sample") as request:
             wall.get_by_role("button", name="More like this").first.click()
         assert (asked(request)["seed"], asked(request)["num"]) == (4, 4)
-        wall.get_by_role("button", name="Stop").click()
+        wall.get_by_role("button", name="Stop").first.click()
         wall.get_by_text("Stopped").wait_for()
 
 
@@ -207,7 +207,7 @@ def test_codes_likelihoods_and_the_order_are_looked_into(opened, models):
         wall = panel(page, "Sample")
         wall.get_by_label("Model").select_option("labels")
         wall.get_by_label("Pictures").fill("1")
-        wall.get_by_role("button", name="Stop").click()
+        wall.get_by_role("button", name="Stop").first.click()
         wall.get_by_role("button", name="Draw", exact=True).click()
         wall.get_by_role("heading", name="brick").wait_for()
         data = png(wall.locator(".hung").first.locator(".tile.done img").first)
@@ -270,7 +270,7 @@ def test_a_run_is_watched_while_it_goes_on(opened, runs):
 def test_twenty_requests_at_once_all_come_back(opened):
     with opened() as page:
         wall = panel(page, "Sample")
-        wall.get_by_role("button", name="Stop").click()
+        wall.get_by_role("button", name="Stop").first.click()
         wall.get_by_label("Model").select_option("labels")
         wall.get_by_label("Pictures").fill("1")
         before = wall.locator(".tile.done").count()

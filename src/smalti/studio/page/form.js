@@ -2,6 +2,7 @@
 
 import { control, isPainted, mixture } from "./conditions.js";
 import { announce, button, field, h } from "./dom.js";
+import { options } from "./options.js";
 import { shape } from "./words.js";
 
 const OTHER = "other";
@@ -68,9 +69,12 @@ export class Form {
     this.topK = h("input", { type: "number", min: 1, placeholder: "all" });
     this.topP = h("input", { type: "number", min: 0.01, max: 1, step: 0.01, placeholder: "all" });
     this.guided = field("Guidance", this.guidance, "Higher: closer to what was asked, less varied");
+    this.stride = slider(1, 2, 1, 1);
+    this.strided = field("Stride", this.stride, "Of large canvases: more is faster, and sees less to the right");
+    this.own = h("div", { class: "asked" });
     return h("details", { class: "more" }, h("summary", {}, "More"), this.guided,
       field("Temperature", this.temperature, "Lower: safer pieces"),
-      h("div", { class: "row" }, field("Top k", this.topK), field("Top p", this.topP)));
+      h("div", { class: "row" }, field("Top k", this.topK), field("Top p", this.topP)), this.strided, this.own);
   }
 
   has(name) {
@@ -115,6 +119,11 @@ export class Form {
     const canGuide = told.length > 0 && model.can_be_guided !== false;
     this.guided.hidden = !canGuide;
     this.guidance.fill(canGuide ? (told.some(({ kind }) => kind === "text") ? 3 : 1.5) : 1);
+    this.strided.hidden = !(model.longest_stride > 1);
+    this.stride.max = model.longest_stride || 1;
+    this.stride.fill(1);
+    this.options = options(model.options || {});
+    this.own.replaceChildren(...this.options.elements);
     this.how.onchange?.("model");
   }
 
@@ -157,7 +166,7 @@ export class Form {
     return {
       model: this.model.name, num: number(this.num) || 1, seed: number(this.seed) || 0, size: isFirst ? null : size,
       guidance_scale: this.guided.hidden ? 1 : this.guidance.number(), temperature: this.temperature.number(),
-      top_k: number(this.topK), top_p: number(this.topP), condition, ...(mix ? { mix } : {}),
+      top_k: number(this.topK), top_p: number(this.topP), stride: this.stride.number(), options: this.options.value(), condition, ...(mix ? { mix } : {}),
     };
   }
 
@@ -173,6 +182,8 @@ export class Form {
     this.temperature.fill(request.temperature);
     this.topK.value = request.top_k ?? "";
     this.topP.value = request.top_p ?? "";
+    this.stride.fill(request.stride);
+    this.options.fill(request.options);
     if (this.sizes) this.fillSize(request.size || this.model.sizes[0]);
     for (const [keyword, value] of Object.entries(request.condition)) this.conditions.get(keyword)?.fill(value);
   }

@@ -11,11 +11,13 @@ export class Tile {
   /** request: as it was sent; size: [height, width]; actions: name -> (tile) => void, buttons below it. */
   constructor(app, { request, seed, size, actions = {} }) {
     Object.assign(this, { app, request, seed, size, url: null, picture: null, metadata: null, order: null });
-    this.title = titled(request.condition);
+    this.title = titled(request.condition) || request.model;
     this.image = h("img", { alt: "", width: size[1], height: size[0], decoding: "sync" });
     this.open = button("", () => this.picture && view(this), { class: "frame", disabled: true, "aria-label": `${this.title}, seed ${seed}, being drawn` });
     this.open.append(this.image);
-    this.open.style.setProperty("aspect-ratio", `${size[1]} / ${size[0]}`);
+    const { factor } = app.model(request.model);
+    const looks = { "aspect-ratio": `${size[1]} / ${size[0]}`, "--columns": size[1] / factor, "--rows": size[0] / factor };
+    for (const [name, value] of Object.entries(looks)) this.open.style.setProperty(name, value);
     this.caption = h("span", {}, `seed ${seed}`);
     const buttons = Object.entries(actions).map(([text, act]) => button(text, () => act(this), { class: "quiet", disabled: true }));
     this.actions = h("div", { class: "actions" }, ...buttons);

@@ -117,6 +117,7 @@ async function begin() {
   addEventListener("pagehide", cancelAll);
   try {
     const [models, limits] = await Promise.all([get("/api/models"), get("/api/limits")]);
+    main.replaceChildren();
     layTabs(new App(models, limits), main);
   } catch (error) {
     showProblem(main, error);

@@ -44,6 +44,8 @@ export class Picture {
 
 /** Return the size, [height, width], that a picture is worked on in: its own where a model can take it. */
 function workable([height, width], model, pixels) {
+  const whole = (side) => Math.max(1, Math.floor(side * Math.min(1, Math.sqrt(pixels / (height * width))) / model.factor)) * model.factor;
+  if (!model.sizes.length) return [whole(height), whole(width)]; // a tokenizer takes any
   const [[rows, columns]] = model.sizes;
   const isWhole = height % model.factor === 0 && width % model.factor === 0;
   const isLarge = model.any_size || (height >= rows && width >= columns);

@@ -21,9 +21,9 @@ export class Surface {
     this.under = h("img", { alt: "", hidden: true });
     this.cursor = h("div", { class: "cursor" });
     this.lines = h("div", { class: "cells", hidden: true });
-    this.hint = h("p", { class: "unseen", id: unique("keys") }, "Arrows move the cursor, space paints, shift and arrows paint a line, control and Z undoes.");
+    this.hint = h("small", { id: unique("keys") }, "By keyboard: arrows, space to paint, shift and arrows for a line, Ctrl Z.");
     this.layer = h("div", { class: "layer", tabindex: 0, role: "application", "aria-label": label, "aria-describedby": this.hint.id });
-    this.element = h("div", { class: "surface" }, this.under, this.layer, this.hint);
+    this.element = h("div", { class: "surface" }, this.under, this.layer);
     this.resize(rows, columns);
     this.listen();
   }
@@ -117,7 +117,7 @@ export class Surface {
 
   move(place) {
     this.at = place;
-    const side = Math.max(1, 2 * this.radius);
+    const side = 2 * Math.floor(this.radius) + 1;
     const [left, top] = place.map((one) => one + 0.5 - side / 2);
     const share = { left: left / this.columns, top: top / this.rows, width: side / this.columns, height: side / this.rows };
     for (const [name, value] of Object.entries(share)) this.cursor.style.setProperty(name, `${100 * value}%`);

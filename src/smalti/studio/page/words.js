@@ -15,10 +15,10 @@ export function duration(seconds) {
 /** Return [height, width] as a person writes it: width first. */
 export const shape = ([height, width]) => `${width} × ${height}`;
 
-/** Return what is told of a condition in a few words, as the title of a picture. */
+/** Return what is told of a condition in a few words, as the title of a picture; "" where nothing is. */
 export function titled(condition) {
   const parts = Object.entries(condition).map(([keyword, value]) => worded(keyword, value));
-  return parts.filter(Boolean).join(", ") || "untold";
+  return parts.filter(Boolean).join(", ");
 }
 
 function worded(keyword, value) {

@@ -34,7 +34,7 @@ function painted(how, surface, parts, more = [], codes = null) {
     how.onstroke();
   };
   const input = h("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-hidden": "true", onchange: () => input.files[0] && take(input.files[0]).catch(() => {}) });
-  const element = h("div", { class: "painter" }, surface.element, ...parts, h("div", { class: "buttons" }, ...more, button("Open a map …", () => input.click(), { class: "quiet" })), input);
+  const element = h("div", { class: "painter" }, surface.element, surface.hint, ...parts, h("div", { class: "buttons" }, ...more, button("Open a map …", () => input.click(), { class: "quiet" })), input);
   const resize = ([height, width]) => (surface.rows !== height || surface.columns !== width) && surface.resize(height, width);
   const fill = async (url) => typeof url === "string" && read(url);
   return { element, surface, resize, fill, value: () => surface.toUrl(1, codes) };

@@ -59,7 +59,7 @@ class Side {
     const tiles = framed(this.app, request, size);
     this.job?.cancel();
     this.numbers.replaceChildren();
-    this.wall.replaceChildren(h("div", { class: request.num > 4 ? "hung" : "hung few" }, h("p", { class: "hint" }, titled(request.condition)), h("div", { class: "row" }, ...tiles.map(({ element }) => element))));
+    this.wall.replaceChildren(h("div", { class: request.num > 4 ? "hung" : "hung few" }, h("p", { class: "hint" }, titled(request.condition) || request.model), h("div", { class: "row" }, ...tiles.map(({ element }) => element))));
     const job = draw(this.app, "sample", request, { tiles, progress: this.progress, onended: (how, seconds) => how === "done" && this.job === job && this.measure(job, tiles, request, seconds) });
     this.job = job;
   }

@@ -34,8 +34,8 @@ class Complete {
     const parts = Object.entries(PARTS).map(([text, is]) => button(text, () => this.mark(is), { class: "quiet" }));
     const invert = button("Invert", () => surface.set(surface.values.map((value) => 255 - value)), { class: "quiet" });
     this.back = button("Back to the one before", () => this.step(), { class: "quiet", disabled: true });
-    this.proposals = h("div", { class: "wall" });
-    this.easel = h("div", { class: "easel" }, h("div", { class: "stage" }, surface.element),
+    this.proposals = h("div", { class: "wall proposals" });
+    this.easel = h("div", { class: "easel" }, h("div", { class: "stage" }, surface.element, surface.hint),
       h("div", { class: "tools" }, toolbar(surface, { sizes: [0.5, 4, 1], clear: "Keep all" }), h("div", { class: "buttons" }, ...parts, invert), h("div", { class: "buttons" }, this.back)));
     this.element = h("div", { class: "bench" }, this.form.element, h("div", {}, this.progress.element, this.problem, this.easel, this.proposals));
     const open = opener("Open a picture …", async (url) => this.open(await Picture.read(url)), { place: this.element, bytes: app.limits.upload_bytes, bad: (error) => showProblem(this.problem, error) });

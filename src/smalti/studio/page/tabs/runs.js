@@ -75,7 +75,7 @@ class Runs {
       announce(`alarm at step ${line.step}`);
     });
     told("sheet", (sheet) => this.sheets.push(sheet));
-    told("again", () => Object.assign(this, { lines: [], sheets: [], alarms: [] }));
+    told("again", () => this.open(name));
   }
 
   /** Stop listening while nobody looks. */

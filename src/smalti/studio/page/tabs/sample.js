@@ -7,7 +7,6 @@ import { titled } from "../words.js";
 
 /** Make the tab; it draws a first picture by itself. */
 export function create(app) {
-  const progress = new Progress();
   const wall = h("div", { class: "wall" });
   const form = new Form(app, { can: "sample", submit: "Draw", onsubmit: (request) => hang(request) });
   const actions = {
@@ -15,21 +14,21 @@ export function create(app) {
       form.fill({ ...tile.request, seed: tile.seed });
       form.asked.querySelector("input, select, button, [tabindex]")?.focus();
     },
-    "More like this": (tile) => hang({ ...tile.request, seed: tile.request.seed + tile.request.num, num: tile.request.num }),
+    "More like this": (tile) => hang({ ...tile.request, seed: tile.request.seed + tile.request.num }),
   };
 
   function hang(request) {
+    const progress = new Progress();
     const size = request.size || app.model(request.model).sizes[0];
     const tiles = framed(app, request, size, actions);
+    const title = h("h2", {}, titled(request.condition) || request.model);
     const hung = h("section", { class: "hung", "data-num": Math.min(request.num, 3) },
-      h("h2", {}, titled(request.condition)), h("div", { class: "row" }, ...tiles.map(({ element }) => element)));
+      h("header", {}, title, progress.element), h("div", { class: "row" }, ...tiles.map(({ element }) => element)));
     wall.prepend(hung);
-    const ended = () => !tiles.some(({ url }) => url) && hung.remove();
-    return draw(app, "sample", request, { tiles, progress, onended: ended });
+    return draw(app, "sample", request, { tiles, progress });
   }
 
-  const element = h("div", { class: "bench" }, form.element, h("div", {}, progress.element, wall));
   const receive = ({ request }) => form.fill(request);
   if (form.model?.conditions.every(({ kind }) => kind === "text" || kind === "label")) hang(form.request());
-  return { element, receive };
+  return { element: h("div", { class: "bench" }, form.element, wall), receive };
 }
