@@ -131,6 +131,30 @@ def test_an_image_that_was_drawn_goes_on_with_the_codes_it_was_drawn_of(client, 
     assert "that a job of this studio drew" in refusal(gone)
 
 
+def test_a_canvas_grows_around_an_image(client, labelled, studio):
+    first, _ = drawn(client, model="labelled", condition={"label": 2}, seed=5)
+    codes = studio.jobs.find(first).images[0].codes
+    wish = {"model": "labelled", "condition": {"label": 1}, "size": [12, 16], "seed": 1}
+    image, mask = f"/api/jobs/{first}/images/0.png", Image.new("L", (16, 12))
+    mask.paste(255, (4, 2, 6, 4))
+    for at, more, gone in [([2, 1], {}, ()), ([0, 0], {"mask": url(mask)}, [(1, 2)])]:
+        job, _ = drawn(client, "/api/complete", image=image, at=at, **wish, **more)
+        grown = studio.jobs.find(job).images[0].codes
+        assert grown.shape == (6, 8)
+        kept = grown[at[0] : at[0] + 4, at[1] : at[1] + 6] == codes
+        assert all(kept[cell] for cell in np.ndindex(4, 6) if cell not in gone)
+        canvas, new = torch.zeros(6, 8, dtype=torch.int64), torch.ones(6, 8, dtype=torch.bool)
+        canvas[at[0] : at[0] + 4, at[1] : at[1] + 6] = codes
+        new[at[0] : at[0] + 4, at[1] : at[1] + 6] = False
+        for cell in gone:
+            new[cell] = True
+        ours = labelled.complete(canvas, new, label=1, seed=1, micro_batch=1)
+        assert torch.equal(ours.codes[0], grown)
+    for at in ([3, 0], [0, -1], [0, 3]):
+        answer = client.post("/api/complete", json={**wish, "image": image, "at": at})
+        assert "at as the row and column" in refusal(answer)
+
+
 def test_previews_show_what_is_laid_and_nothing_else(labelled):
     codes = labelled.sample(label=0).codes
     laid = torch.zeros_like(codes, dtype=torch.bool)
@@ -421,6 +445,7 @@ def test_answers_have_what_the_description_says(client):
     assert set(client.get(f"/api/jobs/{job}").json()) == set(openapi.JOB["required"])
     image = next(data for _, name, data in events if name == "image")
     assert set(image) == set(openapi.IMAGE["required"])
+    assert set(client.post("/api/sample", json=wish()).json()) == set(openapi.BEGUN["required"])
     assert client.get("/api/limits").json() == vars(
         Limits(upload_pixels=10_000, pixels=2_000, num=9, text=100)
     )

@@ -155,6 +155,13 @@ def test_a_cancelled_job_keeps_what_was_drawn(address):
         assert client.get(told["images"][0]["url"]).status_code == 200
 
 
+def test_words_that_were_never_learned_are_told(address):
+    with asks(address) as client:
+        wish = {"model": "emoji", "condition": {"text": "red xylotomy"}}
+        (note,) = client.post("/api/sample", json=wish).json()["notes"]
+        assert "no caption of the training had: xylotomy" in note
+
+
 def test_others_come_by_a_token(home):
     with running("emoji", "--host", "0.0.0.0") as address:
         token = address.partition("token=")[2]

@@ -1,5 +1,6 @@
 """The HTTP API and the page: which request does what."""
 
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -108,20 +109,15 @@ class Studio:
 
     async def encode(self, request: Request) -> Response:
         """Return the codes of an image, and how likely each is."""
-        wish = await self._wish(request, Looking)
-        return JSONResponse(await self._in_turn(request, lambda: self._look("encoded", wish, self._read)))
+        return await self._looked(request, Looking, "encoded")
 
     async def decode(self, request: Request) -> Response:
         """Return the image of codes."""
-        wish = await self._wish(request, Decoding)
-        return JSONResponse(await self._in_turn(request, lambda: self._look("decoded", wish)))
+        return await self._looked(request, Decoding, "decoded")
 
     async def reconstruct(self, request: Request) -> Response:
         """Return an image as its codes tell it."""
-        wish = await self._wish(request, Looking)
-        return JSONResponse(
-            await self._in_turn(request, lambda: self._look("reconstructed", wish, self._read))
-        )
+        return await self._looked(request, Looking, "reconstructed")
 
     async def codebook(self, request: Request) -> Response:
         """Return what single codes decode to, as one PNG."""
@@ -203,16 +199,32 @@ class Studio:
         wish, client = await self._wish(request, into), request.state.client
         self.jobs.check_room(client)
 
-        def work() -> Callable[[Job], None]:
+        def work() -> tuple[Callable[[Job], None], list[str]]:
             from smalti.studio import drawing, prepared
 
-            model = self.models.pipeline(wish.model)
-            return drawing.Drawing(model, prepared.drawing(model, wish, self.limits, self._read))
+            model, read = self.models.pipeline(wish.model), prepared.Reader(self.jobs, self.models)
+            with warnings.catch_warnings(record=True) as notes:  # of the process: only who has the turn warns
+                warnings.simplefilter("always")
+                made = drawing.Drawing(model, prepared.drawing(model, wish, read))
+            return made, [str(note.message) for note in notes]
 
-        drawing = await self._in_turn(request, work)
+        drawing, notes = await self._in_turn(request, work)
         alone = wish.cancel_when_closed
         job = self.jobs.add(client, wish.model, wish.num, drawing, dies_alone=alone)
-        return JSONResponse({"job": job.id}, 202)
+        return JSONResponse({"job": job.id, "notes": notes}, 202)
+
+    async def _looked(self, request: Request, into: type[Any], how: str) -> Response:
+        """Answer at once, by a function of looking.py, which comes with torch."""
+        wish = await self._wish(request, into)
+
+        def work() -> dict[str, Any]:
+            from smalti.studio import looking, prepared
+
+            read = prepared.Reader(self.jobs, self.models)
+            found: dict[str, Any] = getattr(looking, how)(self.models.get(wish.model), wish, read)
+            return found
+
+        return JSONResponse(await self._in_turn(request, work))
 
     async def _wish(self, request: Request, into: type[T]) -> T:
         """Return what a request asks for; in a thread, as it may have megabytes."""
@@ -231,31 +243,11 @@ class Studio:
 
         return await anyio.to_thread.run_sync(taken, limiter=self._threads)
 
-    def _look(self, how: str, wish: Any, *read: Any) -> dict[str, Any]:
-        from smalti.studio import looking
-
-        found: dict[str, Any] = getattr(looking, how)(self.models.get(wish.model), wish, self.limits, *read)
-        return found
-
     def _job(self, request: Request) -> Job:
         found = self.jobs.find(request.path_params["id"])
         if found is None:
             raise Refused(404, "a job of this studio", "none, or one of long ago", "draw it again")
         return found
-
-    def _read(self, url: str) -> Any:
-        """Return the image that a text in a request means: a data URL, or an image that a job drew."""
-        from smalti.studio import pictures
-        from smalti.studio.prepared import Given
-
-        if not url.startswith("/api/jobs/"):
-            return Given(pictures.image(url, self.limits))
-        id, _, name = url.removeprefix("/api/jobs/").partition("/images/")
-        job, index = self.jobs.find(id), name.removesuffix(".png")
-        if job is None or not index.isdecimal() or int(index) >= len(job.images):
-            raise UserError("an image that a job of this studio drew", url[:80], "send it as a data URL")
-        drawn, model = job.images[int(index)], self.models.pipeline(job.model)
-        return Given(pictures.load(drawn.png, self.limits), drawn.codes, model.tokenizer.fingerprint)
 
     @asynccontextmanager
     async def _life(self, app: Starlette) -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from smalti.config import settings
 from smalti.errors import UserError
 from smalti.studio.limits import Limits
 
+OF_JOBS = "/api/jobs/"  # with which the urls of images begin that jobs drew
 _DEEP = 20  # lists within lists in a request
 
 
@@ -43,6 +44,9 @@ class Completing(Sampling):
     image: str  # a data URL, or the url of a job's image
     mask: str | None = None  # a data URL: white is drawn anew
     keep: str | float | None = None  # in place of a mask: top, left:0.25 ...
+    # row and column of the cell of a larger canvas, of `size`, at which the image lies as it is: what lies
+    # around it is drawn, and what the mask, one of the canvas, names; null: the image is scaled to the size
+    at: tuple[int, int] | None = None
 
 
 @settings
@@ -91,7 +95,7 @@ def check_size(size: tuple[int, int] | None, num: int, micro_batch: int, limits:
 
 def values(given: Any, read_image: Callable[[str], Any]) -> Any:
     """Return the values of conditions with each image in them read."""
-    if isinstance(given, str) and given.startswith(("data:", "/api/jobs/")):
+    if isinstance(given, str) and given.startswith(("data:", OF_JOBS)):
         return read_image(given)
     if isinstance(given, list):
         return [values(one, read_image) for one in given]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+import torch
+
 from smalti import config, imaging
 from smalti.conditions.pose import limbs, sides
 from smalti.conditions.protocol import Condition
@@ -10,8 +12,6 @@ from smalti.data.scenes import SEGMENTS
 from smalti.pipeline import Pipeline
 from smalti.priors.protocol import Forced
 from smalti.tokenizer import Tokenizer
-
-_NAMED = 100_000  # classes whose numbers are listed
 
 
 def model(name: str, model: Tokenizer | Pipeline, about: str) -> dict[str, Any]:
@@ -41,15 +41,14 @@ def model(name: str, model: Tokenizer | Pipeline, about: str) -> dict[str, Any]:
 def _drawing(model: Pipeline) -> dict[str, Any]:
     """Return what is told of a model that draws besides."""
     named, prior = model.condition.named, model.prior
-    is_small = model.settings.prior.kind == "neighbourhood"  # draws what is smaller than its training crops
-    can = ["sample", "complete", "reconstruct", "encode", "decode", "codebook"]
+    can = ["sample", "complete", "grow", "reconstruct", "encode", "decode", "codebook"]
     takes_two = len(named) == 1 and next(iter(named)) != "coordinates"
     return {
         "prior": model.settings.prior.kind,
         "order": model.settings.order,
         "conditions": [condition(keyword, one) | _segments(model, one) for keyword, one in named.items()],
         "sizes": [list(size) for size in model.crop_sizes],
-        "any_size": is_small,
+        "any_size": model.settings.prior.kind == "neighbourhood",  # also below the training crops
         "can": [*can, *["mix"] * takes_two, *["nats"] * isinstance(prior, Forced)],
         "options": _options(prior.options),
         "can_be_guided": bool(model.condition.loose),
@@ -92,8 +91,7 @@ def condition(keyword: str, condition: Condition) -> dict[str, Any]:
 def _classes(condition: Any) -> dict[str, Any]:
     """Return the classes by name, or by number where they have none."""
     settings = condition.settings
-    names = settings.names or tuple(map(str, range(min(settings.classes, _NAMED))))
-    return {"classes": list(names)}
+    return {"classes": list(settings.names) or list(map(str, range(settings.classes)))}
 
 
 def _things(condition: Any) -> dict[str, Any]:
@@ -140,8 +138,6 @@ def _content(condition: Any) -> str:
 
 def _palette(tokenizer: Tokenizer) -> dict[str, Any]:
     """Return classes, the value that stands for each in a file, and a colour to show it in."""
-    import torch
-
     count, labels = tokenizer.channels, tokenizer.settings.labels
     values = list(range(count))
     if labels is not None:

@@ -24,11 +24,13 @@ SHOWN = 512  # pixels of a preview's longer side at most
 class Drawing:
     """What a job does: all that is asked for is checked when it is made, and drawn when it is called."""
 
+    came: Int64[Tensor, "b h w"]  # the pass in which a cell of this batch came; 0: it is kept
+
     def __init__(self, model: Pipeline, options: Mapping[str, Any]) -> None:
         """options: those of Pipeline.iter_batches. UserError as that raises it."""
         self.tokenizer = model.tokenizer
         self.batches = model.iter_batches(watch=self._watch, **options)
-        self._fresh()
+        self.passes, self.next_preview = 0, 0.0  # of this batch
 
     def __call__(self, job: Job) -> None:
         """Draw all images, by turns."""
@@ -37,15 +39,8 @@ class Drawing:
             for image, codes, made, order in zip(batch, batch.codes, batch.metadata, self.came, strict=False):
                 told = {"seed": made["seed"], "metadata": made, "order": order.tolist()}
                 job.add(imaging.png(image), codes, told)
-            self._fresh()
+            self.passes, self.next_preview = 0, 0.0
             job.pause()
-
-    def _fresh(self) -> None:
-        """Begin a batch."""
-        self.came: Tensor = torch.zeros(
-            0, 0, 0, dtype=torch.int64
-        )  # b h w: the pass in which a cell came; 0: it is kept
-        self.passes, self.next_preview = 0, 0.0
 
     def _watch(self, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]) -> None:
         self.job.pause()

@@ -14,18 +14,17 @@ from smalti.pipeline import Pipeline
 from smalti.priors.protocol import Forced
 from smalti.studio import asked, prepared
 from smalti.studio.asked import Decoding, Looking
-from smalti.studio.limits import Limits
 from smalti.studio.pictures import picture
-from smalti.studio.prepared import Read
+from smalti.studio.prepared import Reader
 from smalti.tokenizer import Tokenizer
 
 MOST = 4096  # pieces of a request
 
 
-def encoded(model: Tokenizer | Pipeline, wish: Looking, limits: Limits, read: Read) -> dict[str, Any]:
+def encoded(model: Tokenizer | Pipeline, wish: Looking, read: Reader) -> dict[str, Any]:
     """Return the codes of an image; of a model that draws, given conditions, how likely they are."""
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
-    given = prepared.looking(tokenizer, wish, limits, read)
+    given = prepared.looking(tokenizer, wish, read)
     codes = tokenizer.encode(given[None])[0] if given.is_floating_point() else given
     found = None
     if isinstance(model, Pipeline) and (wish.condition is not None or not model.condition.named):
@@ -34,18 +33,18 @@ def encoded(model: Tokenizer | Pipeline, wish: Looking, limits: Limits, read: Re
     return {"codes": codes.tolist(), "nats": found}
 
 
-def decoded(model: Tokenizer | Pipeline, wish: Decoding, limits: Limits) -> dict[str, Any]:
+def decoded(model: Tokenizer | Pipeline, wish: Decoding, read: Reader) -> dict[str, Any]:
     """Return the image of codes."""
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
     rows, columns = len(wish.codes), max(map(len, wish.codes), default=0)
-    asked.check_size((rows * tokenizer.factor, columns * tokenizer.factor), 1, 1, limits)
+    asked.check_size((rows * tokenizer.factor, columns * tokenizer.factor), 1, 1, read.limits)
     return {"image": shown(tokenizer.decode(wish.codes))}
 
 
-def reconstructed(model: Tokenizer | Pipeline, wish: Looking, limits: Limits, read: Read) -> dict[str, Any]:
+def reconstructed(model: Tokenizer | Pipeline, wish: Looking, read: Reader) -> dict[str, Any]:
     """Return an image as its codes tell it."""
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
-    given = prepared.looking(tokenizer, wish, limits, read)[None]
+    given = prepared.looking(tokenizer, wish, read)[None]
     rebuilt = tokenizer.reconstruct(given) if given.is_floating_point() else tokenizer.decode(given)
     return {"image": shown(rebuilt)}
 

@@ -1,11 +1,11 @@
 """From a request to the arguments of a model's methods: images read, scaled and cut as the commands do it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from PIL import Image
 from torch import Tensor
 
@@ -15,12 +15,13 @@ from smalti.data.transforms import CropSettings, place
 from smalti.errors import UserError, shown
 from smalti.pipeline import Pipeline
 from smalti.reading.pixels import from_pil
-from smalti.studio import asked
-from smalti.studio.asked import Completing, Looking, Sampling
-from smalti.studio.limits import Limits
+from smalti.studio import asked, pictures
+from smalti.studio.asked import OF_JOBS, Completing, Looking, Sampling
+from smalti.studio.jobs import Jobs
+from smalti.studio.models import Models
 from smalti.tokenizer import Tokenizer
 
-_APART = {"model", "condition", "options", "image", "mask", "keep", "size", "cancel_when_closed"}
+_APART = {"model", "condition", "options", "image", "mask", "keep", "at", "size", "cancel_when_closed"}
 
 
 class Given(NamedTuple):
@@ -31,29 +32,59 @@ class Given(NamedTuple):
     tokenizer: str = ""  # and whose they are, by its fingerprint
 
 
-Read = Callable[[str], Given]  # gives the image that a text of a request means
+class Reader:
+    """Reads the images that requests speak of: data URLs, and the urls of images that jobs drew."""
+
+    def __init__(self, jobs: Jobs, models: Models) -> None:
+        self.jobs, self.models, self.limits = jobs, models, jobs.limits
+
+    def __call__(self, url: str) -> Given:
+        """Return an image; UserError for what cannot be read or is too large, and for jobs of long ago."""
+        if not url.startswith(OF_JOBS):
+            return Given(pictures.image(url, self.limits))
+        id, _, name = url.removeprefix(OF_JOBS).partition("/images/")
+        job, index = self.jobs.find(id), name.removesuffix(".png")
+        if job is None or not index.isdecimal() or int(index) >= len(job.images):
+            raise UserError("an image that a job of this studio drew", url[:80], "send it as a data URL")
+        drawn, tokenizer = job.images[int(index)], self.models.pipeline(job.model).tokenizer
+        return Given(pictures.load(drawn.png, self.limits), drawn.codes, tokenizer.fingerprint)
 
 
-def drawing(model: Pipeline, wish: Sampling, limits: Limits, read: Read) -> dict[str, Any]:
-    """Return the options of Pipeline.iter_batches. read: gives the image that a text of a request means.
-
-    UserError for what is more than the limits allow, and for images that cannot be read.
-    """
+def drawing(model: Pipeline, wish: Sampling, read: Reader) -> dict[str, Any]:
+    """Return the options of Pipeline.iter_batches. UserError for more than a request may ask for."""
     size = model.crop_size if wish.size is None else wish.size
-    asked.check_size(size, wish.num, wish.micro_batch, limits)
+    asked.check_size(size, wish.num, wish.micro_batch, read.limits)
     found = {name: value for name, value in asdict(wish).items() if name not in _APART}
     _check_names("condition", wish.condition, [*model.condition.named, from_image.OPTION])
     _check_names("options", wish.options, [one.name for one in fields(model.prior.options)])
-    for name, value in asked.values(wish.condition, read).items():
-        found[name] = _condition(model, name, value, size)
-    found |= wish.options
-    if isinstance(wish, Completing):
-        found["image"] = whole(model.tokenizer, read(wish.image), size)
-        found["keep"] = wish.keep
-        found["mask"] = None if wish.mask is None else _mask(read(wish.mask).image, size)
-    else:
-        found["size"] = size
-    return found
+    found |= conditions(model, wish.condition, size, read) | wish.options
+    if not isinstance(wish, Completing):
+        return {**found, "size": size}
+    given, mask = read(wish.image), None if wish.mask is None else _mask(read(wish.mask).image, size)
+    if wish.at is None:
+        return {**found, "image": whole(model.tokenizer, given, size), "mask": mask, "keep": wish.keep}
+    canvas, known = _grown(model.tokenizer, given, size, wish.at)
+    if mask is not None:
+        known &= masks.cells(mask, (known.shape[0], known.shape[1]), model.tokenizer.factor)
+    return {**found, "image": canvas, "mask": ~known, "keep": wish.keep}
+
+
+def _grown(
+    tokenizer: Tokenizer, given: Given, size: tuple[int, int], at: tuple[int, int]
+) -> tuple[Int64[Tensor, "h w"], Bool[Tensor, "h w"]]:
+    """Return the codes of a canvas on which an image lies at a cell (row, column), and where it lies."""
+    part = whole(tokenizer, given, None)
+    codes = tokenizer.encode(part)[0] if part.is_floating_point() else part
+    canvas = codes.new_zeros(size[0] // tokenizer.factor, size[1] // tokenizer.factor)
+    known = torch.zeros(canvas.shape, dtype=torch.bool)
+    (rows, columns), (top, left) = codes.shape, at
+    if not (0 <= top <= len(canvas) - rows and 0 <= left <= canvas.shape[1] - columns):
+        expected = "at as the row and column of a cell at which the image lies within the size"
+        got = f"{top}, {left} of {len(canvas)} x {canvas.shape[1]} cells for one of {rows} x {columns}"
+        raise UserError(expected, got, "give a larger size")
+    canvas[top : top + rows, left : left + columns] = codes
+    known[top : top + rows, left : left + columns] = True
+    return canvas, known
 
 
 def whole(
@@ -74,8 +105,9 @@ def whole(
     return imaging.to_float(where.image(pixels))
 
 
-def looking(tokenizer: Tokenizer, wish: Looking, limits: Limits, read: Read) -> Tensor:
+def looking(tokenizer: Tokenizer, wish: Looking, read: Reader) -> Tensor:
     """Return the image of a request, or its codes, as `whole` does; UserError as there."""
+    limits = read.limits
     if wish.size is not None:
         asked.check_size(wish.size, 1, 1, limits)
     found = whole(tokenizer, read(wish.image), wish.size)
@@ -86,7 +118,7 @@ def looking(tokenizer: Tokenizer, wish: Looking, limits: Limits, read: Read) -> 
     return found
 
 
-def conditions(model: Pipeline, given: dict[str, Any], size: tuple[int, int], read: Read) -> dict[str, Any]:
+def conditions(model: Pipeline, given: dict[str, Any], size: tuple[int, int], read: Reader) -> dict[str, Any]:
     """Return values of conditions by keyword, with the images in them."""
     found = asked.values(given, read)
     return {name: _condition(model, name, value, size) for name, value in found.items()}
