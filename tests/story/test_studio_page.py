@@ -116,9 +116,13 @@ def test_a_picture_is_looked_at_saved_and_gone_on_from(opened):
         closer.get_by_role("button", name="Again with").click()
         assert page.get_by_label("Seed", exact=True).input_value() == "1"
         assert page.get_by_label("Pictures").input_value() == "4"
-        wall.locator(".tile").first.hover()
+        page.get_by_label("In words").fill("xylotomy")
+        page.get_by_label("Pictures").fill("1")
+        wall.get_by_role("button", name="Draw", exact=True).click()
+        wall.get_by_text("No caption of the training had: xylotomy; nothing was learned of it.").wait_for()
+        wall.locator(".hung").nth(1).locator(".tile").first.hover()
         with page.expect_request("**/api/sample") as request:
-            wall.get_by_role("button", name="More like this").first.click()
+            wall.locator(".hung").nth(1).get_by_role("button", name="More like this").first.click()
         assert (asked(request)["seed"], asked(request)["num"]) == (4, 4)
         wall.get_by_role("button", name="Stop").first.click()
         wall.get_by_text("Stopped").wait_for()
@@ -186,19 +190,20 @@ def test_a_canvas_grows_by_its_borders(opened):
         with page.expect_request("**/api/complete") as request:
             page.mouse.up()
         assert asked(request)["size"] == [8, 14]
-        mask = pixels(asked(request)["mask"], "L")
-        assert mask.shape == (8, 14)
-        assert mask[:, :8].max() == 0
-        assert mask[:, 8:].min() == 255
+        assert asked(request)["at"] == [0, 0]
+        assert asked(request)["image"].startswith("/api/jobs/")
         place.get_by_alt_text("Canvas of 14 times 8 pixels").wait_for()
+        first = pixels(png(place.get_by_alt_text("Canvas of")))
+        assert first.shape == (8, 14, 3)
         place.get_by_role("button", name="Grow up").focus()
         page.keyboard.press("ArrowUp")
         with page.expect_request("**/api/complete") as request:
             page.keyboard.press("Enter")
-        assert asked(request)["size"] == [10, 14]
+        assert (asked(request)["size"], asked(request)["at"]) == ([10, 14], [1, 0])
         place.get_by_alt_text("Canvas of 14 times 10 pixels").wait_for()
         place.get_by_role("button", name="Back").click()
         place.get_by_alt_text("Canvas of 14 times 8 pixels").wait_for()
+        np.testing.assert_array_equal(pixels(png(place.get_by_alt_text("Canvas of"))), first)
 
 
 @needs_browser

@@ -64,14 +64,17 @@ export class Progress {
     this.bar = h("progress", { max: 1, value: 0, "aria-label": "Drawing" });
     this.text = h("span", { class: "told" });
     this.stop = button("Stop", () => this.onstop?.(), { class: "quiet" });
-    this.element = h("div", { class: "progress" }, this.bar, this.text, this.stop);
+    this.line = h("div", { class: "progress" }, this.bar, this.text, this.stop);
+    this.notes = h("p", { class: "hint" });
+    this.element = h("div", { class: "going" }, this.line, this.notes);
     this.rest("");
   }
 
   begin(stop) {
     this.onstop = stop;
-    this.element.classList.add("busy");
-    this.element.classList.remove("bad");
+    this.line.classList.add("busy");
+    this.line.classList.remove("bad");
+    this.note([]);
     this.stop.disabled = false;
     this.tell(0, "Asking …");
   }
@@ -81,9 +84,14 @@ export class Progress {
     this.text.textContent = text;
   }
 
+  /** Say what the model lets a person know of this request. */
+  note(notes) {
+    this.notes.textContent = notes.map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`).join(" ");
+  }
+
   rest(text, isBad = false) {
-    this.element.classList.remove("busy");
-    this.element.classList.toggle("bad", isBad);
+    this.line.classList.remove("busy");
+    this.line.classList.toggle("bad", isBad);
     this.stop.disabled = true;
     this.tell(0, text);
     if (text) announce(text);
@@ -114,6 +122,7 @@ export function draw(app, what, request, { tiles, progress, onimage, onended }) 
     progress.tell(share, tiles.length === 1 ? `Drawing${time}` : `${done} of ${tiles.length} drawn${time}`);
   };
   const job = new Job(what, request, {
+    noted: (notes) => progress.note(notes),
     queued: ({ place }) => progress.tell(0, place ? `Waiting, ${place} before this one` : "Starting …"),
     progress: (event) => {
       tiles[event.index].progress(event);

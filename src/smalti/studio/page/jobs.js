@@ -15,18 +15,19 @@ export class Job {
   /**
    * @param {"sample"|"complete"} what
    * @param {object} request as the API takes it
-   * @param {Object<string, (data: any) => void>} hooks queued, progress, image, done, failed, cancelled, ended
+   * @param {Object<string, (data: any) => void>} hooks noted, queued, progress, image, done, failed, cancelled, ended
    */
   constructor(what, request, hooks) {
     this.hooks = hooks;
     this.id = null;
     this.stopped = false;
     this.over = false;
-    post(`/api/${what}`, { ...request, cancel_when_closed: true }).then((answer) => this.begin(answer.job), (error) => this.fail(error));
+    post(`/api/${what}`, { ...request, cancel_when_closed: true }).then((answer) => this.begin(answer), (error) => this.fail(error));
   }
 
-  begin(id) {
-    this.id = id;
+  begin({ job, notes }) {
+    this.id = job;
+    this.hooks.noted?.(notes);
     if (this.stopped) cancel(this.path).catch(() => {});
     running.add(this);
     waiting.push(this);

@@ -1,4 +1,4 @@
-/** Pictures as data: fitted to a size, read as pixels, set into a larger one. */
+/** Pictures as data: fitted to a size, read as pixels. */
 
 import { canvasOf, loadImage, readFile } from "./dom.js";
 
@@ -58,27 +58,4 @@ export async function pixelsOf(url) {
   const [canvas, context] = canvasOf(image.naturalHeight, image.naturalWidth);
   context.drawImage(image, 0, 0);
   return context.getImageData(0, 0, canvas.width, canvas.height);
-}
-
-/** Return, as a data URL, a larger picture whose new parts go on as its borders are; sides: pixels added at each side. */
-export async function grown({ data, size: [height, width] }, { top, right, bottom, left }) {
-  const image = await loadImage(data);
-  const [canvas, context] = canvasOf(height + top + bottom, width + left + right);
-  context.drawImage(image, left, top);
-  const stretch = (...parts) => parts[6] > 0 && parts[7] > 0 && context.drawImage(canvas, ...parts);
-  stretch(left, top, 1, height, 0, top, left, height);
-  stretch(left + width - 1, top, 1, height, left + width, top, right, height);
-  stretch(0, top, canvas.width, 1, 0, 0, canvas.width, top);
-  stretch(0, top + height - 1, canvas.width, 1, 0, top + height, canvas.width, bottom);
-  return canvas.toDataURL("image/png");
-}
-
-/** Return a mask, white but for a black rectangle: what is kept. */
-export function around([height, width], { top, left, tall, wide }) {
-  const [canvas, context] = canvasOf(height, width);
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, width, height);
-  context.fillStyle = "#000";
-  context.fillRect(left, top, wide, tall);
-  return canvas.toDataURL("image/png");
 }

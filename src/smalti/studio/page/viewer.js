@@ -13,7 +13,7 @@ export function view(tile) {
     close();
     app.open(name, tile.payload);
   };
-  const able = { complete: "complete", canvas: "complete", inside: "encode", compare: "sample" };
+  const able = { complete: "complete", canvas: "grow", inside: "encode", compare: "sample" };
   const { can } = app.model(request.model);
   const places = Object.entries(PLACES).filter(([name]) => can.includes(able[name]));
   const again = [...tile.actions.children].map((one) => button(one.textContent, () => {

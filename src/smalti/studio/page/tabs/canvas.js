@@ -4,7 +4,7 @@ import { announce, button, h, showProblem } from "../dom.js";
 import { Form } from "../form.js";
 import { Progress, draw } from "../gallery.js";
 import { opener } from "../opener.js";
-import { Picture, around, grown } from "../pictures.js";
+import { Picture } from "../pictures.js";
 import { titled } from "../words.js";
 import { save } from "../viewer.js";
 
@@ -22,7 +22,7 @@ class Canvas {
     Object.assign(this, { app, shown: null, size: null, job: null, before: [], grow: null });
     this.problem = h("div");
     this.progress = new Progress();
-    this.form = new Form(app, { can: "complete", submit: "Begin anew", without: ["num"], mixes: true, onsubmit: (request) => this.begin(request) });
+    this.form = new Form(app, { can: "grow", submit: "Begin anew", without: ["num"], mixes: true, onsubmit: (request) => this.begin(request) });
     this.picture = h("img", { alt: "" });
     this.plot = h("div", { class: "plot" }, h("div", { class: "cells" }), this.picture, ...Object.keys(SIDES).map((side) => this.handle(side)));
     this.ground = h("div", { class: "ground" }, this.plot);
@@ -127,19 +127,14 @@ class Canvas {
     this.lay(scale);
   }
 
-  /** Draw what the canvas grew by. */
-  async goOn() {
+  /** Draw what the canvas grew by; what is there keeps its codes. */
+  goOn() {
     const more = this.grow;
-    if (!more || !Object.values(more).some(Boolean)) {
-      this.lay();
-      return;
-    }
-    const [height, width] = this.size;
-    const size = [height + more.top + more.bottom, width + more.left + more.right];
     this.lay();
-    const mask = around(size, { top: more.top, left: more.left, tall: height, wide: width });
-    const request = { ...this.form.request(), num: 1, size, image: await grown(this.shown, more), mask };
-    this.draw("complete", request, size);
+    if (!more || !Object.values(more).some(Boolean)) return;
+    const size = [this.size[0] + more.top + more.bottom, this.size[1] + more.left + more.right];
+    const at = [more.top / this.factor, more.left / this.factor];
+    this.draw("complete", { ...this.form.request(), num: 1, size, image: this.shown.given, at }, size);
   }
 
   begin(request) {
