@@ -73,9 +73,10 @@ def opened(browser, address):
 
 
 def painted(page, model: str):
-    """Choose a model that is painted for; gives its tab and what is painted on."""
+    """Choose a model that is painted for, see it drawn at once; gives its tab and what is painted on."""
     place = panel(page, "Paint")
     place.get_by_label("Model").select_option(model)
+    drawn(place, 1)
     return place, place.locator(".layer, .sheet").first
 
 
@@ -84,13 +85,15 @@ def test_what_is_painted_is_what_the_model_is_told(opened):
     with opened("paint") as page:
         place, surface = painted(page, "streets")
         place.get_by_text("3", exact=True).click()
+        place.get_by_text("The whole").click()
         with page.expect_request("**/api/sample") as request:
             drag(page, surface, (0.2, 0.3), (0.8, 0.3))
         told = pixels(asked(request)["condition"]["map"], "L")
         assert told.shape == (8, 8)
         assert set(np.unique(told)) == {0, 3}
         assert (told[2, 1:7] == 3).all()
-        drawn(place, 1)
+        place.get_by_text("Drawn in").wait_for()
+        place.get_by_text("Only what changed").click()
         place.get_by_text("4", exact=True).click()
         with page.expect_request("**/api/complete") as request:  # what changed alone is drawn anew
             drag(page, surface, (0.9, 0.95), (0.95, 0.95))
@@ -99,7 +102,7 @@ def test_what_is_painted_is_what_the_model_is_told(opened):
         assert asked(request)["image"].startswith("/api/jobs/")
         place.get_by_text("Drawn in").wait_for()
         place, surface = painted(page, "sketches")
-        with page.expect_request("**/api/sample") as request:
+        with page.expect_request("**/api/complete") as request:
             drag(page, surface, (0.1, 0.1), (0.1, 0.9))
         edges = pixels(asked(request)["condition"]["map"], "L")
         assert (edges[1:-1, edges.shape[1] // 10] == 255).all()
@@ -111,7 +114,6 @@ def test_what_is_painted_is_what_the_model_is_told(opened):
 def test_boxes_points_and_joints_are_dragged_named_and_moved_by_keys(opened):
     with opened("paint") as page:
         place, sheet = painted(page, "boxes")
-        page.wait_for_timeout(100)
         with page.expect_request("**/api/sample") as request:
             drag(page, sheet, (0.05, 0.9), (0.2, 0.99))
         boxes = asked(request)["condition"]["boxes"]

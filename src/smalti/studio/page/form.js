@@ -18,6 +18,7 @@ export class Form {
    * @param {() => void} [how.onchange] told when another model or size is chosen, or something was painted
    * @param {string[]} [how.without] of "num", "seed", "size": fields that this place has no use for
    * @param {(model: object) => boolean} [how.only] which of these models
+   * @param {boolean} [how.tells] whether it says what the model is
    * @param {boolean} [how.mixes] whether two values of a condition may be mixed across the picture
    */
   constructor(app, how) {
@@ -26,7 +27,7 @@ export class Form {
     this.models = app.able(how.can).filter(how.only || (() => true));
     this.conditions = new Map();
     const numbers = [...this.layPlace(), ...this.layNumbers()];
-    const fields = [this.layModel(), numbers.length ? h("div", { class: "numbers-row" }, ...numbers) : null, this.free, this.layMore()];
+    const fields = [this.layModel(), numbers.length ? h("div", { class: "numbers-row" }, ...numbers) : null, this.free, this.layMore(), how.tells ? this.layAbout() : null];
     this.go = h("button", { type: "submit", class: "go" }, how.submit);
     this.asked = h("div", { class: "asked" });
     const rest = fields.filter(Boolean);
@@ -77,6 +78,11 @@ export class Form {
       h("div", { class: "row" }, field("Top k", this.topK), field("Top p", this.topP)), this.strided, this.own);
   }
 
+  layAbout() {
+    this.about = h("pre", { tabindex: 0, "aria-label": "What the model is" });
+    return h("details", { class: "more" }, h("summary", {}, "About the model"), this.about);
+  }
+
   has(name) {
     return !(this.how.without || []).includes(name);
   }
@@ -119,6 +125,7 @@ export class Form {
     const canGuide = told.length > 0 && model.can_be_guided !== false;
     this.guided.hidden = !canGuide;
     this.guidance.fill(canGuide ? (told.some(({ kind }) => kind === "text") ? 3 : 1.5) : 1);
+    if (this.about) this.about.textContent = model.about;
     this.strided.hidden = !(model.longest_stride > 1);
     this.stride.max = model.longest_stride || 1;
     this.stride.fill(1);

@@ -63,15 +63,16 @@ export class Progress {
   constructor() {
     this.bar = h("progress", { max: 1, value: 0, "aria-label": "Drawing" });
     this.text = h("span", { class: "told" });
-    this.stop = button("Stop", () => this.onstop?.(), { class: "quiet" });
+    this.stop = button("Stop", () => this.job.cancel(), { class: "quiet" });
     this.line = h("div", { class: "progress" }, this.bar, this.text, this.stop);
     this.notes = h("p", { class: "hint" });
     this.element = h("div", { class: "going" }, this.line, this.notes);
     this.rest("");
   }
 
-  begin(stop) {
-    this.onstop = stop;
+  /** Show how a job goes from here on. */
+  begin(job) {
+    this.job = job;
     this.line.classList.add("busy");
     this.line.classList.remove("bad");
     this.note([]);
@@ -111,19 +112,21 @@ export class Progress {
  * @returns {Job}
  */
 export function draw(app, what, request, { tiles, progress, onimage, onended }) {
+  const isShown = () => progress.job === job; // a newer drawing may have taken the line over
   const shares = tiles.map(() => 0);
   const coming = [];
   let left = null;
   let seconds = 0;
   const tell = () => {
+    if (!isShown()) return;
     const share = shares.reduce((sum, one) => sum + one, 0) / shares.length;
     const done = tiles.filter(({ url }) => url).length;
     const time = left === null ? "" : ` · ${duration(left)} left`;
     progress.tell(share, tiles.length === 1 ? `Drawing${time}` : `${done} of ${tiles.length} drawn${time}`);
   };
   const job = new Job(what, request, {
-    noted: (notes) => progress.note(notes),
-    queued: ({ place }) => progress.tell(0, place ? `Waiting, ${place} before this one` : "Starting …"),
+    noted: (notes) => isShown() && progress.note(notes),
+    queued: ({ place }) => isShown() && progress.tell(0, place ? `Waiting, ${place} before this one` : "Starting …"),
     progress: (event) => {
       tiles[event.index].progress(event);
       shares[event.index] = event.cells / event.of;
@@ -138,17 +141,17 @@ export function draw(app, what, request, { tiles, progress, onimage, onended }) 
     },
     done: (event) => {
       seconds = event.seconds;
-      progress.rest(`${tiles.length === 1 ? "Drawn" : `${tiles.length} drawn`} in ${duration(seconds)}`);
+      if (isShown()) progress.rest(`${tiles.length === 1 ? "Drawn" : `${tiles.length} drawn`} in ${duration(seconds)}`);
     },
-    failed: (error) => progress.rest(error.message, true),
-    cancelled: () => progress.rest("Stopped"),
+    failed: (error) => isShown() && progress.rest(error.message, true),
+    cancelled: () => isShown() && progress.rest("Stopped"),
     ended: async (name) => {
       await Promise.allSettled(coming);
       for (const tile of tiles) tile.drop();
       onended?.(name, seconds);
     },
   });
-  progress.begin(() => job.cancel());
+  progress.begin(job);
   return job;
 }
 

@@ -76,6 +76,7 @@ class Side {
       if (codes.length) found["different pieces"] = `${new Set(codes).size} in ${codes.length} cells`;
       if (nats.length) found["nats a cell"] = number(nats.reduce((sum, one) => sum + one, 0) / nats.length);
     }
+    for (const [name, value] of Object.entries(model.metrics)) if (name !== "step") found[`${name.replaceAll("_", " ")}, as it was trained`] = number(value);
     if (this.job === job) this.numbers.replaceChildren(...Object.entries(found).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   }
 }

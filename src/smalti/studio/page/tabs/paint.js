@@ -24,13 +24,13 @@ function nothing() {
 
 class Paint {
   constructor(app) {
-    Object.assign(this, { app, job: null, tile: null, before: null, isLive: true, isPartial: true });
+    Object.assign(this, { app, job: null, base: null, before: null, isLive: true, isPartial: true });
     this.progress = new Progress();
-    const redraw = settled(() => this.redraw(), WAIT);
+    this.follow = settled(() => this.isLive && this.redraw(), WAIT);
     this.form = new Form(app, {
       can: "sample", submit: "Draw", only: isTold, without: ["num"],
       onsubmit: (request) => this.draw("sample", { ...request, num: 1 }),
-      onchange: (what) => this.changed(what, redraw),
+      onchange: (what) => this.ready && (what === "stroke" ? this.follow() : this.choose()),
     });
     this.place = h("div", { class: "row" });
     const live = { live: "As I paint", asked: "When I ask" };
@@ -43,21 +43,13 @@ class Paint {
     this.choose();
   }
 
-  changed(what, redraw) {
-    if (!this.ready) return;
-    if (what === "stroke") {
-      if (this.isLive) redraw();
-      return;
-    }
-    this.choose();
-  }
-
-  /** Begin with another model or size: nothing is drawn yet. */
+  /** Begin with another model or size, of what stands on the sheet at first. */
   choose() {
-    Object.assign(this, { tile: null, before: null });
     this.job?.cancel();
+    Object.assign(this, { job: null, base: null, before: null });
     this.parts.hidden = !this.surface || !this.form.model.can.includes("complete");
     this.place.replaceChildren(...framed(this.app, { ...this.form.request(), num: 1 }, this.form.size).map(({ element }) => element));
+    this.follow();
   }
 
   /** Return what is painted on, where a part of the picture can follow it alone. */
@@ -67,26 +59,26 @@ class Paint {
 
   redraw() {
     const request = { ...this.form.request(), num: 1 };
-    const mask = this.tile?.picture && this.isPartial && !this.parts.hidden ? this.changes() : null;
+    const mask = this.base && this.isPartial && !this.parts.hidden ? this.changes() : null;
     if (mask === "") return;
-    if (mask) this.draw("complete", { ...request, size: this.form.size, image: this.tile.picture.given, mask });
+    if (mask) this.draw("complete", { ...request, size: this.form.size, image: this.base.picture.given, mask });
     else this.draw("sample", request);
   }
 
+  /** Draw in the place of what is shown; `base` is the newest finished picture, `before` what was painted then. */
   draw(what, request) {
     this.job?.cancel();
-    const [tile] = framed(this.app, request, this.form.size, { Again: () => this.draw("sample", { ...this.form.request(), num: 1 }) });
     const painted = this.surface?.values.slice();
-    if (this.tile?.picture) tile.image.src = this.tile.picture.data;
+    const [tile] = framed(this.app, request, this.form.size, { Again: () => this.draw("sample", { ...this.form.request(), num: 1 }) });
+    if (this.base) tile.image.src = this.base.picture.data;
     this.place.replaceChildren(tile.element);
-    const shown = this.tile;
-    this.tile = tile;
-    const keep = () => {
-      if (tile.url || this.tile !== tile) return;
-      this.tile = shown;
-      this.place.replaceChildren(...(shown ? [shown.element] : []));
+    const isNewest = () => this.job === job;
+    const onimage = () => isNewest() && Object.assign(this, { base: tile, before: painted });
+    const onended = () => {
+      if (!tile.picture && isNewest() && this.base) this.place.replaceChildren(this.base.element);
     };
-    this.job = draw(this.app, what, request, { tiles: [tile], progress: this.progress, onimage: () => (this.before = painted), onended: keep });
+    const job = draw(this.app, what, request, { tiles: [tile], progress: this.progress, onimage, onended });
+    this.job = job;
   }
 
   /** Return the mask of the cells in which something was painted since the last picture; "" for none. */

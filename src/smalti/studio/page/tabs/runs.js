@@ -8,6 +8,7 @@ import { duration } from "../words.js";
 
 const AGAIN = 1000; // milliseconds between two drawings of the curves
 const LINES = 6; // curves in a chart
+const VALIDATION = "validation: ";
 const STATES = { running: "running", done: "done", stopped: "stopped" };
 
 /** Make the tab. */
@@ -22,7 +23,7 @@ class Runs {
     this.list = h("ul", { class: "runs" });
     this.page = h("div", { class: "run" });
     this.draw = settled(() => this.lay(), AGAIN);
-    this.element = h("div", { class: "bench" }, h("div", { class: "controls" }, h("h2", {}, "Runs"), this.list, button("Look again", () => this.show(), { class: "quiet" })), h("div", {}, this.problem, this.page));
+    this.element = h("div", { class: "bench" }, h("div", { class: "controls" }, h("div", { class: "row apart" }, h("h2", {}, "Runs"), button("Look again", () => this.show(), { class: "quiet" })), this.list), h("div", {}, this.problem, this.page));
   }
 
   async show() {
@@ -88,10 +89,13 @@ class Runs {
     const { name, lines, sheets, alarms } = this;
     const place = this.page.querySelector("input")?.value;
     const told = alarms.map((alarm) => h("li", {}, `step ${alarm.step}, ${wordsOf(alarm)}`));
+    const all = Object.entries(grouped(lines));
+    const isMain = ([title]) => title === "loss" || title.startsWith(VALIDATION);
+    const charts = (some) => h("div", { class: "charts" }, ...some.map(([title, curves]) => chart(title, curves, (index) => `rgb(${hue(index).slice(0, 3)})`)));
+    const more = h("details", { class: "more", open: this.page.querySelector("details")?.open || false }, h("summary", {}, "More curves"), charts(all.filter((one) => !isMain(one))));
     this.page.replaceChildren(h("h2", {}, name),
       ...(told.length ? [h("section", { class: "alarms" }, h("h3", {}, "Alarms"), h("ul", {}, ...told))] : []),
-      ...(sheets.length ? [sheetsOf(sheets, place)] : []),
-      h("div", { class: "charts" }, ...Object.entries(grouped(lines)).map(([title, curves]) => chart(title, curves, (index) => `rgb(${hue(index).slice(0, 3)})`))));
+      charts(all.filter(isMain)), ...(sheets.length ? [sheetsOf(sheets, place)] : []), more);
     if (!lines.length) this.page.append(h("p", { class: "hint" }, "No line in its log yet."));
   }
 }
@@ -114,6 +118,7 @@ function sheetsOf(sheets, place) {
     image.alt = `Samples at step ${step}`;
     told.textContent = `step ${step}`;
   };
+  slider.hidden = !last;
   tell();
   return h("section", {}, h("h3", {}, "Samples"), image, h("div", { class: "row" }, slider, told));
 }
@@ -126,7 +131,7 @@ function grouped(lines) {
     for (const [name, value] of Object.entries(values)) {
       if (typeof value !== "number" || !Number.isFinite(value)) continue;
       const [first, ...rest] = name.split("/");
-      const title = kind === "train" ? first : `validation: ${first}`;
+      const title = kind === "train" ? first : `${VALIDATION}${first}`;
       ((found[title] ||= {})[rest.join("/") || first] ||= []).push([step, value]);
     }
   }

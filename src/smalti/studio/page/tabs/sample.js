@@ -8,7 +8,7 @@ import { titled } from "../words.js";
 /** Make the tab; it draws a first picture by itself. */
 export function create(app) {
   const wall = h("div", { class: "wall" });
-  const form = new Form(app, { can: "sample", submit: "Draw", onsubmit: (request) => hang(request) });
+  const form = new Form(app, { can: "sample", submit: "Draw", tells: true, onsubmit: (request) => hang(request) });
   const actions = {
     "Again with": (tile) => {
       form.fill({ ...tile.request, seed: tile.seed });
