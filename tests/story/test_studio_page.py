@@ -3,8 +3,10 @@
 import io
 import json
 import re
+import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -174,7 +176,7 @@ def test_a_canvas_grows_by_its_borders(opened):
         place = panel(page, "Canvas")
         place.get_by_label("Model").select_option("labels")
         place.get_by_text("Left → right").click()
-        place.get_by_label("Class").nth(1).select_option("moon")
+        place.get_by_label("At the other end").select_option("moon")
         with page.expect_request("**/api/sample") as request:
             place.get_by_role("button", name="Begin anew").click()
         assert asked(request)["condition"] == {"label": ["brick", "moon"]}
@@ -285,3 +287,21 @@ def test_twenty_requests_at_once_all_come_back(opened):
         images = drawn(wall, before + 20)
         alts = images.evaluate_all("(all) => all.map((one) => one.alt)")
         assert {f"brick, seed {100 + seed}" for seed in range(20)} <= set(alts)
+
+
+@needs_browser
+def test_a_closed_page_stops_what_it_asked_for(opened, address):
+    with opened("compare") as page:
+        place = panel(page, "Compare")
+        place.get_by_label("Pictures each").fill("64")
+        with page.expect_response("**/api/sample") as answer:
+            place.get_by_role("button", name="Draw both").first.click()
+        job = answer.value.json()["job"]
+        place.get_by_text("of 64 drawn").first.wait_for()
+    with httpx.Client(base_url=address, timeout=60) as other:
+        for _ in range(600):
+            state = other.get(f"/api/jobs/{job}").json()["state"]
+            if state not in ("queued", "running"):
+                break
+            time.sleep(0.05)
+    assert state == "cancelled"

@@ -50,6 +50,7 @@ function label(condition) {
  */
 export function mixture(condition, how) {
   const second = control(condition, how);
+  second.element.querySelector("label").textContent = "At the other end";
   if (condition.kind === "text") second.fill(THINGS[1]);
   const box = h("div", { hidden: true }, second.element);
   const ways = { "": "One", "left-right": "Left → right", "top-bottom": "Top ↓ bottom" };

@@ -79,7 +79,7 @@ export class Form {
   }
 
   layAbout() {
-    this.about = h("pre", { tabindex: 0, "aria-label": "What the model is" });
+    this.about = h("pre");
     return h("details", { class: "more" }, h("summary", {}, "About the model"), this.about);
   }
 

@@ -21,7 +21,7 @@ export class Surface {
     this.under = h("img", { alt: "", hidden: true });
     this.cursor = h("div", { class: "cursor" });
     this.lines = h("div", { class: "cells", hidden: true });
-    this.hint = h("small", { id: unique("keys") }, "By keyboard: arrows, space to paint, shift and arrows for a line, Ctrl Z.");
+    this.hint = h("small", { class: "keys", id: unique("keys") }, "By keyboard: arrows, space to paint, shift and arrows for a line, Ctrl Z.");
     this.layer = h("div", { class: "layer", tabindex: 0, role: "application", "aria-label": label, "aria-describedby": this.hint.id });
     this.element = h("div", { class: "surface" }, this.under, this.layer);
     this.resize(rows, columns);
