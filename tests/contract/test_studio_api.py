@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from smalti import imaging
 from smalti.orders import inverse
 from smalti.studio import looking, openapi, pictures
 from smalti.studio.drawing import Drawing, previewed
+from smalti.studio.jobs import Job
 from smalti.studio.limits import Limits
+from smalti.studio.turns import Turns
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def client(studio):
 
 
 @pytest.fixture(scope="module")
-def labelled(folder):
+def labelled(folder, studio):
     return smalti.load(folder / "labelled")
 
 
@@ -167,6 +170,43 @@ def test_previews_show_what_is_laid_and_nothing_else(labelled):
     assert np.array_equal(np.asarray(whole)[..., :3], np.asarray(ours))
     other = torch.where(laid, codes, 11)
     assert np.array_equal(np.asarray(previewed(labelled.tokenizer, other, laid)[0]), np.asarray(image))
+
+
+class Alone(Job):
+    """A job without a thread, whose own time goes on by `each` seconds a cell, whatever the clock says."""
+
+    def __init__(self, each: float, listeners: int = 1) -> None:
+        super().__init__("somebody", "labelled", 1, lambda job: None, Limits(), Turns())
+        self.each, self.shown = each, []
+        self.channel = SimpleNamespace(listeners=listeners, post=lambda *told: None, drop=lambda about: None)
+
+    def pause(self) -> None:
+        self.spent += self.each
+
+    def show(self, index, told) -> None:
+        self.shown.append(told)
+
+
+@pytest.mark.parametrize(
+    ("each", "cost", "cells"),
+    [(0.0, 0.0, [1]), (0.125, 0.0, list(range(1, 24, 2))), (0.125, 0.25, [1, 13])],
+)
+def test_previews_take_a_share_of_the_turns_that_a_job_has(labelled, monkeypatch, each, cost, cells):
+    now = [0.0]
+
+    def preview(tokenizer, codes, laid):
+        now[0] += cost
+        return [picture()]
+
+    monkeypatch.setattr("smalti.studio.drawing.previewed", preview)
+    monkeypatch.setattr("smalti.studio.drawing.time", SimpleNamespace(monotonic=lambda: now[0]))
+    seen, unseen = Alone(each), Alone(each, listeners=0)
+    for job in (seen, unseen):
+        Drawing(labelled, {"label": 0})(job)
+    assert [told["cells"] for told in seen.shown] == cells
+    assert all(told["preview"] for told in seen.shown)
+    assert not any(told["preview"] for told in unseen.shown), "nobody looks"
+    assert unseen.images[0].png == seen.images[0].png
 
 
 def test_events_say_how_far_an_image_is(client, studio, monkeypatch):
@@ -299,6 +339,7 @@ BAD_WISHES = {
     "none": (wish(num=0), "a number from 1"),
     "too many together": (wish(micro_batch=9), "micro_batch of at most 8"),
     "too large": (wish(size=[64, 64]), "at most 2000 pixels"),
+    "too large together": (wish(size=[16, 20], micro_batch=8), "16 x 20, 8 together"),
     "between cells": (wish(size=[9, 12]), "multiples of 2"),
     "far too large": (wish(size=[10**9, 10**9]), "at most 2000 pixels"),
     "no size": (wish(size=[0, 0]), "size"),
@@ -314,9 +355,14 @@ BAD_WISHES = {
     "no class": (wish(condition={}), "a label"),
     "another condition": (wish(condition={"text": "a brick"}), "condition among label"),
     "an option there": (wish(condition={"label": 0, "num": 10**6}), "condition among label"),
-    "a file's name": (wish(condition={"from_image": "/etc/passwd"}), "an image for from_image"),
+    "a file's name": (wish(condition={"from_image": "/etc/passwd"}), "an image as data:image/png"),
     "another prior's": (wish(options={"steps": 3}), "options among none"),
     "a megabyte of text": (wish(condition={"label": "brick" * 200_000}), "texts of at most 100 characters"),
+    "a megabyte that seems an image": (
+        wish(condition={"label": GOOD * 100}),
+        "texts of at most 100 characters",
+    ),
+    "a text that begins as one": (wish(condition={"label": "data: moon"}), "the name or number of a class"),
     "a long key": (wish(condition={"x" * 10_000: 1}), "texts of at most 100 characters"),
     "deep": (wish(condition={"label": json.loads("[" * 30 + "]" * 30)}), "lists within lists"),
     "deeper": ("[" * 100_000, "a request in JSON"),
@@ -333,6 +379,12 @@ def test_bad_wishes_are_refused(client, studio, name):
     data = body if isinstance(body, str | bytes) else json.dumps(body)
     assert expected in refusal(client.post("/api/sample", content=data))
     assert all(job.state != "running" for job in studio.jobs._all.values())
+
+
+def test_many_images_are_no_way_around_the_limit(client):
+    images = [url(Image.new("L", (60, 60))) for _ in range(3)]
+    answer = client.post("/api/sample", json=wish(num=3, condition={"from_image": images}))
+    assert "3600 pixels, above the limit of 2800" in refusal(answer)
 
 
 def test_bad_codes_are_refused(client):

@@ -135,6 +135,8 @@ def test_clients_are_told_apart_by_a_cookie(studio):
         assert other.get("/").cookies[safety.CLIENT] != first
         job = one.post("/api/sample", json={"model": "masked"}).json()["job"]
         assert studio.jobs.find(job).client == first
+        odd = {"cookie": f'of another server={{"a": 1}}; x; {safety.CLIENT}={first}; ='}
+        assert "set-cookie" not in one.get("/", headers=odd).headers
     with client_of(studio, cookies={safety.CLIENT: "a" * 5000}) as forged:
         assert len(forged.get("/").headers["set-cookie"]) < 200
 

@@ -193,6 +193,16 @@ def test_mistakes_are_one_line(home, smalti_command, words, said):
     assert len([line for line in told.splitlines() if not line.startswith("the studio is at")]) == 1
 
 
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "sse_starlette"])
+def test_without_the_extra_it_says_which(smalti_command, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in [name for name in sys.modules if name.startswith("smalti.studio")]:
+        monkeypatch.delitem(sys.modules, name)
+    status, _, said = smalti_command("studio", "--no-open")
+    assert status == 2
+    assert said == f"smalti: expected the package {package}, got none; pip install 'smalti[studio]'\n"
+
+
 def test_the_client_of_the_documentation(address, home, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "studio.md").read_text(), re.DOTALL)
     assert len(code.strip().splitlines()) <= 8

@@ -1,7 +1,6 @@
 """What a request may say. Without torch, which the page does not wait for."""
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -76,44 +75,33 @@ def read(body: bytes, into: type[Any], limits: Limits) -> Any:
         raise UserError("a request in JSON", got, "see /api/openapi.json") from None
     if not isinstance(found, dict):
         raise UserError("a request as a JSON object", type(found).__name__, "see /api/openapi.json")
-    _check_texts(found, limits, _DEEP)
+    check_texts(found, limits, urls=True)
     return config.parse(found, into, "request")
 
 
-def check_size(size: tuple[int, int] | None, num: int, micro_batch: int, limits: Limits) -> None:
+def check_size(size: tuple[int, int], num: int, micro_batch: int, limits: Limits) -> None:
     """Raise UserError for more than one request may ask for."""
     if num > limits.num:
         raise UserError(f"at most {limits.num} images of a request", str(num), "ask again for the others")
     if micro_batch > limits.micro_batch:
         got = str(micro_batch)
         raise UserError(f"micro_batch of at most {limits.micro_batch}", got, "leave micro_batch out")
-    height, width = size or (1, 1)
-    if height * width > limits.pixels:
+    height, width = size
+    if height * width * micro_batch > limits.pixels:
+        together = f", {micro_batch} together" if micro_batch > 1 else ""
         expected = f"a size of at most {limits.pixels} pixels"
-        raise UserError(expected, f"{height} x {width}", "give a smaller size")
+        raise UserError(expected, f"{height} x {width}{together}", "give a smaller size")
 
 
-def values(given: Any, read_image: Callable[[str], Any]) -> Any:
-    """Return the values of conditions with each image in them read."""
-    if isinstance(given, str) and given.startswith(("data:", OF_JOBS)):
-        return read_image(given)
-    if isinstance(given, list):
-        return [values(one, read_image) for one in given]
-    if isinstance(given, Mapping):
-        return {name: values(one, read_image) for name, one in given.items()}
-    return given
-
-
-def _check_texts(given: Any, limits: Limits, deep: int) -> None:
-    """Raise UserError for a text that is too long, images aside, or too many lists in lists."""
+def check_texts(given: Any, limits: Limits, *, urls: bool = False, deep: int = _DEEP) -> None:
+    """Raise UserError for a text that is too long, or too many lists in lists. urls: but for data URLs."""
     if deep == 0:
         raise UserError(f"at most {_DEEP} lists within lists", "more", "see /api/openapi.json")
-    if isinstance(given, str) and len(given) > limits.text and not given.startswith("data:image/"):
+    is_url = urls and isinstance(given, str) and given.startswith("data:image/")
+    if isinstance(given, str) and len(given) > limits.text and not is_url:
         got = f"one of {len(given)}"
         raise UserError(f"texts of at most {limits.text} characters", got, "say it in fewer words")
-    if isinstance(given, dict):
-        _check_texts(list(given), limits, deep - 1)
-    below = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
+    below = [*given, *given.values()] if isinstance(given, dict) else given if isinstance(given, list) else ()
     for one in below:
-        if not isinstance(one, int):
-            _check_texts(one, limits, deep - 1)
+        if not isinstance(one, int):  # codes are many
+            check_texts(one, limits, urls=urls, deep=deep - 1)

@@ -5,7 +5,7 @@ from typing import Any, get_type_hints
 
 import torch
 
-from smalti import config, imaging
+from smalti import about, config, imaging
 from smalti.conditions.pose import limbs, sides
 from smalti.conditions.protocol import Condition
 from smalti.data.scenes import SEGMENTS
@@ -14,14 +14,14 @@ from smalti.priors.protocol import Forced
 from smalti.tokenizer import Tokenizer
 
 
-def model(name: str, model: Tokenizer | Pipeline, about: str) -> dict[str, Any]:
-    """Return it in plain values. about: the lines of `smalti info`."""
+def model(name: str, model: Tokenizer | Pipeline) -> dict[str, Any]:
+    """Return it in plain values, with the lines of `smalti info`."""
     tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
     metrics = model.provenance.get("metrics", {})
     found: dict[str, Any] = {
         "name": name,
         "kind": model.kind,
-        "about": about.partition("\n")[2],
+        "about": "\n".join(about.lines(model, model.provenance)),
         "fingerprint": model.fingerprint,
         "metrics": {key: value for key, value in metrics.items() if isinstance(value, int | float)},
         "factor": tokenizer.factor,

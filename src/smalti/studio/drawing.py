@@ -16,8 +16,8 @@ from smalti.studio.pictures import picture
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.use import in_use
 
-EVERY = 0.2  # seconds between two previews at least,
-SHARE = 0.2  # of the time of a drawing that previews may take
+EVERY = 0.2  # seconds between two previews at least, of the turns that a job has, and of these:
+SHARE = 0.2  # that previews take at most
 SHOWN = 512  # pixels of a preview's longer side at most
 
 
@@ -30,7 +30,8 @@ class Drawing:
         """options: those of Pipeline.iter_batches. UserError as that raises it."""
         self.tokenizer = model.tokenizer
         self.batches = model.iter_batches(watch=self._watch, **options)
-        self.passes, self.next_preview = 0, 0.0  # of this batch
+        self.passes = 0  # of this batch
+        self.next_preview = 0.0  # seconds of the job's own turns
 
     def __call__(self, job: Job) -> None:
         """Draw all images, by turns."""
@@ -39,7 +40,7 @@ class Drawing:
             for image, codes, made, order in zip(batch, batch.codes, batch.metadata, self.came, strict=False):
                 told = {"seed": made["seed"], "metadata": made, "order": order.tolist()}
                 job.add(imaging.png(image), codes, told)
-            self.passes, self.next_preview = 0, 0.0
+            self.passes = 0
             job.pause()
 
     def _watch(self, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]) -> None:
@@ -49,13 +50,13 @@ class Drawing:
             self.came = torch.full(here.shape, -1)
         self.came[here & (self.came < 0)] = self.passes
         self.passes += 1
-        now = time.monotonic()
-        if now < self.next_preview or here.all() or not here.any():
+        if self.job.spent < self.next_preview or here.all() or not here.any():
             return
+        begun = time.monotonic()
         previews = previewed(self.tokenizer, codes, laid) if self.job.channel.listeners else []
         self._tell(here, previews)
-        spent = time.monotonic() - now
-        self.next_preview = time.monotonic() + max(EVERY, spent / SHARE)
+        cost = time.monotonic() - begun
+        self.next_preview = self.job.spent + cost + max(EVERY, cost / SHARE)
 
     def _tell(self, laid: Bool[Tensor, "b h w"], previews: list[Image.Image]) -> None:
         """Tell how far each image of this batch is, and how long all of them take yet."""

@@ -55,9 +55,10 @@ class Job:
     images: list[Drawn] = field(default_factory=list)
     channel: Channel = field(default_factory=Channel)
     ended: float | None = None
-    _let: Callable[[], None] = lambda: None
-    _spent: float = 0.0  # seconds of its own turns
-    _begun: float = 0.0
+    spent: float = 0.0  # seconds of its own turns, up to the last pause
+    _begun: float = 0.0  # its present turn, or what came after the last pause
+    _let: Callable[[], None] = lambda: None  # lets others have a turn
+    _lock: Any = field(default_factory=threading.Lock)
 
     def told(self) -> dict[str, Any]:
         """Return the job in plain values."""
@@ -66,8 +67,8 @@ class Job:
 
     def pause(self) -> None:
         """Let others have a turn; ends the work where the job is cancelled or has had all its time."""
-        self._spent += time.monotonic() - self._begun
-        if self._spent > self.limits.seconds:
+        self.spent += time.monotonic() - self._begun
+        if self.spent > self.limits.seconds:
             got = f"more, after {len(self.images)} of {self.num} images"
             raise UserError(f"at most {self.limits.seconds:g} seconds of drawing", got, FEWER)
         self._let()
@@ -106,9 +107,10 @@ class Job:
 
     def end(self, state: State, told: Mapping[str, Any]) -> None:
         """Note how it ended; the first end counts."""
-        if self.ended is None:
-            self.state, self.ended, self.work = state, time.monotonic(), _nothing
-            self.channel.post("end", state, told, last=True)
+        with self._lock:
+            if self.ended is None:
+                self.state, self.ended, self.work = state, time.monotonic(), _nothing
+                self.channel.post("end", state, told, last=True)
 
 
 def said(mistake: UserError) -> dict[str, str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Limits:
     """Bounds of a request; beyond them it is refused before any work."""
 
-    pixels: int = 2**21  # of an image that is drawn
-    upload_pixels: int = 2**25  # of an image that is given, by its header
+    pixels: int = 2**21  # of an image that is drawn, or of those drawn together
+    upload_pixels: int = 2**25  # of all images that a request brings, by their headers
     upload_bytes: int = 24 * 2**20  # of a request
     text: int = 2000  # characters of any text in a request
     num: int = 64  # images of a job

@@ -51,17 +51,17 @@ class Models:
             from smalti import library  # with torch, which takes a second or two
 
             for name, path in self.paths.items():
-                self.put(name, library.load(path), library.describe(path))
+                self.put(name, library.load(path))
         except Exception as problem:  # noqa: BLE001  it is raised where it is asked for
             self.problem = problem
         self._ready.set()
 
-    def put(self, name: str, model: "Pipeline | Tokenizer", about: str) -> None:
-        """Keep a model under a name. about: the lines of `smalti info`."""
+    def put(self, name: str, model: "Pipeline | Tokenizer") -> None:
+        """Keep a model under a name."""
         from smalti.studio import described
 
         self._loaded[name] = model
-        self._told.append(described.model(name, model, about))
+        self._told.append(described.model(name, model))
 
     def told(self) -> list[dict[str, Any]]:
         """Return what pages are told of all of them; waits until they are loaded."""

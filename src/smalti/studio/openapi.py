@@ -138,7 +138,7 @@ def document(endpoints: Sequence[Endpoint], limits: Limits) -> dict[str, Any]:
     told = (
         "Draws images with models that are opened here. Whatever is wrong comes back as a Mistake: 400, 401 "
         "without the token, 403 from another page, 404, 413 where it is too large, 429 where too many wait. "
-        f"A request has {limits.upload_bytes} bytes at most, an image in it {limits.upload_pixels} pixels; "
+        f"A request has {limits.upload_bytes} bytes at most, the images in it {limits.upload_pixels} pixels; "
         "images are data URLs, data:image/png;base64,..., or the url of an image that a job drew."
     )
     mistake = {"application/json": {"schema": {"$ref": "#/components/schemas/Mistake"}}}

@@ -8,13 +8,15 @@ from PIL import Image
 
 from smalti import opening
 from smalti.errors import UserError
-from smalti.studio.limits import Limits
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF")  # none that starts other programs
 
 
-def image(url: str, limits: Limits) -> Image.Image:
-    """Return the image of a data URL, loaded; UserError for what cannot be read or is too large."""
+def image(url: str, most: int) -> Image.Image:
+    """Return the image of a data URL, loaded; UserError for what cannot be read or is too large.
+
+    most: pixels that it may have.
+    """
     head, comma, text = url.partition(",")
     if not comma or not head.startswith("data:image/") or not head.endswith(";base64"):
         expected = "an image as data:image/png;base64,..."
@@ -23,18 +25,19 @@ def image(url: str, limits: Limits) -> Image.Image:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as problem:
         raise UserError("an image in base64", str(problem), "send the file whole") from None
-    return load(data, limits)
+    return load(data, most)
 
 
-def load(data: bytes, limits: Limits) -> Image.Image:
+def load(data: bytes, most: int) -> Image.Image:
     """Return the image in a file's bytes. How large it is its header says, before any pixel is decoded."""
 
     def loaded(found: Image.Image) -> Image.Image:
         if found.format not in FORMATS:
             raise opening.Unreadable(f"of format {found.format}", "send a PNG, a JPEG or a WebP")
-        if found.width * found.height > limits.upload_pixels:
-            got = f"{found.width * found.height} pixels, above the limit of {limits.upload_pixels}"
-            raise opening.Unreadable(got, "reduce it")
+        if found.width * found.height > most:
+            raise opening.Unreadable(
+                f"{found.width * found.height} pixels, above the limit of {most}", "reduce it"
+            )
         found.load()
         return found
 

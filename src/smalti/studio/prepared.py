@@ -33,21 +33,24 @@ class Given(NamedTuple):
 
 
 class Reader:
-    """Reads the images that requests speak of: data URLs, and the urls of images that jobs drew."""
+    """Reads the images that a request speaks of: data URLs, and the urls of images that jobs drew."""
 
     def __init__(self, jobs: Jobs, models: Models) -> None:
         self.jobs, self.models, self.limits = jobs, models, jobs.limits
+        self.left = self.limits.upload_pixels  # that this request may still bring: many small files hold much
 
     def __call__(self, url: str) -> Given:
         """Return an image; UserError for what cannot be read or is too large, and for jobs of long ago."""
         if not url.startswith(OF_JOBS):
-            return Given(pictures.image(url, self.limits))
+            found = pictures.image(url, self.left)
+            self.left -= found.width * found.height
+            return Given(found)
         id, _, name = url.removeprefix(OF_JOBS).partition("/images/")
         job, index = self.jobs.find(id), name.removesuffix(".png")
         if job is None or not index.isdecimal() or int(index) >= len(job.images):
             raise UserError("an image that a job of this studio drew", url[:80], "send it as a data URL")
         drawn, tokenizer = job.images[int(index)], self.models.pipeline(job.model).tokenizer
-        return Given(pictures.load(drawn.png, self.limits), drawn.codes, tokenizer.fingerprint)
+        return Given(pictures.load(drawn.png, self.limits.upload_pixels), drawn.codes, tokenizer.fingerprint)
 
 
 def drawing(model: Pipeline, wish: Sampling, read: Reader) -> dict[str, Any]:
@@ -120,8 +123,7 @@ def looking(tokenizer: Tokenizer, wish: Looking, read: Reader) -> Tensor:
 
 def conditions(model: Pipeline, given: dict[str, Any], size: tuple[int, int], read: Reader) -> dict[str, Any]:
     """Return values of conditions by keyword, with the images in them."""
-    found = asked.values(given, read)
-    return {name: _condition(model, name, value, size) for name, value in found.items()}
+    return {name: _condition(model, name, value, size, read) for name, value in given.items()}
 
 
 def _check_names(what: str, given: Iterable[str], known: Sequence[str]) -> None:
@@ -131,17 +133,19 @@ def _check_names(what: str, given: Iterable[str], known: Sequence[str]) -> None:
             raise UserError(f"{what} among {', '.join(known) or 'none'}", name[:80], "see /api/models")
 
 
-def _condition(model: Pipeline, name: str, value: Any, size: tuple[int, int]) -> Any:
-    """Return the value of a condition; images as it takes them, and no path of a file in place of one."""
+def _condition(model: Pipeline, name: str, value: Any, size: tuple[int, int], read: Reader) -> Any:
+    """Return the value of a condition; of images it is read, so that no path of a file stands for one."""
     known = model.condition.named.get(name)
     if name != from_image.OPTION and (known is None or known.settings.kind != "map"):
+        asked.check_texts(value, read.limits)
         return value
     if isinstance(value, list):
-        return [_condition(model, name, one, size) for one in value]
-    if not isinstance(value, Given):
+        return [_condition(model, name, one, size, read) for one in value]
+    if not isinstance(value, str):
         remedy = "send it as data:image/png;base64,..."
         raise UserError(f"an image for {name}", shown(value), remedy)
-    return value.image if known is None else _map(known, value.image, size)
+    image = read(value).image
+    return image if known is None else _map(known, image, size)
 
 
 def _map(condition: Condition, image: Image.Image, size: tuple[int, int]) -> Any:

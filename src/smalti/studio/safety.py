@@ -10,7 +10,6 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -189,11 +188,10 @@ def is_loopback(host: str) -> bool:
 
 
 def cookies(headers: MutableMapping[str, str]) -> dict[str, str]:
-    """Return the cookies of a request by name."""
-    try:
-        return {name: one.value for name, one in SimpleCookie(headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
+    """Return the cookies of a request by name, also beside those of other servers here that are odd."""
+    from starlette.requests import cookie_parser  # of the extra, which is asked for first
+
+    return cookie_parser(headers.get("cookie", ""))
 
 
 def _same(given: str, token: str) -> bool:
