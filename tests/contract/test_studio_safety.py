@@ -1,5 +1,7 @@
 """Who is let into the studio: this machine's page and programs; others by a token; nothing too large."""
 
+import socket
+
 import pytest
 from studios import HERE, PORT, client_of, drawn, opened, picture, url
 
@@ -160,3 +162,4 @@ def test_what_only_this_machine_can_reach(host, is_local):
 def test_addresses_that_are_printed():
     assert Door("127.0.0.1", 7860, None, 1).address == "http://127.0.0.1:7860/"
     assert Door("::1", 80, TOKEN, 1).address == f"http://[::1]:80/?token={TOKEN}"
+    assert Door("0.0.0.0", 80, None, 1).address == f"http://{socket.gethostname()}:80/"

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import smalti
-from smalti import config
+from smalti import __version__, config
 from smalti.studio.limits import Limits
 
 Schema = Mapping[str, Any]
@@ -144,7 +143,7 @@ def document(endpoints: Sequence[Endpoint], limits: Limits) -> dict[str, Any]:
     mistake = {"application/json": {"schema": {"$ref": "#/components/schemas/Mistake"}}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "smalti studio", "version": smalti.__version__, "description": told},
+        "info": {"title": "smalti studio", "version": __version__, "description": told},
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.items())),

@@ -55,7 +55,7 @@ class Door:
     @property
     def names(self) -> set[str]:
         """Return the names by which browsers may ask, beside addresses where all may reach it."""
-        here = {"localhost", "127.0.0.1", "::1", self.host}
+        here = {"localhost", "127.0.0.1", "::1", self.host.lower()}
         return here if is_loopback(self.host) else here | {socket.gethostname().lower()}
 
     def check(self, method: str, path: str, headers: MutableMapping[str, str]) -> None:
@@ -84,8 +84,9 @@ class Door:
 
     @property
     def at(self) -> str:
-        """Return host and port as an address has them."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """Return host and port as an address has them; of all of a machine's addresses its name."""
+        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
     def cookie(self) -> str:
