@@ -19,7 +19,10 @@ async function asked(path, options) {
   try {
     answer = await fetch(path, options);
   } catch {
-    throw new ApiError({ message: "The studio's server does not answer: is `smalti studio` still running?" }, 0);
+    throw new ApiError(
+      { message: "The studio's server does not answer: is `smalti studio` still running?" },
+      0,
+    );
   }
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new ApiError(body, answer.status);

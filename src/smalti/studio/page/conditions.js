@@ -23,7 +23,13 @@ export function control(condition, how) {
 }
 
 function text(condition) {
-  const input = h("input", { type: "text", value: THINGS[0], maxlength: 500, autocomplete: "off", spellcheck: "false" });
+  const input = h("input", {
+    type: "text",
+    value: THINGS[0],
+    maxlength: 500,
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const other = () => {
     const rest = THINGS.filter((thing) => thing !== input.value);
     input.value = rest[Math.floor(Math.random() * rest.length)];
@@ -59,6 +65,11 @@ export function mixture(condition, how) {
     way = chosen;
     box.hidden = !chosen;
   };
-  const element = h("div", { class: "asked" }, choice("Mix two conditions across the picture", ways, "", turn), box);
+  const element = h(
+    "div",
+    { class: "asked" },
+    choice("Mix two conditions across the picture", ways, "", turn),
+    box,
+  );
   return { element, value: () => way || null, other: second.value };
 }

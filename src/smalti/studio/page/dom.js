@@ -22,7 +22,8 @@ export function h(tag, props = {}, ...children) {
   for (const [name, value] of Object.entries(props)) {
     if (value === null || value === undefined) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "css") for (const [key, one] of Object.entries(value)) element.style.setProperty(key, one);
+    else if (name === "css")
+      for (const [key, one] of Object.entries(value)) element.style.setProperty(key, one);
     else if (PROPERTIES.has(name)) element[name] = value;
     else if (value !== false) element.setAttribute(name, value === true ? "" : String(value));
   }
@@ -61,7 +62,13 @@ export function field(label, control, hint = "") {
 export function choice(label, choices, chosen, act) {
   const name = unique("choice");
   const rows = Object.entries(choices).map(([value, text]) => {
-    const input = h("input", { type: "radio", name, value, checked: value === chosen, onchange: () => act(value) });
+    const input = h("input", {
+      type: "radio",
+      name,
+      value,
+      checked: value === chosen,
+      onchange: () => act(value),
+    });
     return h("label", {}, input, h("span", {}, text));
   });
   const element = h("fieldset", { class: "choice" }, h("legend", { class: "unseen" }, label), ...rows);

@@ -27,16 +27,33 @@ export class Form {
     this.models = app.able(how.can).filter(how.only || (() => true));
     this.conditions = new Map();
     const numbers = [...this.layPlace(), ...this.layNumbers()];
-    const fields = [this.layModel(), numbers.length ? h("div", { class: "numbers-row" }, ...numbers) : null, this.free, this.layMore(), how.tells ? this.layAbout() : null];
+    const fields = [
+      this.layModel(),
+      numbers.length ? h("div", { class: "numbers-row" }, ...numbers) : null,
+      this.free,
+      this.layMore(),
+      how.tells ? this.layAbout() : null,
+    ];
     this.go = h("button", { type: "submit", class: "go" }, how.submit);
     this.asked = h("div", { class: "asked" });
     const rest = fields.filter(Boolean);
-    this.element = h("form", { class: "controls", onsubmit: (event) => this.submit(event) }, rest.shift(), this.asked, this.go, ...rest);
+    this.element = h(
+      "form",
+      { class: "controls", onsubmit: (event) => this.submit(event) },
+      rest.shift(),
+      this.asked,
+      this.go,
+      ...rest,
+    );
     this.choose();
   }
 
   layModel() {
-    this.select = h("select", { onchange: () => this.choose() }, ...this.models.map(({ name }) => h("option", { value: name }, name)));
+    this.select = h(
+      "select",
+      { onchange: () => this.choose() },
+      ...this.models.map(({ name }) => h("option", { value: name }, name)),
+    );
     const element = field("Model", this.select);
     element.hidden = this.models.length < 2;
     return element;
@@ -47,18 +64,33 @@ export class Form {
     this.sizes = h("select", { onchange: () => this.resized() });
     this.width = h("input", { type: "number", onchange: () => this.resized() });
     this.height = h("input", { type: "number", onchange: () => this.resized() });
-    this.free = h("div", { class: "row", hidden: true }, field("Width", this.width), field("Height", this.height));
+    this.free = h(
+      "div",
+      { class: "row", hidden: true },
+      field("Width", this.width),
+      field("Height", this.height),
+    );
     return [field("Size", this.sizes)];
   }
 
   layNumbers() {
-    this.num = h("input", { type: "number", min: 1, max: this.app.limits.num, value: Math.min(4, this.app.limits.num), required: true });
+    this.num = h("input", {
+      type: "number",
+      min: 1,
+      max: this.app.limits.num,
+      value: Math.min(4, this.app.limits.num),
+      required: true,
+    });
     this.seed = h("input", { type: "number", min: 0, max: 2 ** 31, value: 0, required: true });
     const other = () => {
       this.seed.value = Math.floor(Math.random() * 100000);
       announce(`seed ${this.seed.value}`);
     };
-    const dice = button("⚄", other, { class: "quiet dice", "aria-label": "Another seed", title: "Another seed" });
+    const dice = button("⚄", other, {
+      class: "quiet dice",
+      "aria-label": "Another seed",
+      title: "Another seed",
+    });
     const seed = this.has("seed") ? h("div", { class: "beside" }, field("Seed", this.seed), dice) : null;
     const num = this.has("num") ? field("Pictures", this.num) : null;
     return [num, seed].filter(Boolean);
@@ -71,11 +103,22 @@ export class Form {
     this.topP = h("input", { type: "number", min: 0.01, max: 1, step: 0.01, placeholder: "all" });
     this.guided = field("Guidance", this.guidance, "Higher: closer to what was asked, less varied");
     this.stride = slider(1, 2, 1, 1);
-    this.strided = field("Stride", this.stride, "Of large canvases: more is faster, and sees less to the right");
+    this.strided = field(
+      "Stride",
+      this.stride,
+      "Of large canvases: more is faster, and sees less to the right",
+    );
     this.own = h("div", { class: "asked" });
-    return h("details", { class: "more" }, h("summary", {}, "More"), this.guided,
+    return h(
+      "details",
+      { class: "more" },
+      h("summary", {}, "More"),
+      this.guided,
       field("Temperature", this.temperature, "Lower: safer pieces"),
-      h("div", { class: "row" }, field("Top k", this.topK), field("Top p", this.topP)), this.strided, this.own);
+      h("div", { class: "row" }, field("Top k", this.topK), field("Top p", this.topP)),
+      this.strided,
+      this.own,
+    );
   }
 
   layAbout() {
@@ -112,10 +155,18 @@ export class Form {
     const [before, known] = [this.told(), this.known || []];
     const told = (this.known = model.conditions);
     for (const [keyword, value] of Object.entries(model.example || {})) before[keyword] ??= value;
-    this.conditions = new Map(told.map((one) => [one.keyword, control(one, { size: this.size, onstroke: () => this.how.onchange?.("stroke") })]));
+    this.conditions = new Map(
+      told.map((one) => [
+        one.keyword,
+        control(one, { size: this.size, onstroke: () => this.how.onchange?.("stroke") }),
+      ]),
+    );
     for (const [keyword, value] of Object.entries(before)) {
       const [one, same] = [known, told].map((all) => all.find((other) => other.keyword === keyword));
-      const isSame = same && (!one || (one.kind === same.kind && one.content === same.content && `${one.classes}` === `${same.classes}`));
+      const isSame =
+        same &&
+        (!one ||
+          (one.kind === same.kind && one.content === same.content && `${one.classes}` === `${same.classes}`));
       if (isSame) this.conditions.get(keyword).fill(value);
     }
     const isMixed = this.how.mixes && model.can.includes("mix") && told.length === 1 && !isPainted(told[0]);
@@ -136,12 +187,21 @@ export class Form {
 
   laySizes(model) {
     const [[height, width]] = model.sizes;
-    const wider = [[height, 2 * width], [2 * height, width], [height, 4 * width]];
+    const wider = [
+      [height, 2 * width],
+      [2 * height, width],
+      [height, 4 * width],
+    ];
     const fits = ([h1, w1]) => h1 * w1 <= this.app.limits.pixels;
-    const options = [...model.sizes, ...wider].filter(fits).map((size) => h("option", { value: JSON.stringify(size) }, shape(size)));
+    const options = [...model.sizes, ...wider]
+      .filter(fits)
+      .map((size) => h("option", { value: JSON.stringify(size) }, shape(size)));
     this.sizes.replaceChildren(...options, h("option", { value: OTHER }, "other …"));
     this.free.hidden = true;
-    for (const [input, side] of [[this.width, width], [this.height, height]]) {
+    for (const [input, side] of [
+      [this.width, width],
+      [this.height, height],
+    ]) {
       Object.assign(input, { min: model.any_size ? model.factor : side, step: model.factor, value: side });
     }
   }
@@ -169,11 +229,22 @@ export class Form {
     const isFirst = JSON.stringify(size) === JSON.stringify(this.model.sizes[0]);
     const number = (input) => (input.value === "" ? null : Number(input.value));
     const [condition, mix] = [this.told(), this.mixed?.value() ?? null];
-    if (mix) for (const keyword of Object.keys(condition)) condition[keyword] = [condition[keyword], this.mixed.other()];
+    if (mix)
+      for (const keyword of Object.keys(condition))
+        condition[keyword] = [condition[keyword], this.mixed.other()];
     return {
-      model: this.model.name, num: number(this.num) || 1, seed: number(this.seed) || 0, size: isFirst ? null : size,
-      guidance_scale: this.guided.hidden ? 1 : this.guidance.number(), temperature: this.temperature.number(),
-      top_k: number(this.topK), top_p: number(this.topP), stride: this.stride.number(), options: this.options.value(), condition, ...(mix ? { mix } : {}),
+      model: this.model.name,
+      num: number(this.num) || 1,
+      seed: number(this.seed) || 0,
+      size: isFirst ? null : size,
+      guidance_scale: this.guided.hidden ? 1 : this.guidance.number(),
+      temperature: this.temperature.number(),
+      top_k: number(this.topK),
+      top_p: number(this.topP),
+      stride: this.stride.number(),
+      options: this.options.value(),
+      condition,
+      ...(mix ? { mix } : {}),
     };
   }
 
@@ -192,7 +263,8 @@ export class Form {
     this.stride.fill(request.stride);
     this.options.fill(request.options);
     if (this.sizes) this.fillSize(request.size || this.model.sizes[0]);
-    for (const [keyword, value] of Object.entries(request.condition)) this.conditions.get(keyword)?.fill(value);
+    for (const [keyword, value] of Object.entries(request.condition))
+      this.conditions.get(keyword)?.fill(value);
   }
 
   fillSize(size) {

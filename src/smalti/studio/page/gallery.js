@@ -13,13 +13,23 @@ export class Tile {
     Object.assign(this, { app, request, seed, size, url: null, picture: null, metadata: null, order: null });
     this.title = titled(request.condition) || request.model;
     this.image = h("img", { alt: "", width: size[1], height: size[0], decoding: "sync" });
-    this.open = button("", () => this.picture && view(this), { class: "frame", disabled: true, "aria-label": `${this.title}, seed ${seed}, being drawn` });
+    this.open = button("", () => this.picture && view(this), {
+      class: "frame",
+      disabled: true,
+      "aria-label": `${this.title}, seed ${seed}, being drawn`,
+    });
     this.open.append(this.image);
     const { factor } = app.model(request.model);
-    const looks = { "aspect-ratio": `${size[1]} / ${size[0]}`, "--columns": size[1] / factor, "--rows": size[0] / factor };
+    const looks = {
+      "aspect-ratio": `${size[1]} / ${size[0]}`,
+      "--columns": size[1] / factor,
+      "--rows": size[0] / factor,
+    };
     for (const [name, value] of Object.entries(looks)) this.open.style.setProperty(name, value);
     this.caption = h("span", {}, `seed ${seed}`);
-    const buttons = Object.entries(actions).map(([text, act]) => button(text, () => act(this), { class: "quiet", disabled: true }));
+    const buttons = Object.entries(actions).map(([text, act]) =>
+      button(text, () => act(this), { class: "quiet", disabled: true }),
+    );
     this.actions = h("div", { class: "actions" }, ...buttons);
     this.element = h("figure", { class: "tile" }, this.open, h("figcaption", {}, this.caption, this.actions));
     this.element.style.setProperty("--ratio", Math.sqrt(size[1] / size[0]).toFixed(3));
@@ -126,7 +136,8 @@ export function draw(app, what, request, { tiles, progress, onimage, onended }) 
   };
   const job = new Job(what, request, {
     noted: (notes) => isShown() && progress.note(notes),
-    queued: ({ place }) => isShown() && progress.tell(0, place ? `Waiting, ${place} before this one` : "Starting …"),
+    queued: ({ place }) =>
+      isShown() && progress.tell(0, place ? `Waiting, ${place} before this one` : "Starting …"),
     progress: (event) => {
       tiles[event.index].progress(event);
       shares[event.index] = event.cells / event.of;
@@ -141,7 +152,8 @@ export function draw(app, what, request, { tiles, progress, onimage, onended }) 
     },
     done: (event) => {
       seconds = event.seconds;
-      if (isShown()) progress.rest(`${tiles.length === 1 ? "Drawn" : `${tiles.length} drawn`} in ${duration(seconds)}`);
+      if (isShown())
+        progress.rest(`${tiles.length === 1 ? "Drawn" : `${tiles.length} drawn`} in ${duration(seconds)}`);
     },
     failed: (error) => isShown() && progress.rest(error.message, true),
     cancelled: () => isShown() && progress.rest("Stopped"),
@@ -157,5 +169,8 @@ export function draw(app, what, request, { tiles, progress, onimage, onended }) 
 
 /** Return frames for all pictures of a request. */
 export function framed(app, request, size, actions) {
-  return Array.from({ length: request.num }, (_, index) => new Tile(app, { request, seed: request.seed + index, size, actions }));
+  return Array.from(
+    { length: request.num },
+    (_, index) => new Tile(app, { request, seed: request.seed + index, size, actions }),
+  );
 }

@@ -22,7 +22,10 @@ export class Job {
     this.id = null;
     this.stopped = false;
     this.over = false;
-    post(`/api/${what}`, { ...request, cancel_when_closed: true }).then((answer) => this.begin(answer), (error) => this.fail(error));
+    post(`/api/${what}`, { ...request, cancel_when_closed: true }).then(
+      (answer) => this.begin(answer),
+      (error) => this.fail(error),
+    );
   }
 
   begin({ job, notes }) {

@@ -66,16 +66,26 @@ function layTabs(app, main) {
   const names = Object.keys(TABS);
   for (const name of names) {
     const tab = button(TABS[name][0], () => app.open(name), {
-      id: `tab-${name}`, role: "tab", "aria-controls": `panel-${name}`, "aria-selected": "false",
+      id: `tab-${name}`,
+      role: "tab",
+      "aria-controls": `panel-${name}`,
+      "aria-selected": "false",
     });
     list.append(tab);
-    const panel = { id: `panel-${name}`, class: "panel", role: "tabpanel", "aria-labelledby": tab.id, hidden: true };
+    const panel = {
+      id: `panel-${name}`,
+      class: "panel",
+      role: "tabpanel",
+      "aria-labelledby": tab.id,
+      hidden: true,
+    };
     main.append(h("section", panel));
   }
   list.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     const here = names.findIndex((name) => document.activeElement.id === `tab-${name}`);
-    const there = { Home: 0, End: names.length - 1 }[event.key] ?? (step && (here + step + names.length) % names.length);
+    const there =
+      { Home: 0, End: names.length - 1 }[event.key] ?? (step && (here + step + names.length) % names.length);
     if (there === undefined) return;
     event.preventDefault();
     app.open(names[there]);
@@ -92,7 +102,9 @@ function named(names) {
 
 function laySwitches() {
   const root = document.documentElement;
-  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const dark = () =>
+    (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) ===
+    "dark";
   const theme = document.getElementById("theme");
   const tell = () => (theme.textContent = dark() ? "Light" : "Dark");
   theme.addEventListener("click", () => {

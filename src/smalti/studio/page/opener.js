@@ -12,17 +12,25 @@ export function opener(text, act, { place, bytes, bad }) {
   const take = async (file) => {
     try {
       if (!file.type.startsWith("image/")) throw new Error(`${file.name || "This"} is no image.`);
-      if (file.size > bytes) throw new Error(`${file.name} has ${megabytes(file.size)}: the studio takes ${megabytes(bytes)}.`);
+      if (file.size > bytes)
+        throw new Error(`${file.name} has ${megabytes(file.size)}: the studio takes ${megabytes(bytes)}.`);
       bad(null);
       await act(await readFile(file));
     } catch (error) {
       bad(error);
     }
   };
-  const input = h("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-hidden": "true", onchange: () => {
-    if (input.files[0]) take(input.files[0]);
-    input.value = "";
-  } });
+  const input = h("input", {
+    type: "file",
+    accept: "image/*",
+    class: "unseen",
+    tabindex: -1,
+    "aria-hidden": "true",
+    onchange: () => {
+      if (input.files[0]) take(input.files[0]);
+      input.value = "";
+    },
+  });
   const over = (is) => (event) => {
     if (![...event.dataTransfer.types].includes("Files")) return;
     event.preventDefault();
@@ -38,7 +46,12 @@ export function opener(text, act, { place, bytes, bad }) {
     const [file] = event.clipboardData.files;
     if (file) take(file);
   });
-  return h("span", { class: "opener" }, button(text, () => input.click()), input);
+  return h(
+    "span",
+    { class: "opener" },
+    button(text, () => input.click()),
+    input,
+  );
 }
 
 const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 1 : 0)} MB`;

@@ -33,7 +33,13 @@ export class Overlay {
 
 /** Return a colour of a share from 0 to 1: dark blue, violet, orange, pale yellow. */
 export function heat(share) {
-  const stops = [[18, 20, 70], [112, 38, 130], [214, 82, 68], [249, 166, 62], [252, 243, 190]];
+  const stops = [
+    [18, 20, 70],
+    [112, 38, 130],
+    [214, 82, 68],
+    [249, 166, 62],
+    [252, 243, 190],
+  ];
   const at = Math.min(0.9999, Math.max(0, share)) * (stops.length - 1);
   const [from, to] = [stops[Math.floor(at)], stops[Math.floor(at) + 1]];
   return from.map((value, index) => Math.round(value + (to[index] - value) * (at % 1)));

@@ -32,7 +32,13 @@ export class Picture {
     context.imageSmoothingQuality = "high";
     context.fillStyle = "#fff";
     context.fillRect(0, 0, width, height);
-    context.drawImage(await loadImage(this.data), (width - wide * scale) / 2, (height - tall * scale) / 2, wide * scale, tall * scale);
+    context.drawImage(
+      await loadImage(this.data),
+      (width - wide * scale) / 2,
+      (height - tall * scale) / 2,
+      wide * scale,
+      tall * scale,
+    );
     return new Picture(canvas.toDataURL("image/png"), [height, width]);
   }
 
@@ -44,7 +50,9 @@ export class Picture {
 
 /** Return the size, [height, width], that a picture is worked on in: its own where a model can take it. */
 function workable([height, width], model, pixels) {
-  const whole = (side) => Math.max(1, Math.floor(side * Math.min(1, Math.sqrt(pixels / (height * width))) / model.factor)) * model.factor;
+  const whole = (side) =>
+    Math.max(1, Math.floor((side * Math.min(1, Math.sqrt(pixels / (height * width)))) / model.factor)) *
+    model.factor;
   if (!model.sizes.length) return [whole(height), whole(width)]; // a tokenizer takes any
   const [[rows, columns]] = model.sizes;
   const isWhole = height % model.factor === 0 && width % model.factor === 0;

@@ -17,12 +17,32 @@ export class Surface {
    * @param {() => void} [how.onstroke] told after each stroke
    */
   constructor({ rows, columns, colour, label, empty = 0, step = 1, onstroke }) {
-    Object.assign(this, { colour, empty, step, onstroke, tool: "brush", value: 255, radius: 0.5, softness: 0, isErasing: false });
+    Object.assign(this, {
+      colour,
+      empty,
+      step,
+      onstroke,
+      tool: "brush",
+      value: 255,
+      radius: 0.5,
+      softness: 0,
+      isErasing: false,
+    });
     this.under = h("img", { alt: "", hidden: true });
     this.cursor = h("div", { class: "cursor" });
     this.lines = h("div", { class: "cells", hidden: true });
-    this.hint = h("small", { class: "keys", id: unique("keys") }, "By keyboard: arrows, space to paint, shift and arrows for a line, Ctrl Z.");
-    this.layer = h("div", { class: "layer", tabindex: 0, role: "application", "aria-label": label, "aria-describedby": this.hint.id });
+    this.hint = h(
+      "small",
+      { class: "keys", id: unique("keys") },
+      "By keyboard: arrows, space to paint, shift and arrows for a line, Ctrl Z.",
+    );
+    this.layer = h("div", {
+      class: "layer",
+      tabindex: 0,
+      role: "application",
+      "aria-label": label,
+      "aria-describedby": this.hint.id,
+    });
     this.element = h("div", { class: "surface" }, this.under, this.layer);
     this.resize(rows, columns);
     this.listen();
@@ -30,7 +50,13 @@ export class Surface {
 
   /** Begin anew with another size. */
   resize(rows, columns) {
-    Object.assign(this, { rows, columns, undone: [], at: [Math.floor(columns / 2), Math.floor(rows / 2)], corner: null });
+    Object.assign(this, {
+      rows,
+      columns,
+      undone: [],
+      at: [Math.floor(columns / 2), Math.floor(rows / 2)],
+      corner: null,
+    });
     this.values = new Uint8Array(rows * columns).fill(this.empty);
     [this.canvas, this.context] = canvasOf(rows, columns);
     this.canvas.setAttribute("aria-hidden", "true");
@@ -80,17 +106,25 @@ export class Surface {
   }
 
   key(event) {
-    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
+    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
+      event.key
+    ] || [0, 0];
     if (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey)) this.undo();
     else if (event.key === " ") this.press();
     else if (dx || dy) {
       const before = this.at;
-      this.move([clamp(this.at[0] + dx * this.step, this.columns), clamp(this.at[1] + dy * this.step, this.rows)]);
+      this.move([
+        clamp(this.at[0] + dx * this.step, this.columns),
+        clamp(this.at[1] + dy * this.step, this.rows),
+      ]);
       if (event.shiftKey) {
         this.remember();
         this.line(before, this.at);
         this.stroke();
-      } else announce(`column ${this.at[0] + 1}, row ${this.at[1] + 1}${this.values[this.index(...this.at)] === this.empty ? "" : ", painted"}`);
+      } else
+        announce(
+          `column ${this.at[0] + 1}, row ${this.at[1] + 1}${this.values[this.index(...this.at)] === this.empty ? "" : ", painted"}`,
+        );
     } else return;
     event.preventDefault();
   }
@@ -119,7 +153,12 @@ export class Surface {
     this.at = place;
     const side = 2 * Math.floor(this.radius) + 1;
     const [left, top] = place.map((one) => one + 0.5 - side / 2);
-    const share = { left: left / this.columns, top: top / this.rows, width: side / this.columns, height: side / this.rows };
+    const share = {
+      left: left / this.columns,
+      top: top / this.rows,
+      width: side / this.columns,
+      height: side / this.rows,
+    };
     for (const [name, value] of Object.entries(share)) this.cursor.style.setProperty(name, `${100 * value}%`);
     this.cursor.classList.toggle("round", side > 2);
   }
@@ -155,7 +194,11 @@ export class Surface {
   /** Fill the rectangle between two corners, both in it. */
   fill([x0, y0], [x1, y1]) {
     for (let row = Math.min(y0, y1); row <= Math.max(y0, y1); row += 1) {
-      this.values.fill(this.isErasing ? this.empty : this.value, this.index(Math.min(x0, x1), row), this.index(Math.max(x0, x1), row) + 1);
+      this.values.fill(
+        this.isErasing ? this.empty : this.value,
+        this.index(Math.min(x0, x1), row),
+        this.index(Math.max(x0, x1), row) + 1,
+      );
     }
     this.show();
   }
@@ -188,7 +231,8 @@ export class Surface {
 
   show(other = null) {
     const pixels = this.context.createImageData(this.columns, this.rows);
-    for (let index = 0; index < this.values.length; index += 1) pixels.data.set(this.colour(this.values[index]), 4 * index);
+    for (let index = 0; index < this.values.length; index += 1)
+      pixels.data.set(this.colour(this.values[index]), 4 * index);
     this.context.putImageData(pixels, 0, 0);
     if (!other || !this.corner) return;
     const [left, right] = [this.corner[0], other[0]].sort((a, b) => a - b);
@@ -208,7 +252,12 @@ export class Surface {
     this.values.forEach((found, index) => {
       const value = codes ? codes[found] : found;
       context.fillStyle = `rgb(${value} ${value} ${value})`;
-      context.fillRect((index % this.columns) * scale, Math.floor(index / this.columns) * scale, scale, scale);
+      context.fillRect(
+        (index % this.columns) * scale,
+        Math.floor(index / this.columns) * scale,
+        scale,
+        scale,
+      );
     });
     return canvas.toDataURL("image/png");
   }
@@ -220,7 +269,9 @@ export class Surface {
     context.drawImage(image, 0, 0, canvas.width, canvas.height);
     const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
     this.remember();
-    this.values = this.values.map((_, index) => meant(Math.round((data[4 * index] + data[4 * index + 1] + data[4 * index + 2]) / 3)));
+    this.values = this.values.map((_, index) =>
+      meant(Math.round((data[4 * index] + data[4 * index + 1] + data[4 * index + 2]) / 3)),
+    );
     this.show();
   }
 }

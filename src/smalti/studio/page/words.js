@@ -2,8 +2,20 @@
 
 /** Words of emoji, which the model that ships learned from: for a first picture, and for the dice. */
 export const THINGS = [
-  "woman scientist: medium-dark skin tone", "red heart", "grinning face with smiling eyes", "man: medium skin tone", "cat face", "blue heart",
-  "woman firefighter", "smiling face", "mushroom", "man with white hair", "flower", "rocket", "thumbs up: light skin tone", "green apple",
+  "woman scientist: medium-dark skin tone",
+  "red heart",
+  "grinning face with smiling eyes",
+  "man: medium skin tone",
+  "cat face",
+  "blue heart",
+  "woman firefighter",
+  "smiling face",
+  "mushroom",
+  "man with white hair",
+  "flower",
+  "rocket",
+  "thumbs up: light skin tone",
+  "green apple",
 ];
 
 /** Return seconds in words: "0.4 s", "12 s", "2 min". */
@@ -23,16 +35,21 @@ export function titled(condition) {
 
 function worded(keyword, value) {
   if (value === null || value === undefined || value === "") return "";
-  if (keyword === "text") return Array.isArray(value) ? value.map((one) => `“${one}”`).join(" → ") : `“${value}”`;
+  if (keyword === "text")
+    return Array.isArray(value) ? value.map((one) => `“${one}”`).join(" → ") : `“${value}”`;
   if (keyword === "keypoints") return "a pose";
-  if (Array.isArray(value)) return Array.isArray(value[0]) ? value.map(([name]) => name).join(", ") : value.join(" → ");
-  return String(value).startsWith("data:") ? `a ${keyword === "map" ? "painted map" : "picture"}` : String(value);
+  if (Array.isArray(value))
+    return Array.isArray(value[0]) ? value.map(([name]) => name).join(", ") : value.join(" → ");
+  return String(value).startsWith("data:")
+    ? `a ${keyword === "map" ? "painted map" : "picture"}`
+    : String(value);
 }
 
 /** Return the command that draws the same picture, or null where its condition is no word. */
 export function command(request, seed) {
   const options = Object.entries(request.condition).map(([keyword, value]) =>
-    typeof value === "object" || String(value).startsWith("data:") ? null : `--${keyword} ${quoted(value)}`);
+    typeof value === "object" || String(value).startsWith("data:") ? null : `--${keyword} ${quoted(value)}`,
+  );
   if (options.includes(null) || request.mix) return null;
   options.push(`--seed ${seed} --micro-batch 1`); // which gives the same bits
   if (request.size) options.push(`--size ${request.size.join("x")}`);

@@ -20,7 +20,11 @@ export function hue(number) {
 function rgb(angle, saturation, lightness) {
   const part = (n) => {
     const k = (n + angle / 30) % 12;
-    return Math.round(255 * (lightness - saturation * Math.min(lightness, 1 - lightness) * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
+    return Math.round(
+      255 *
+        (lightness -
+          saturation * Math.min(lightness, 1 - lightness) * Math.max(-1, Math.min(k - 3, 9 - k, 1))),
+    );
   };
   return [part(0), part(8), part(4), 255];
 }
@@ -28,14 +32,36 @@ function rgb(angle, saturation, lightness) {
 /** parts: tools below the surface; more: buttons beside "Open a map"; codes: what stands in files for each value. */
 function painted(how, surface, parts, more = [], codes = null) {
   const meant = codes && new Map(codes.map((code, value) => [code, value]));
-  const read = async (url) => surface.read(await loadImage(url), meant ? (code) => meant.get(code) ?? surface.empty : (value) => value);
+  const read = async (url) =>
+    surface.read(await loadImage(url), meant ? (code) => meant.get(code) ?? surface.empty : (value) => value);
   const take = async (file) => {
     await read(await readFile(file));
     how.onstroke();
   };
-  const input = h("input", { type: "file", accept: "image/*", class: "unseen", tabindex: -1, "aria-hidden": "true", onchange: () => input.files[0] && take(input.files[0]).catch(() => {}) });
-  const element = h("div", { class: "painter" }, surface.element, surface.hint, ...parts, h("div", { class: "buttons" }, ...more, button("Open a map …", () => input.click(), { class: "quiet" })), input);
-  const resize = ([height, width]) => (surface.rows !== height || surface.columns !== width) && surface.resize(height, width);
+  const input = h("input", {
+    type: "file",
+    accept: "image/*",
+    class: "unseen",
+    tabindex: -1,
+    "aria-hidden": "true",
+    onchange: () => input.files[0] && take(input.files[0]).catch(() => {}),
+  });
+  const element = h(
+    "div",
+    { class: "painter" },
+    surface.element,
+    surface.hint,
+    ...parts,
+    h(
+      "div",
+      { class: "buttons" },
+      ...more,
+      button("Open a map …", () => input.click(), { class: "quiet" }),
+    ),
+    input,
+  );
+  const resize = ([height, width]) =>
+    (surface.rows !== height || surface.columns !== width) && surface.resize(height, width);
   const fill = async (url) => typeof url === "string" && read(url);
   return { element, surface, resize, fill, value: () => surface.toUrl(1, codes) };
 }
@@ -46,44 +72,98 @@ function coloured(given, number) {
 
 function surfaceOf(how, more) {
   const [rows, columns] = how.size;
-  return new Surface({ rows, columns, step: Math.max(1, Math.round(Math.min(rows, columns) / 16)), onstroke: how.onstroke, ...more });
+  return new Surface({
+    rows,
+    columns,
+    step: Math.max(1, Math.round(Math.min(rows, columns) / 16)),
+    onstroke: how.onstroke,
+    ...more,
+  });
 }
 
 function classes(condition, how) {
-  const names = condition.classes || Array.from({ length: condition.channels || 2 }, (_, number) => String(number));
+  const names =
+    condition.classes || Array.from({ length: condition.channels || 2 }, (_, number) => String(number));
   const colours = names.map((_, number) => coloured(condition.colours?.[number], number));
-  const surface = surfaceOf(how, { colour: (value) => colours[value] || [0, 0, 0, 255], label: "Map of classes" });
+  const surface = surfaceOf(how, {
+    colour: (value) => colours[value] || [0, 0, 0, 255],
+    label: "Map of classes",
+  });
   surface.value = Math.min(1, names.length - 1);
   const group = unique("class");
   const swatches = names.map((name, number) => {
     const swatch = h("i", { css: { "background-color": `rgb(${colours[number].slice(0, 3)})` } });
-    const input = h("input", { type: "radio", name: group, checked: number === surface.value, onchange: () => (surface.value = number) });
+    const input = h("input", {
+      type: "radio",
+      name: group,
+      checked: number === surface.value,
+      onchange: () => (surface.value = number),
+    });
     return h("label", {}, input, swatch, h("span", {}, name));
   });
-  const palette = h("fieldset", { class: "palette" }, h("legend", { class: "unseen" }, "Class to paint"), ...swatches);
+  const palette = h(
+    "fieldset",
+    { class: "palette" },
+    h("legend", { class: "unseen" }, "Class to paint"),
+    ...swatches,
+  );
   const most = Math.max(3, Math.min(...how.size) / 4);
-  const fill = button("Fill all", () => surface.set(surface.values.slice().fill(surface.value)), { class: "quiet" });
-  return painted(how, surface, [toolbar(surface, { sizes: [0.5, most, most / 2], tools: ["brush", "rectangle"] }), palette], [fill], condition.values || names.map((_, number) => number));
+  const fill = button("Fill all", () => surface.set(surface.values.slice().fill(surface.value)), {
+    class: "quiet",
+  });
+  return painted(
+    how,
+    surface,
+    [toolbar(surface, { sizes: [0.5, most, most / 2], tools: ["brush", "rectangle"] }), palette],
+    [fill],
+    condition.values || names.map((_, number) => number),
+  );
 }
 
 function lines(condition, how) {
   const label = condition.content === "edges" ? "Edges, drawn in white" : "Silhouette, filled in white";
   const surface = surfaceOf(how, { colour: (value) => [value, value, value, 255], label });
   const most = condition.content === "edges" ? 3 : Math.min(...how.size) / 4;
-  const found = painted(how, surface, [toolbar(surface, { sizes: [0.5, most, condition.content === "edges" ? 0.5 : most / 2] })]);
+  const found = painted(how, surface, [
+    toolbar(surface, { sizes: [0.5, most, condition.content === "edges" ? 0.5 : most / 2] }),
+  ]);
   return condition.from_image ? orPicture(found, how) : found;
 }
 
 function depths(condition, how) {
-  const surface = surfaceOf(how, { colour: (value) => [value, value, value, 255], label: "Depths: white is near", empty: 96 });
+  const surface = surfaceOf(how, {
+    colour: (value) => [value, value, value, 255],
+    label: "Depths: white is near",
+    empty: 96,
+  });
   Object.assign(surface, { softness: 0.6, value: 255 });
-  const near = h("input", { type: "range", min: 0, max: 255, value: 255, oninput: () => (surface.value = Number(near.value)) });
+  const near = h("input", {
+    type: "range",
+    min: 0,
+    max: 255,
+    value: 255,
+    oninput: () => (surface.value = Number(near.value)),
+  });
   const most = Math.min(...how.size) / 2;
-  const slope = button("Ground and sky", () => {
-    const { rows, columns } = surface;
-    surface.set(surface.values.map((_, index) => Math.round(30 + (200 * Math.floor(index / columns)) / rows)));
-  }, { class: "quiet" });
-  return painted(how, surface, [toolbar(surface, { sizes: [1, most, most / 3], tools: ["brush", "rectangle"] }), field("Far to near", near)], [slope]);
+  const slope = button(
+    "Ground and sky",
+    () => {
+      const { rows, columns } = surface;
+      surface.set(
+        surface.values.map((_, index) => Math.round(30 + (200 * Math.floor(index / columns)) / rows)),
+      );
+    },
+    { class: "quiet" },
+  );
+  return painted(
+    how,
+    surface,
+    [
+      toolbar(surface, { sizes: [1, most, most / 3], tools: ["brush", "rectangle"] }),
+      field("Far to near", near),
+    ],
+    [slope],
+  );
 }
 
 /** A map that only a picture tells; models that compute it take the picture itself. */
@@ -98,8 +178,17 @@ function picture(condition, how) {
     shown.alt = "The picture that is told";
     how.onstroke();
   };
-  const input = h("input", { type: "file", accept: "image/*", onchange: async () => input.files[0] && take(await readFile(input.files[0])) });
-  const element = h("div", { class: "painter" }, shown, field(condition.from_image ? "Like this picture" : "Map", input));
+  const input = h("input", {
+    type: "file",
+    accept: "image/*",
+    onchange: async () => input.files[0] && take(await readFile(input.files[0])),
+  });
+  const element = h(
+    "div",
+    { class: "painter" },
+    shown,
+    field(condition.from_image ? "Like this picture" : "Map", input),
+  );
   return {
     element,
     keyword: condition.from_image ? "from_image" : condition.keyword,
@@ -122,7 +211,13 @@ function orPicture(drawn, how) {
     drawn.element.hidden = chosen !== drawn;
     other.element.hidden = chosen === drawn;
   };
-  const element = h("div", { class: "painter" }, choice("Told by", { pen: "Pen", picture: "A picture" }, "pen", turn), drawn.element, other.element);
+  const element = h(
+    "div",
+    { class: "painter" },
+    choice("Told by", { pen: "Pen", picture: "A picture" }, "pen", turn),
+    drawn.element,
+    other.element,
+  );
   return {
     element,
     get surface() {

@@ -47,7 +47,9 @@ export function draggable(element, over, move, end) {
   element.addEventListener("pointerup", stop);
   element.addEventListener("pointercancel", stop);
   element.addEventListener("keydown", (event) => {
-    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
+    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
+      event.key
+    ] || [0, 0];
     if (!dx && !dy) return;
     event.preventDefault();
     move(dx * STEP, dy * STEP, event.shiftKey);

@@ -4,10 +4,24 @@ import { button, choice, h, svg } from "../dom.js";
 import { hue } from "./map.js";
 import { draggable, sheet, within } from "./marks.js";
 
-const STANDING = { // a figure that stands, seen from the front: its own left is at our right
-  nose: [0.5, 0.14], eye: [0.53, 0.12], ear: [0.56, 0.13], shoulder: [0.6, 0.26], elbow: [0.66, 0.4], wrist: [0.68, 0.53], hand: [0.69, 0.57],
-  hip: [0.56, 0.53], knee: [0.57, 0.73], ankle: [0.57, 0.92], heel: [0.57, 0.94], big_toe: [0.6, 0.96], small_toe: [0.62, 0.95],
-  head_top: [0.5, 0.05], neck: [0.5, 0.23], pelvis: [0.5, 0.53],
+const STANDING = {
+  // a figure that stands, seen from the front: its own left is at our right
+  nose: [0.5, 0.14],
+  eye: [0.53, 0.12],
+  ear: [0.56, 0.13],
+  shoulder: [0.6, 0.26],
+  elbow: [0.66, 0.4],
+  wrist: [0.68, 0.53],
+  hand: [0.69, 0.57],
+  hip: [0.56, 0.53],
+  knee: [0.57, 0.73],
+  ankle: [0.57, 0.92],
+  heel: [0.57, 0.94],
+  big_toe: [0.6, 0.96],
+  small_toe: [0.62, 0.95],
+  head_top: [0.5, 0.05],
+  neck: [0.5, 0.23],
+  pelvis: [0.5, 0.53],
 };
 const STATES = { 2: "Seen", 1: "Hidden", 0: "Absent" };
 
@@ -20,7 +34,12 @@ class Pose {
   constructor(condition, how) {
     this.limbs = condition.limbs || [];
     this.onstroke = how.onstroke;
-    this.joints = condition.joints.map((name, number) => ({ name, number, at: standing(name, number), visibility: 2 }));
+    this.joints = condition.joints.map((name, number) => ({
+      name,
+      number,
+      at: standing(name, number),
+      visibility: 2,
+    }));
     this.sheet = sheet("Joints of the figure", how.size);
     this.lines = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" });
     this.sheet.append(this.lines);
@@ -34,13 +53,23 @@ class Pose {
     for (const joint of this.joints) this.lay(joint);
     const stand = button("Stand", () => this.stand(), { class: "quiet" });
     const mirror = button("Mirror", () => this.mirror(), { class: "quiet" });
-    this.element = h("div", { class: "painter" }, this.sheet, h("small", {}, "Drag joints, or choose one by Tab and move it by arrows."),
-      h("div", { class: "beside" }, this.told, this.state), h("div", { class: "row" }, stand, mirror));
+    this.element = h(
+      "div",
+      { class: "painter" },
+      this.sheet,
+      h("small", {}, "Drag joints, or choose one by Tab and move it by arrows."),
+      h("div", { class: "beside" }, this.told, this.state),
+      h("div", { class: "row" }, stand, mirror),
+    );
     this.show();
   }
 
   lay(joint) {
-    joint.mark = button("", () => {}, { class: "joint", onfocus: () => this.choose(joint), onpointerdown: () => this.choose(joint) });
+    joint.mark = button("", () => {}, {
+      class: "joint",
+      onfocus: () => this.choose(joint),
+      onpointerdown: () => this.choose(joint),
+    });
     joint.mark.style.setProperty("--colour", colour(joint));
     this.sheet.append(joint.mark);
     const move = (dx, dy) => {
@@ -62,17 +91,32 @@ class Pose {
       joint.mark.style.setProperty("left", `${100 * joint.at[0]}%`);
       joint.mark.style.setProperty("top", `${100 * joint.at[1]}%`);
       joint.mark.dataset.state = joint.visibility;
-      joint.mark.setAttribute("aria-label", `${joint.name.replaceAll("_", " ")}, ${STATES[joint.visibility].toLowerCase()}`);
+      joint.mark.setAttribute(
+        "aria-label",
+        `${joint.name.replaceAll("_", " ")}, ${STATES[joint.visibility].toLowerCase()}`,
+      );
     }
-    const there = this.limbs.map((pair) => pair.map((number) => this.joints[number])).filter((pair) => pair.every(({ visibility }) => visibility));
-    this.lines.replaceChildren(...there.map(([one, other]) => svg("line", {
-      x1: 100 * one.at[0], y1: 100 * one.at[1], x2: 100 * other.at[0], y2: 100 * other.at[1], stroke: colour(other), "vector-effect": "non-scaling-stroke",
-    })));
+    const there = this.limbs
+      .map((pair) => pair.map((number) => this.joints[number]))
+      .filter((pair) => pair.every(({ visibility }) => visibility));
+    this.lines.replaceChildren(
+      ...there.map(([one, other]) =>
+        svg("line", {
+          x1: 100 * one.at[0],
+          y1: 100 * one.at[1],
+          x2: 100 * other.at[0],
+          y2: 100 * other.at[1],
+          stroke: colour(other),
+          "vector-effect": "non-scaling-stroke",
+        }),
+      ),
+    );
     this.choose(this.chosen);
   }
 
   stand() {
-    for (const joint of this.joints) Object.assign(joint, { at: standing(joint.name, joint.number), visibility: 2 });
+    for (const joint of this.joints)
+      Object.assign(joint, { at: standing(joint.name, joint.number), visibility: 2 });
     this.show();
     this.onstroke();
   }
@@ -89,14 +133,15 @@ class Pose {
   }
 
   value() {
-    const told = ({ at, visibility }) => (visibility ? [...at.map((one) => Math.round(1000 * one) / 1000), visibility] : null);
+    const told = ({ at, visibility }) =>
+      visibility ? [...at.map((one) => Math.round(1000 * one) / 1000), visibility] : null;
     return Object.fromEntries(this.joints.map((joint) => [joint.name, told(joint)]));
   }
 
   fill(figure) {
     for (const joint of this.joints) {
       const given = figure?.[joint.name];
-      joint.visibility = given ? given[2] ?? 2 : 0;
+      joint.visibility = given ? (given[2] ?? 2) : 0;
       if (given) joint.at = given.slice(0, 2);
     }
     this.show();
@@ -110,6 +155,9 @@ class Pose {
 const colour = (joint) => `rgb(${hue(joint.number + 1).slice(0, 3)})`;
 
 function standing(name, number) {
-  const [x, y] = STANDING[name.replace(/^(left|right)_/, "")] || [0.15 + 0.7 * ((number * 0.382) % 1), 0.15 + 0.7 * ((number * 0.618) % 1)];
+  const [x, y] = STANDING[name.replace(/^(left|right)_/, "")] || [
+    0.15 + 0.7 * ((number * 0.382) % 1),
+    0.15 + 0.7 * ((number * 0.618) % 1),
+  ];
   return [name.startsWith("right_") ? 1 - x : x, y];
 }

@@ -9,7 +9,12 @@ import { titled } from "../words.js";
 import { save } from "../viewer.js";
 
 const SIDES = { top: "up", right: "to the right", bottom: "down", left: "to the left" };
-const KEYS = { top: ["ArrowUp", "ArrowDown"], right: ["ArrowRight", "ArrowLeft"], bottom: ["ArrowDown", "ArrowUp"], left: ["ArrowLeft", "ArrowRight"] };
+const KEYS = {
+  top: ["ArrowUp", "ArrowDown"],
+  right: ["ArrowRight", "ArrowLeft"],
+  bottom: ["ArrowDown", "ArrowUp"],
+  left: ["ArrowLeft", "ArrowRight"],
+};
 const ROOM = 560; // of the screen's pixels, that a canvas is high at most
 
 /** Make the tab. */
@@ -22,18 +27,49 @@ class Canvas {
     Object.assign(this, { app, shown: null, size: null, job: null, before: [], grow: null });
     this.problem = h("div");
     this.progress = new Progress();
-    this.form = new Form(app, { can: "grow", submit: "Begin anew", without: ["num"], mixes: true, onsubmit: (request) => this.begin(request) });
+    this.form = new Form(app, {
+      can: "grow",
+      submit: "Begin anew",
+      without: ["num"],
+      mixes: true,
+      onsubmit: (request) => this.begin(request),
+    });
     this.picture = h("img", { alt: "" });
-    this.plot = h("div", { class: "plot" }, h("div", { class: "cells" }), this.picture, ...Object.keys(SIDES).map((side) => this.handle(side)));
+    this.plot = h(
+      "div",
+      { class: "plot" },
+      h("div", { class: "cells" }),
+      this.picture,
+      ...Object.keys(SIDES).map((side) => this.handle(side)),
+    );
     this.ground = h("div", { class: "ground" }, this.plot);
     this.told = h("span", { class: "told" });
     this.back = button("Back", () => this.step(), { disabled: true });
     this.links = h("span", { class: "buttons" });
-    const hint = "Drag a border outward: the model goes on from what is there, in the words that stand in the form. By keyboard: Tab to a border, arrows, Enter.";
-    this.element = h("div", { class: "bench" }, this.form.element, h("div", {}, this.progress.element, this.problem, this.ground,
-      h("div", { class: "buttons below" }, this.told, this.back, this.links), h("p", { class: "hint" }, hint)));
+    const hint =
+      "Drag a border outward: the model goes on from what is there, in the words that stand in the form. By keyboard: Tab to a border, arrows, Enter.";
+    this.element = h(
+      "div",
+      { class: "bench" },
+      this.form.element,
+      h(
+        "div",
+        {},
+        this.progress.element,
+        this.problem,
+        this.ground,
+        h("div", { class: "buttons below" }, this.told, this.back, this.links),
+        h("p", { class: "hint" }, hint),
+      ),
+    );
     const bad = (error) => showProblem(this.problem, error);
-    this.form.element.prepend(opener("Open a picture …", async (url) => this.open(await Picture.read(url)), { place: this.element, bytes: app.limits.upload_bytes, bad }));
+    this.form.element.prepend(
+      opener("Open a picture …", async (url) => this.open(await Picture.read(url)), {
+        place: this.element,
+        bytes: app.limits.upload_bytes,
+        bad,
+      }),
+    );
     new ResizeObserver(() => this.lay()).observe(this.ground);
   }
 
@@ -43,7 +79,8 @@ class Canvas {
 
   show() {
     if (this.shown || !this.form.model) return;
-    if (this.app.latest && this.form.models.some(({ name }) => name === this.app.latest.request.model)) this.receive(this.app.latest.payload);
+    if (this.app.latest && this.form.models.some(({ name }) => name === this.app.latest.request.model))
+      this.receive(this.app.latest.payload);
     else this.size = this.form.size;
     this.lay();
   }
@@ -64,8 +101,15 @@ class Canvas {
     this.picture.src = picture.data;
     this.picture.alt = `Canvas of ${picture.size[1]} times ${picture.size[0]} pixels`;
     this.back.disabled = !this.before.length;
-    const go = (name, text) => button(text, () => this.app.open(name, { picture: this.shown, request: { ...this.form.request(), num: 1 } }));
-    this.links.replaceChildren(save({ picture, title: "canvas", seed: this.form.seed.value }), go("complete", "Edit"), go("inside", "Look inside"));
+    const go = (name, text) =>
+      button(text, () =>
+        this.app.open(name, { picture: this.shown, request: { ...this.form.request(), num: 1 } }),
+      );
+    this.links.replaceChildren(
+      save({ picture, title: "canvas", seed: this.form.seed.value }),
+      go("complete", "Edit"),
+      go("inside", "Look inside"),
+    );
     this.lay();
   }
 
@@ -76,7 +120,10 @@ class Canvas {
     const [height, width] = this.size;
     const [tall, wide] = [height + more.top + more.bottom, width + more.left + more.right];
     this.scale = scale || Math.min(10, (this.ground.clientWidth - 60) / wide, ROOM / tall);
-    const put = (element, sides) => Object.entries(sides).forEach(([name, value]) => element.style.setProperty(name, `${value * this.scale}px`));
+    const put = (element, sides) =>
+      Object.entries(sides).forEach(([name, value]) =>
+        element.style.setProperty(name, `${value * this.scale}px`),
+      );
     put(this.plot, { width: wide, height: tall });
     put(this.picture, { left: more.left, top: more.top, width, height });
     const cell = `${this.factor * this.scale}px`;
@@ -121,9 +168,17 @@ class Canvas {
   pull(side, cells, scale = null) {
     if (!this.shown || this.job) return;
     const before = this.grow;
-    this.grow = { top: 0, right: 0, bottom: 0, left: 0, ...this.grow, [side]: Math.max(0, cells) * this.factor };
+    this.grow = {
+      top: 0,
+      right: 0,
+      bottom: 0,
+      left: 0,
+      ...this.grow,
+      [side]: Math.max(0, cells) * this.factor,
+    };
     const { top, right, bottom, left } = this.grow;
-    if ((this.size[0] + top + bottom) * (this.size[1] + left + right) > this.app.limits.pixels) this.grow = before;
+    if ((this.size[0] + top + bottom) * (this.size[1] + left + right) > this.app.limits.pixels)
+      this.grow = before;
     this.lay(scale);
   }
 

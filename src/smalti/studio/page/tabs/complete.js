@@ -25,21 +25,54 @@ class Complete {
     Object.assign(this, { app, picture: null, source: null, taken: [] });
     this.problem = h("div");
     this.progress = new Progress();
-    this.surface = new Surface({ rows: 8, columns: 8, colour: (value) => (value ? ANEW : [0, 0, 0, 0]), label: "What is drawn anew, by cells" });
+    this.surface = new Surface({
+      rows: 8,
+      columns: 8,
+      colour: (value) => (value ? ANEW : [0, 0, 0, 0]),
+      label: "What is drawn anew, by cells",
+    });
     this.form = new Form(app, {
-      can: "complete", submit: "Draw anew", without: ["size"],
-      onsubmit: (request) => this.propose(request), onchange: (what) => what === "model" && this.refit(),
+      can: "complete",
+      submit: "Draw anew",
+      without: ["size"],
+      onsubmit: (request) => this.propose(request),
+      onchange: (what) => what === "model" && this.refit(),
     });
     const { surface } = this;
-    const parts = Object.entries(PARTS).map(([text, is]) => button(text, () => this.mark(is), { class: "quiet" }));
-    const invert = button("Invert", () => surface.set(surface.values.map((value) => 255 - value)), { class: "quiet" });
+    const parts = Object.entries(PARTS).map(([text, is]) =>
+      button(text, () => this.mark(is), { class: "quiet" }),
+    );
+    const invert = button("Invert", () => surface.set(surface.values.map((value) => 255 - value)), {
+      class: "quiet",
+    });
     this.back = button("Back to the one before", () => this.step(), { class: "quiet", disabled: true });
     this.proposals = h("div", { class: "wall proposals" });
-    this.easel = h("div", { class: "easel" }, h("div", { class: "stage" }, surface.element, surface.hint),
-      h("div", { class: "tools" }, toolbar(surface, { sizes: [0.5, 4, 1], clear: "Keep all" }), h("div", { class: "buttons" }, ...parts, invert), h("div", { class: "buttons" }, this.back)));
-    this.element = h("div", { class: "bench" }, this.form.element, h("div", {}, this.progress.element, this.problem, this.easel, this.proposals));
-    const open = opener("Open a picture …", async (url) => this.open(await Picture.read(url)), { place: this.element, bytes: app.limits.upload_bytes, bad: (error) => showProblem(this.problem, error) });
-    this.form.element.prepend(h("div", { class: "field" }, open, h("small", {}, "or drop one here, or paste it")));
+    this.easel = h(
+      "div",
+      { class: "easel" },
+      h("div", { class: "stage" }, surface.element, surface.hint),
+      h(
+        "div",
+        { class: "tools" },
+        toolbar(surface, { sizes: [0.5, 4, 1], clear: "Keep all" }),
+        h("div", { class: "buttons" }, ...parts, invert),
+        h("div", { class: "buttons" }, this.back),
+      ),
+    );
+    this.element = h(
+      "div",
+      { class: "bench" },
+      this.form.element,
+      h("div", {}, this.progress.element, this.problem, this.easel, this.proposals),
+    );
+    const open = opener("Open a picture …", async (url) => this.open(await Picture.read(url)), {
+      place: this.element,
+      bytes: app.limits.upload_bytes,
+      bad: (error) => showProblem(this.problem, error),
+    });
+    this.form.element.prepend(
+      h("div", { class: "field" }, open, h("small", {}, "or drop one here, or paste it")),
+    );
     this.easel.hidden = true;
   }
 
@@ -63,7 +96,8 @@ class Complete {
   }
 
   async refit() {
-    if (this.source && this.form.model) this.lay(await this.source.forModel(this.form.model, this.app.limits.pixels));
+    if (this.source && this.form.model)
+      this.lay(await this.source.forModel(this.form.model, this.app.limits.pixels));
   }
 
   lay(picture) {
@@ -79,21 +113,39 @@ class Complete {
 
   mark(is) {
     const { rows, columns } = this.surface;
-    this.surface.set(this.surface.values.map((_, index) => (is((index % columns) / columns, Math.floor(index / columns) / rows) ? 255 : 0)));
+    this.surface.set(
+      this.surface.values.map((_, index) =>
+        is((index % columns) / columns, Math.floor(index / columns) / rows) ? 255 : 0,
+      ),
+    );
   }
 
   propose(request) {
     if (!this.picture || !this.surface.painted) {
-      showProblem(this.problem, this.picture ? "Paint what is to be drawn anew first: over the picture, or by one of the buttons beside it." : "Open a picture first.");
+      showProblem(
+        this.problem,
+        this.picture
+          ? "Paint what is to be drawn anew first: over the picture, or by one of the buttons beside it."
+          : "Open a picture first.",
+      );
       return null;
     }
     showProblem(this.problem, null);
     const { size, given } = this.picture;
     const asked = { ...request, size, image: given, mask: this.surface.toUrl(this.form.model.factor) };
     const tiles = framed(this.app, asked, size, { Take: (tile) => this.take(tile) });
-    const hung = h("section", { class: "hung", "data-num": 3 }, h("h2", {}, "Proposals"), h("div", { class: "row" }, ...tiles.map(({ element }) => element)));
+    const hung = h(
+      "section",
+      { class: "hung", "data-num": 3 },
+      h("h2", {}, "Proposals"),
+      h("div", { class: "row" }, ...tiles.map(({ element }) => element)),
+    );
     this.proposals.replaceChildren(hung);
-    return draw(this.app, "complete", asked, { tiles, progress: this.progress, onended: () => !tiles.some(({ url }) => url) && hung.remove() });
+    return draw(this.app, "complete", asked, {
+      tiles,
+      progress: this.progress,
+      onended: () => !tiles.some(({ url }) => url) && hung.remove(),
+    });
   }
 
   /** Go on with a proposal. */

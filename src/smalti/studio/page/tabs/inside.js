@@ -26,13 +26,34 @@ class Inside {
     this.problem = h("div");
     this.progress = new Progress();
     const without = ["num", "seed", "size"];
-    this.form = new Form(app, { can: "encode", submit: "Look", without, onsubmit: () => this.look(), onchange: (what) => what === "model" && this.source && this.look() });
+    this.form = new Form(app, {
+      can: "encode",
+      submit: "Look",
+      without,
+      onsubmit: () => this.look(),
+      onchange: (what) => what === "model" && this.source && this.look(),
+    });
     this.form.element.querySelector(".more").hidden = true;
-    this.views = h("div", { class: "views" }, h("p", { class: "hint" }, "Open a picture, or choose Look inside below one that was drawn."));
-    this.element = h("div", { class: "bench" }, this.form.element, h("div", {}, this.progress.element, this.problem, this.views));
+    this.views = h(
+      "div",
+      { class: "views" },
+      h("p", { class: "hint" }, "Open a picture, or choose Look inside below one that was drawn."),
+    );
+    this.element = h(
+      "div",
+      { class: "bench" },
+      this.form.element,
+      h("div", {}, this.progress.element, this.problem, this.views),
+    );
     const bad = (error) => showProblem(this.problem, error);
-    const open = opener("Open a picture …", async (url) => this.receive({ picture: await Picture.read(url) }), { place: this.element, bytes: app.limits.upload_bytes, bad });
-    this.form.element.prepend(h("div", { class: "field" }, open, h("small", {}, "or drop one here, or paste it")));
+    const open = opener(
+      "Open a picture …",
+      async (url) => this.receive({ picture: await Picture.read(url) }),
+      { place: this.element, bytes: app.limits.upload_bytes, bad },
+    );
+    this.form.element.prepend(
+      h("div", { class: "field" }, open, h("small", {}, "or drop one here, or paste it")),
+    );
   }
 
   show() {
@@ -58,9 +79,15 @@ class Inside {
       const picture = await this.source.forModel(model, this.app.limits.pixels);
       const asked = { model: model.name, image: picture.given, size: picture.size };
       const condition = model.can.includes("nats") ? this.form.request().condition : null;
-      const [rebuilt, { codes, nats }] = await Promise.all([post("/api/reconstruct", asked), post("/api/encode", { ...asked, condition })]);
+      const [rebuilt, { codes, nats }] = await Promise.all([
+        post("/api/reconstruct", asked),
+        post("/api/encode", { ...asked, condition }),
+      ]);
       if (turn !== this.turn) return;
-      const views = [await difference(picture.data, rebuilt.image, picture.size), pieces(picture.data, codes, model)];
+      const views = [
+        await difference(picture.data, rebuilt.image, picture.size),
+        pieces(picture.data, codes, model),
+      ];
       if (nats) views.push(surprise(picture.data, nats));
       if (this.order && picture === this.source) views.push(replay(picture.data, this.order));
       this.views.replaceChildren(...views);
@@ -95,7 +122,14 @@ async function difference(image, rebuilt, [height, width]) {
   const pair = h("div", { class: "pair" }, before, after);
   pair.style.setProperty("aspect-ratio", `${width} / ${height}`);
   const part = (share) => pair.style.setProperty("--share", `${share}%`);
-  const slider = h("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": "How much of the picture is shown, the rest is what came out of its codes", oninput: () => part(slider.value) });
+  const slider = h("input", {
+    type: "range",
+    min: 0,
+    max: 100,
+    value: 50,
+    "aria-label": "How much of the picture is shown, the rest is what came out of its codes",
+    oninput: () => part(slider.value),
+  });
   part(50);
   pair.addEventListener("pointermove", (event) => {
     const box = pair.getBoundingClientRect();
@@ -103,10 +137,15 @@ async function difference(image, rebuilt, [height, width]) {
     part(slider.value);
   });
   shown.hidden = true;
-  const turn = choice("What is shown", { pair: "Picture | rebuilt", apart: `Difference × ${LOUDER}` }, "pair", (name) => {
-    shown.hidden = name === "pair";
-    pair.hidden = slider.hidden = name !== "pair";
-  });
+  const turn = choice(
+    "What is shown",
+    { pair: "Picture | rebuilt", apart: `Difference × ${LOUDER}` },
+    "pair",
+    (name) => {
+      shown.hidden = name === "pair";
+      pair.hidden = slider.hidden = name !== "pair";
+    },
+  );
   const psnr = mean ? `PSNR ${(10 * Math.log10(255 ** 2 / mean)).toFixed(1)} dB` : "equal to the last bit";
   return titled("Rebuilt from its codes", psnr, pair, shown, slider, turn);
 }
@@ -116,18 +155,34 @@ function pieces(image, codes, model) {
   const counts = new Map();
   for (const code of codes.flat()) counts.set(code, (counts.get(code) || 0) + 1);
   const most = [...counts].sort(([a, m], [b, n]) => n - m || a - b).slice(0, PIECES);
-  const overlay = new Overlay("Codes, a colour each", image, [codes.length, codes[0].length], (row, column) => `code ${codes[row][column]}, ${times(counts.get(codes[row][column]))}`);
+  const overlay = new Overlay(
+    "Codes, a colour each",
+    image,
+    [codes.length, codes[0].length],
+    (row, column) => `code ${codes[row][column]}, ${times(counts.get(codes[row][column]))}`,
+  );
   const all = (row, column) => [...hue(codes[row][column]).slice(0, 3), 150];
-  const only = (code) => overlay.paint((row, column) => (codes[row][column] === code ? [0, 0, 0, 0] : [20, 20, 24, 205]));
+  const only = (code) =>
+    overlay.paint((row, column) => (codes[row][column] === code ? [0, 0, 0, 0] : [20, 20, 24, 205]));
   overlay.paint(all);
   const sprite = `/api/codebook/${model.name}?codes=${most.map(([code]) => code).join(",")}`;
   const list = most.map(([code, count], index) => {
     const picture = h("i", {});
     picture.style.setProperty("background-image", `url("${sprite}")`);
     picture.style.setProperty("background-size", `${100 * most.length}% 100%`);
-    picture.style.setProperty("background-position", `${most.length > 1 ? (100 * index) / (most.length - 1) : 0}% 0`);
+    picture.style.setProperty(
+      "background-position",
+      `${most.length > 1 ? (100 * index) / (most.length - 1) : 0}% 0`,
+    );
     const act = () => only(code);
-    const one = button("", act, { class: "piece", "aria-label": `code ${code}, ${times(count)}: show where`, onpointerenter: act, onfocus: act, onpointerleave: () => overlay.paint(all), onblur: () => overlay.paint(all) });
+    const one = button("", act, {
+      class: "piece",
+      "aria-label": `code ${code}, ${times(count)}: show where`,
+      onpointerenter: act,
+      onfocus: act,
+      onpointerleave: () => overlay.paint(all),
+      onblur: () => overlay.paint(all),
+    });
     one.append(picture, h("small", {}, `× ${count}`));
     return one;
   });
@@ -142,18 +197,47 @@ function surprise(image, nats) {
   const all = nats.flat();
   const [least, most] = [Math.min(...all), Math.max(...all)];
   const mean = all.reduce((sum, one) => sum + one, 0) / all.length;
-  const overlay = new Overlay("Surprise of each cell", image, [nats.length, nats[0].length], (row, column) => `${number(nats[row][column])} nats: one of ${number(Math.exp(nats[row][column]))} such cells`);
+  const overlay = new Overlay(
+    "Surprise of each cell",
+    image,
+    [nats.length, nats[0].length],
+    (row, column) =>
+      `${number(nats[row][column])} nats: one of ${number(Math.exp(nats[row][column]))} such cells`,
+  );
   overlay.paint((row, column) => [...heat((nats[row][column] - least) / (most - least || 1)), 215]);
-  const bar = h("div", { class: "scale" }, h("span", {}, `${number(least)} expected`), h("i", {}), h("span", {}, `${number(most)} surprising`));
-  return titled("How likely each cell is", `mean ${number(mean)} nats a cell, as it is told in the form`, overlay.element, bar);
+  const bar = h(
+    "div",
+    { class: "scale" },
+    h("span", {}, `${number(least)} expected`),
+    h("i", {}),
+    h("span", {}, `${number(most)} surprising`),
+  );
+  return titled(
+    "How likely each cell is",
+    `mean ${number(mean)} nats a cell, as it is told in the form`,
+    overlay.element,
+    bar,
+  );
 }
 
 /** The drawing once more, cell by cell; order: the pass in which each cell came, below 1 for what was kept. */
 function replay(image, order) {
   const last = Math.max(...order.flat());
   const word = (pass) => (pass < 1 ? "kept from the picture before" : `laid in pass ${pass} of ${last}`);
-  const overlay = new Overlay("The drawing as it went", image, [order.length, order[0].length], (row, column) => word(order[row][column]));
-  const slider = h("input", { type: "range", min: 0, max: last, value: last, "aria-label": "Pass of the drawing", oninput: () => show(Number(slider.value)) });
+  const overlay = new Overlay(
+    "The drawing as it went",
+    image,
+    [order.length, order[0].length],
+    (row, column) => word(order[row][column]),
+  );
+  const slider = h("input", {
+    type: "range",
+    min: 0,
+    max: last,
+    value: last,
+    "aria-label": "Pass of the drawing",
+    oninput: () => show(Number(slider.value)),
+  });
   let [timer, isHeat] = [0, false];
   const show = (pass) => {
     slider.value = pass;
@@ -188,5 +272,11 @@ function replay(image, order) {
     show(Number(slider.value));
   });
   show(last);
-  return titled("In which order it came", `${last} passes; colours go from the first cells to the last`, overlay.element, h("div", { class: "row" }, play, slider), turn);
+  return titled(
+    "In which order it came",
+    `${last} passes; colours go from the first cells to the last`,
+    overlay.element,
+    h("div", { class: "row" }, play, slider),
+    turn,
+  );
 }

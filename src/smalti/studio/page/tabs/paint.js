@@ -17,9 +17,17 @@ export function create(app) {
 const isTold = (model) => model.conditions.some(isPainted);
 
 function nothing() {
-  return h("div", { class: "empty" }, h("h2", {}, "None of the open models is told by painting"),
-    h("p", {}, "Models that learned from maps of classes, edges or depths, from boxes, points or poses are painted for here. Open one beside the others:"),
-    h("pre", {}, "smalti studio emoji runs/streets"));
+  return h(
+    "div",
+    { class: "empty" },
+    h("h2", {}, "None of the open models is told by painting"),
+    h(
+      "p",
+      {},
+      "Models that learned from maps of classes, edges or depths, from boxes, points or poses are painted for here. Open one beside the others:",
+    ),
+    h("pre", {}, "smalti studio emoji runs/streets"),
+  );
 }
 
 class Paint {
@@ -28,17 +36,34 @@ class Paint {
     this.progress = new Progress();
     this.follow = settled(() => this.isLive && this.redraw(), WAIT);
     this.form = new Form(app, {
-      can: "sample", submit: "Draw", only: isTold, without: ["num"],
+      can: "sample",
+      submit: "Draw",
+      only: isTold,
+      without: ["num"],
       onsubmit: (request) => this.draw("sample", { ...request, num: 1 }),
       onchange: (what) => this.ready && (what === "stroke" ? this.follow() : this.choose()),
     });
     this.place = h("div", { class: "row" });
     const live = { live: "As I paint", asked: "When I ask" };
     const parts = { part: "Only what changed", whole: "The whole" };
-    this.parts = choice("How much is drawn anew", parts, "part", (value) => (this.isPartial = value === "part"));
-    const how = h("div", { class: "buttons" }, choice("When it is drawn", live, "live", (value) => (this.isLive = value === "live")), this.parts);
-    this.element = h("div", { class: "bench wide" }, this.form.element,
-      h("div", {}, this.progress.element, h("section", { class: "hung", "data-num": 1 }, this.place), how));
+    this.parts = choice(
+      "How much is drawn anew",
+      parts,
+      "part",
+      (value) => (this.isPartial = value === "part"),
+    );
+    const how = h(
+      "div",
+      { class: "buttons" },
+      choice("When it is drawn", live, "live", (value) => (this.isLive = value === "live")),
+      this.parts,
+    );
+    this.element = h(
+      "div",
+      { class: "bench wide" },
+      this.form.element,
+      h("div", {}, this.progress.element, h("section", { class: "hung", "data-num": 1 }, this.place), how),
+    );
     this.ready = true;
     this.choose();
   }
@@ -48,7 +73,9 @@ class Paint {
     this.job?.cancel();
     Object.assign(this, { job: null, base: null, before: null });
     this.parts.hidden = !this.surface || !this.form.model.can.includes("complete");
-    this.place.replaceChildren(...framed(this.app, { ...this.form.request(), num: 1 }, this.form.size).map(({ element }) => element));
+    this.place.replaceChildren(
+      ...framed(this.app, { ...this.form.request(), num: 1 }, this.form.size).map(({ element }) => element),
+    );
     this.follow();
   }
 
@@ -61,7 +88,8 @@ class Paint {
     const request = { ...this.form.request(), num: 1 };
     const mask = this.base && this.isPartial && !this.parts.hidden ? this.changes() : null;
     if (mask === "") return;
-    if (mask) this.draw("complete", { ...request, size: this.form.size, image: this.base.picture.given, mask });
+    if (mask)
+      this.draw("complete", { ...request, size: this.form.size, image: this.base.picture.given, mask });
     else this.draw("sample", request);
   }
 
@@ -69,7 +97,9 @@ class Paint {
   draw(what, request) {
     this.job?.cancel();
     const painted = this.surface?.values.slice();
-    const [tile] = framed(this.app, request, this.form.size, { Again: () => this.draw("sample", { ...this.form.request(), num: 1 }) });
+    const [tile] = framed(this.app, request, this.form.size, {
+      Again: () => this.draw("sample", { ...this.form.request(), num: 1 }),
+    });
     if (this.base) tile.image.src = this.base.picture.data;
     this.place.replaceChildren(tile.element);
     const isNewest = () => this.job === job;
@@ -90,9 +120,13 @@ class Paint {
     const changed = new Set();
     surface.values.forEach((value, index) => {
       if (value === before[index]) return;
-      const [row, column] = [Math.floor(index / surface.columns / factor), Math.floor((index % surface.columns) / factor)];
+      const [row, column] = [
+        Math.floor(index / surface.columns / factor),
+        Math.floor((index % surface.columns) / factor),
+      ];
       for (let y = Math.max(0, row - AROUND); y <= Math.min(rows - 1, row + AROUND); y += 1) {
-        for (let x = Math.max(0, column - AROUND); x <= Math.min(columns - 1, column + AROUND); x += 1) changed.add(y * columns + x);
+        for (let x = Math.max(0, column - AROUND); x <= Math.min(columns - 1, column + AROUND); x += 1)
+          changed.add(y * columns + x);
       }
     });
     return changed.size ? maskOf(changed, rows, columns, factor) : "";
@@ -104,6 +138,7 @@ function maskOf(cells, rows, columns, factor) {
   const context = canvas.getContext("2d");
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.fillStyle = "#fff";
-  for (const cell of cells) context.fillRect((cell % columns) * factor, Math.floor(cell / columns) * factor, factor, factor);
+  for (const cell of cells)
+    context.fillRect((cell % columns) * factor, Math.floor(cell / columns) * factor, factor, factor);
   return canvas.toDataURL("image/png");
 }

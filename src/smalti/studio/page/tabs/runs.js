@@ -23,7 +23,22 @@ class Runs {
     this.list = h("ul", { class: "runs" });
     this.page = h("div", { class: "run" });
     this.draw = settled(() => this.lay(), AGAIN);
-    this.element = h("div", { class: "bench" }, h("div", { class: "controls" }, h("div", { class: "row apart" }, h("h2", {}, "Runs"), button("Look again", () => this.show(), { class: "quiet" })), this.list), h("div", {}, this.problem, this.page));
+    this.element = h(
+      "div",
+      { class: "bench" },
+      h(
+        "div",
+        { class: "controls" },
+        h(
+          "div",
+          { class: "row apart" },
+          h("h2", {}, "Runs"),
+          button("Look again", () => this.show(), { class: "quiet" }),
+        ),
+        this.list,
+      ),
+      h("div", {}, this.problem, this.page),
+    );
   }
 
   async show() {
@@ -41,16 +56,26 @@ class Runs {
   entry(run) {
     const steps = run.steps ? `step ${run.step} of ${run.steps}` : `step ${run.step}`;
     const ago = run.updated ? `, ${duration(Math.max(0, Date.now() / 1000 - run.updated))} ago` : "";
-    const alarms = run.alarms ? h("span", { class: "alarm" }, run.alarms === 1 ? "1 alarm" : `${run.alarms} alarms`) : null;
-    const entry = button("", () => this.open(run.name), { "aria-pressed": String(run.name === this.name), "data-name": run.name });
-    entry.append(h("b", {}, run.name), h("small", {}, `${STATES[run.state] || ""} · ${steps}${ago}`), ...(alarms ? [alarms] : []));
+    const alarms = run.alarms
+      ? h("span", { class: "alarm" }, run.alarms === 1 ? "1 alarm" : `${run.alarms} alarms`)
+      : null;
+    const entry = button("", () => this.open(run.name), {
+      "aria-pressed": String(run.name === this.name),
+      "data-name": run.name,
+    });
+    entry.append(
+      h("b", {}, run.name),
+      h("small", {}, `${STATES[run.state] || ""} · ${steps}${ago}`),
+      ...(alarms ? [alarms] : []),
+    );
     return h("li", {}, entry);
   }
 
   async open(name) {
     this.source?.close();
     this.name = this.last = name;
-    for (const entry of this.list.querySelectorAll("button")) entry.setAttribute("aria-pressed", String(entry.dataset.name === name));
+    for (const entry of this.list.querySelectorAll("button"))
+      entry.setAttribute("aria-pressed", String(entry.dataset.name === name));
     try {
       const { lines, sheets, alarms, at } = await get(`/api/runs/${encodeURIComponent(name)}`);
       if (this.name !== name) return;
@@ -65,10 +90,11 @@ class Runs {
   /** Listen to what comes after the first `at` bytes of its log. */
   follow(name, at) {
     this.source = new EventSource(`/api/runs/${encodeURIComponent(name)}/events?at=${at}`);
-    const told = (event, act) => this.source.addEventListener(event, ({ data }) => {
-      act(JSON.parse(data));
-      this.draw();
-    });
+    const told = (event, act) =>
+      this.source.addEventListener(event, ({ data }) => {
+        act(JSON.parse(data));
+        this.draw();
+      });
     told("line", (line) => {
       this.lines.push(line);
       if (line.kind !== "alarm") return;
@@ -91,19 +117,42 @@ class Runs {
     const told = alarms.map((alarm) => h("li", {}, `step ${alarm.step}, ${wordsOf(alarm)}`));
     const all = Object.entries(grouped(lines));
     const isMain = ([title]) => title === "loss" || title.startsWith(VALIDATION);
-    const charts = (some) => h("div", { class: "charts" }, ...some.map(([title, curves]) => chart(title, curves, (index) => `rgb(${hue(index).slice(0, 3)})`)));
-    const more = h("details", { class: "more", open: this.page.querySelector("details")?.open || false }, h("summary", {}, "More curves"), charts(all.filter((one) => !isMain(one))));
-    this.page.replaceChildren(h("h2", {}, name),
-      ...(told.length ? [h("section", { class: "alarms" }, h("h3", {}, "Alarms"), h("ul", {}, ...told))] : []),
-      charts(all.filter(isMain)), ...(sheets.length ? [sheetsOf(sheets, place)] : []), more);
+    const charts = (some) =>
+      h(
+        "div",
+        { class: "charts" },
+        ...some.map(([title, curves]) => chart(title, curves, (index) => `rgb(${hue(index).slice(0, 3)})`)),
+      );
+    const more = h(
+      "details",
+      { class: "more", open: this.page.querySelector("details")?.open || false },
+      h("summary", {}, "More curves"),
+      charts(all.filter((one) => !isMain(one))),
+    );
+    this.page.replaceChildren(
+      h("h2", {}, name),
+      ...(told.length
+        ? [h("section", { class: "alarms" }, h("h3", {}, "Alarms"), h("ul", {}, ...told))]
+        : []),
+      charts(all.filter(isMain)),
+      ...(sheets.length ? [sheetsOf(sheets, place)] : []),
+      more,
+    );
     if (!lines.length) this.page.append(h("p", { class: "hint" }, "No line in its log yet."));
   }
 }
 
-const wordsOf = ({ name = "", finding, remedy, text }) => [name.replaceAll("_", " "), finding, remedy, text].filter(Boolean).join(": ");
+const wordsOf = ({ name = "", finding, remedy, text }) =>
+  [name.replaceAll("_", " "), finding, remedy, text].filter(Boolean).join(": ");
 
 function nothing() {
-  return h("div", { class: "empty" }, h("h2", {}, "No runs to look at"), h("p", {}, "Say in which folder trainings write, and they are shown here while they go:"), h("pre", {}, "smalti studio --runs runs"));
+  return h(
+    "div",
+    { class: "empty" },
+    h("h2", {}, "No runs to look at"),
+    h("p", {}, "Say in which folder trainings write, and they are shown here while they go:"),
+    h("pre", {}, "smalti studio --runs runs"),
+  );
 }
 
 /** The sheets of samples, the newest unless another one was looked at. */
@@ -111,7 +160,14 @@ function sheetsOf(sheets, place) {
   const last = sheets.length - 1;
   const image = h("img", { alt: "", class: "sheet-of-samples" });
   const told = h("span", { class: "told" });
-  const slider = h("input", { type: "range", min: 0, max: last, value: place ?? last, "aria-label": "Which sheet of samples", oninput: () => tell() });
+  const slider = h("input", {
+    type: "range",
+    min: 0,
+    max: last,
+    value: place ?? last,
+    "aria-label": "Which sheet of samples",
+    oninput: () => tell(),
+  });
   const tell = () => {
     const { step, url } = sheets[slider.value];
     image.src = url;
@@ -135,5 +191,10 @@ function grouped(lines) {
       ((found[title] ||= {})[rest.join("/") || first] ||= []).push([step, value]);
     }
   }
-  return Object.fromEntries(Object.entries(found).map(([title, curves]) => [title, Object.fromEntries(Object.entries(curves).slice(0, LINES))]));
+  return Object.fromEntries(
+    Object.entries(found).map(([title, curves]) => [
+      title,
+      Object.fromEntries(Object.entries(curves).slice(0, LINES)),
+    ]),
+  );
 }

@@ -8,7 +8,12 @@ import { titled } from "../words.js";
 /** Make the tab; it draws a first picture by itself. */
 export function create(app) {
   const wall = h("div", { class: "wall" });
-  const form = new Form(app, { can: "sample", submit: "Draw", tells: true, onsubmit: (request) => hang(request) });
+  const form = new Form(app, {
+    can: "sample",
+    submit: "Draw",
+    tells: true,
+    onsubmit: (request) => hang(request),
+  });
   const actions = {
     "Again with": (tile) => {
       form.fill({ ...tile.request, seed: tile.seed });
@@ -22,8 +27,12 @@ export function create(app) {
     const size = request.size || app.model(request.model).sizes[0];
     const tiles = framed(app, request, size, actions);
     const title = h("h2", {}, titled(request.condition) || request.model);
-    const hung = h("section", { class: "hung", "data-num": Math.min(request.num, 3) },
-      h("header", {}, title, progress.element), h("div", { class: "row" }, ...tiles.map(({ element }) => element)));
+    const hung = h(
+      "section",
+      { class: "hung", "data-num": Math.min(request.num, 3) },
+      h("header", {}, title, progress.element),
+      h("div", { class: "row" }, ...tiles.map(({ element }) => element)),
+    );
     wall.prepend(hung);
     return draw(app, "sample", request, { tiles, progress });
   }
