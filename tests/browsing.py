@@ -47,12 +47,15 @@ def serving(studio: Studio) -> Iterator[str]:
     """A studio that answers on a port of its own; gives its address."""
     listening = socket.create_server(("127.0.0.1", 0))
     door = Door("127.0.0.1", listening.getsockname()[1], None, studio.limits.upload_bytes)
-    server = uvicorn.Server(uvicorn.Config(studio.app(door), log_level="warning"))
+    how = uvicorn.Config(studio.app(door), log_level="warning", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(how)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     yield door.address
-    server.should_exit = server.force_exit = True
-    thread.join(30)
+    studio.jobs.close()
+    server.should_exit = True
+    for one in [thread, *(found for found in threading.enumerate() if found.name.startswith("job "))]:
+        one.join(30)  # a thread that draws while Python ends would end it badly
 
 
 @contextmanager

@@ -177,9 +177,11 @@ class Canvas {
       [side]: Math.max(0, cells) * this.factor,
     };
     const { top, right, bottom, left } = this.grow;
-    if ((this.size[0] + top + bottom) * (this.size[1] + left + right) > this.app.limits.pixels)
-      this.grow = before;
+    const { pixels } = this.app.limits;
+    const isLarge = (this.size[0] + top + bottom) * (this.size[1] + left + right) > pixels;
+    if (isLarge) this.grow = before;
     this.lay(scale);
+    if (isLarge) this.told.textContent += `: the studio draws ${pixels} at most`;
   }
 
   /** Draw what the canvas grew by; what is there keeps its codes. */
