@@ -230,6 +230,13 @@ def outline(path: Path) -> tuple[Path, dict[str, Any], Tokenizer | Pipeline]:
         return folder, read_config(folder), _build(folder, _check_headers)
 
 
+def describe(path: Path) -> str:
+    """Return a few lines on what a model folder or a run folder is, for people."""
+    folder, told, model = outline(path)
+    head = f"{folder}: {told['kind']} {told['fingerprint']}"
+    return "\n".join([head, *about.lines(model, told.get("provenance", {}))])
+
+
 def trained_sizes(path: Path) -> tuple[Sides, ...]:
     """Return height and width in pixels of the crops that a model was trained on, of each size.
 

@@ -97,7 +97,7 @@ def test_the_first_pictures_hang_by_themselves_and_are_those_of_the_library(open
         assert (made["seed"], made["text"], made["guidance"]) == (2, WORDS, 3.0)
         told = {"text": WORDS, "guidance_scale": 3.0, "micro_batch": 1}
         same = models.pipeline("emoji").sample(num=1, seed=2, **told).images[0]
-        np.testing.assert_array_equal(pixels(found[2]), np.asarray(same))
+        np.testing.assert_allclose(pixels(found[2]), np.asarray(same), rtol=0, atol=1)  # of another thread
 
 
 @needs_browser
@@ -266,7 +266,9 @@ def test_a_run_is_watched_while_it_goes_on(opened, runs):
         place.get_by_text("step 20, codebook collapse: 9 codes: wait").wait_for()
         place.get_by_role("img", name="loss: at step 20 total 0.05, l1 0.5").wait_for()
         place.get_by_role("img", name="validation: psnr: at step 20 psnr 17.3").wait_for()
-        assert place.get_by_alt_text("Samples at step 20").evaluate("(image) => image.naturalWidth") == 24
+        sheet = place.get_by_alt_text("Samples at step 20")
+        sheet.scroll_into_view_if_needed()
+        assert sheet.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 24
         assert barriers(page) == ""
         with (runs / "log.jsonl").open("a") as log:
             log.write(json.dumps({"step": 21, "kind": "train", "loss/total": 2.0, "loss/l1": 0.25}) + "\n")

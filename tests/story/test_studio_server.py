@@ -77,6 +77,11 @@ def test_the_page_is_there_before_the_models(address):
         assert [one["name"] for one in client.get("/api/models").json()] == ["emoji"]
 
 
+def alike(one, other) -> bool:
+    """The same codes decoded on another thread: rounding may part pixels by one level of 255."""
+    return bool(np.abs(one.astype(int) - other.astype(int)).max() <= 1)
+
+
 def test_an_image_is_that_of_the_command(address, smalti_command, home):
     more = ("--seed", 3, "--guidance", 2, "--top-p", 0.95, "--micro-batch", 1)
     status, _, said = smalti_command("sample", "emoji", "drawn", "--text", "red heart", "--num", 2, *more)
@@ -94,14 +99,14 @@ def test_an_image_is_that_of_the_command(address, smalti_command, home):
         assert names[-1] == "done"
         for index in range(2):
             Path(f"{index}.png").write_bytes(client.get(f"/api/jobs/{job}/images/{index}.png").content)
-            assert np.array_equal(pixels(f"{index}.png"), pixels(f"drawn/{index:05}.png"))
+            assert alike(pixels(f"{index}.png"), pixels(f"drawn/{index:05}.png"))
             assert read_metadata(f"{index}.png") == read_metadata(f"drawn/{index:05}.png")
         data = Path("drawn/00000.png").read_bytes()
         wish = {"image": url(data), "mask": url(mask), "condition": {"text": "apple"}, "seed": 1}
         job = client.post("/api/complete", json={"model": "emoji", **wish}).json()["job"]
         assert [name for name, _ in events(client, job)][-1] == "done"
         Path("c.png").write_bytes(client.get(f"/api/jobs/{job}/images/0.png").content)
-    assert np.array_equal(pixels("c.png"), pixels("completed/00000.png"))
+    assert alike(pixels("c.png"), pixels("completed/00000.png"))
 
 
 def test_eight_people_at_once_get_what_each_gets_alone(address):

@@ -25,7 +25,5 @@ def info(path: Path) -> tuple[Any, str]:
         told = importing.describe(path)
         return {"path": path, "about": told}, told
     folder, config, model = library.outline(path)
-    made = config.get("provenance", {})
-    head = f"{folder}: {config['kind']} {config['fingerprint']}"
     facts = {"path": folder, "kind": config["kind"], "fingerprint": config["fingerprint"]}
-    return {**facts, **about.facts(model, made)}, "\n".join([head, *about.lines(model, made)])
+    return {**facts, **about.facts(model, config.get("provenance", {}))}, library.describe(path)
