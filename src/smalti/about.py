@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from torch import nn
 
 from smalti import config
-from smalti.pipeline import Pipeline
+from smalti.pipeline import Pipeline, tokenizer_of
 from smalti.sizes import worded
 from smalti.tokenizer import Tokenizer
 
@@ -18,7 +18,7 @@ _SHOWN = 20  # classes whose names are written out
 
 def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
     """Give a line for each thing worth knowing. made: the provenance that its folder tells."""
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    tokenizer = tokenizer_of(model)
     found = [f"tokenizer: {_told(tokenizer)}"]
     if isinstance(model, Pipeline):
         crops = "crop" if len(model.crop_sizes) == 1 else "crops"
@@ -38,25 +38,39 @@ def lines(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> list[str]:
     return [*found, *(f"{name}: {value}" for name, value in made.items())]
 
 
-def facts(model: Tokenizer | Pipeline, made: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `lines` tells as plain values, with all settings. made: as there."""
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
-    found: dict[str, Any] = {
-        "tokenizer": {
+class Outline(NamedTuple):
+    """A model folder without its weights."""
+
+    folder: Path
+    config: Mapping[str, Any]  # its config.json
+    model: Tokenizer | Pipeline
+
+    @property
+    def words(self) -> str:
+        """Return a few lines on what it is, for people."""
+        head = f"{self.folder}: {self.config['kind']} {self.config['fingerprint']}"
+        return "\n".join([head, *lines(self.model, self.config.get("provenance", {}))])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return the same as plain values, with all settings."""
+        model, tokenizer = self.model, tokenizer_of(self.model)
+        found = {"path": self.folder, "kind": self.config["kind"], "fingerprint": self.config["fingerprint"]}
+        found["tokenizer"] = {
             "factor": tokenizer.factor,
             "codes": tokenizer.codebook_size if tokenizer.has_codes else None,
             "channels": tokenizer.channels,
             "parameters": _count(tokenizer),
         }
-    }
-    if isinstance(model, Pipeline):
-        kind, sizes = model.settings.prior.kind, [list(size) for size in model.crop_sizes]
-        found["prior"] = {"kind": kind, "parameters": _count(model.prior), "sizes": sizes}
-        found["conditions"] = {
-            name: {"kind": one.settings.kind, "names": list(getattr(one.settings, "names", ()))}
-            for name, one in model.condition.named.items()
-        }
-    return {**found, "settings": config.dump(model.settings), "provenance": dict(made)}
+        if isinstance(model, Pipeline):
+            kind, sizes = model.settings.prior.kind, [list(size) for size in model.crop_sizes]
+            found["prior"] = {"kind": kind, "parameters": _count(model.prior), "sizes": sizes}
+            found["conditions"] = {
+                name: {"kind": one.settings.kind, "names": list(getattr(one.settings, "names", ()))}
+                for name, one in model.condition.named.items()
+            }
+        made = dict(self.config.get("provenance", {}))
+        return {**found, "settings": config.dump(model.settings), "provenance": made}
 
 
 def provenance(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from smalti import devices, precision, shipped
 from smalti.conditions.context import Padded, Prefix
 from smalti.conditions.protocol import Condition
-from smalti.pipeline import Pipeline
+from smalti.pipeline import Pipeline, tokenizer_of
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.use import in_use
 from smalti.weights.catalogue import WEIGHTS
@@ -76,7 +76,7 @@ def compared(load: Callable[[torch.device], Tokenizer | Pipeline], device: torch
     fall otherwise now and then.
     """
     cpu, there = load(torch.device("cpu")), load(device)
-    one, other = (model.tokenizer if isinstance(model, Pipeline) else model for model in (cpu, there))
+    one, other = (tokenizer_of(model) for model in (cpu, there))
     grid = cpu.settings.grids[0] if isinstance(cpu, Pipeline) else _GRID
     found, generator = [], torch.Generator().manual_seed(0)
     codes = torch.randint(one.codebook_size, (_IMAGES, *grid), generator=generator)

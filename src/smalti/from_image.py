@@ -55,9 +55,9 @@ class _Look:
 
     def __call__(self, compute: Computation) -> Float[Tensor, "1 c H W"]:
         """Return it, in [-1, 1]."""
-        from smalti.data.transforms import CropSettings, place  # not above: who draws rarely needs readers
+        from smalti.data.transforms import middle  # not above: who draws rarely needs readers
 
-        image, how = self.image, CropSettings().for_validation()
+        image = self.image
         if isinstance(image, str | Path | Image.Image):
             pixels = compute.open(image, self.tokenizer.settings.pixels)
         elif compute.of == "alpha":
@@ -65,5 +65,5 @@ class _Look:
             raise UserError("an image with transparency", got, "give a file or a Pillow image")
         else:
             pixels = (self.tokenizer.images(image)[0].float().cpu() + 1) * 127.5
-        where = place((pixels.shape[1], pixels.shape[2]), self.size, how, torch.Generator())
+        where = middle((pixels.shape[1], pixels.shape[2]), self.size)
         return imaging.to_float(where.image(pixels))[None]

@@ -223,18 +223,11 @@ def read_config(folder: Path, kinds: Sequence[str] = ("tokenizer", "generator"))
     return dict(metadata)
 
 
-def outline(path: Path) -> tuple[Path, dict[str, Any], Tokenizer | Pipeline]:
-    """Return the folder of a model or of a run's model, its config.json, the model without its weights."""
+def outline(path: Path) -> about.Outline:
+    """Return what a model folder or a run folder is, by names and shapes alone: no weight is read."""
     folder = find(path)
     with torch.device("meta"):  # names and shapes without numbers
-        return folder, read_config(folder), _build(folder, _check_headers)
-
-
-def describe(path: Path) -> str:
-    """Return a few lines on what a model folder or a run folder is, for people."""
-    folder, told, model = outline(path)
-    head = f"{folder}: {told['kind']} {told['fingerprint']}"
-    return "\n".join([head, *about.lines(model, told.get("provenance", {}))])
+        return about.Outline(folder, read_config(folder), _build(folder, _check_headers))
 
 
 def trained_sizes(path: Path) -> tuple[Sides, ...]:

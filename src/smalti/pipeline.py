@@ -376,6 +376,11 @@ class Pipeline(Upscaling, Grids):
                 yield codes[: request.num - number * size]
 
 
+def tokenizer_of(model: Tokenizer | Pipeline) -> Tokenizer:
+    """Return the tokenizer that a model is, or draws with."""
+    return model.tokenizer if isinstance(model, Pipeline) else model
+
+
 def _are_codes(given: Any) -> bool:
     """Return whether whole numbers are codes: those of one byte are images."""
     if isinstance(given, np.ndarray):

@@ -93,7 +93,7 @@ def recipe(monkeypatch, photos, tmp_path):
 def test_it_trains_is_saved_loaded_and_draws(recipe, photos, tmp_path):
     run = smalti.train(recipe, photos, tmp_path / "run")
     model = smalti.load(run)
-    assert "condition: tone" in library.describe(run)
+    assert "condition: tone" in library.outline(run).words
     (drawn,) = model.sample(tone=0.4, guidance_scale=2.0)
     assert drawn.size == (24, 16)
     assert json.loads(drawn.info["smalti"])["tone"] == 0.4
@@ -117,11 +117,11 @@ def test_its_own_numbers_are_part_of_the_model(recipe, photos, tmp_path):
     assert library.fingerprint(half.condition) == library.fingerprint(model.condition)
     codes = torch.arange(96).view(1, 8, 12) % 8
     assert smalti.load(tmp_path / "model").logits(codes, tone=0.3).equal(model.logits(codes, tone=0.3))
-    library.describe(tmp_path / "model")
+    library.outline(tmp_path / "model")
     begun = smalti.load(_begun(recipe, photos, tmp_path, str(tmp_path / "model")))
     assert begun.condition.levels.equal(model.condition.levels)
     (tmp_path / "model" / "condition" / "model.safetensors").unlink()
-    for read in (smalti.load, library.describe):
+    for read in (smalti.load, library.outline):
         with pytest.raises(UserError, match="copy it again"):
             read(tmp_path / "model")
 

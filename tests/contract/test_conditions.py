@@ -244,7 +244,7 @@ def test_it_is_saved_and_loaded(case, tmp_path):
     assert loaded.logits(codes, **told).equal(model.logits(codes, **told))
     assert library.fingerprint(loaded) == loaded.fingerprint == library.fingerprint(model)
     kinds = " and ".join(condition.named) or "none"
-    assert f"condition: {kinds}" in library.describe(tmp_path / "model")
+    assert f"condition: {kinds}" in library.outline(tmp_path / "model").words
 
 
 def test_what_the_command_is_given_is_what_a_user_gives(case, tmp_path):

@@ -15,7 +15,7 @@ from tiny import NETWORK, TOKENIZER_TRAINING, TRAINING
 from torch import Tensor, nn
 
 import smalti
-from smalti import about, config, library
+from smalti import config, library
 from smalti.config import Few, settings
 from smalti.data import READERS
 from smalti.data.buckets import Buckets
@@ -113,7 +113,7 @@ def test_a_quantizer(sign, photos, tmp_path):
     assert tokenizer.reconstruct(images).shape == images.shape
     library.save(tokenizer, tmp_path / "again")
     assert torch.equal(smalti.load(tmp_path / "again").encode(images), codes)
-    assert "8 codes, 3 channels" in about.lines(library.outline(folder)[2], {})[0]
+    assert "8 codes, 3 channels" in library.outline(folder).words
     for name in ("compvis", "diffusers"):  # formats with a word for each quantizer; a graph needs none
         with pytest.raises(UserError, match=r"got (quantizer\.)?kind.sign; keep the model folder"):
             exporting.convert(folder, tmp_path / "out", name)

@@ -7,7 +7,7 @@ import torch
 from tiny import NETWORK, generator
 
 import smalti
-from smalti import about, config, library
+from smalti import config, library
 from smalti.errors import UserError
 from smalti.formats.exporting import convert
 from smalti.quantizers.fsq import PUBLISHED, FsqQuantizer, FsqSettings
@@ -119,9 +119,9 @@ def test_it_is_saved_loaded_told_and_begun_with(tmp_path, photos):
     assert torch.equal(found.encode(images), codes)
     assert torch.equal(found.decode(codes), model.decode(codes))
     assert "quantizer" not in " ".join(found.state_dict())
-    (said,) = about.lines(library.outline(tmp_path / "fsq")[2], {})
+    said = library.outline(tmp_path / "fsq").words
     assert "factor 2, 40 codes" in said
-    assert said.endswith("quantizer fsq of levels 8 5")
+    assert said.splitlines()[1].endswith("quantizer fsq of levels 8 5")
     still = {"optimizer.lr": 1e-12, "ema": 0.0, "workers": 0, "steps": 1, "batch": 2, "size": 16}
     still |= {"losses.perceptual.kind": "none", "losses.adversarial": None, "discriminator_optimizer": None}
     run = smalti.train(

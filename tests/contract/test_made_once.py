@@ -32,7 +32,7 @@ def test_23_info_reads_headers_only(kind, tmp_path, monkeypatch):
         data = file.read_bytes()
         begin = 8 + int.from_bytes(data[:8], "little")
         file.write_bytes(data[:begin] + b"\xff" * (len(data) - begin))
-    told = library.describe(tmp_path / "model").splitlines()
+    told = library.outline(tmp_path / "model").words.splitlines()
     made_by = library.read_config(tmp_path / "model")["fingerprint"]
     assert told == [
         f"{tmp_path / 'model'}: generator {made_by}",
@@ -55,7 +55,7 @@ def test_23_info_reads_headers_only(kind, tmp_path, monkeypatch):
 )
 def test_23_info_knows_models_of_every_condition(condition, tmp_path):
     smalti.save(generator(condition=condition, grid=(4, 6), order="row"), tmp_path / "model")
-    assert f"condition: {condition.kind}" in library.describe(tmp_path / "model")
+    assert f"condition: {condition.kind}" in library.outline(tmp_path / "model").words
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer/model.safetensors"])
@@ -66,10 +66,10 @@ def test_23_info_still_says_what_is_not_whole(missing, tmp_path):
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     with pytest.raises(smalti.UserError, match="copy it again"):
-        library.describe(tmp_path / "model")
+        library.outline(tmp_path / "model")
     file.write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
     with pytest.raises(smalti.UserError, match="not of one model"):
-        library.describe(tmp_path / "model")
+        library.outline(tmp_path / "model")
 
 
 def counted(monkeypatch, owner, name: str, key=lambda *args, **_: args[0]) -> list:

@@ -545,7 +545,7 @@ def test_a_model_keeps_its_reading(tmp_path):
     how = PixelReading(range=(-1000.0, 2000.0), bands=(2, 0, 1))
     library.save(tiny(pixels=how), tmp_path / "model")
     assert library.load(tmp_path / "model").settings.pixels == how
-    assert "range [-1000.0, 2000.0], bands [2, 0, 1]" in library.describe(tmp_path / "model")
+    assert "range [-1000.0, 2000.0], bands [2, 0, 1]" in library.outline(tmp_path / "model").words
 
 
 def png(array, *, bits, kind) -> bytes:

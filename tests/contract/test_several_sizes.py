@@ -171,7 +171,7 @@ def test_a_model_folder_keeps_its_sizes(tmp_path):
     assert found.settings == model.settings
     assert torch.equal(found.logits(codes), model.logits(codes))
     assert library.trained_sizes(tmp_path / "model") == found.crop_sizes
-    assert "crops 8 x 8, 6 x 10 and 10 x 6 pixels" in library.describe(tmp_path / "model")
+    assert "crops 8 x 8, 6 x 10 and 10 x 6 pixels" in library.outline(tmp_path / "model").words
     assert "crops 8 x 8, 6 x 10 and 10 x 6 pixels" in (tmp_path / "model" / "README.md").read_text()
     library.save(generator("modern"), tmp_path / "one", {"size": [8, 8]})
     kept = json.loads((tmp_path / "one" / "config.json").read_text())

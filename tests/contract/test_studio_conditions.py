@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from studios import client_of, drawn, image_of, picture, url
+from studios import drawn, image_of, picture, url
 from tiny import LABELS, NETWORK, generator, of_images
 
 from smalti.conditions.boxes import BoxesSettings
@@ -72,12 +72,6 @@ def studio(models):
     made = Studio(opened, Runs(None), Limits())
     yield made
     made.jobs.close()
-
-
-@pytest.fixture
-def client(studio):
-    with client_of(studio) as found:
-        yield found
 
 
 def told_of(model) -> dict:

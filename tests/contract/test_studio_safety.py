@@ -19,12 +19,6 @@ def studio(tmp_path_factory):
     made.jobs.close()
 
 
-@pytest.fixture
-def client(studio):
-    with client_of(studio) as found:
-        yield found
-
-
 @pytest.mark.parametrize(
     ("host", "status"),
     [

@@ -163,7 +163,9 @@ def test_without_the_package_a_folder_says_what_it_is_and_which_extra_it_takes(t
     smalti.save(model, tmp_path / "model")
 
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    assert "condition: text: up to 24 tokens of 290, 9 words known" in library.describe(tmp_path / "model")
+    assert (
+        "condition: text: up to 24 tokens of 290, 9 words known" in library.outline(tmp_path / "model").words
+    )
     loaded = smalti.load(tmp_path / "model")
     with pytest.raises(UserError, match=r"the package tokenizers, got none; pip install 'smalti\[text\]'"):
         loaded.sample(text="a red circle")
@@ -210,7 +212,7 @@ def test_features_of_a_frozen_encoder(package, tmp_path):
     assert F.normalize(prefix.values[:1, :5].mean(1)).allclose(sentence, atol=1e-5)
     smalti.save(model, tmp_path / "model")
     assert sum(file.stat().st_size for file in (tmp_path / "model").rglob("*")) < 2**20  # without its weights
-    assert "text: up to 7 tokens of minilm, 9 words known" in library.describe(tmp_path / "model")
+    assert "text: up to 7 tokens of minilm, 9 words known" in library.outline(tmp_path / "model").words
     (tmp_path / "minilm").rename(tmp_path / "gone")  # the package has the same
     loaded = smalti.load(tmp_path / "model")
     drawn = loaded.sample(text=["a red circle", "a small square"], guidance_scale=2.0).codes

@@ -29,3 +29,19 @@ def smalti_command(monkeypatch, capsys):
 def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from browsing import launched  # others wait for no browser's driver
+
+    with launched() as found:
+        yield found
+
+
+@pytest.fixture
+def opened(browser, address):
+    """The page of the studio at an address, at a tab."""
+    from browsing import visiting
+
+    return lambda tab="sample", **more: visiting(browser, address, tab, **more)

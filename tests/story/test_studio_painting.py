@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from browsing import asked, barriers, drag, drawn, launched, needs_browser, panel, pixels, serving, visiting
+from browsing import asked, barriers, drag, drawn, needs_browser, panel, pixels, serving
 from tiny import NETWORK, generator, of_images
 
 import smalti
@@ -59,17 +59,6 @@ def models(tmp_path_factory) -> Models:
 def address(models):
     with serving(Studio(models, Runs(None), Limits())) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launched() as found:
-        yield found
-
-
-@pytest.fixture
-def opened(browser, address):
-    return lambda tab="sample", **more: visiting(browser, address, tab, **more)
 
 
 def painted(page, model: str):

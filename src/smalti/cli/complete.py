@@ -44,10 +44,8 @@ def complete(
     Example: smalti complete runs/photos-prior photo.jpg completed --keep left --num 3
     """
     with starting():
-        import torch
-
         from smalti import imaging, masks
-        from smalti.data.transforms import CropSettings, crop, place
+        from smalti.data.transforms import middle, middle_of_mask
         from smalti.reading.pixels import open_turned
 
     new_folder(out)
@@ -56,11 +54,9 @@ def complete(
     pixels, turn = open_turned(image, pipeline.tokenizer.settings.pixels)
     beside = (pixels.shape[1], pixels.shape[2]), turn
     given = drawing(pipeline, options, beside)
-    size, middle = given.pop("size"), CropSettings().for_validation()
-    kept = imaging.to_float(crop(pixels, size, middle, torch.Generator()))
+    size = given.pop("size")
+    kept = imaging.to_float(middle((pixels.shape[1], pixels.shape[2]), size).image(pixels))
     if mask is not None:
-        found, near = masks.read(mask), CropSettings(filter="nearest-exact").for_validation()
-        where = place((found.shape[0], found.shape[1]), size, near, torch.Generator())
-        given["mask"] = where.map(found[None].float())[0] > 0
+        given["mask"] = middle_of_mask(masks.read(mask), size)
     batches = pipeline.iter_batches(image=kept, **given)
     write(batches, out, num=given["num"], seed=options["seed"])

@@ -18,12 +18,11 @@ def info(path: Path) -> tuple[Any, str]:
     Example: smalti info runs/tokenizer
     """
     with starting():
-        from smalti import about, library
+        from smalti import library
         from smalti.formats import importing
 
     if library.is_foreign(path):
         told = importing.describe(path)
         return {"path": path, "about": told}, told
-    folder, config, model = library.outline(path)
-    facts = {"path": folder, "kind": config["kind"], "fingerprint": config["fingerprint"]}
-    return {**facts, **about.facts(model, config.get("provenance", {}))}, library.describe(path)
+    found = library.outline(path)
+    return found.facts, found.words

@@ -195,9 +195,7 @@ def _fit(
     None for a map that fits. beside: size and turn of the image that it describes; a map that has the size
     of its raster in the file, and not of the image as it is seen, is turned with it.
     """
-    import torch
-
-    from smalti.data.transforms import CropSettings, place
+    from smalti.data.transforms import middle
     from smalti.data.turned import turns_along
 
     (found,) = found
@@ -207,8 +205,7 @@ def _fit(
         found, sides = beside[1].raster(found), beside[1].size(sides)
     if sides == size and not turned:
         return None
-    how = CropSettings(filter=filter).for_validation()
-    return place(sides, size, how, torch.Generator()).map(found)
+    return middle(sides, size, filter).map(found)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from smalti import imaging
@@ -126,6 +126,17 @@ def place(
         top, left = int(down * (room[0] + 1)), int(across * (room[1] + 1))
     flipped = flip < settings.flip
     return Placement(sides=sides, top=top, left=left, size=size, flipped=flipped, settings=settings)
+
+
+def middle(sides: tuple[int, int], size: tuple[int, int], filter: Filter = "bicubic") -> Placement:
+    """Return where the middle lies of an image that is scaled until it just covers a size, by no chance."""
+    return place(sides, size, CropSettings(filter=filter).for_validation(), torch.Generator())
+
+
+def middle_of_mask(mask: Bool[Tensor, "H W"], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+    """Return a mask scaled and cut as `middle` does with its image."""
+    where = middle((mask.shape[0], mask.shape[1]), size, "nearest-exact")
+    return where.map(mask[None].float())[0] > 0
 
 
 def crop(

@@ -42,9 +42,9 @@ def draw(decoder: Decoder, canvas: Canvas, head: Head) -> Int64[Tensor, "b h w"]
     head: draws codes by what the decoder predicts.
     """
     tokens = canvas.codes.flatten(1).clone()
-    laid = canvas.known.flatten().to(tokens.device).repeat(len(tokens), 1)
     canvas.progress(int(canvas.known.sum()) * len(tokens))
     if canvas.watch is not None:
+        laid = canvas.known.flatten().to(tokens.device).repeat(len(tokens), 1)
         canvas.watch(tokens.view(canvas.codes.shape), laid.view(canvas.codes.shape))
     while (positions := decoder.next()) is not None:
         prediction = decoder.predict(tokens, positions)

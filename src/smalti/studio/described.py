@@ -9,14 +9,14 @@ from smalti import about, config, imaging
 from smalti.conditions.pose import limbs, sides
 from smalti.conditions.protocol import Condition
 from smalti.data.scenes import SEGMENTS
-from smalti.pipeline import Pipeline
+from smalti.pipeline import Pipeline, tokenizer_of
 from smalti.priors.protocol import Forced
 from smalti.tokenizer import Tokenizer
 
 
 def model(name: str, model: Tokenizer | Pipeline) -> dict[str, Any]:
     """Return it in plain values, with the lines of `smalti info`."""
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    tokenizer = tokenizer_of(model)
     metrics = model.provenance.get("metrics", {})
     found: dict[str, Any] = {
         "name": name,

@@ -10,7 +10,7 @@ from torch import Tensor
 from smalti import imaging
 from smalti.errors import UserError
 from smalti.orders import inverse
-from smalti.pipeline import Pipeline
+from smalti.pipeline import Pipeline, tokenizer_of
 from smalti.priors.protocol import Forced
 from smalti.studio import asked, prepared
 from smalti.studio.asked import Decoding, Looking
@@ -23,7 +23,7 @@ MOST = 4096  # pieces of a request
 
 def encoded(model: Tokenizer | Pipeline, wish: Looking, read: Reader) -> dict[str, Any]:
     """Return the codes of an image; of a model that draws, given conditions, how likely they are."""
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    tokenizer = tokenizer_of(model)
     given = prepared.looking(tokenizer, wish, read)
     codes = tokenizer.encode(given[None])[0] if given.is_floating_point() else given
     found = None
@@ -35,7 +35,7 @@ def encoded(model: Tokenizer | Pipeline, wish: Looking, read: Reader) -> dict[st
 
 def decoded(model: Tokenizer | Pipeline, wish: Decoding, read: Reader) -> dict[str, Any]:
     """Return the image of codes."""
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    tokenizer = tokenizer_of(model)
     rows, columns = len(wish.codes), max(map(len, wish.codes), default=0)
     asked.check_size((rows * tokenizer.factor, columns * tokenizer.factor), 1, 1, read.limits)
     return {"image": shown(tokenizer.decode(wish.codes))}
@@ -43,7 +43,7 @@ def decoded(model: Tokenizer | Pipeline, wish: Decoding, read: Reader) -> dict[s
 
 def reconstructed(model: Tokenizer | Pipeline, wish: Looking, read: Reader) -> dict[str, Any]:
     """Return an image as its codes tell it."""
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    tokenizer = tokenizer_of(model)
     given = prepared.looking(tokenizer, wish, read)[None]
     rebuilt = tokenizer.reconstruct(given) if given.is_floating_point() else tokenizer.decode(given)
     return {"image": shown(rebuilt)}
@@ -78,7 +78,7 @@ def pieces(model: Tokenizer | Pipeline, wanted: Sequence[int], columns: int | No
     Each fills an image of 3 x 3 cells, of which the middle one is shown: so the decoder sees itself around
     it. columns: of the mosaic; None: all in a row.
     """
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    tokenizer = tokenizer_of(model)
     wanted = wanted or range(tokenizer.codebook_size)
     if not 1 <= len(wanted) <= MOST:
         raise UserError(f"1 to {MOST} codes", str(len(wanted)), "ask for some of them")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smalti import from_image, imaging, masks
 from smalti.conditions.protocol import Condition
-from smalti.data.transforms import CropSettings, place
+from smalti.data.transforms import middle, middle_of_mask
 from smalti.errors import UserError, shown
 from smalti.pipeline import Pipeline
 from smalti.reading.pixels import from_pil
@@ -63,7 +63,10 @@ def drawing(model: Pipeline, wish: Sampling, read: Reader) -> dict[str, Any]:
     found |= conditions(model, wish.condition, size, read) | wish.options
     if not isinstance(wish, Completing):
         return {**found, "size": size}
-    given, mask = read(wish.image), None if wish.mask is None else _mask(read(wish.mask).image, size)
+    given, mask = (
+        read(wish.image),
+        None if wish.mask is None else middle_of_mask(masks.read(read(wish.mask).image), size),
+    )
     if wish.at is None:
         return {**found, "image": whole(model.tokenizer, given, size), "mask": mask, "keep": wish.keep}
     canvas, known = _grown(model.tokenizer, given, size, wish.at)
@@ -104,8 +107,7 @@ def whole(
     pixels = from_pil(given.image, tokenizer.settings.pixels)
     if size is None:
         return imaging.to_float(imaging.crop_to_multiple(pixels, tokenizer.factor))
-    where = place((pixels.shape[1], pixels.shape[2]), size, _middle(), torch.Generator())
-    return imaging.to_float(where.image(pixels))
+    return imaging.to_float(middle((pixels.shape[1], pixels.shape[2]), size).image(pixels))
 
 
 def looking(tokenizer: Tokenizer, wish: Looking, read: Reader) -> Tensor:
@@ -153,20 +155,6 @@ def _map(condition: Condition, image: Image.Image, size: tuple[int, int]) -> Any
 
     def fit(found: Tensor, filter: Any) -> Tensor | None:
         sides = (found.shape[2], found.shape[3])
-        if sides == tuple(size):
-            return None
-        how = CropSettings(filter=filter).for_validation()
-        return place(sides, size, how, torch.Generator()).map(found[0])
+        return None if sides == tuple(size) else middle(sides, size, filter).map(found[0])
 
     return condition.from_option(image, fit)
-
-
-def _mask(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    found = masks.read(image)
-    how = CropSettings(filter="nearest-exact").for_validation()
-    where = place((found.shape[0], found.shape[1]), size, how, torch.Generator())
-    return where.map(found[None].float())[0] > 0
-
-
-def _middle() -> CropSettings:
-    return CropSettings().for_validation()

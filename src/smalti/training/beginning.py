@@ -10,7 +10,7 @@ from torch import Tensor
 from smalti import config, library
 from smalti.errors import UserError
 from smalti.losses.patchgan import PatchGANSettings
-from smalti.pipeline import Pipeline
+from smalti.pipeline import Pipeline, tokenizer_of
 from smalti.reading.labels import LabelReading
 from smalti.sizes import plain
 from smalti.tokenizer import Tokenizer
@@ -47,7 +47,7 @@ class Beginning:
     @property
     def tokenizer(self) -> Tokenizer:
         """Return the model, or what it draws with."""
-        return self.model.tokenizer if isinstance(self.model, Pipeline) else self.model
+        return tokenizer_of(self.model)
 
     @property
     def parts(self) -> dict[Path, Tokenizer]:

@@ -9,7 +9,7 @@ import torch
 from smalti import library, strategy
 from smalti.data.protocol import Reader
 from smalti.errors import UserError
-from smalti.pipeline import Pipeline
+from smalti.pipeline import tokenizer_of
 from smalti.sizes import Sides, worded
 from smalti.tokenizer import Tokenizer
 from smalti.training.settings import PriorTraining, check_sides
@@ -87,7 +87,7 @@ def _read(path: Path, key: str, device: torch.device) -> Tokenizer:
         remedy = f"train one first: smalti train tokenizer_300 --data IMAGES --out runs/{key}, then give "
         remedy += f"{key}=runs/{key}"
         raise UserError(f"a trained {key.replace('_', ' ')} for the prior", mistake.got, remedy) from None
-    tokenizer = model.tokenizer if isinstance(model, Pipeline) else model
+    tokenizer = tokenizer_of(model)
     if not tokenizer.has_codes:
         got = f"{path}, which has no codebook"
         raise UserError(f"a {key} with codes for the prior", got, "train one with quantizer.kind=vq")

@@ -11,7 +11,7 @@ from smalti.formats.ledger import Ledger
 from smalti.formats.own import SECTION, Own
 from smalti.formats.protocol import Imported, Part, Wanted
 from smalti.formats.source import Source
-from smalti.pipeline import Pipeline
+from smalti.pipeline import Pipeline, tokenizer_of
 from smalti.tokenizer import Tokenizer
 
 _PARTS = {"first_stage": prior.FIRST, "cond_stage": prior.CONDITION}
@@ -111,7 +111,7 @@ def _stage(
 
 
 def _tell(model: Tokenizer | Pipeline) -> str:
-    tokens = model.tokenizer if isinstance(model, Pipeline) else model
+    tokens = tokenizer_of(model)
     how, kind = tokens.settings, tokens.settings.quantizer.kind
     what = f"VQGAN tokenizer ({kind})" if tokens.has_codes else "KL autoencoder"
     codes = f", {tokens.codebook_size} codes" if tokens.has_codes else ""

@@ -90,6 +90,22 @@ export function showProblem(place, problem) {
   if (problem) place.append(h("p", { class: "problem", role: "alert" }, problem.message || String(problem)));
 }
 
+/** Make the unseen control that asks for an image file, clicked by a button; the same file may be chosen again. */
+export function chooser(act) {
+  const input = h("input", {
+    type: "file",
+    accept: "image/*",
+    class: "unseen",
+    tabindex: -1,
+    "aria-hidden": "true",
+    onchange: () => {
+      if (input.files[0]) act(input.files[0]);
+      input.value = "";
+    },
+  });
+  return input;
+}
+
 /** Read a file as a data URL. */
 export function readFile(file) {
   return new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 /** Opening a picture: by a button, by dropping it, by pasting it. */
 
-import { button, h, readFile } from "./dom.js";
+import { button, chooser, h, readFile } from "./dom.js";
 
 /**
  * Make a button that opens an image file, and let a place take dropped and pasted ones.
@@ -20,17 +20,7 @@ export function opener(text, act, { place, bytes, bad }) {
       bad(error);
     }
   };
-  const input = h("input", {
-    type: "file",
-    accept: "image/*",
-    class: "unseen",
-    tabindex: -1,
-    "aria-hidden": "true",
-    onchange: () => {
-      if (input.files[0]) take(input.files[0]);
-      input.value = "";
-    },
-  });
+  const input = chooser(take);
   const over = (is) => (event) => {
     if (![...event.dataTransfer.types].includes("Files")) return;
     event.preventDefault();

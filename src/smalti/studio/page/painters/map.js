@@ -1,6 +1,6 @@
 /** Maps: classes by a palette, edges by a pen, depths by a soft brush, or a picture from which the map is made. */
 
-import { button, choice, field, h, loadImage, readFile, unique } from "../dom.js";
+import { button, choice, chooser, field, h, loadImage, readFile, unique } from "../dom.js";
 import { Picture } from "../pictures.js";
 import { Surface } from "../surface.js";
 import { toolbar } from "../toolbar.js";
@@ -38,14 +38,7 @@ function painted(how, surface, parts, more = [], codes = null) {
     await read(await readFile(file));
     how.onstroke();
   };
-  const input = h("input", {
-    type: "file",
-    accept: "image/*",
-    class: "unseen",
-    tabindex: -1,
-    "aria-hidden": "true",
-    onchange: () => input.files[0] && take(input.files[0]).catch(() => {}),
-  });
+  const input = chooser((file) => take(file).catch(() => {}));
   const element = h(
     "div",
     { class: "painter" },
