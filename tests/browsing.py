@@ -53,6 +53,7 @@ def serving(studio: Studio) -> Iterator[str]:
     thread.start()
     yield door.address
     studio.jobs.close()
+    studio.turns.close()
     server.should_exit = True
     for one in [thread, *(found for found in threading.enumerate() if found.name.startswith("job "))]:
         one.join(30)  # a thread that draws while Python ends would end it badly

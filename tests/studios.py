@@ -18,6 +18,7 @@ from smalti.studio.limits import Limits
 from smalti.studio.models import Models, named
 from smalti.studio.runs import Runs
 from smalti.studio.safety import Door
+from smalti.studio.turns import Turns
 
 PORT = 7860
 HERE = f"http://127.0.0.1:{PORT}"
@@ -31,7 +32,7 @@ def opened(folder: Path, *, runs: Path | None = None, **limits: Any) -> Studio:
     library.save(generator("masked", NoConditionSettings(), grid=(4, 6)), folder / "masked")
     models = Models(named([folder / name for name in ("labelled", "masked", "tokenizer")]))
     models.load()
-    return Studio(models, Runs(runs), Limits(**limits))
+    return Studio(models, Runs(runs), Limits(**limits), Turns())
 
 
 def client_of(studio: Studio, token: str | None = None, host: str = "127.0.0.1", **more: Any) -> TestClient:

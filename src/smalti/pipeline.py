@@ -1,13 +1,13 @@
 """What a user holds: a tokenizer, a condition and a prior that lay new images together."""
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from PIL import Image
@@ -20,9 +20,9 @@ from smalti.conditions.context import Context, Prefix
 from smalti.conditions.protocol import Condition
 from smalti.config import Positive, settings
 from smalti.drawing.batches import split
-from smalti.drawing.canvas import Canvas, Watch
+from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
-from smalti.drawing.loop import draw
+from smalti.drawing.loop import Pass, passes
 from smalti.drawing.request import OPTIONS, Request, apart, needed, sides, unknown
 from smalti.drawing.told import Place, Told, recorded, tell
 from smalti.errors import UserError
@@ -33,8 +33,8 @@ from smalti.priors.protocol import Nats
 from smalti.samples import Samples
 from smalti.sizes import listed
 from smalti.tokenizer import Tokenizer
-from smalti.tokenizer.given import read_codes, read_images
-from smalti.tokenizer.use import in_use
+from smalti.tokenizer.given import read_codes, read_images_or_codes
+from smalti.tokenizer.use import by_pieces, in_use
 from smalti.upscaling import Upscaling
 
 Grid = tuple[Positive, Positive]
@@ -110,8 +110,7 @@ class Pipeline(Upscaling, Grids):
 
         None: the prior knows nothing of it.
         """
-        read = read_codes if _are_codes(images_or_codes) else read_images
-        images = read(self.tokenizer, images_or_codes)
+        images = read_images_or_codes(self.tokenizer, images_or_codes)
         grid = self._of_crop(images)
         context = self._context(condition, num=len(images), grid=grid)
         total, tokens, is_bound = 0.0, 0, False
@@ -206,27 +205,41 @@ class Pipeline(Upscaling, Grids):
         image: Any = None,
         mask: Any = None,
         keep: Any = None,
-        watch: Watch | None = None,
         **options: Any,
     ) -> Iterator[Samples]:
         """Draw as `sample` does, or where an image is given as `complete` does, batch by batch.
 
         A batch has micro_batch images, or as many as memory is planned for. Between two of them nothing of
-        the model is changed. options: those of `sample`, and the condition. watch: sees the codes of a batch
-        as they are laid, pass by pass, see `Watch`; what it raises ends the drawing.
+        the model is changed. options: those of `sample`, and the condition.
         """
         given = None if image is None and mask is None and keep is None else (image, mask, keep)
-        return self._batches(given, {"num": num, **options}, streamed=True, watch=watch)
+        return self._batches(given, {"num": num, **options}, streamed=True)
+
+    def iter_passes(self, num: int | Any = None, **options: Any) -> Iterator[Pass | Samples]:
+        """Draw as `iter_batches` does, and give before each batch, pass by pass, what is laid of it.
+
+        Whoever goes on no further ends the drawing there; several can be drawn by turns.
+        """
+        image, mask, keep = (options.pop(name, None) for name in ("image", "mask", "keep"))
+        given = None if image is None and mask is None and keep is None else (image, mask, keep)
+        return self._drawn(given, {"num": num, **options}, streamed=True, by_pass=True)
 
     def _batches(
+        self, given: tuple[Any, Any, Any] | None, options: Mapping[str, Any], *, streamed: bool
+    ) -> Iterator[Samples]:
+        """Check all that is asked for, see `_drawn`, and give what draws it batch by batch."""
+        drawn = self._drawn(given, options, streamed=streamed)
+        return (part for part in drawn if not isinstance(part, Pass))
+
+    def _drawn(
         self,
         given: tuple[Any, Any, Any] | None,
         options: Mapping[str, Any],
         *,
         streamed: bool,
-        watch: Watch | None = None,
-    ) -> Iterator[Samples]:
-        """Check all that is asked for, and give what draws it batch by batch.
+        by_pass: bool = False,
+    ) -> Iterator[Pass | Samples]:
+        """Check all that is asked for, and give what draws it batch by batch, or also pass by pass.
 
         given: image, mask and keep as in `complete`; None: new images.
         """
@@ -236,7 +249,7 @@ class Pipeline(Upscaling, Grids):
         factor, size = self.tokenizer.factor, asked["size"]
         if given and size is not None:
             raise unknown("size", OPTIONS, tuple(self.condition.named))
-        image = self._whole(given[0]) if given else None
+        image = read_images_or_codes(self.tokenizer, given[0], single=True) if given else None
         shape = self.crop_size if size is None else sides(size)
         if image is not None:
             each = 1 if image.is_floating_point() else factor  # of codes: pixels a side
@@ -261,23 +274,18 @@ class Pipeline(Upscaling, Grids):
         metadata |= recorded(self.condition, condition, request.mix, request.num)
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
             metadata["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
-        parts = self._parts(request, how, start, known, told, watch)
+        parts = self._parts(request, how, start, known, told, by_pass=by_pass)
         return self._samples(request, parts, {**metadata, **seen})
 
-    def _whole(self, given: Any) -> Tensor:
-        """Return the image that is completed, or its codes; UserError for several."""
-        image = read_codes(self.tokenizer, given) if _are_codes(given) else self.tokenizer.images(given)
-        if len(image) != 1:
-            remedy = "complete images one after the other"
-            raise UserError("one image (c H W)", f"{len(image)} of them", remedy)
-        return image
-
     def _samples(
-        self, request: Request, parts: Iterator[Tensor], metadata: Mapping[str, Any]
-    ) -> Iterator[Samples]:
+        self, request: Request, parts: Iterator[Pass | Tensor], metadata: Mapping[str, Any]
+    ) -> Iterator[Pass | Samples]:
         """Join to the codes of each batch how its images were made."""
         done = 0
         for codes in parts:
+            if isinstance(codes, Pass):
+                yield codes
+                continue
             made = [request.metadata(done + index, metadata) for index in range(len(codes))]
             done, padded = done + len(codes), request.micro_batch is not None
             batch = request.micro_batch or len(codes)
@@ -332,8 +340,8 @@ class Pipeline(Upscaling, Grids):
         return self.condition.context(value, num=num, grid=grid, device=self.order.device)
 
     def _parts(
-        self, request: Request, how: Any, start: Tensor, known: Tensor, told: Told, watch: Watch | None
-    ) -> Iterator[Int64[Tensor, "r h w"]]:
+        self, request: Request, how: Any, start: Tensor, known: Tensor, told: Told, *, by_pass: bool
+    ) -> Iterator[Pass | Int64[Tensor, "r h w"]]:
         """Give the codes of all canvases, batch by batch. how: the prior's own options."""
         grid = (known.shape[0], known.shape[1])
         trained = self.trained(grid)
@@ -348,7 +356,6 @@ class Pipeline(Upscaling, Grids):
             choice=request.choice,
             speculative=request.speculative,
             how=how,
-            watch=watch,
         )
         contexts = -(-len(told) // 2)  # one guided condition is two
         rows_each = self.prior.at(trained).rows(template) * contexts
@@ -367,27 +374,23 @@ class Pipeline(Upscaling, Grids):
                 part = told.take(rows)
                 guided = Guided(part.weighted, null=part.null, limit=self.tokenizer.codebook_size)
                 with needed(len(rows), grid, self.tokenizer.factor):
-                    # left before a part is handed over: the caller's modes are the caller's
-                    with in_use(self), torch.inference_mode():
-                        decoder = pack(self.prior.at(trained)).decoder(guided, canvas)
-                        codes = draw(decoder, canvas, self.prior.distribution)
+                    for there in by_pieces(self, self._passes(guided, canvas, trained, each=by_pass)):
+                        if by_pass:
+                            yield there
                     guided.check()
-                    codes = codes.clone()  # an ordinary tensor, of use to gradients
+                    codes = there.codes.clone()  # an ordinary tensor, of use to gradients
                 yield codes[: request.num - number * size]
+
+    def _passes(self, guided: Guided, canvas: Canvas, trained: Grid, *, each: bool) -> Iterator[Pass]:
+        """Give what lies on a batch of canvases after each pass, or after the last one alone."""
+        decoder = pack(self.prior.at(trained)).decoder(guided, canvas)
+        found = passes(decoder, canvas, self.prior.distribution)
+        yield from found if each else deque(found, maxlen=1)
 
 
 def tokenizer_of(model: Tokenizer | Pipeline) -> Tokenizer:
     """Return the tokenizer that a model is, or draws with."""
     return model.tokenizer if isinstance(model, Pipeline) else model
-
-
-def _are_codes(given: Any) -> bool:
-    """Return whether whole numbers are codes: those of one byte are images."""
-    if isinstance(given, np.ndarray):
-        return given.dtype.kind in "iu" and given.dtype != np.uint8
-    if not isinstance(given, Tensor):
-        return False
-    return not given.is_floating_point() and given.dtype not in (torch.uint8, torch.bool)
 
 
 _DEFAULTS = {  # of the options that are written once, in the signature of `sample`

@@ -3,7 +3,6 @@
 import json
 import struct
 import threading
-import time
 import zlib
 from types import SimpleNamespace
 
@@ -21,7 +20,6 @@ from smalti.studio import looking, openapi, pictures
 from smalti.studio.drawing import Drawing, previewed
 from smalti.studio.jobs import Job
 from smalti.studio.limits import Limits
-from smalti.studio.turns import Turns
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +32,7 @@ def studio(folder):
     made = opened(folder, upload_pixels=10_000, pixels=2_000, num=9, text=100)
     yield made
     made.jobs.close()
+    made.turns.close()
 
 
 @pytest.fixture(scope="module")
@@ -167,15 +166,16 @@ def test_previews_show_what_is_laid_and_nothing_else(labelled):
 
 
 class Alone(Job):
-    """A job without a thread, whose own time goes on by `each` seconds a cell, whatever the clock says."""
+    """A job whose own time goes on by `each` seconds a pass, whatever the clock says."""
 
     def __init__(self, each: float, listeners: int = 1) -> None:
-        super().__init__("somebody", "labelled", 1, lambda job: None, Limits(), Turns())
+        super().__init__("somebody", "labelled", 1, lambda job: iter(()), Limits())
         self.each, self.shown = each, []
         self.channel = SimpleNamespace(listeners=listeners, post=lambda *told: None, drop=lambda about: None)
 
-    def pause(self) -> None:
-        self.spent += self.each
+    def draw(self, model) -> None:
+        for _ in Drawing(model, {"label": 0})(self):
+            self.spent += self.each
 
     def show(self, index, told) -> None:
         self.shown.append(told)
@@ -196,7 +196,7 @@ def test_previews_take_a_share_of_the_turns_that_a_job_has(labelled, monkeypatch
     monkeypatch.setattr("smalti.studio.drawing.time", SimpleNamespace(monotonic=lambda: now[0]))
     seen, unseen = Alone(each), Alone(each, listeners=0)
     for job in (seen, unseen):
-        Drawing(labelled, {"label": 0})(job)
+        job.draw(labelled)
     assert [told["cells"] for told in seen.shown] == cells
     assert all(told["preview"] for told in seen.shown)
     assert not any(told["preview"] for told in unseen.shown), "nobody looks"
@@ -424,7 +424,7 @@ def test_a_full_memory_is_one_line_and_the_next_request_is_answered(client, monk
 
     with monkeypatch.context() as within:
         within.setattr(looking, "encoded", is_full)
-        within.setattr(Drawing, "_watch", is_full)
+        within.setattr(Drawing, "_see", is_full)
         told = client.post("/api/encode", json={"model": "tokenizer", "image": GOOD})
         assert "memory for this request" in refusal(told, 503)
         _, events = drawn(client, **wish(size=[12, 16]))
@@ -435,7 +435,7 @@ def test_a_full_memory_is_one_line_and_the_next_request_is_answered(client, monk
 
 def test_a_cancelled_job_lays_no_other_cell(client, monkeypatch):
     calls, reached, go = [], threading.Event(), threading.Event()
-    before = Drawing._watch
+    before = Drawing._see
 
     def watch(self, codes, laid):
         calls.append(int(laid.sum()))
@@ -444,16 +444,16 @@ def test_a_cancelled_job_lays_no_other_cell(client, monkeypatch):
             go.wait(60)
         before(self, codes, laid)
 
-    monkeypatch.setattr(Drawing, "_watch", watch)
+    monkeypatch.setattr(Drawing, "_see", watch)
     job = client.post("/api/sample", json=wish(num=9)).json()["job"]
     assert reached.wait(60)
     assert client.delete(f"/api/jobs/{job}").json()["state"] == "cancelled"
     assert events_of(client, job)[-1][1:] == ("cancelled", {})
     go.set()
-    while any(thread.name == f"job {job}" for thread in threading.enumerate()):
-        time.sleep(0.002)
-    assert calls == [0, 1, 2, 3]
-    assert drawn(client, **wish())[1][-1][1] == "done"
+    _, events = drawn(client, **wish(num=1))  # after the turn in which the other one is left
+    assert events[-1][1] == "done"
+    assert calls[:4] == [0, 1, 2, 3]
+    assert calls[4] == 0, "of the next image"
 
 
 def test_the_description_names_every_request_and_no_other(client, studio):

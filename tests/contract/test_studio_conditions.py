@@ -24,6 +24,7 @@ from smalti.studio.app import Studio
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models
 from smalti.studio.runs import Runs
+from smalti.studio.turns import Turns
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 JOINTS = ("nose", "left_wrist", "right_wrist", "left_elbow")
@@ -69,9 +70,10 @@ def studio(models):
     for name, model in models.items():
         opened.put(name, model)
     opened.load()
-    made = Studio(opened, Runs(None), Limits())
+    made = Studio(opened, Runs(None), Limits(), Turns())
     yield made
     made.jobs.close()
+    made.turns.close()
 
 
 def told_of(model) -> dict:

@@ -17,6 +17,7 @@ def studio(tmp_path_factory):
     made = opened(tmp_path_factory.mktemp("models"), upload_bytes=100_000)
     yield made
     made.jobs.close()
+    made.turns.close()
 
 
 @pytest.mark.parametrize(

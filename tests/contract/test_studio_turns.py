@@ -22,76 +22,83 @@ def until(is_so) -> None:
         time.sleep(0.002)
 
 
-def order_of(turns: Turns, units: dict[tuple[str, int], int]) -> list[tuple[str, int]]:
-    """Who did a unit of work, one after the other, where all wait before the first one.
+def order_of(units: dict[tuple[str, int], int], **how) -> list[tuple[str, int]]:
+    """Who did a piece of work, one after the other, where all wait before the first one.
 
-    units: of each thread of a client, how many it does.
+    units: of each work of a client, of how many pieces it is.
     """
-    done: list[tuple[str, int]] = []
+    turns, gate, done = Turns(**{"moment": 0, **how}), threading.Event(), []
 
     def work(who, count):
-        with turns.taken(who[0]) as pause:
-            for _ in range(count):
-                done.append(who)
-                pause()
+        for _ in range(count):
+            done.append(who)
+            yield
 
-    threads = [threading.Thread(target=work, args=one) for one in units.items()]
-    with turns.taken("nobody"):
-        for number, thread in enumerate(threads, 1):
-            thread.start()
-            until(lambda number=number: turns.waiting == number)
-    for thread in threads:
-        thread.join(PATIENCE)
+    turns.call("nobody", gate.wait)
+    for who, count in units.items():
+        turns.begin(who[0], work(who, count))
+    gate.set()
+    until(lambda: len(done) == sum(units.values()))
+    turns.close()
     return done
 
 
 def test_eight_people_go_round():
     people = {(f"person {n}", 0): 5 for n in range(8)}
-    done = order_of(Turns(moment=0), people)
+    done = order_of(people)
     assert done == [*people] * 5
     ends = [len(done) - done[::-1].index(who) for who in people]
     assert max(ends) <= 3 * min(ends)
 
 
 def test_a_long_work_does_not_hold_up_short_ones():
-    done = order_of(Turns(moment=0), {("long", 0): 50, ("short", 0): 2, ("other", 0): 2})
+    done = order_of({("long", 0): 50, ("short", 0): 2, ("other", 0): 2})
     assert done.index(("short", 0)) < 3
     assert [who for who, _ in done[:6]] == ["long", "short", "other"] * 2
 
 
 def test_who_asks_twice_has_no_more_turns_and_the_first_asked_comes_first():
-    done = order_of(Turns(moment=0), {("many", 1): 3, ("many", 2): 3, ("one", 1): 3})
+    done = order_of({("many", 1): 3, ("many", 2): 3, ("one", 1): 3})
     assert [who for who, _ in done[:6]] == ["many", "one"] * 3
     assert [number for who, number in done if who == "many"] == [1, 1, 1, 2, 2, 2]
 
 
 def test_within_a_moment_nobody_else_comes():
-    now = [0.0]
-    turns = Turns(moment=1.0, clock=lambda: now[0])
-    done = []
+    now = iter(range(100))
+    done = order_of({("one", 0): 4, ("other", 0): 4}, moment=2, clock=lambda: next(now))
+    assert [who for who, _ in done] == ["one"] * 2 + ["other"] * 2 + ["one"] * 2 + ["other"] * 2
 
-    def work():
-        with turns.taken("other"):
-            done.append("other")
 
-    with turns.taken("first") as pause:
-        thread = threading.Thread(target=work)
-        thread.start()
-        until(lambda: turns.waiting == 1)
-        now[0] = 0.9
-        pause()
-        assert not done
-        now[0] = 1.0
-        pause()
-        assert done == ["other"]
-    thread.join(PATIENCE)
+def test_whoever_calls_has_the_result_or_the_error_and_all_work_has_one_thread():
+    turns = Turns()
+    threads = {turns.call(client, threading.get_ident).result(PATIENCE) for client in ("one", "other")}
+    assert len(threads) == 1
+    assert threads != {threading.get_ident()}
+    with pytest.raises(ZeroDivisionError):
+        turns.call("one", lambda: 1 / 0).result(PATIENCE)
+    assert turns.call("one", lambda: 3).result(PATIENCE) == 3, "it works on"
+    turns.close()
+
+
+def test_who_has_gone_before_the_turn_is_left_out():
+    turns, gate, done = Turns(), threading.Event(), []
+    turns.call("nobody", gate.wait)
+    gone, stays = (
+        turns.call(client, lambda client=client: done.append(client)) for client in ("gone", "stays")
+    )
+    assert gone.cancel()
+    gate.set()
+    stays.result(PATIENCE)
+    assert done == ["stays"]
+    turns.close()
 
 
 class Room:
     """Jobs, and work that waits inside a turn until it is told to go on."""
 
     def __init__(self, **limits) -> None:
-        self.jobs = Jobs(Limits(**limits), Turns(moment=0))
+        self.turns = Turns(moment=0)
+        self.jobs = Jobs(Limits(**limits), self.turns)
         self.begun, self.gates = [], {}
 
     def add(self, client, name=None, work=None, alone=False):
@@ -100,9 +107,14 @@ class Room:
         def waits(job):
             self.begun.append(name or client)
             while not gate.wait(0.001):
-                job.pause()
+                yield
 
         return self.jobs.add(client, "model", 1, work or waits, dies_alone=alone)
+
+    def close(self):
+        self.jobs.close()
+        self.finish(*self.gates)
+        self.turns.close()
 
     def finish(self, *names):
         for name in names:
@@ -113,8 +125,7 @@ class Room:
 def room():
     made = Room()
     yield made
-    made.jobs.close()
-    made.finish(*made.gates)
+    made.close()
 
 
 def names_of(job) -> list[str]:
@@ -154,7 +165,7 @@ def test_more_than_may_wait_are_refused():
     room.add("b", "b1")
     with pytest.raises(Full, match="at most 3 jobs that wait"):
         room.add("c", "c0"), room.add("c", "c1")
-    room.jobs.close()
+    room.close()
 
 
 @pytest.mark.parametrize(
@@ -173,6 +184,7 @@ def test_a_job_that_breaks_leaves_the_others(room, problem, expected, capsys):
     other = room.add("other")
 
     def breaks(job):
+        yield
         raise problem
 
     broken = room.add("broken", work=breaks)
@@ -214,22 +226,24 @@ def test_a_job_has_so_much_time_of_its_own():
     job = room.add("a")
     until(lambda: job.state == "failed")
     assert "at most 0.05 seconds" in job.channel.after(0)[0][0].data["expected"]
+    room.close()
 
 
 def test_old_jobs_are_forgotten_and_running_ones_never(room, monkeypatch):
     def draws(job):
         job.add(b"x" * 100, None, {})
+        yield
 
     kept, runs = room.add("a", work=draws), room.add("b")
     until(lambda: kept.state == "done" and room.begun == ["b"])
     monkeypatch.setattr(jobs_module, "KEPT_BYTES", 150)
     later = room.add("a", "later", work=draws)
     until(lambda: later.state == "done")
-    room.add("c", work=lambda job: None)
+    room.add("c", work=lambda job: iter(()))
     assert room.jobs.find(kept.id) is None
     assert room.jobs.find(later.id) is later
     monkeypatch.setattr(jobs_module, "KEPT", -1.0)
-    room.add("d", work=lambda job: None)
+    room.add("d", work=lambda job: iter(()))
     assert room.jobs.find(later.id) is None
     assert room.jobs.find(runs.id) is runs
 

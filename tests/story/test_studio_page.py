@@ -30,6 +30,7 @@ from smalti.studio.app import Studio
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models
 from smalti.studio.runs import Runs
+from smalti.studio.turns import Turns
 
 # addresses of the drawn images that the page fetched
 LOADED = """() => performance.getEntriesByType("resource").map((one) => one.name)
@@ -68,7 +69,7 @@ def runs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(models, runs):
-    with serving(Studio(models, Runs(runs.parent), Limits())) as found:
+    with serving(Studio(models, Runs(runs.parent), Limits(), Turns())) as found:
         yield found
 
 

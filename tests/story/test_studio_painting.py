@@ -19,6 +19,7 @@ from smalti.studio.app import PAGE, Studio
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models
 from smalti.studio.runs import Runs
+from smalti.studio.turns import Turns
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 TABS = ("Sample", "Complete", "Paint", "Canvas", "Look inside", "Compare", "Runs")
@@ -57,7 +58,7 @@ def models(tmp_path_factory) -> Models:
 
 @pytest.fixture(scope="module")
 def address(models):
-    with serving(Studio(models, Runs(None), Limits())) as found:
+    with serving(Studio(models, Runs(None), Limits(), Turns())) as found:
         yield found
 
 

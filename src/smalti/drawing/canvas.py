@@ -12,10 +12,6 @@ from torch import Tensor
 from smalti.tokens import noise
 from smalti.tokens.choice import Choice
 
-# told at the start and after each pass of codes, undefined where a cell is not laid yet, and of which are: to
-# be looked at, not kept; what it raises ends the drawing
-Watch = Callable[[Int64[Tensor, "b h w"], Bool[Tensor, "b h w"]], object]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
@@ -33,7 +29,6 @@ class Canvas:
     how: Any = None  # the prior's own options, see `Prior.options`
     # told how many cells more are done, of all canvases
     progress: Callable[[int], object] = lambda count: None
-    watch: Watch | None = None
 
     @property
     def grid(self) -> tuple[int, int]:

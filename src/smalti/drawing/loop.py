@@ -1,8 +1,9 @@
 """The loop by which every prior generates: positions, a prediction, a draw, what of it stays."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -36,26 +37,38 @@ class Decoder(ABC):
         return None
 
 
-def draw(decoder: Decoder, canvas: Canvas, head: Head) -> Int64[Tensor, "b h w"]:
-    """Generate the unknown cells of canvases by a decoder made for them; return all their codes.
+class Pass(NamedTuple):
+    """What lies on canvases after a pass, or before the first: to be looked at, not kept."""
 
-    head: draws codes by what the decoder predicts.
+    codes: Int64[Tensor, "b h w"]  # undefined where a cell is not laid yet
+    laid: Bool[Tensor, "b h w"]
+
+
+def passes(decoder: Decoder, canvas: Canvas, head: Head) -> Iterator[Pass]:
+    """Generate the unknown cells of canvases by a decoder made for them, pass by pass.
+
+    Gives first what is known and last all codes. head: draws codes by what the decoder predicts.
     """
     tokens = canvas.codes.flatten(1).clone()
+    laid = canvas.known.flatten().to(tokens.device).repeat(len(tokens), 1)
+    there = Pass(tokens.view(canvas.codes.shape), laid.view(canvas.codes.shape))
     canvas.progress(int(canvas.known.sum()) * len(tokens))
-    if canvas.watch is not None:
-        laid = canvas.known.flatten().to(tokens.device).repeat(len(tokens), 1)
-        canvas.watch(tokens.view(canvas.codes.shape), laid.view(canvas.codes.shape))
+    yield there
     while (positions := decoder.next()) is not None:
         prediction = decoder.predict(tokens, positions)
         drawn = head.draw(prediction, canvas.keys(positions, decoder.round), canvas.choice)
         kept = decoder.accept(prediction, drawn, positions)
-        if kept is not None:
+        if kept is None:
+            laid.scatter_(1, positions, True)
+        else:
             drawn = drawn.where(kept, tokens.gather(1, positions))
+            laid.scatter_(1, positions, kept | laid.gather(1, positions))
         tokens.scatter_(1, positions, drawn)
         canvas.progress(drawn.numel() if kept is None else int(kept.sum()))
-        if canvas.watch is not None:
-            stays = torch.ones_like(drawn, dtype=torch.bool) if kept is None else kept
-            laid.scatter_(1, positions, stays | laid.gather(1, positions))
-            canvas.watch(tokens.view(canvas.codes.shape), laid.view(canvas.codes.shape))
-    return tokens.view(canvas.codes.shape)
+        yield there
+
+
+def draw(decoder: Decoder, canvas: Canvas, head: Head) -> Int64[Tensor, "b h w"]:
+    """Generate canvases as `passes` does; return all their codes."""
+    *_, last = passes(decoder, canvas, head)
+    return last.codes

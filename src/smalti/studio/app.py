@@ -1,7 +1,8 @@
 """The HTTP API and the page: which request does what."""
 
+import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -31,17 +32,15 @@ from smalti.studio.turns import Turns
 
 T = TypeVar("T")
 PAGE = Path(__file__).parent / "page"
-_THREADS = 16  # that wait for a turn to answer at once
 _STATUS = {Full: 429, memory.OutOfMemory: 503}  # HTTP's, of what is not a mistake in the request
 
 
 class Studio:
-    """Answers requests. What takes long goes through `jobs`, what does not, at its turn, in a thread."""
+    """Answers requests. What takes long goes through `jobs`, what does not, at its turn, in one piece."""
 
-    def __init__(self, models: Models, runs: Runs, limits: Limits) -> None:
-        self.models, self.runs, self.limits, self.turns = models, runs, limits, Turns()
-        self.jobs = Jobs(limits, self.turns)
-        self._threads = anyio.CapacityLimiter(_THREADS)
+    def __init__(self, models: Models, runs: Runs, limits: Limits, turns: Turns) -> None:
+        self.models, self.runs, self.limits, self.turns = models, runs, limits, turns
+        self.jobs = Jobs(limits, turns)
 
     def app(self, door: Door) -> Any:
         """Return the application, behind its door."""
@@ -199,7 +198,7 @@ class Studio:
         wish, client = await self._wish(request, into), request.state.client
         self.jobs.check_room(client)
 
-        def work() -> tuple[Callable[[Job], None], list[str]]:
+        def work() -> tuple[Callable[[Job], Iterator[object]], list[str]]:
             from smalti.studio import drawing, prepared
 
             model, read = self.models.pipeline(wish.model), prepared.Reader(self.jobs, self.models)
@@ -232,16 +231,16 @@ class Studio:
         return await anyio.to_thread.run_sync(asked.read, body, into, self.limits)
 
     async def _in_turn(self, request: Request, work: Callable[[], T]) -> T:
-        """Return what a piece of work gives, done in a thread when its client's turn comes."""
-        if self._threads.statistics().tasks_waiting >= self.limits.queue:
+        """Return what a piece of work gives, done when its client's turn comes."""
+        if self.turns.waiting >= self.limits.queue:
             expected = f"at most {self.limits.queue} requests that wait"
             raise Full(expected, "more", "ask again in a moment")
 
-        def taken() -> T:
-            with self.turns.taken(request.state.client), memory.needed("this request", FEWER):
+        def done() -> T:
+            with memory.needed("this request", FEWER):
                 return work()
 
-        return await anyio.to_thread.run_sync(taken, limiter=self._threads)
+        return await asyncio.wrap_future(self.turns.call(request.state.client, done))
 
     def _job(self, request: Request) -> Job:
         found = self.jobs.find(request.path_params["id"])

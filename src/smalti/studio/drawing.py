@@ -1,7 +1,7 @@
 """Drawing for a job: the same images as the commands, with previews on the way."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from smalti import imaging
+from smalti.drawing.loop import Pass
 from smalti.pipeline import Pipeline
+from smalti.samples import Samples
 from smalti.studio.jobs import Job
 from smalti.studio.pictures import picture
 from smalti.tokenizer import Tokenizer
@@ -27,30 +29,39 @@ class Drawing:
     came: Int64[Tensor, "b h w"]  # the pass in which a cell of this batch came; 0: it is kept
 
     def __init__(self, model: Pipeline, options: Mapping[str, Any]) -> None:
-        """options: those of Pipeline.iter_batches. UserError as that raises it."""
+        """options: those of Pipeline.iter_passes. UserError as that raises it."""
         self.tokenizer = model.tokenizer
-        self.batches = model.iter_batches(watch=self._watch, **options)
+        self.parts = model.iter_passes(**options)
         self.passes = 0  # of this batch
         self.next_preview = 0.0  # seconds of the job's own turns
 
-    def __call__(self, job: Job) -> None:
-        """Draw all images, by turns."""
+    def __call__(self, job: Job) -> Iterator[None]:
+        """Draw all images, pass by pass."""
         self.job, self.begun = job, time.monotonic()
-        for batch in self.batches:
-            for image, codes, made, order in zip(batch, batch.codes, batch.metadata, self.came, strict=False):
-                told = {"seed": made["seed"], "metadata": made, "order": order.tolist()}
-                job.add(imaging.png(image), codes, told)
-            self.passes = 0
-            job.pause()
+        for part in self.parts:
+            if isinstance(part, Pass):
+                self._see(*part)
+            else:
+                self._add(part)
+            yield
 
-    def _watch(self, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]) -> None:
-        self.job.pause()
+    def _add(self, batch: Samples) -> None:
+        for image, codes, made, order in zip(batch, batch.codes, batch.metadata, self.came, strict=False):
+            told = {"seed": made["seed"], "metadata": made, "order": order.tolist()}
+            self.job.add(imaging.png(image), codes, told)
+        self.passes = 0
+
+    def _see(self, codes: Int64[Tensor, "b h w"], laid: Bool[Tensor, "b h w"]) -> None:
+        """Note which cells came, and now and then show them."""
         here = laid.cpu()
         if self.passes == 0:
             self.came = torch.full(here.shape, -1)
+            if here.any():  # a part of an image that is shown already
+                self.next_preview = max(self.next_preview, self.job.spent + EVERY)
         self.came[here & (self.came < 0)] = self.passes
         self.passes += 1
-        if self.job.spent < self.next_preview or here.all() or not here.any():
+        is_new = self.passes > 1 and not here.all()  # at first nothing came, at the end the image is there
+        if not is_new or self.job.spent < self.next_preview:
             return
         begun = time.monotonic()
         previews = previewed(self.tokenizer, codes, laid) if self.job.channel.listeners else []

@@ -1,10 +1,10 @@
-"""Jobs: drawings that were asked for, each in a thread of its own, by turns."""
+"""Jobs: drawings that were asked for, by turns."""
 
 import secrets
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,10 +26,6 @@ class Full(UserError):
     """More is asked for than waits here."""
 
 
-class Ended(BaseException):
-    """Raised inside a job that somebody cancelled; no Exception, so that nothing on the way holds it up."""
-
-
 @dataclass(frozen=True)
 class Drawn:
     """An image of a job."""
@@ -41,40 +37,26 @@ class Drawn:
 
 @dataclass(eq=False)
 class Job:
-    """One request for images. What works for it calls `pause` between cells, `show` and `add`."""
+    """One request for images. What works for it calls `show` and `add`, and yields between cells."""
 
     client: str
     model: str
     num: int
-    work: Callable[["Job"], None]
+    work: Callable[["Job"], Iterator[object]]
     limits: Limits
-    turns: Turns
     dies_alone: bool = False  # cancelled as soon as the last page that listened is gone
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     state: State = "queued"
     images: list[Drawn] = field(default_factory=list)
     channel: Channel = field(default_factory=Channel)
     ended: float | None = None
-    spent: float = 0.0  # seconds of its own turns, up to the last pause
-    _begun: float = 0.0  # its present turn, or what came after the last pause
-    _let: Callable[[], None] = lambda: None  # lets others have a turn
+    spent: float = 0.0  # seconds of its own turns, without the present piece
     _lock: Any = field(default_factory=threading.Lock)
 
     def told(self) -> dict[str, Any]:
         """Return the job in plain values."""
         images = [one.told for one in self.images]
         return {"job": self.id, "model": self.model, "state": self.state, "num": self.num, "images": images}
-
-    def pause(self) -> None:
-        """Let others have a turn; ends the work where the job is cancelled or has had all its time."""
-        self.spent += time.monotonic() - self._begun
-        if self.spent > self.limits.seconds:
-            got = f"more, after {len(self.images)} of {self.num} images"
-            raise UserError(f"at most {self.limits.seconds:g} seconds of drawing", got, FEWER)
-        self._let()
-        self._begun = time.monotonic()
-        if self.state != "running":
-            raise Ended
 
     def show(self, index: int, told: Mapping[str, Any]) -> None:
         """Tell how far image `index` is."""
@@ -88,22 +70,32 @@ class Job:
         self.channel.drop(("progress", index))
         self.channel.post(("image", index), "image", one)
 
-    def run(self) -> None:
-        """Do the work, by turns; whatever goes wrong ends this job alone."""
+    def pieces(self) -> Iterator[object]:
+        """Do the work, piece by piece; whatever goes wrong ends this job alone, and cancelling it does."""
         begun = time.monotonic()
         try:
-            with self.turns.taken(self.client) as self._let, memory.needed("this drawing", FEWER):
-                self._begun = time.monotonic()
-                self.pause()  # it may have been cancelled while it waited
-                self.work(self)
+            with memory.needed("this drawing", FEWER):
+                yield from self._measured(self.work(self))
             self.end("done", {"seconds": round(time.monotonic() - begun, 3)})
-        except Ended:
-            pass
         except UserError as mistake:
             self.end("failed", said(mistake))
         except Exception as problem:  # noqa: BLE001  a job that breaks must not take the others with it
             traceback.print_exception(problem)  # for whoever runs the studio
             self.end("failed", broken(problem))
+
+    def _measured(self, work: Iterator[object]) -> Iterator[object]:
+        """Give the pieces of work while nobody cancelled it; UserError when it has had all its time."""
+        while self.state == "running":
+            begun = time.monotonic()
+            try:
+                piece = next(work)
+            except StopIteration:
+                return
+            self.spent += time.monotonic() - begun
+            if self.spent > self.limits.seconds:
+                got = f"more, after {len(self.images)} of {self.num} images"
+                raise UserError(f"at most {self.limits.seconds:g} seconds of drawing", got, FEWER)
+            yield piece
 
     def end(self, state: State, told: Mapping[str, Any]) -> None:
         """Note how it ended; the first end counts."""
@@ -143,12 +135,17 @@ class Jobs:
             expected = f"at most {self.limits.queue} jobs that wait, {self.limits.queue_of_one} of one client"
             raise Full(expected, got, "wait until some are done, or cancel them")
 
-    def add(self, client: str, model: str, num: int, work: Callable[[Job], None], *, dies_alone: bool) -> Job:
-        """Take a job in; it begins as soon as there is room. work: is given the job."""
+    def add(
+        self, client: str, model: str, num: int, work: Callable[[Job], Iterator[object]], *, dies_alone: bool
+    ) -> Job:
+        """Take a job in; it begins as soon as there is room.
+
+        work: is given the job, and yields between cells.
+        """
         with self._lock:
             self.check_room(client)
             self._forget()
-            job = Job(client, model, num, work, self.limits, self.turns, dies_alone)
+            job = Job(client, model, num, work, self.limits, dies_alone)
             self._all[job.id] = job
             self._begin()
         return job
@@ -181,12 +178,12 @@ class Jobs:
             busy.add(job.client)
             self._served[job.client] = time.monotonic()
             job.state = "running"
-            threading.Thread(target=self._run, args=(job,), daemon=True, name=f"job {job.id}").start()
+            self.turns.begin(job.client, self._run(job))
         for place, job in enumerate(waiting, 1):
             job.channel.post("queued", "queued", {"place": place})
 
-    def _run(self, job: Job) -> None:
-        job.run()
+    def _run(self, job: Job) -> Iterator[object]:
+        yield from job.pieces()
         with self._lock:
             self._begin()
 
@@ -203,5 +200,6 @@ class Jobs:
         self._served = {client: at for client, at in self._served.items() if client in clients}
 
 
-def _nothing(job: Job) -> None:
+def _nothing(job: Job) -> Iterator[object]:
     """Stand in for work that is done, so that what it held can go."""
+    return iter(())

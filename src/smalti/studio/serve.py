@@ -1,9 +1,10 @@
 """Starting the studio: a port, the models in the background, the page in a browser."""
 
+import os
 import socket
-import threading
 import webbrowser
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from smalti.errors import UserError, optional
@@ -11,6 +12,7 @@ from smalti.studio import safety
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models, named
 from smalti.studio.runs import Runs
+from smalti.studio.turns import Turns
 
 
 def serve(
@@ -35,36 +37,44 @@ def serve(
         token = safety.new_token() if token is None else safety.checked(token)
     models, trainings, limits = Models(named(paths)), Runs(runs), Limits()
     with _listen(host, port) as listening:
-        loading = threading.Thread(target=models.load, daemon=True)
-        loading.start()  # torch, beside the web server
+        turns = Turns()
+        loading = turns.call("", models.load)  # torch, beside the web server
 
         import uvicorn
 
         from smalti.studio.app import Studio
 
         door = safety.Door(host, listening.getsockname()[1], token, limits.upload_bytes)
-        app = Studio(models, trainings, limits).app(door)
+        app = Studio(models, trainings, limits, turns).app(door)
         how = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
         server = uvicorn.Server(how)
 
-        def end_without_models() -> None:
-            loading.join()
+        def end_without_models(loaded: "Future[None]") -> None:
             if models.problem is not None:
                 server.should_exit = True
 
-        threading.Thread(target=end_without_models, daemon=True).start()
+        loading.add_done_callback(end_without_models)
         say(f"the studio is at {door.address} (Ctrl-C ends it)")
         if opens:
             webbrowser.open(door.address)
         server.run(sockets=[listening])
+        turns.close()
     if models.problem is not None:
         raise models.problem
 
 
 def _listen(host: str, port: int) -> socket.socket:
     """Return a socket that is bound; UserError where it cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # TCP by number: for another socket's connections asyncio sets no TCP_NODELAY, and each answer takes 40 ms
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if os.name == "posix":  # elsewhere it would share a port with another program
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+        return listening
     except OSError as problem:
+        listening.close()
         got = f"{host}:{port} ({problem.strerror})"
         raise UserError("a port that is free", got, "give another --port, or 0 for any") from None

@@ -1,83 +1,103 @@
-"""Whose turn it is: of the threads that work for several people one works at a time, each for a moment.
+"""Whose turn it is: one thread does all work with models, for several people by turns of a moment each.
 
-One at a time, since a drawing has all cores that torch uses: two at once would share them, and Python's lock,
-so that both took longer; and images would be drawn with fewer threads than the commands have, which rounds
-otherwise.
+One thread, since a drawing has all cores that torch uses: two at once would share them, and Python's lock, so
+that both took longer. And always the same one: OpenMP keeps helpers for each thread that computes, and with
+more of them than cores it puts them to sleep after each product of matrices, which made images of a small
+model take twice as long. The web server waits in a thread of its own and answers meanwhile.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
+from typing import TypeVar
 
-MOMENT = 0.1  # seconds after which a thread lets others in where some wait
+T = TypeVar("T")
+MOMENT = 0.02  # seconds after which others have their turn where some wait
 _REMEMBERED = 1000  # clients of whom it is known when they had their last turn
+_PATIENCE = 5.0  # seconds that an end waits for the piece of work at hand
 
 
 @dataclass(eq=False, frozen=True)
 class Place:
-    """A thread that works or waits."""
+    """Work that waits."""
 
     client: str
     number: int  # in the order of coming
+    pieces: Iterator[object]
 
 
 class Turns:
-    """Turns go round by client; of one client's threads the one that came first has all of them."""
+    """Turns go round by client; of one client's works the one that came first has all of them."""
 
     def __init__(self, moment: float = MOMENT, clock: Callable[[], float] = time.monotonic) -> None:
         self._moment, self._clock = moment, clock
         self._changed = threading.Condition()
         self._waiting: list[Place] = []
-        self._works: Place | None = None
-        self._until = 0.0  # the end of the moment of the one that works
         self._numbers, self._rounds = count(), count(1)
         self._last: dict[str, int] = {}  # of each client, when it had its last turn
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="models")
+        self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Return how many threads wait now."""
+        """Return how many works wait now."""
         return len(self._waiting)
 
-    @contextmanager
-    def taken(self, client: str) -> Iterator[Callable[[], None]]:
-        """Wait for a turn; within, nobody else works. Gives what is called between two pieces of the work.
-
-        It lets others in where the moment is over and some wait, and comes back at the next turn.
-        """
-        mine = Place(client, next(self._numbers))
-        self._wait(mine)
-        try:
-            yield partial(self._pause, mine)
-        finally:
-            with self._changed:
-                self._works = None
-                self._hand_over()
-
-    def _pause(self, mine: Place) -> None:
-        if self._waiting and self._clock() >= self._until:
-            with self._changed:
-                self._works = None
-            self._wait(mine)
-
-    def _wait(self, mine: Place) -> None:
+    def begin(self, client: str, pieces: Iterator[object]) -> None:
+        """Have work done piece by piece, each of which others may come before; it raises nothing."""
         with self._changed:
-            self._waiting.append(mine)
-            self._hand_over()
-            self._changed.wait_for(lambda: self._works is mine)
+            self._waiting.append(Place(client, next(self._numbers), pieces))
+            self._changed.notify()
 
-    def _hand_over(self) -> None:
-        """Choose who works next, unless one does: whose client's last turn is longest ago."""
-        if self._works is not None or not self._waiting:
-            return
-        chosen = min(self._waiting, key=lambda one: (self._last.get(one.client, 0), one.number))
-        self._waiting.remove(chosen)
-        self._last.pop(chosen.client, None)
-        self._last[chosen.client] = next(self._rounds)
-        if len(self._last) > _REMEMBERED:
-            del self._last[next(iter(self._last))]
-        self._works, self._until = chosen, self._clock() + self._moment
-        self._changed.notify_all()
+    def call(self, client: str, work: Callable[[], T]) -> "Future[T]":
+        """Have work done in one piece; return what will be its result, or its error.
+
+        Where it is cancelled before its turn the work is left.
+        """
+        result: Future[T] = Future()
+
+        def pieces() -> Iterator[object]:
+            if not result.set_running_or_notify_cancel():
+                return
+            try:
+                result.set_result(work())
+            except BaseException as problem:  # noqa: BLE001  it is raised where the result is asked for
+                result.set_exception(problem)
+            yield None
+
+        self.begin(client, pieces())
+        return result
+
+    def close(self) -> None:
+        """End after the piece that is being worked at, or while it goes on where that takes long."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+        self._thread.join(_PATIENCE)
+
+    def _run(self) -> None:
+        while (place := self._next()) is not None:
+            until = self._clock() + self._moment
+            for _ in place.pieces:
+                if self._is_over or (self._waiting and self._clock() >= until):
+                    with self._changed:
+                        self._waiting.append(place)
+                    break
+
+    def _next(self) -> Place | None:
+        """Wait for work; return that of the client whose last turn is longest ago; None: it is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_over)
+            if self._is_over:
+                return None
+            chosen = min(self._waiting, key=lambda one: (self._last.get(one.client, 0), one.number))
+            self._waiting.remove(chosen)
+            self._last.pop(chosen.client, None)
+            self._last[chosen.client] = next(self._rounds)
+            if len(self._last) > _REMEMBERED:
+                del self._last[next(iter(self._last))]
+            return chosen

@@ -61,6 +61,27 @@ def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
     return found
 
 
+def read_images_or_codes(
+    tokenizer: Codec, given: Any, *, single: bool = False
+) -> Float[Tensor, "b c H W"] | Int64[Tensor, "b h w"]:
+    """Return images as `read_images` does, or codes as `read_codes` does: whole numbers of more than a byte.
+
+    UserError as these, and where a single image is wanted for several.
+    """
+    found = (read_codes if _are_codes(given) else read_images)(tokenizer, given)
+    if single and len(found) != 1:
+        raise UserError("one image (c H W)", f"{len(found)} of them", "complete images one after the other")
+    return found
+
+
+def _are_codes(given: Any) -> bool:
+    if isinstance(given, np.ndarray):
+        return given.dtype.kind in "iu" and given.dtype != np.uint8
+    if not isinstance(given, Tensor):
+        return False
+    return not given.is_floating_point() and given.dtype not in (torch.uint8, torch.bool)
+
+
 def _together(found: list[Tensor]) -> Tensor:
     sizes = list(dict.fromkeys(tuple(one.shape[2:]) for one in found))
     if not sizes:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -20,6 +23,20 @@ def in_use(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def by_pieces(module: nn.Module, work: Iterator[T]) -> Iterator[T]:
+    """Give the pieces of some work that uses a network, which is in use only while it goes on.
+
+    In between the caller's modes are the caller's, so that several works can take turns.
+    """
+    while True:
+        with in_use(module), torch.inference_mode():
+            try:
+                piece = next(work)
+            except StopIteration:
+                return
+        yield piece
 
 
 def laid_out(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
