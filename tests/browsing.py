@@ -5,7 +5,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from playwright import sync_api
 
 from smalti.studio.app import Studio
 from smalti.studio.safety import Door
+from smalti.studio.serve import listen
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
@@ -45,7 +45,7 @@ def launched() -> Iterator[sync_api.Browser]:
 @contextmanager
 def serving(studio: Studio) -> Iterator[str]:
     """A studio that answers on a port of its own; gives its address."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     door = Door("127.0.0.1", listening.getsockname()[1], None, studio.limits.upload_bytes)
     how = uvicorn.Config(studio.app(door), log_level="warning", timeout_graceful_shutdown=5)
     server = uvicorn.Server(how)
@@ -55,8 +55,7 @@ def serving(studio: Studio) -> Iterator[str]:
     studio.jobs.close()
     studio.turns.close()
     server.should_exit = True
-    for one in [thread, *(found for found in threading.enumerate() if found.name.startswith("job "))]:
-        one.join(30)  # a thread that draws while Python ends would end it badly
+    thread.join(30)
 
 
 @contextmanager

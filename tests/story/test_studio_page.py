@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import torch
 import yaml
 from browsing import (
     asked,
@@ -26,6 +27,8 @@ from tiny import generator
 
 import smalti
 from smalti import imaging, shipped
+from smalti.data.protocol import Sample
+from smalti.data.shards import ShardMetadata, ShardWriter
 from smalti.studio.app import Studio
 from smalti.studio.limits import Limits
 from smalti.studio.models import Models
@@ -38,15 +41,26 @@ LOADED = """() => performance.getEntriesByType("resource").map((one) => one.name
 # of a canvas of 4 x 4 cells those that are covered
 COVERED = """(canvas) => Array.from({length: 16}, (_, cell) =>
   canvas.getContext("2d").getImageData(cell % 4, Math.floor(cell / 4), 1, 1).data[3] === 255)"""
+# of one of 4 x 6 cells how many are not
+BRIGHT = """(canvas) => canvas.getContext("2d").getImageData(0, 0, 6, 4).data
+  .filter((value, index) => index % 4 === 3 && value === 0).length"""
 WORDS = "woman scientist: medium-dark skin tone"  # with which it begins
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Models:
-    """The one that ships, and a tiny one of three classes."""
-    folder = tmp_path_factory.mktemp("models") / "labels"
-    smalti.save(generator(), folder)
-    found = Models({"emoji": shipped.models()["emoji"], "labels": folder})
+    """The one that ships, and a tiny one of three classes with shards of 30 images in its codes."""
+    folder = tmp_path_factory.mktemp("models")
+    smalti.save(generator(), folder / "labels")
+    tokenizer = smalti.load(folder / "labels").tokenizer
+    about = {"codebook_size": 12, "factor": tokenizer.factor, "classes": ()}
+    made = ShardMetadata(tokenizer=tokenizer.fingerprint, **about)
+    codes = (torch.arange(30 * 24) % 12).view(30, 4, 6)
+    with ShardWriter(folder / "shards", made) as writer:
+        writer.add("train", [Sample(codes=one) for one in codes])
+        writer.close()
+    paths = {"emoji": shipped.models()["emoji"], "labels": folder / "labels"}
+    found = Models(paths, [folder / "shards"])
     found.load()
     return found
 
@@ -220,6 +234,11 @@ def test_codes_likelihoods_and_the_order_are_looked_into(opened, models):
         shown = place.get_by_role("button", name=re.compile("code .*: show where"))
         assert f"{counts[0]} times" in shown.first.get_attribute("aria-label")
         assert shown.count() == int((np.array(counts) > 0).sum())
+        shown.first.click()
+        place.get_by_text("in the data set: 60 times, in 30 of 30 images").wait_for()
+        examples = place.locator(".examples .overlay canvas")
+        assert examples.count() == 12
+        assert examples.last.evaluate(BRIGHT) == 2
         mean = re.search(r"mean ([\d.]+) nats", place.get_by_text("nats a cell").inner_text())[1]
         assert float(mean) == pytest.approx(model.nats_per_token(codes, label="brick"), abs=0.01)
         place.get_by_label("Pass of the drawing").fill("3")

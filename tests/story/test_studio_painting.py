@@ -205,6 +205,13 @@ def test_what_cannot_be_is_said_in_words(opened, tmp_path):
                 place.get_by_role("button", name="Open a picture").click()
             choosing.value.set_files(tmp_path / name)
             place.get_by_role("alert").filter(has_text=words).wait_for()
+        page.get_by_role("tab", name="Paint").click()
+        place = panel(page, "Paint")
+        place.get_by_label("Model").select_option("streets")
+        with page.expect_file_chooser() as choosing:
+            place.get_by_role("button", name="Open a map").click()
+        choosing.value.set_files(tmp_path / "broken.png")
+        place.get_by_role("alert").filter(has_text="no image that the browser can open").wait_for()
 
 
 def test_the_page_is_light_and_asks_nobody_else():

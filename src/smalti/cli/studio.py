@@ -13,10 +13,19 @@ import click
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another lets others in, by a token.")
 @click.option("--runs", type=Path, help="Folder of trainings, to look at while they go on.")
+@click.option(
+    "--shards", type=Path, multiple=True, help="Folder of smalti encode: shows where in it a code occurs."
+)
 @click.option("--token", help="At least 16 characters; made for another host unless given.")
 @click.option("--no-open", is_flag=True, help="Do not open the page in a browser.")
 def studio(
-    models: tuple[Path, ...], port: int, host: str, runs: Path | None, token: str | None, no_open: bool
+    models: tuple[Path, ...],
+    port: int,
+    host: str,
+    runs: Path | None,
+    shards: tuple[Path, ...],
+    token: str | None,
+    no_open: bool,
 ) -> None:
     """Open a page to draw with MODELs, those that ship unless given, and an HTTP API beside it.
 
@@ -25,4 +34,4 @@ def studio(
     from smalti.studio.serve import serve
 
     say = partial(click.echo, err=True)
-    serve(models, say, host=host, port=port, token=token, runs=runs, opens=not no_open)
+    serve(models, say, host=host, port=port, token=token, runs=runs, shards=shards, opens=not no_open)

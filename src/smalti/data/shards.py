@@ -205,6 +205,11 @@ class TokenShards(Reader):
         row = index - (self._ends[number - 1] if number else 0)
         return unpack(self._shards[number], row, self._holds, list(self.precomputed))
 
+    def codes(self) -> "Iterator[np.ndarray[Any, Any]]":
+        """Give the codes (n h w) of all rows, mapped, as many rows at a time as a file has."""
+        for shard in self._shards:
+            yield shard.arrays["codes"]
+
     def captions(self) -> Iterator[str]:
         """See Reader."""
         for shard in self._shards if "text" in self._holds else ():

@@ -70,6 +70,12 @@ class Studio:
             post(path="/api/decode", call=self.decode, takes=Decoding, gives=picture),
             post(path="/api/reconstruct", call=self.reconstruct, takes=Looking, gives=picture),
             get(path="/api/codebook/{model}", call=self.codebook, kind=png, query=codes),
+            get(
+                path="/api/occurrences/{model}",
+                call=self.occurrences,
+                gives=openapi.OCCURRENCES,
+                query={"code": number},
+            ),
             get(path=of_job, call=self.tell_job, gives=openapi.JOB),
             Endpoint(method="DELETE", path=of_job, call=self.cancel_job, gives=openapi.JOB),
             get(path=f"{of_job}/events", call=self.job_events, gives=openapi.EVENTS, kind=stream),
@@ -122,7 +128,7 @@ class Studio:
         """Return what single codes decode to, as one PNG."""
         query = request.query_params
         wanted = _numbers("codes", query["codes"]) if "codes" in query else []
-        columns = _numbers("columns", query["columns"])[0] if "columns" in query else None
+        columns = _number("columns", query["columns"]) if "columns" in query else None
 
         def work() -> bytes:
             from smalti.studio import looking
@@ -130,6 +136,19 @@ class Studio:
             return looking.pieces(self.models.get(request.path_params["model"]), wanted, columns)
 
         return Response(await self._in_turn(request, work), media_type="image/png")
+
+    async def occurrences(self, request: Request) -> Response:
+        """Return where a code occurs in the data set of --shards."""
+        code = _number("code", request.query_params.get("code", ""))
+
+        def work() -> dict[str, Any]:
+            from smalti.pipeline import tokenizer_of
+            from smalti.studio.occurrences import occurrences
+
+            tokenizer = tokenizer_of(self.models.get(request.path_params["model"]))
+            return occurrences(tokenizer, self.models.shards(tokenizer.fingerprint), code)
+
+        return JSONResponse(await self._in_turn(request, work))
 
     async def tell_job(self, request: Request) -> Response:
         """Return how far a job is."""
@@ -181,7 +200,7 @@ class Studio:
         at: how far the log was read before, as the run says it.
         """
         name, last = request.path_params["name"], request.headers.get("last-event-id", "")
-        at = int(last) if last.isdecimal() else _numbers("at", request.query_params.get("at", "0"))[0]
+        at = int(last) if last.isdecimal() else _number("at", request.query_params.get("at", "0"))
         self.runs.check(name)
         return EventSourceResponse((event.sent() async for event in self.runs.follow(name, at)), ping=15)
 
@@ -261,6 +280,14 @@ def _numbers(name: str, text: str) -> list[int]:
         got, remedy = text[:80] or "none", f"for example {name}=3,17"
         raise UserError(f"{name} as whole numbers between commas", got, remedy)
     return list(map(int, words))
+
+
+def _number(name: str, text: str) -> int:
+    """Return a whole number; UserError for another text, and for several."""
+    found = _numbers(name, text)
+    if len(found) > 1:
+        raise UserError(f"one {name}", text[:80], f"for example {name}={found[0]}")
+    return found[0]
 
 
 def _answer(mistake: UserError, status: int) -> JSONResponse:

@@ -1,7 +1,7 @@
 """The opened models, by name. Without torch: they are loaded in the background while the page comes up."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from smalti import shipped
 from smalti.errors import UserError
 
 if TYPE_CHECKING:
+    from smalti.data.shards import TokenShards
     from smalti.pipeline import Pipeline
     from smalti.tokenizer import Tokenizer
 
@@ -36,10 +37,12 @@ def named(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 class Models:
-    """Loads models once, one after the other, and keeps them."""
+    """Loads models once, one after the other, and keeps them, with token shards of theirs."""
 
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self.paths = dict(paths)
+    def __init__(self, paths: Mapping[str, Path], shards: Sequence[Path] = ()) -> None:
+        """shards: folders of `smalti encode`, in which pages are shown where a code occurs."""
+        self.paths, self.folders = dict(paths), tuple(shards)
+        self._shards: dict[str, list[TokenShards]] = {}  # by the tokenizer's fingerprint
         self._loaded: dict[str, Pipeline | Tokenizer] = {}
         self._told: list[dict[str, Any]] = []
         self.problem: Exception | None = None  # that kept one of them from being loaded
@@ -52,6 +55,8 @@ class Models:
 
             for name, path in self.paths.items():
                 self.put(name, library.load(path))
+            for folder in self.folders:
+                self._read(folder)
         except Exception as problem:  # noqa: BLE001  it is raised where it is asked for
             self.problem = problem
         self._ready.set()
@@ -62,6 +67,21 @@ class Models:
 
         self._loaded[name] = model
         self._told.append(described.model(name, model))
+
+    def _read(self, folder: Path) -> None:
+        """Keep shards; UserError for what is none, and for those of a tokenizer that is not opened."""
+        from smalti.data.shards import ShardsSettings, TokenShards
+        from smalti.pipeline import tokenizer_of
+
+        parts = [TokenShards(ShardsSettings(root=folder), split) for split in ("train", "val")]
+        mark, has_them = parts[0].tokenizer, False
+        for name, told in zip(self._loaded, self._told, strict=True):
+            if tokenizer_of(self._loaded[name]).fingerprint == mark:
+                has_them, told["can"] = True, [*told["can"], "occurrences"]
+        if not has_them:
+            got = f"those of {mark} in {folder}"
+            raise UserError("shards of an opened model's tokenizer", got, "open the model that made them")
+        self._shards.setdefault(mark, []).extend(parts)
 
     def told(self) -> list[dict[str, Any]]:
         """Return what pages are told of all of them; waits until they are loaded."""
@@ -83,6 +103,12 @@ class Models:
         if model.kind != "generator":
             raise UserError("a model that draws", f"the tokenizer {name}", "open a model with a prior")
         return model  # type: ignore[return-value]  # the kind says it, without torch
+
+    def shards(self, fingerprint: str) -> "list[TokenShards]":
+        """Return the shards of a tokenizer; UserError where none are opened."""
+        if fingerprint not in self._shards:
+            raise UserError("token shards of this tokenizer", "none", "smalti studio MODEL --shards FOLDER")
+        return self._shards[fingerprint]
 
     def _wait(self) -> None:
         self._ready.wait()

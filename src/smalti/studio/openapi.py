@@ -31,6 +31,8 @@ GRID = several(several(WHOLE))
 PICTURE = {"type": "string", "description": "A PNG as a data URL, or null."}
 MISTAKE = record(expected=TEXT, got=TEXT, remedy=TEXT)
 CODES = record(codes=GRID, nats=_or_null(several(several(NUMBER))))
+EXAMPLE = record(image=PICTURE, size=several(WHOLE), cells=GRID)
+OCCURRENCES = record(count=WHOLE, images=WHOLE, of=WHOLE, examples=several(EXAMPLE))
 BEGUN = record(job=TEXT, notes=several(TEXT))
 IMAGE = record(index=WHOLE, url=TEXT, seed=WHOLE, metadata=ANY, order=GRID)
 JOB = record(

@@ -23,20 +23,22 @@ def serve(
     port: int = 7860,
     token: str | None = None,
     runs: Path | None = None,
+    shards: Sequence[Path] = (),
     opens: bool = True,
 ) -> None:
     """Serve the page and the API until interrupted. say: tells a person a line.
 
     paths: models, those that ship where there are none. port: 0 for any that is free. token: made where
-    others can reach this host and none is given. runs: a folder of trainings to look at. opens: also opens
-    the page in the person's browser. UserError for a port that is taken, and for what is no model.
+    others can reach this host and none is given. runs: a folder of trainings to look at. shards: folders
+    of token shards, to look where codes occur. opens: also opens the page in the person's browser. UserError
+    for a port that is taken, and for what is no model.
     """
     for package in ("starlette", "uvicorn", "sse_starlette"):
         optional(package, extra="studio")
     if token is not None or not safety.is_loopback(host):
         token = safety.new_token() if token is None else safety.checked(token)
-    models, trainings, limits = Models(named(paths)), Runs(runs), Limits()
-    with _listen(host, port) as listening:
+    models, trainings, limits = Models(named(paths), shards), Runs(runs), Limits()
+    with listen(host, port) as listening:
         turns = Turns()
         loading = turns.call("", models.load)  # torch, beside the web server
 
@@ -63,10 +65,11 @@ def serve(
         raise models.problem
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound; UserError where it cannot be."""
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that waits for connections; UserError where it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # TCP by number: for another socket's connections asyncio sets no TCP_NODELAY, and each answer takes 40 ms
+    # TCP by number: for others' connections asyncio sets no TCP_NODELAY, and each answer takes 40 ms
+    # (github.com/Kludex/uvicorn/issues/3149)
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere it would share a port with another program

@@ -1,6 +1,6 @@
 /** Maps: classes by a palette, edges by a pen, depths by a soft brush, or a picture from which the map is made. */
 
-import { button, choice, chooser, field, h, loadImage, readFile, unique } from "../dom.js";
+import { button, choice, chooser, field, h, loadImage, readFile, showProblem, unique } from "../dom.js";
 import { Picture } from "../pictures.js";
 import { Surface } from "../surface.js";
 import { toolbar } from "../toolbar.js";
@@ -38,7 +38,11 @@ function painted(how, surface, parts, more = [], codes = null) {
     await read(await readFile(file));
     how.onstroke();
   };
-  const input = chooser((file) => take(file).catch(() => {}));
+  const problem = h("div");
+  const input = chooser((file) => {
+    showProblem(problem, null);
+    take(file).catch((error) => showProblem(problem, error));
+  });
   const element = h(
     "div",
     { class: "painter" },
@@ -51,6 +55,7 @@ function painted(how, surface, parts, more = [], codes = null) {
       ...more,
       button("Open a map …", () => input.click(), { class: "quiet" }),
     ),
+    problem,
     input,
   );
   const resize = ([height, width]) =>
@@ -171,16 +176,22 @@ function picture(condition, how) {
     shown.alt = "The picture that is told";
     how.onstroke();
   };
+  const problem = h("div");
+  const read = async () => input.files[0] && take(await readFile(input.files[0]));
   const input = h("input", {
     type: "file",
     accept: "image/*",
-    onchange: async () => input.files[0] && take(await readFile(input.files[0])),
+    onchange: () => {
+      showProblem(problem, null);
+      read().catch((error) => showProblem(problem, error));
+    },
   });
   const element = h(
     "div",
     { class: "painter" },
     shown,
     field(condition.from_image ? "Like this picture" : "Map", input),
+    problem,
   );
   return {
     element,

@@ -4,6 +4,7 @@ import { post } from "../api.js";
 import { button, choice, h, showProblem } from "../dom.js";
 import { Form } from "../form.js";
 import { Progress } from "../gallery.js";
+import { showOccurrences, times } from "../occurrences.js";
 import { opener } from "../opener.js";
 import { Overlay, heat } from "../overlay.js";
 import { hue } from "../painters/map.js";
@@ -165,6 +166,7 @@ function pieces(image, codes, model) {
   const only = (code) =>
     overlay.paint((row, column) => (codes[row][column] === code ? [0, 0, 0, 0] : [20, 20, 24, 205]));
   overlay.paint(all);
+  const elsewhere = h("div");
   const sprite = `/api/codebook/${model.name}?codes=${most.map(([code]) => code).join(",")}`;
   const list = most.map(([code, count], index) => {
     const picture = h("i", {});
@@ -175,7 +177,11 @@ function pieces(image, codes, model) {
       `${most.length > 1 ? (100 * index) / (most.length - 1) : 0}% 0`,
     );
     const act = () => only(code);
-    const one = button("", act, {
+    const press = () => {
+      act();
+      if (model.can.includes("occurrences")) showOccurrences(elsewhere, model, code);
+    };
+    const one = button("", press, {
       class: "piece",
       "aria-label": `code ${code}, ${times(count)}: show where`,
       onpointerenter: act,
@@ -187,10 +193,8 @@ function pieces(image, codes, model) {
     return one;
   });
   const hint = `${counts.size} kinds in ${codes.flat().length} cells; point at one to see where it lies`;
-  return titled("Its pieces", hint, overlay.element, h("div", { class: "pieces" }, ...list));
+  return titled("Its pieces", hint, overlay.element, h("div", { class: "pieces" }, ...list), elsewhere);
 }
-
-const times = (count) => (count === 1 ? "once" : `${count} times`);
 
 /** How unlikely each cell's code is, given what came before it and what was told. */
 function surprise(image, nats) {
