@@ -128,7 +128,7 @@ def main() -> None:
         every.install(f"{wheel}[{','.join(USES)}]")
         print(f"all extras: {every.megabytes:.0f} MB")
         if asked.story:
-            every.install("pytest", "pytest-timeout", "hypothesis", "beartype", "httpx")
+            every.install(f"{wheel}[dev]")  # what tests need
             told(folder, every)
         for what, version, licence in sorted(json.loads(every.python(LICENCES, folder)), key=str):
             print(f"  {what} {version}: {licence.splitlines()[0]}")

@@ -16,6 +16,7 @@ CONTENTS = """
 :hidden:
 :caption: Use it
 
+gallery
 studio
 tasks
 training
