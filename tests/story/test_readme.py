@@ -1,4 +1,7 @@
-"""The way that README tells, from a folder of images to new ones: its own lines, run one after the other."""
+"""The way that README tells, from a folder of images to new ones: its own lines, run one after the other.
+
+Then its Python, with the models that came of them.
+"""
 
 import re
 import shlex
@@ -18,11 +21,10 @@ LESS = {
 }
 
 
-def lines() -> list[str]:
-    """The commands that README gives to train on a folder of one's own images."""
+def block(kind: str) -> str:
+    """The first block of a kind that README gives to train on a folder of one's own images."""
     text = README.read_text(encoding="utf-8").split("## Train on a folder of your own images")[1]
-    block = re.search(r"```bash\n(.*?)```", text, re.DOTALL)[1]
-    return [line for line in block.splitlines() if line.startswith("smalti ")]
+    return re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL)[1]
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -43,7 +45,7 @@ def images(home):
 
 
 def test_from_a_folder_of_images_to_new_ones(images, smalti_command):
-    found = lines()
+    found = [line for line in block("bash").splitlines() if line.startswith("smalti ")]
     assert len(found) == 8
     for line in found:
         words = shlex.split(line.replace("IMAGES/one.jpg", "one.jpg").replace("CLASS", "moon"), comments=True)
@@ -56,3 +58,10 @@ def test_from_a_folder_of_images_to_new_ones(images, smalti_command):
     assert len(list(Path("completed").glob("*.png"))) == 1
     assert list(map(size_of, Path("rebuilt").glob("*.png"))) == [(128, 128)]
     assert {one.name for one in Path("judged").iterdir()} >= {"metrics.json", "report.html"}
+    Image.new("RGB", (128, 128), "teal").save("photo.png")
+    names = {"images": ["photo.png", "one.jpg"]}
+    exec(block("python"), names)
+    assert [image.size for image in names["out"].images] == [(128, 128)] * 4
+    assert names["wide"].images[0].size == (1024, 256)
+    assert names["done"].images[0].size == (128, 128)
+    assert names["again"].shape == (2, 3, 128, 128)
