@@ -25,7 +25,7 @@ docs: .venv/.docs  ## the documentation as a site: build/site/index.html, which 
 
 dist: .venv/.dev  ## sdist and wheel, installed where nothing else is, with each extra alone and with all; some minutes
 	rm -rf dist && $(BIN)/python -m build --outdir dist
-	$(BIN)/python release/installed.py dist/*.whl --story
+	$(BIN)/python release/installed.py dist/*.whl --story $(WEIGHTS) $(WEIGHTS_OF_TEXT)
 
 # what the others use, and what writes docs/performance.md
 SHARED := $(addprefix benchmarks/,common.py memory.py models.py figures.py performance.py)

@@ -1,10 +1,11 @@
 """Is the wheel whole? It is installed where nothing else is, with each extra alone and with all, and used.
 
-    python release/installed.py WHEEL [--story]
+    python release/installed.py WHEEL [--story [PACKAGE ...]]
 
 An environment with torch and the wheel stands below those of the extras, which add what they bring, so that
 torch is installed once. In each one the command is run that the extra is for; without it, that command must
-say which extra it needs, in one line. --story: the tests of tests/story too, from the installed package.
+say which extra it needs, in one line. --story: the tests of tests/story too, from the installed package, with
+the packages whose weights they read.
 Prints what each adds in MB, and the licences of all that came.
 """
 
@@ -112,7 +113,7 @@ class Place:
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     given.add_argument("wheel", type=Path)
-    given.add_argument("--story", action="store_true")
+    given.add_argument("--story", nargs="*", metavar="PACKAGE")
     asked = given.parse_args()
     wheel = str(asked.wheel.absolute())
     print(f"{asked.wheel.name}: {asked.wheel.stat().st_size / 1e6:.1f} MB")
@@ -127,8 +128,9 @@ def main() -> None:
         every = Place(folder / "all", core).made()
         every.install(f"{wheel}[{','.join(USES)}]")
         print(f"all extras: {every.megabytes:.0f} MB")
-        if asked.story:
+        if asked.story is not None:
             every.install(f"{wheel}[dev]")  # what tests need
+            every.install("--no-deps", *asked.story)
             told(folder, every)
         for what, version, licence in sorted(json.loads(every.python(LICENCES, folder)), key=str):
             print(f"  {what} {version}: {licence.splitlines()[0]}")
@@ -162,8 +164,10 @@ def works(extra: str, core: Place, wheel: str, folder: Path) -> bool:
 
 def told(folder: Path, place: Place) -> None:
     """Run the tests that tell a story, against the installed package alone."""
-    shutil.copytree(ROOT / "tests", folder / "checkout" / "tests")
-    shutil.copy(ROOT / "pyproject.toml", folder / "checkout")
+    for name in ("tests", "docs"):
+        shutil.copytree(ROOT / name, folder / "checkout" / name)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder / "checkout")
     python = str(place.folder / "bin" / "python")
     words = [python, "-m", "pytest", "-q", "-m", "not slow", "tests/story"]
     subprocess.run(words, cwd=folder / "checkout", check=True)

@@ -46,8 +46,8 @@ def test_forms_of_output(model):
 @pytest.mark.parametrize("size", [(8, 8), (10, 12)], ids=str)
 def test_a_stream_gives_each_image_as_soon_as_its_batch_is_drawn(model, size, monkeypatch):
     drawn = []
-    real = pipeline_module.draw
-    monkeypatch.setattr(pipeline_module, "draw", lambda *both: drawn.append(1) or real(*both))
+    real = pipeline_module.passes
+    monkeypatch.setattr(pipeline_module, "passes", lambda *both: drawn.append(1) or real(*both))
     options = {"num": 5, "size": size, "seed": 5, "label": [0, 1, 2, 0, 1], "micro_batch": 2}
     whole = model.sample(**options)
     drawn.clear()

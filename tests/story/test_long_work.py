@@ -55,7 +55,7 @@ def test_images_are_written_as_they_are_drawn(home, model, photos, smalti_comman
     assert [imaging.read_metadata(path)["seed"] for path in told.split()] == list(range(3, 10))
 
     with monkeypatch.context() as patched:
-        interrupt(patched, pipeline_module, "draw", 3, ctrl_c)
+        interrupt(patched, pipeline_module, "passes", 3, ctrl_c)
         status, told, err = smalti_command(verb, model, *given, "part", *options, "--num", 7, "--seed", 3)
     assert status == 130
     assert told.split() == [f"part/{index:05}.png" for index in range(4)]

@@ -163,7 +163,7 @@ def test_encoding_keeps_its_rows_and_goes_on(home, model, photos, smalti_command
         assert load_file(f"part/{name}")["codes"].int().equal(load_file(f"whole/{name}")["codes"].int())
 
 
-@pytest.mark.parametrize(("owner", "name"), [(pipeline_module, "draw"), (Tokenizer, "decode")])
+@pytest.mark.parametrize(("owner", "name"), [(pipeline_module, "passes"), (Tokenizer, "decode")])
 def test_drawing_keeps_its_images_and_says_what_fits(home, model, smalti_command, monkeypatch, owner, name):
     words = ("sample", model, "out", "--label", "moon", "--size", "8x12", "--num", 7, "--micro-batch", 3)
     real, calls = getattr(owner, name), []
@@ -236,7 +236,7 @@ def test_absurd_values_are_answered_at_once(home, model, photos, smalti_command,
     def begin(*_):
         raise AssertionError("begun before the values were looked at")
 
-    for owner, name in ((starting, "_task"), (precompute._Rest, "batches"), (pipeline_module, "draw")):
+    for owner, name in ((starting, "_task"), (precompute._Rest, "batches"), (pipeline_module, "passes")):
         monkeypatch.setattr(owner, name, begin)
     command, *more = words.split()
     Path("recipe.yaml").write_text(yaml.safe_dump(RECIPE))
