@@ -1,12 +1,11 @@
 """What a user holds: a tokenizer, a condition and a prior that lay new images together."""
 
 import inspect
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -195,8 +194,7 @@ class Pipeline(Upscaling, Grids):
 
         options: as in `iter_batches`.
         """
-        batches = self.iter_batches(num, **options)
-        return (image for part in batches for image in part)
+        return (image for part in self.iter_batches(num, **options) for image in part)
 
     def iter_batches(
         self,
@@ -228,8 +226,7 @@ class Pipeline(Upscaling, Grids):
         self, given: tuple[Any, Any, Any] | None, options: Mapping[str, Any], *, streamed: bool
     ) -> Iterator[Samples]:
         """Check all that is asked for, see `_drawn`, and give what draws it batch by batch."""
-        drawn = self._drawn(given, options, streamed=streamed)
-        return (part for part in drawn if not isinstance(part, Pass))
+        return cast("Iterator[Samples]", self._drawn(given, options, streamed=streamed))
 
     def _drawn(
         self,
@@ -374,18 +371,21 @@ class Pipeline(Upscaling, Grids):
                 part = told.take(rows)
                 guided = Guided(part.weighted, null=part.null, limit=self.tokenizer.codebook_size)
                 with needed(len(rows), grid, self.tokenizer.factor):
-                    for there in by_pieces(self, self._passes(guided, canvas, trained, each=by_pass)):
-                        if by_pass:
+                    begin = partial(self._begun, guided, canvas, trained)
+                    if by_pass:
+                        for there in by_pieces(self, begin):
                             yield there
+                    else:
+                        with in_use(self), torch.inference_mode():
+                            *_, there = begin()
                     guided.check()
                     codes = there.codes.clone()  # an ordinary tensor, of use to gradients
                 yield codes[: request.num - number * size]
 
-    def _passes(self, guided: Guided, canvas: Canvas, trained: Grid, *, each: bool) -> Iterator[Pass]:
-        """Give what lies on a batch of canvases after each pass, or after the last one alone."""
+    def _begun(self, guided: Guided, canvas: Canvas, trained: Grid) -> Iterator[Pass]:
+        """Return what draws a batch of canvases."""
         decoder = pack(self.prior.at(trained)).decoder(guided, canvas)
-        found = passes(decoder, canvas, self.prior.distribution)
-        yield from found if each else deque(found, maxlen=1)
+        return passes(decoder, canvas, self.prior.distribution)
 
 
 def tokenizer_of(model: Tokenizer | Pipeline) -> Tokenizer:

@@ -203,6 +203,20 @@ def test_previews_take_a_share_of_the_turns_that_a_job_has(labelled, monkeypatch
     assert unseen.images[0].png == seen.images[0].png
 
 
+def test_the_time_left_is_told_when_some_is_known(labelled, monkeypatch):
+    now = iter(range(1000))
+    monkeypatch.setattr("smalti.studio.drawing.time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr("smalti.studio.drawing.EVERY", 0.0)
+    monkeypatch.setattr("smalti.studio.drawing.SHARE", 1e9)
+    job = Alone(2.0, listeners=0)
+    job.draw(labelled)
+    assert [told["cells"] for told in job.shown] == list(range(1, 24, 2))
+    left = [told["left_seconds"] for told in job.shown]
+    assert left[0] is None, "of a cell of 24"
+    assert left[1] == 35.0, "of three in five seconds"
+    assert all(one > 0 for one in left[1:])
+
+
 def test_events_say_how_far_an_image_is(client, studio, monkeypatch):
     monkeypatch.setattr("smalti.studio.drawing.EVERY", 0.0)
     job, events = drawn(client, model="labelled", condition={"label": 0}, num=2)

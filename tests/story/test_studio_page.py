@@ -211,6 +211,18 @@ def test_a_canvas_grows_by_its_borders(opened):
 
 
 @needs_browser
+def test_back_goes_through_the_tabs(opened):
+    with opened() as page:
+        for name in ("Canvas", "Complete"):
+            page.get_by_role("tab", name=name).click()
+        panel(page, "Complete").get_by_text("Open a picture, or choose Complete below one").wait_for()
+        for name in ("Canvas", "Sample"):
+            page.go_back()
+            panel(page, name).wait_for()
+            assert page.get_by_role("tab", name=name).get_attribute("aria-selected") == "true"
+
+
+@needs_browser
 def test_codes_likelihoods_and_the_order_are_looked_into(opened, models):
     with opened() as page:
         wall = panel(page, "Sample")

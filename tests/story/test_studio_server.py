@@ -190,7 +190,9 @@ def test_others_come_by_a_token(home):
         (("emoji", "--runs", "nothing"), "a folder of runs, got nothing"),
         (("--token", "short"), "a token of at least 16"),
         (("--port", "99999"), "99999 is not in the range"),
-        (("--host", "no.such.host.invalid"), "a port that is free"),
+        (("emoji", "--shards", "nothing"), "a folder of token shards, got nothing"),
+        (("--host", "no.such.host.invalid"), "a host that is an address of this machine"),
+        (("--host", "192.0.2.1"), "a host that is an address of this machine"),
     ],
 )
 def test_mistakes_are_one_line(home, smalti_command, words, said):

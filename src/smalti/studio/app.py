@@ -182,7 +182,8 @@ class Studio:
         """Return an image of a job, a PNG with its metadata."""
         job, index = self._job(request), request.path_params["index"]
         if index >= len(job.images):
-            raise Refused(404, f"an image below {len(job.images)}", str(index), "wait for its event")
+            remedy = "wait for its event" if job.ended is None else f"the job is {job.state}: draw it again"
+            raise Refused(404, f"an image below {len(job.images)}", str(index), remedy)
         kept = {"cache-control": "private, max-age=86400, immutable"}
         return Response(job.images[index].png, media_type="image/png", headers=kept)
 

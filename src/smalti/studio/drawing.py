@@ -18,6 +18,7 @@ from smalti.studio.pictures import picture
 from smalti.tokenizer import Tokenizer
 from smalti.tokenizer.use import in_use
 
+SURE = 0.1  # of the cells, from which on it is told how long the others take: the first ones are slower
 EVERY = 0.2  # seconds between two previews at least, of the turns that a job has, and of these:
 SHARE = 0.2  # that previews take at most
 SHOWN = 512  # pixels of a preview's longer side at most
@@ -76,7 +77,8 @@ class Drawing:
         kept, each = int((self.came[0] == 0).sum()), laid[0].numel()
         drawn = first * (each - kept) + sum(count - kept for count in cells)
         spent = time.monotonic() - self.begun
-        left = round(spent * (num * (each - kept) / drawn - 1), 1) if drawn else None
+        share = drawn / (num * (each - kept))
+        left = round(spent * (1 / share - 1), 1) if share >= SURE else None
         for row, count in enumerate(cells):
             preview = picture(previews[row]) if previews else None
             told = {"cells": count, "of": each, "left_seconds": left, "preview": preview}

@@ -1,5 +1,6 @@
 """Starting the studio: a port, the models in the background, the page in a browser."""
 
+import errno
 import os
 import socket
 import webbrowser
@@ -37,6 +38,10 @@ def serve(
         optional(package, extra="studio")
     if token is not None or not safety.is_loopback(host):
         token = safety.new_token() if token is None else safety.checked(token)
+    for folder in shards:
+        if not (folder / "index.json").is_file():
+            remedy = "smalti encode TOKENIZER IMAGES OUT makes one"
+            raise UserError("a folder of token shards", str(folder), remedy)
     models, trainings, limits = Models(named(paths), shards), Runs(runs), Limits()
     with listen(host, port) as listening:
         turns = Turns()
@@ -79,5 +84,8 @@ def listen(host: str, port: int) -> socket.socket:
         return listening
     except OSError as problem:
         listening.close()
+        if isinstance(problem, socket.gaierror) or problem.errno == errno.EADDRNOTAVAIL:
+            expected = "a host that is an address of this machine"
+            raise UserError(expected, host, "give 127.0.0.1, or 0.0.0.0 for all of them") from None
         got = f"{host}:{port} ({problem.strerror})"
         raise UserError("a port that is free", got, "give another --port, or 0 for any") from None

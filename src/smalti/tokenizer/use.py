@@ -1,6 +1,6 @@
 """Using a network: one that may be in training, and images in the layout that is fast."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -25,11 +25,13 @@ def in_use(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def by_pieces(module: nn.Module, work: Iterator[T]) -> Iterator[T]:
+def by_pieces(module: nn.Module, begin: Callable[[], Iterator[T]]) -> Iterator[T]:
     """Give the pieces of some work that uses a network, which is in use only while it goes on.
 
     In between the caller's modes are the caller's, so that several works can take turns.
     """
+    with in_use(module), torch.inference_mode():
+        work = begin()
     while True:
         with in_use(module), torch.inference_mode():
             try:

@@ -55,7 +55,8 @@ class App {
       document.getElementById(`panel-${name}`).append(panel.element);
       this.panels.set(name, panel);
     }
-    if (location.hash !== `#${name}`) history.replaceState(null, "", `#${name}`);
+    // the first one in place of the page's own address, so that Back goes through the tabs
+    if (location.hash !== `#${name}`) history[location.hash ? "pushState" : "replaceState"](null, "", `#${name}`);
     this.panels.get(name).show?.();
     if (payload) this.panels.get(name).receive?.(payload);
   }

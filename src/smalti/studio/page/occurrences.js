@@ -11,7 +11,7 @@ export const times = (count) => (count === 1 ? "once" : `${count} times`);
 export async function showOccurrences(place, model, code) {
   try {
     const { count, images, of, examples } = await get(`/api/occurrences/${model.name}?code=${code}`);
-    const words = `Code ${code} in the data set: ${times(count)}, in ${images} of ${of} images`;
+    const words = `Code ${code} in the data set: ${times(count)}, in ${images} of ${of} images, here as their codes tell them`;
     const list = examples.map(({ image, size, cells }) => {
       const one = new Overlay(`An image with code ${code}`, image, size, () => "");
       const there = new Set(cells.map(([row, column]) => row * size[1] + column));

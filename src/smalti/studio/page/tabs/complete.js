@@ -47,6 +47,8 @@ class Complete {
     });
     this.back = button("Back to the one before", () => this.step(), { class: "quiet", disabled: true });
     this.proposals = h("div", { class: "wall proposals" });
+    const words = "Open a picture, or choose Complete below one that was drawn.";
+    this.empty = h("p", { class: "hint" }, words);
     this.easel = h(
       "div",
       { class: "easel" },
@@ -63,7 +65,7 @@ class Complete {
       "div",
       { class: "bench" },
       this.form.element,
-      h("div", {}, this.progress.element, this.problem, this.easel, this.proposals),
+      h("div", {}, this.progress.element, this.problem, this.empty, this.easel, this.proposals),
     );
     const open = opener("Open a picture …", async (url) => this.open(await Picture.read(url)), {
       place: this.element,
@@ -108,6 +110,7 @@ class Complete {
     this.surface.under.alt = "The picture that is worked on";
     this.form.fit(picture.size);
     this.easel.hidden = false;
+    this.empty.hidden = true;
     this.back.disabled = !this.taken.length;
   }
 

@@ -192,7 +192,8 @@ function pieces(image, codes, model) {
     one.append(picture, h("small", {}, `× ${count}`));
     return one;
   });
-  const hint = `${counts.size} kinds in ${codes.flat().length} cells; point at one to see where it lies`;
+  const some = counts.size > most.length ? `, the ${most.length} most frequent below` : "";
+  const hint = `${counts.size} kinds in ${codes.flat().length} cells${some}; point at one to see where it lies`;
   return titled("Its pieces", hint, overlay.element, h("div", { class: "pieces" }, ...list), elsewhere);
 }
 
