@@ -1,6 +1,7 @@
 """The studio's API: what it draws is what the library draws, what is wrong is said in one line."""
 
 import json
+import socket
 import struct
 import threading
 import zlib
@@ -20,6 +21,7 @@ from smalti.studio import looking, openapi, pictures
 from smalti.studio.drawing import Drawing, previewed
 from smalti.studio.jobs import Job
 from smalti.studio.limits import Limits
+from smalti.studio.serve import listen
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +175,8 @@ class Alone(Job):
         self.each, self.shown = each, []
         self.channel = SimpleNamespace(listeners=listeners, post=lambda *told: None, drop=lambda about: None)
 
-    def draw(self, model) -> None:
-        for _ in Drawing(model, {"label": 0})(self):
+    def draw(self, model, **more) -> None:
+        for _ in Drawing(model, {"label": 0, **more})(self):
             self.spent += self.each
 
     def show(self, index, told) -> None:
@@ -201,6 +203,19 @@ def test_previews_take_a_share_of_the_turns_that_a_job_has(labelled, monkeypatch
     assert all(told["preview"] for told in seen.shown)
     assert not any(told["preview"] for told in unseen.shown), "nobody looks"
     assert unseen.images[0].png == seen.images[0].png
+
+
+@pytest.mark.parametrize(("each", "cells"), [(0.0, []), (0.125, [14, 16, 18, 20, 22])])
+def test_a_part_that_is_drawn_anew_is_shown_only_where_that_takes_long(labelled, each, cells):
+    job = Alone(each)
+    job.draw(labelled, image=torch.zeros(3, 8, 12), keep="top:0.5")
+    assert [told["cells"] for told in job.shown] == cells
+
+
+def test_connections_are_told_to_wait_for_nothing():
+    """Python's event loop does so where the socket says that it is TCP."""
+    with listen("127.0.0.1", 0) as found:
+        assert found.proto == socket.IPPROTO_TCP
 
 
 def test_the_time_left_is_told_when_some_is_known(labelled, monkeypatch):
