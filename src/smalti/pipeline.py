@@ -25,7 +25,6 @@ from smalti.drawing.loop import Pass, passes
 from smalti.drawing.request import OPTIONS, Request, apart, needed, sides, unknown
 from smalti.drawing.told import Place, Told, recorded, tell
 from smalti.errors import UserError
-from smalti.grids import Grids
 from smalti.priors import PRIORS, PriorSettings
 from smalti.priors.layers import pack
 from smalti.priors.protocol import Nats
@@ -56,7 +55,7 @@ class PipelineSettings:
         return listed(self.grid)
 
 
-class Pipeline(Upscaling, Grids):
+class Pipeline(Upscaling):
     """Draws images, completes them, and says how likely they are.
 
     All methods run without gradients and without dropout; modules keep the mode they are in. Conditions are

@@ -1,9 +1,10 @@
 """Super-resolution: a small image is what a larger one, drawn anew, is told."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,34 +13,19 @@ from torch import Tensor
 from smalti.conditions.computed.low_resolution import LowResolution
 from smalti.conditions.protocol import Condition
 from smalti.errors import UserError
+from smalti.grids import Grids
 from smalti.samples import Samples
-from smalti.sizes import Sides, nearest
-from smalti.tokenizer import Tokenizer
+from smalti.sizes import nearest
 
 
-@runtime_checkable  # for the shape checker of the tests
-class Draws(Protocol):
-    """What upscaling needs of a model with a prior."""
-
-    condition: Condition
-    tokenizer: Tokenizer
-
-    @property
-    def crop_sizes(self) -> tuple[Sides, ...]:
-        """Return height and width of a training crop, of each size."""
-        ...
-
-    def iter_batches(self, num: Any = None, **options: Any) -> Iterator[Samples]:
-        """Draw batch by batch."""
-        ...
-
-
-class Upscaling:
+class Upscaling(Grids):
     """The methods of a model with a prior that is conditioned on low resolution."""
 
-    def upscale(
-        self: Draws, image: Any, num: int | Any = 1, factor: int | Any = None, **options: Any
-    ) -> Samples:
+    @abstractmethod
+    def iter_batches(self, num: Any = None, **options: Any) -> Iterator[Samples]:
+        """Draw batch by batch."""
+
+    def upscale(self, image: Any, num: int | Any = 1, factor: int | Any = None, **options: Any) -> Samples:
         """Draw num different images, `factor` times as large as this one, which look like it when shrunk.
 
         image: one image of any size, as `Tokenizer.images` takes it. Where the enlarged one is no multiple of
@@ -50,10 +36,10 @@ class Upscaling:
         options: those of `sample`, but for size; and other conditions. UserError for a model that is not
         conditioned on low resolution.
         """
-        return Samples.joined(list(Upscaling.iter_upscaled(self, image, num, factor, **options)))
+        return Samples.joined(list(self.iter_upscaled(image, num, factor, **options)))
 
     def iter_upscaled(
-        self: Draws, image: Any, num: int | Any = 1, factor: int | Any = None, **options: Any
+        self, image: Any, num: int | Any = 1, factor: int | Any = None, **options: Any
     ) -> Iterator[Samples]:
         """Draw as `upscale` does, batch by batch, as `iter_batches` does."""
         compute = _computation(self.condition, factor)
