@@ -31,7 +31,7 @@ from smalti.priors.protocol import Nats
 from smalti.samples import Samples
 from smalti.sizes import listed
 from smalti.tokenizer import Tokenizer
-from smalti.tokenizer.given import read_codes, read_images_or_codes
+from smalti.tokenizer.given import only_one, read_codes, read_images_or_codes
 from smalti.tokenizer.use import by_pieces, in_use
 from smalti.upscaling import Upscaling
 
@@ -245,7 +245,7 @@ class Pipeline(Upscaling):
         factor, size = self.tokenizer.factor, asked["size"]
         if given and size is not None:
             raise unknown("size", OPTIONS, tuple(self.condition.named))
-        image = read_images_or_codes(self.tokenizer, given[0], single=True) if given else None
+        image = only_one(read_images_or_codes(self.tokenizer, given[0])) if given else None
         shape = self.crop_size if size is None else sides(size)
         if image is not None:
             each = 1 if image.is_floating_point() else factor  # of codes: pixels a side

@@ -16,6 +16,7 @@ from smalti.errors import UserError
 from smalti.grids import Grids
 from smalti.samples import Samples
 from smalti.sizes import nearest
+from smalti.tokenizer.given import only_one
 
 
 class Upscaling(Grids):
@@ -47,9 +48,7 @@ class Upscaling(Grids):
         for name in ("size", told, "from_image"):
             if options.get(name) is not None:
                 raise UserError("no option that the image decides", f"{name}=", "leave it out")
-        given = self.tokenizer.images(image).cpu()
-        if len(given) != 1:
-            raise UserError("one image (c H W)", f"{len(given)} of them", "upscale them one after the other")
+        given = only_one(self.tokenizer.images(image)).cpu()
         factor = compute.settings.factor
         size = (given.shape[2] * factor, given.shape[3] * factor)
         crop = self.crop_sizes[nearest(size, self.crop_sizes)]

@@ -1,6 +1,6 @@
 """What a page is told of a model, so that it can build its forms."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_type_hints
 
 import torch
@@ -14,11 +14,22 @@ from smalti.priors.protocol import Forced
 from smalti.tokenizer import Tokenizer
 
 
-def model(name: str, model: Tokenizer | Pipeline) -> dict[str, Any]:
-    """Return it in plain values, with the lines of `smalti info`."""
+def model(name: str, model: Tokenizer | Pipeline, with_shards: Collection[str] = ()) -> dict[str, Any]:
+    """Return it in plain values, with the lines of `smalti info`.
+
+    with_shards: fingerprints of the tokenizers of which there are token shards.
+    """
+    found = _known(name, model) | (_drawing(model) if isinstance(model, Pipeline) else {})
+    if tokenizer_of(model).fingerprint in with_shards:
+        found["can"] = [*found["can"], "occurrences"]
+    return found
+
+
+def _known(name: str, model: Tokenizer | Pipeline) -> dict[str, Any]:
+    """Return what is told of any model."""
     tokenizer = tokenizer_of(model)
     metrics = model.provenance.get("metrics", {})
-    found: dict[str, Any] = {
+    return {
         "name": name,
         "kind": model.kind,
         "about": "\n".join(about.lines(model, model.provenance)),
@@ -35,7 +46,6 @@ def model(name: str, model: Tokenizer | Pipeline) -> dict[str, Any]:
         "options": {},
         "example": None,
     }
-    return found | _drawing(model) if isinstance(model, Pipeline) else found
 
 
 def _drawing(model: Pipeline) -> dict[str, Any]:

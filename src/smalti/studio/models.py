@@ -53,10 +53,11 @@ class Models:
         try:
             from smalti import library  # with torch, which takes a second or two
 
-            for name, path in self.paths.items():
-                self.put(name, library.load(path))
             for folder in self.folders:
                 self._read(folder)
+            for name, path in self.paths.items():
+                self.put(name, library.load(path))
+            self._check_shards()
         except Exception as problem:  # noqa: BLE001  it is raised where it is asked for
             self.problem = problem
         self._ready.set()
@@ -66,22 +67,24 @@ class Models:
         from smalti.studio import described
 
         self._loaded[name] = model
-        self._told.append(described.model(name, model))
+        self._told.append(described.model(name, model, with_shards=self._shards.keys()))
 
     def _read(self, folder: Path) -> None:
-        """Keep shards; UserError for what is none, and for those of a tokenizer that is not opened."""
+        """Keep shards; UserError for what is none."""
         from smalti.data.shards import ShardsSettings, TokenShards
-        from smalti.pipeline import tokenizer_of
 
         parts = [TokenShards(ShardsSettings(root=folder), split) for split in ("train", "val")]
-        mark, has_them = parts[0].tokenizer, False
-        for name, told in zip(self._loaded, self._told, strict=True):
-            if tokenizer_of(self._loaded[name]).fingerprint == mark:
-                has_them, told["can"] = True, [*told["can"], "occurrences"]
-        if not has_them:
-            got = f"those of {mark} in {folder}"
-            raise UserError("shards of an opened model's tokenizer", got, "open the model that made them")
-        self._shards.setdefault(mark, []).extend(parts)
+        self._shards.setdefault(parts[0].tokenizer, []).extend(parts)
+
+    def _check_shards(self) -> None:
+        """UserError for shards of a tokenizer that is not opened."""
+        from smalti.pipeline import tokenizer_of
+
+        opened = {tokenizer_of(model).fingerprint for model in self._loaded.values()}
+        for mark, parts in self._shards.items():
+            if mark not in opened:
+                got = f"those of {mark} in {parts[0].root}"
+                raise UserError("shards of an opened model's tokenizer", got, "open the model that made them")
 
     def told(self) -> list[dict[str, Any]]:
         """Return what pages are told of all of them; waits until they are loaded."""

@@ -32,13 +32,13 @@ def serve(
     paths: models, those that ship where there are none. port: 0 for any that is free. token: made where
     others can reach this host and none is given. runs: a folder of trainings to look at. shards: folders
     of token shards, to look where codes occur. opens: also opens the page in the person's browser. UserError
-    for a port that is taken, and for what is no model.
+    for a port that is taken, and for what is no model or holds no shards.
     """
     for package in ("starlette", "uvicorn", "sse_starlette"):
         optional(package, extra="studio")
     if token is not None or not safety.is_loopback(host):
         token = safety.new_token() if token is None else safety.checked(token)
-    for folder in shards:
+    for folder in shards:  # before the address is told, and without torch, which reads them in the end
         if not (folder / "index.json").is_file():
             remedy = "smalti encode TOKENIZER IMAGES OUT makes one"
             raise UserError("a folder of token shards", str(folder), remedy)

@@ -61,16 +61,18 @@ def read_codes(tokenizer: Codec, given: Any) -> Int64[Tensor, "b h w"]:
     return found
 
 
-def read_images_or_codes(
-    tokenizer: Codec, given: Any, *, single: bool = False
-) -> Float[Tensor, "b c H W"] | Int64[Tensor, "b h w"]:
+def read_images_or_codes(tokenizer: Codec, given: Any) -> Float[Tensor, "b c H W"] | Int64[Tensor, "b h w"]:
     """Return images as `read_images` does, or codes as `read_codes` does: whole numbers of more than a byte.
 
-    UserError as these, and where a single image is wanted for several.
+    UserError as these.
     """
-    found = (read_codes if _are_codes(given) else read_images)(tokenizer, given)
-    if single and len(found) != 1:
-        raise UserError("one image (c H W)", f"{len(found)} of them", "complete images one after the other")
+    return (read_codes if _are_codes(given) else read_images)(tokenizer, given)
+
+
+def only_one(found: Tensor) -> Tensor:
+    """Return images or codes (1 ...), as they are; UserError for several."""
+    if len(found) != 1:
+        raise UserError("one image (c H W)", f"{len(found)} of them", "give them one after the other")
     return found
 
 
