@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,15 +14,21 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import devices
+from smalti import devices, memory
+from smalti.errors import UserError
 
 T = TypeVar("T")
+Kind = Literal["auto", "single", "ddp", "fsdp"]  # what a recipe may ask for
+Rows = tuple[int, int]  # of a tensor that lies in parts: the first row of this one, and how many there are
+
+HELD = 5  # numbers for each weight in training: itself, its gradient, two moments, its running mean
 
 
 class Strategy:
     """One process: most of what several must agree on is nothing. All processes call its methods together."""
 
     count = 1  # processes that train together
+    is_sharded = False  # whether each process holds but its rows of weights, moments and running means
     launch: tuple[str, ...] = ("smalti",)  # the words that start a command like this one
 
     @property
@@ -40,8 +47,12 @@ class Strategy:
         yield
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Return the module with gradients averaged over the processes."""
+        """Return the module with gradients averaged over the processes; see `inner`."""
         return module
+
+    def inner(self, wrapped: nn.Module) -> nn.Module:
+        """Return the module that is trained within what `wrap` gave: the one given, or, sharded, its twin."""
+        return wrapped
 
     @contextmanager
     def unsynchronised(self, modules: Iterable[nn.Module]) -> Iterator[None]:
@@ -51,9 +62,35 @@ class Strategy:
         """
         yield
 
-    def gather_state(self, module: nn.Module) -> dict[str, Tensor]:
-        """Return the whole state of a module, in every process."""
-        return module.state_dict()
+    def finish_gradients(self, networks: Iterable[nn.Module]) -> None:
+        """Average, once the last part of a batch is passed backward, what `wrap` leaves to be averaged."""
+
+    def held(self, tensor: Tensor) -> Tensor:
+        """Return what of a weight, or of what belongs to one, this process holds; writing to it counts."""
+        return tensor
+
+    def rows(self, tensor: Tensor) -> Rows | None:
+        """Return which rows those are; None: all."""
+        return None
+
+    def part(self, own: Tensor, whole: Tensor) -> Tensor:
+        """Return of a whole tensor what this process holds of a weight, or of what belongs to one."""
+        return whole
+
+    def load(self, network: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Give a trained network the whole state of a checkpoint."""
+        network.load_state_dict(state)
+
+    @contextmanager
+    def whole(
+        self, shown: nn.Module, trained: nn.Module, weights: Mapping[str, Tensor] | None
+    ) -> Iterator[bool]:
+        """Within, process 0 can use `shown`, the network that was wrapped; gives whether this is that one.
+
+        All processes enter and leave together. trained: what is trained in its place. weights: by name what
+        this process holds of those to be shown; None: those of `trained`.
+        """
+        yield self.rank == 0
 
     def average(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
         """Return the mean over all processes, without gradient."""
@@ -110,6 +147,10 @@ class DataParallel(Strategy):
         quiet: dict[str, Any] = {name: False}
         return DistributedDataParallel(module, **quiet)
 
+    def inner(self, wrapped: nn.Module) -> nn.Module:
+        """See Strategy."""
+        return wrapped.module  # type: ignore[return-value]  # which `wrap` gave it
+
     @contextmanager
     def unsynchronised(self, modules: Iterable[nn.Module]) -> Iterator[None]:
         """See Strategy."""
@@ -152,9 +193,38 @@ class DataParallel(Strategy):
         )
 
 
+_kind: ContextVar[Kind] = ContextVar("kind", default="ddp")
+
+
 def current() -> Strategy:
-    """Return that of this process, by what torchrun has put into its environment."""
-    return DataParallel() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Strategy()
+    """Return that of this process, by what torchrun has put into its environment, and by `using`."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Strategy()
+    if _kind.get() == "fsdp":
+        from smalti.sharding import Sharded  # seconds: only when used
+
+        return Sharded()
+    return DataParallel()
+
+
+@contextmanager
+def using(kind: Kind, weights: int, device: torch.device) -> Iterator[None]:
+    """Within, several processes train as a recipe asks for. weights: how many numbers are trained.
+
+    auto is ddp where a process's memory holds twice all that there is of each weight, else fsdp. UserError
+    for one process alone where there are several. One process has nothing to share, whatever is asked for.
+    """
+    count = current().count
+    if kind == "single" and count > 1:
+        remedy = "strategy=ddp or strategy=fsdp, or start it without torchrun"
+        raise UserError("one process for strategy=single", f"{count} of torchrun", remedy)
+    if kind == "auto":
+        kind = "ddp" if 2 * HELD * 4 * weights < memory.of_device(device) else "fsdp"
+    before = _kind.set(kind)
+    try:
+        yield
+    finally:
+        _kind.reset(before)
 
 
 def choose(device: str) -> torch.device:

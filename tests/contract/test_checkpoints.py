@@ -46,7 +46,7 @@ def test_the_same_step_again_takes_the_place_of_the_old(tmp_path):
 def test_one_that_failed_half_way_is_not_seen(tmp_path, monkeypatch):
     checkpoints.write(tmp_path, checkpoint(1), keep=2)
 
-    def full_disk(tensors, path):
+    def full_disk(tensors, path, metadata):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 

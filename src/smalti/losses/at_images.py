@@ -28,19 +28,21 @@ def meet(
     shown: Float[Tensor, "b c H W"],
     reconstruction: Float[Tensor, ""],
     felt: Sequence[tuple[LossTerm, float, Float[Tensor, ""]]],
-    last_layer: Float[Tensor, "..."],
+    last: tuple[Float[Tensor, "b c H W"], Float[Tensor, "..."]],
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """Return the loss of the reconstruction and of the terms that are felt beside it, and the terms' numbers.
 
     felt: terms with their weights and values. All were computed from `shown`, whose graph ends there; the
-    loss has that of `rebuilt`. The graph of the values is kept.
+    loss has that of `rebuilt`. The graph of the values is kept. last: the same images with a graph that
+    begins at the weight of the last layer, and that weight: where `balance` looks for gradients, so that it
+    passes nothing backward through a network that processes share.
     """
     statistics: dict[str, Tensor] = {}
     own = gradient(reconstruction, shown)
     loss, both = reconstruction, own
     for term, weight, value in felt:
         found = gradient(value, shown, keep=True)
-        balance, more = term.balance(rebuilt, own, found, last_layer)
+        balance, more = term.balance(last[0], own, found, last[1])
         loss, both = loss + weight * balance * value, both + weight * balance * found
         statistics |= more
     return carry(rebuilt, loss, both), statistics

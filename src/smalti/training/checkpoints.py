@@ -1,31 +1,38 @@
-"""Checkpoints: where a run stands, written whole or not at all, and nothing pickled.
+"""Checkpoints: where a run stands, written whole or not at all, with hashes, and nothing pickled.
 
 checkpoints/step-00001000/
   tensors.safetensors   networks, averaged weights, moments, recent codes, numbers since the last log line
-  state.json            step and other numbers
+  state.json            step and other numbers; size and hash of each file; a hash of all this
+
+Of a sharded run each process writes a file of its own, at the same time as the others, and the tensors of
+the first are those that every process has whole:
+  tensors-00000-of-00002.safetensors   in its metadata the rows: of each tensor in parts the number of its
+                                       first row here, and how many there are in all
 """
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.optim import Optimizer
 
-from smalti import leftovers, old_names
+from smalti import leftovers, old_names, strategy
 from smalti.errors import UserError
 from smalti.files import save_tensors
+from smalti.strategy import Rows
 
-FORMAT = 1
-TENSORS, STATE = "tensors.safetensors", "state.json"
+FORMAT = 2  # 1: without hashes
+STATE = "state.json"
 LEFTOVERS = ".step-*"  # of a process that was killed while it wrote or deleted
+DAMAGED = "damaged-"  # begins the names of those that are put aside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,37 +40,89 @@ class Checkpoint:
     """A run after `step` steps. Tensor names are paths with slashes: network/discriminator/..., ema/..."""
 
     step: int
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]  # whole, or, as it is written, what this process holds of them
     numbers: Mapping[str, Any]  # plain JSON values
+    rows: Mapping[str, Rows] = field(default_factory=dict)  # as it is written: of those of which it holds some
 
     def below(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors under a path, without it."""
         start = prefix + "/"
-        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+        names = [name for name in self.tensors if name.startswith(start)]
+        return {name.removeprefix(start): self.tensors[name] for name in names}
 
 
-def write(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write a checkpoint below folder, atomically; then delete all but the newest `keep`."""
-    path = folder / f"step-{checkpoint.step:08d}"
-    fresh = folder / f".{path.name}.{os.getpid()}"
-    leftovers.clear(folder, LEFTOVERS)
+def write(folder: Path, checkpoint: Checkpoint, *, keep: int, keep_every: int = 0) -> Path:
+    """Write a checkpoint of one process below folder, atomically; then delete old ones, see `finish`."""
+    fresh = folder / f".{_name(checkpoint.step)}.{os.getpid()}"
+    begin(fresh)
+    write_part(fresh, checkpoint, (0, 1))
+    return finish(fresh, checkpoint, 1, keep=keep, keep_every=keep_every)
+
+
+def begin(fresh: Path) -> None:
+    """Make the folder in which a checkpoint is written, and clear away what a killed process left.
+
+    fresh: its name ends in the number of the process that is to finish it.
+    """
+    leftovers.clear(fresh.parent, LEFTOVERS)
     fresh.mkdir(parents=True)
-    save_tensors(checkpoint.tensors, fresh / TENSORS)
-    state = {"format": FORMAT, "step": checkpoint.step, "numbers": dict(checkpoint.numbers)}
-    (fresh / STATE).write_text(json.dumps(state, indent=2) + "\n")
-    shutil.rmtree(path, ignore_errors=True)  # the same step again, after a resume from an older one
+
+
+def write_part(fresh: Path, checkpoint: Checkpoint, share: Rows) -> None:
+    """Write what one process holds: its tensors, then their size and hash. share: (rank, processes)."""
+    name = file_name(*share)
+    metadata = {"rows": json.dumps(checkpoint.rows)} if checkpoint.rows else None
+    save_tensors(checkpoint.tensors, fresh / name, metadata)
+    mark = fresh / f".{name}.json"
+    mark.with_suffix(".new").write_text(json.dumps(_mark(fresh / name)))
+    mark.with_suffix(".new").rename(mark)
+
+
+def marks(fresh: Path, count: int) -> list[Path]:
+    """Return the files that are there once all of `count` processes have written their parts."""
+    return [fresh / f".{file_name(rank, count)}.json" for rank in range(count)]
+
+
+def finish(fresh: Path, checkpoint: Checkpoint, count: int, *, keep: int, keep_every: int = 0) -> Path:
+    """Let a checkpoint count, of which all of `count` parts are there; gives its folder.
+
+    Then delete all but the newest `keep`, and those after a multiple of keep_every steps, unless that is 0.
+    """
+    folder, path = fresh.parent, fresh.parent / _name(checkpoint.step)
+    files = {}
+    for rank, mark in enumerate(marks(fresh, count)):
+        files[file_name(rank, count)] = json.loads(mark.read_text())
+        mark.unlink()
+    numbers = dict(checkpoint.numbers)
+    state = {"format": FORMAT, "step": checkpoint.step, "numbers": numbers, "files": files}
+    text = json.dumps({**state, "hash": _hash_of(state)}, indent=2) + "\n"
+    with (fresh / STATE).open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.exists():  # the same step again, after a resume from an older one
+        _delete(path)
     fresh.rename(path)
     for old in _all(folder)[:-keep]:
-        half = folder / f".{old.name}.{os.getpid()}"  # what is half deleted must not look like a checkpoint
-        old.rename(half)
-        shutil.rmtree(half)
+        if not keep_every or step_of(old) % keep_every:
+            _delete(old)
     return path
+
+
+def file_name(rank: int, count: int) -> str:
+    """Return what the file of one of `count` processes is called."""
+    return "tensors.safetensors" if count == 1 else f"tensors-{rank:05}-of-{count:05}.safetensors"
+
+
+def step_of(path: Path) -> int:
+    """Return the steps after which a checkpoint was written."""
+    return int(path.name.removeprefix("step-"))
 
 
 def done(folder: Path) -> int | None:
     """Return the steps after which the newest checkpoint was written, or None."""
     path = latest(folder)
-    return None if path is None else int(path.name.removeprefix("step-"))
+    return None if path is None else step_of(path)
 
 
 def latest(folder: Path) -> Path | None:
@@ -71,18 +130,94 @@ def latest(folder: Path) -> Path | None:
     return next(reversed(_all(folder)), None)
 
 
-def read(path: Path) -> Checkpoint:
-    """Read a checkpoint; UserError where it is damaged."""
+def sound(folder: Path, *, settled: bool = False) -> Path | None:
+    """Return the newest checkpoint that is as it was written; None where there are none at all.
+
+    Damaged ones that are newer are put aside, and said. UserError where all are damaged. settled: none of
+    those that were written after a step that was skipped.
+    """
+    mistake: UserError | None = None
+    for path in reversed(_all(folder)):
+        try:
+            check(path)
+            if not settled or not read(path).numbers.get("in_a_row"):
+                return path
+        except UserError as found:
+            aside = path.with_name(f"{DAMAGED}{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            strategy.current().say(f"{aside} is damaged ({found.got}); the checkpoint before it is taken")
+            mistake = mistake or found
+    if mistake is None:
+        return None
+    remedy = "begin anew, in another --out; model/ is as it was saved last"
+    raise UserError(f"a whole checkpoint in {folder}", f"damaged ones alone, {mistake.got}", remedy)
+
+
+def forget(folder: Path, step: int) -> None:
+    """Delete the checkpoints after more steps than these."""
+    for path in _all(folder):
+        if step_of(path) > step:
+            _delete(path)
+
+
+def check(path: Path) -> None:
+    """Raise UserError for a checkpoint that is not as it was written: its files by their hashes."""
     try:
-        state = json.loads((path / STATE).read_text())
-        tensors = {old_names.path(name): t for name, t in load_file(path / TENSORS).items()}
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        kept = state.pop("hash", None)
+        if state["format"] > FORMAT:
+            got = f"format {state['format']} in {path / STATE}"
+            raise UserError(f"a checkpoint of format {FORMAT}", got, "use a newer smalti")
+        if state["format"] == 1:
+            read(path)
+            return
+        if kept != _hash_of(state):
+            raise _damage(path, f"{STATE} is not as it was written")
+        for name, mark in state["files"].items():
+            if _mark(path / name) != mark:
+                raise _damage(path, f"{name} is not as it was written")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise _damage(path, " ".join(str(problem).split())) from None
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint, of however many processes; tensors when they are asked for. See `check`."""
+    try:
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        files = state.get("files", {file_name(0, 1): None})
         numbers = dict(state["numbers"])
         if "since" in numbers:
             numbers["since"] = [old_names.path(name) for name in numbers["since"]]
-        return Checkpoint(step=state["step"], tensors=tensors, numbers=numbers)
-    except (OSError, SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
-        remedy = f"delete {path}: the checkpoint before it is used then"
-        raise UserError(f"a whole checkpoint in {path}", str(problem), remedy) from None
+        return Checkpoint(step=state["step"], tensors=Stored([path / name for name in files]), numbers=numbers)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise _damage(path, " ".join(str(problem).split())) from None
+
+
+class Stored(Mapping[str, Tensor]):
+    """The tensors of a checkpoint's files, each read and put together when it is asked for."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._parts: dict[str, list[tuple[int, Path, str]]] = {}  # first row, file, the name in it
+        for path in files:
+            with safe_open(path, framework="pt") as file:
+                rows = json.loads((file.metadata() or {}).get("rows", "{}"))
+                for name in file.keys():  # noqa: SIM118  # of a file, which is no mapping
+                    part = (rows.get(name, [0])[0], path, name)
+                    self._parts.setdefault(old_names.path(name), []).append(part)
+
+    def __getitem__(self, name: str) -> Tensor:
+        parts = []
+        for _, path, own in sorted(self._parts[name]):
+            with safe_open(path, framework="pt") as file:
+                parts.append(file.get_tensor(own))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
 
 def flatten(optimizer: Optimizer) -> dict[str, Tensor]:
@@ -91,18 +226,52 @@ def flatten(optimizer: Optimizer) -> dict[str, Tensor]:
     return {f"{number}/{name}": value for number, kept in state.items() for name, value in kept.items()}
 
 
-def restore(optimizer: Optimizer, flat: Mapping[str, Tensor]) -> None:
-    """Give an optimizer its moments back, in the memory layout of its parameters."""
+def restore(
+    optimizer: Optimizer, flat: Mapping[str, Tensor], whole: Mapping[Tensor, Tensor] | None = None
+) -> None:
+    """Give an optimizer its moments back, whole ones, in the memory layout of its parameters.
+
+    whole: by what of a weight it has the weight itself, where processes share these; None: all of each.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for path, value in flat.items():
         number, name = path.split("/")
         parameter = parameters[int(number)]
-        if value.shape == parameter.shape and name != "step":  # fused kernels want equal strides
-            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        weight = parameter if whole is None else whole[parameter]
+        if value.shape == weight.shape and name != "step":  # fused kernels want equal strides
+            part = strategy.current().part(weight, value)
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(part)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _all(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _delete(path: Path) -> None:
+    # half deleted it must not look like a checkpoint
+    half = path.with_name(f".{path.name}.old.{os.getpid()}")
+    path.rename(half)
+    shutil.rmtree(half)
+
+
+def _mark(path: Path) -> dict[str, Any]:
+    """Return size and hash of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
+
+
+def _hash_of(state: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _damage(path: Path, got: str) -> UserError:
+    remedy = f"delete {path}: the checkpoint before it is used then"
+    return UserError(f"a whole checkpoint in {path}", got, remedy)

@@ -7,18 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from smalti import strategy
+
 
 class Ema:
     """Keeps mean = d * mean + (1 - d) * weight, where d = min(decay, (1 + n) / (10 + n)) at update n.
 
     The smaller d of the first updates lets the mean forget the random start. Parameters only: buffers
-    are whatever the network has now.
+    are whatever the network has now. Of a sharded network each process keeps the means of what it holds.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0  # n
-        self.weights = dict(network.named_parameters())
+        self.parameters = dict(network.named_parameters())
+        self.weights = {name: strategy.current().held(weight) for name, weight in self.parameters.items()}
         self.means = {name: weight.detach().clone() for name, weight in self.weights.items()}
 
     def update(self) -> None:
@@ -30,9 +33,9 @@ class Ema:
 
     @torch.no_grad()
     def restore(self, means: Mapping[str, Tensor], updates: int) -> None:
-        """Go on from the means and the number of updates of a checkpoint."""
+        """Go on from the means, whole ones, and the number of updates of a checkpoint."""
         for name, mean in self.means.items():
-            mean.copy_(means[name])
+            mean.copy_(strategy.current().part(self.parameters[name], means[name]))
         self.updates = updates
 
     @contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import imaging, library, strategy
+from smalti import imaging, strategy
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
-from smalti.sizes import plain
-from smalti.training import checkpoints, curves, folders, log
+from smalti.training import checkpoints, curves, log, saving
 from smalti.training.batches import cut, to
 from smalti.training.checkpoints import Checkpoint
 from smalti.training.ema import Ema
@@ -27,13 +25,14 @@ from smalti.training.log import Log
 from smalti.training.optimization import Optimizers, Outcome
 from smalti.training.pace import Pace, memory_gib
 from smalti.training.recorder import Recorder
+from smalti.training.saving import Saver
 from smalti.training.seeds import seeded
 from smalti.training.settings import OptimizerSettings, Training
 from smalti.training.task import Losses, Task
 from smalti.training.validation import Best, finite
 
-PATIENCE = 100  # steps skipped in a row after which a run gives up
-STARVED = 1000  # a reason to stop, above the numbers of all signals: a process gets no more batches
+# reasons to stop, above the numbers of all signals: a process gets no more batches, or cannot write
+STARVED, UNWRITTEN = 1000, 1001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,10 @@ class Feed:
     # what sheets show where crops have several sizes, a batch of each; None: the first that is held out, else
     # that is trained on
     shown: Callable[[], Sequence[Batch]] | None = None
+
+
+class Diverged(Exception):
+    """So many steps in a row had no finite numbers that a run goes no further."""
 
 
 class Loop:
@@ -61,11 +64,14 @@ class Loop:
         """rates: the optimizer of each of the task's networks."""
         self.task, self.training, self.folder, self.device = task, training, folder, device
         self.strategy = strategy.current()
+        self.rates = rates
         self.optimizers = Optimizers(task.networks, rates, training, device)
         self.ema = Ema(task.networks[task.averaged], training.ema) if training.ema else None
+        self.saver = Saver(training, folder)
         self.step = 0
         self.skipped = 0  # steps, for a loss or gradient that was no number
         self._in_a_row = 0
+        self._rewound = 0  # times that the run went back, each of which halves its rates
         self._saved: int | None = None  # the step of the newest checkpoint
         self.best = Best.of(training)
         self._best: float | None = None  # its value so far
@@ -76,43 +82,77 @@ class Loop:
         """Train to the last step, from the newest checkpoint in the run folder or from the beginning.
 
         On Ctrl-C or SIGTERM, in whichever process, all processes finish the step, a checkpoint is written,
-        and the program ends as it would have. UserError where a hundred steps in a row gave no number, and,
+        and the program ends as it would have. UserError where too many steps in a row gave no number, and,
         once a checkpoint is written, that of a feed that gives no more batches.
         """
-        found = self._restore()
-        mistake: UserError | None = None
+        found = self._newest()
+        self.step = 0 if found is None else found.step
         with Interrupts() as interrupts, self._recorder() as recorder:
             self._caution(recorder)
             batches = self._begin(feed)
             if found is not None:
+                self._restore(found)
                 self._take_up(found, recorder, feed)
-            pace = Pace(self.training.batch)
-            while self.step < self.training.steps:
+            while True:
                 try:
-                    if interrupts.received is None:
-                        with pace.waiting():
-                            batch = self._moved(next(batches))
-                except UserError as problem:
-                    mistake = problem
-                if self._agree(_reason(interrupts, mistake)):
-                    self._save(recorder)
+                    reason, mistake = self._train(batches, interrupts, recorder, feed)
                     break
-                with pace.working():
-                    self._advance(batch, recorder)
-                recorder.bar.update()
-                self._report(recorder, pace, feed)
-        reason = self._agree(_reason(interrupts, mistake))  # nobody leaves before the checkpoint is written
+                except Diverged as problem:
+                    self._rewind(str(problem), recorder)
+                    batches = feed.train(self.step)
+            self._end()
+        reason = self._agree(reason)  # nobody leaves before the checkpoint is written
         if reason:
             self._stop(reason, mistake)
 
-    def _restore(self) -> Checkpoint | None:
-        """Go on from the newest checkpoint, if there is one."""
-        path = checkpoints.latest(self.folder.checkpoints)
-        if path is None:
-            return None
-        found = checkpoints.read(path)
+    def _train(
+        self, batches: Iterator[Batch], interrupts: Interrupts, recorder: Recorder, feed: Feed
+    ) -> tuple[int, UserError | None]:
+        """Take steps to the last one, or until there is a reason to stop: that, and what this process says."""
+        pace, mistake, reason = Pace(self.training.batch), None, 0
+        while self.step < self.training.steps:
+            try:
+                if interrupts.received is None:
+                    with pace.waiting():
+                        batch = self._moved(next(batches))
+            except UserError as problem:
+                mistake = problem
+            reason = self._agree(self._reason(interrupts, mistake))
+            if reason:
+                if reason != UNWRITTEN:
+                    self._save(recorder)
+                break
+            with pace.working():
+                self._advance(batch, recorder)
+            recorder.bar.update()
+            self._report(recorder, pace, feed)
+        return reason or self._reason(interrupts, mistake), mistake
+
+    def _end(self) -> None:
+        """Wait for what is still to be written."""
+        try:
+            self.saver.end()
+        except UserError:
+            self.strategy.say(f"stopped after step {self.step}; go on with: {self.folder.again}")
+            raise
+
+    def _newest(self, *, settled: bool = False) -> Checkpoint | None:
+        """Return the newest good checkpoint, if there is one. settled: only of steps that were taken."""
+        found: Path | UserError | None = None
+        if self.strategy.rank == 0:
+            try:
+                found = checkpoints.sound(self.folder.checkpoints, settled=settled)
+            except UserError as mistake:
+                found = mistake
+        found = self.strategy.collect(found)[0]
+        if isinstance(found, UserError):
+            raise found
+        return None if found is None else checkpoints.read(found)
+
+    def _restore(self, found: Checkpoint) -> None:
+        """Go on from a checkpoint."""
         for name, network in self.task.networks.items():
-            network.load_state_dict(found.below(f"network/{name}"))
+            self.strategy.load(network, found.below(f"network/{name}"))
         for name, tensor in self.task.state().items():
             if f"task/{name}" in found.tensors:  # not in checkpoints of before there was a term
                 tensor.copy_(found.tensors[f"task/{name}"])
@@ -121,29 +161,55 @@ class Loop:
             self.ema.restore(found.below("ema"), found.numbers["ema_updates"])
         self.step, self.skipped = found.step, found.numbers["skipped"]
         self._saved, self._in_a_row = self.step, found.numbers.get("in_a_row", 0)
+        self._rewound = found.numbers.get("rewound", 0)
+        self.optimizers.share = 0.5**self._rewound
         if "recent" in found.tensors:  # not in checkpoints of before they were kept, as all that is asked for
             self.task.recent.restore(found.tensors["recent"], found.numbers["recent"])
-        return found
+
+    def _rewind(self, why: str, recorder: Recorder) -> None:
+        """Go back to the last checkpoint of a step that was taken, and on from there with half the rates."""
+        self.saver.end()
+        found = self._newest(settled=True) if self._rewound < self.training.rewinds else None
+        if found is None:
+            remedy = "halve optimizer.lr, set clip=1.0, use precision=fp32, or rewinds=3"
+            raise UserError("finite losses and gradients", why, f"{remedy}; the last checkpoint is good")
+        from_step, rewound = self.step, self._rewound + 1
+        self._restore(found)
+        self._rewound, self.optimizers.share = rewound, 0.5**rewound
+        self._continue(found, recorder)
+        text = f"{why}; from step {from_step} back to step {self.step}, the rates times {0.5**rewound:g}"
+        recorder.write(self.step, "note", text=text)
+        recorder.say(f"note: {text}")
+        self._saved = None  # of this step, but with other rates: a run that is killed goes on with them
+        if self.strategy.rank == 0:
+            checkpoints.forget(self.folder.checkpoints, self.step)
+        self._save(recorder)
+
+    def _continue(self, found: Checkpoint, recorder: Recorder) -> Sequence[Mapping[str, Any]]:
+        """Let the log go on where a checkpoint was written; gives its lines."""
+        since = found.below("since")
+        names = found.numbers.get("since", [])  # in the order in which a line has them
+        lines = recorder.go_on(found.step)
+        recorder.restore({name: since[name].to(self.device) for name in names}, lines)
+        return lines
 
     def _take_up(self, found: Checkpoint, recorder: Recorder, feed: Feed) -> None:
         """Let the log go on, and make up for what a process that was killed after the checkpoint left out."""
-        since = found.below("since")
-        names = found.numbers.get("since", [])  # in the order in which a line has them
-        lines = recorder.log.kept if recorder.log is not None else []
-        recorder.restore({name: since[name].to(self.device) for name in names}, lines)
-        if self.strategy.rank != 0:
-            return
-        if self.folder.model_step() != self.step:
-            self._save_model(self.folder.model)
-        if self._is_due(self.training.sample_every) and not self.folder.sheet(self.step).is_file():
-            self._draw_sheet(recorder, feed)
-        self._take_up_best(lines)
-        validated = [line for line in lines if line["kind"] == "validation" and line["step"] == self.step]
-        if validated:
-            self._keep_best(recorder, validated[0])
-        elif self._is_due(self.training.validate_every):
-            self._validate(recorder, feed)
-        curves.write(self.folder.curves, log.read(self.folder.log))
+        lines = self._continue(found, recorder)
+        with self._shown() as here:
+            if not here:
+                return
+            if self.folder.model_step() != self.step:
+                self.saver.model(self.task.model(), self.folder.model, self.step, {})
+            if self._is_due(self.training.sample_every) and not self.folder.sheet(self.step).is_file():
+                self._draw_sheet(recorder, feed)
+            self._take_up_best(lines)
+            validated = [line for line in lines if line["kind"] == "validation" and line["step"] == self.step]
+            if validated:
+                self._keep_best(recorder, validated[0])
+            elif self._is_due(self.training.validate_every):
+                self._validate(recorder, feed)
+            curves.write(self.folder.curves, log.read(self.folder.log))
 
     def _take_up_best(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Go on from the last line on the best model, where that is there, and the best by this number."""
@@ -181,7 +247,11 @@ class Loop:
             self.task.start(self._moved(first))
             self._begin_average()  # the start may have moved weights
             batches = chain([first], batches)
+        before = dict(self.task.networks)
         self._wrapped = list(self.task.distribute(self.strategy.wrap))
+        if any(network is not before[name] for name, network in self.task.networks.items()):
+            self.optimizers = Optimizers(self.task.networks, self.rates, self.training, self.device)
+            self._begin_average()
         return batches
 
     def _begin_average(self) -> None:
@@ -227,47 +297,45 @@ class Loop:
         return losses
 
     def _count(self, outcome: Outcome, statistics: Mapping[str, Tensor], recorder: Recorder) -> None:
-        """Keep account of skipped steps; give up after PATIENCE in a row."""
+        """Keep account of skipped steps; Diverged after too many in a row."""
         self._in_a_row = 0 if outcome.moved else self._in_a_row + 1
         if outcome.wrong:
             self.skipped += 1
             terms = [name for name, value in statistics.items() if not value.isfinite()]
             recorder.write(self.step, "skipped", wrong=", ".join([*outcome.wrong, *terms]))
-        if self._in_a_row >= PATIENCE:
-            got = f"{PATIENCE} steps in a row without ({', '.join(outcome.wrong)})"
-            remedy = "halve optimizer.lr, set clip=1.0, use precision=fp32; the last checkpoint is good"
-            raise UserError("finite losses and gradients", got, remedy)
+        if self._in_a_row >= self.training.patience:
+            raise Diverged(f"{self._in_a_row} steps in a row without ({', '.join(outcome.wrong)})")
 
     def _draw_sheet(self, recorder: Recorder, feed: Feed) -> None:
         """Draw a sample sheet, of the same images: held-out ones, or without these the first."""
         if not self._sheet:
             self._sheet = [self._moved(batch) for batch in (feed.shown or partial(_first, feed))()]
-        with self._averaged():
-            sheet = imaging.below(list(map(self.task.samples, self._sheet)))
+        sheet = imaging.below(list(map(self.task.samples, self._sheet)))
         imaging.save_png(self.folder.sheet(self.step), sheet, {}, overwrite=True)
         recorder.image(self.step, "samples", sheet)
 
     def _report(self, recorder: Recorder, pace: Pace, feed: Feed) -> None:
         """Do what is due after this step: log line, sample sheet, numbers on held-out images, checkpoint."""
-        first = self.strategy.rank == 0
+        drawn, validated = (
+            self._is_due(every) for every in (self.training.sample_every, self.training.validate_every)
+        )
         if self._is_due(self.training.log_every):
             recorder.line(self.step, {**self._numbers(), **pace.take()})
         if self._is_due(self.training.checkpoint_every):
             self._save(recorder)
-        if first and self._is_due(self.training.sample_every):
-            self._draw_sheet(recorder, feed)
-        if first and self._is_due(self.training.validate_every):
-            self._validate(recorder, feed)
-        if first and self._is_due(self.training.checkpoint_every):
-            curves.write(self.folder.curves, log.read(self.folder.log))
+        if drawn or validated:
+            with self._shown() as here:
+                if here and drawn:
+                    self._draw_sheet(recorder, feed)
+                if here and validated:
+                    self._validate(recorder, feed)
 
     def _validate(self, recorder: Recorder, feed: Feed) -> None:
         """Write the numbers on held-out images, if any can be used."""
         batches = _held_out(feed)
         begin = list(islice(batches, 1))
         if begin:
-            with self._averaged():
-                numbers = self.task.validate(map(self._moved, chain(begin, batches)))
+            numbers = self.task.validate(map(self._moved, chain(begin, batches)))
             recorder.write(self.step, "validation", **numbers)
             self._keep_best(recorder, numbers)
 
@@ -277,7 +345,8 @@ class Loop:
         if self.best is None or found is None or not self.best.beats(found[1], self._best):
             return
         (name, value), before = found, self._best
-        self._save_model(self.folder.best, best_by=self.best.number, metrics=finite(numbers))
+        more = {"best_by": self.best.number, "metrics": finite(numbers)}
+        self.saver.model(self.task.model(), self.folder.best, self.step, more)
         recorder.write(self.step, "best", **{name: value})
         told = "" if before is None else f", before {before:.5g}"
         recorder.say(f"step {self.step}: the best {name} so far, {value:.5g}{told}: {self.folder.best}")
@@ -297,45 +366,61 @@ class Loop:
 
     def _save(self, recorder: Recorder) -> None:
         """Write a checkpoint and the model as it stands, unless this step has them. All processes call it."""
+        if self._saved == self.step:
+            return
         since = recorder.since()
+        state, model = self._state(since), None
+        with self._shown() as here:
+            if here:
+                model = saving.copied(self.task.model(), self.task.shown)
+        self.saver.checkpoint(state, model)
+        self._saved = self.step
+
+    def _state(self, since: Mapping[str, Tensor]) -> Checkpoint:
+        """Return what a checkpoint keeps, as far as this process holds it. since: see Recorder."""
         networks = {
             f"network/{name}/{key}": tensor
             for name, network in self.task.networks.items()
-            for key, tensor in self.strategy.gather_state(network).items()
+            for key, tensor in network.state_dict().items()
         }
-        if self.strategy.rank != 0 or self._saved == self.step:
-            return
-        means = {f"ema/{name}": mean for name, mean in self.ema.means.items()} if self.ema else {}
-        moments = {f"optimizer/{path}": tensor for path, tensor in self.optimizers.tensors().items()}
+        means = self.ema.means if self.ema else {}
+        tensors, rows = saving.held(networks)
         codes, seen = self.task.recent.state()
         short = torch.uint16 if self.task.recent.codebook_size <= 2**16 else torch.int32
-        record = {"recent": codes.to(short), **{f"since/{name}": rows for name, rows in since.items()}}
+        more = {"recent": codes.to(short), **{f"since/{name}": values for name, values in since.items()}}
+        more |= {f"task/{name}": tensor for name, tensor in self.task.state().items()}
+        more |= {f"ema/{name}": mean for name, mean in means.items()}
+        more |= {f"optimizer/{path}": tensor for path, tensor in self.optimizers.tensors().items()}
+        of_means = {name: self.strategy.rows(self.ema.parameters[name]) for name in means} if self.ema else {}
         numbers: dict[str, Any] = {
             "skipped": self.skipped,
             "in_a_row": self._in_a_row,
+            "rewound": self._rewound,
             "recent": seen,
             "since": list(since),
             "scaler": self.optimizers.numbers(),
             "ema_updates": self.ema.updates if self.ema else 0,
         }
-        remembered = {f"task/{name}": tensor for name, tensor in self.task.state().items()}
-        tensors = {**networks, **means, **moments, **record, **remembered}
-        state = Checkpoint(step=self.step, tensors=tensors, numbers=numbers)
-        checkpoints.write(self.folder.checkpoints, state, keep=self.training.keep)
-        self._saved = self.step
-        self._save_model(self.folder.model)
+        rows |= {f"ema/{name}": part for name, part in of_means.items() if part is not None}
+        rows |= {f"optimizer/{path}": part for path, part in self.optimizers.rows().items()}
+        tensors |= saving.held(more)[0]
+        return Checkpoint(step=self.step, tensors=tensors, numbers=numbers, rows=rows)
 
-    def _save_model(self, folder: Path, **more: Any) -> None:
-        """Write the model as it stands. more: what its folder is to tell besides."""
-        made = {"smalti": version("smalti"), "run": self.folder.root.name, "steps": self.step}
-        made["size"] = plain(self.training.sizes)
-        made["data"] = folders.held_out(self.training.data)
-        with self._averaged():
-            library.save(self.task.model(), folder, provenance={**made, **more})
+    @contextmanager
+    def _shown(self) -> Iterator[bool]:
+        """Within, the model has its averaged weights, if there are any; gives whether it is this process's."""
+        means, trained = self.ema.means if self.ema else None, self.task.networks[self.task.averaged]
+        swap: AbstractContextManager[None] = nullcontext()
+        if self.ema is not None and not self.strategy.is_sharded and self.strategy.rank == 0:
+            swap = self.ema.applied()
+        with swap, self.strategy.whole(self.task.shown, trained, means) as here:
+            yield here
 
-    def _averaged(self) -> AbstractContextManager[None]:
-        """Within, the averaged weights are in place, if there are any."""
-        return self.ema.applied() if self.ema is not None else nullcontext()
+    def _reason(self, interrupts: Interrupts, mistake: UserError | None) -> int:
+        """Return why this process must stop: UNWRITTEN, STARVED, the number of a signal, or 0."""
+        if self.saver.writer.has_failed():
+            return UNWRITTEN
+        return STARVED if mistake is not None else interrupts.received or 0
 
     def _agree(self, reason: int) -> int:
         """Return the largest of the processes' reasons to stop, the same in each; 0: none has one."""
@@ -346,14 +431,9 @@ class Loop:
     def _stop(self, reason: int, mistake: UserError | None) -> NoReturn:
         """End as all processes agreed to."""
         self.strategy.say(f"stopped after step {self.step}; go on with: {self.folder.again}")
-        if reason != STARVED:
+        if reason not in (STARVED, UNWRITTEN):
             stop(reason)
         raise mistake or UserError("batches for all processes", "none for another one", "see what it says")
-
-
-def _reason(interrupts: Interrupts, mistake: UserError | None) -> int:
-    """Return why this process must stop: STARVED, the number of a signal, or 0."""
-    return STARVED if mistake is not None else interrupts.received or 0
 
 
 def _first(feed: Feed) -> list[Batch]:

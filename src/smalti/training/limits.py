@@ -83,7 +83,7 @@ def remedy(training: Training, folder: RunFolder) -> str:
         return f"begin with {', '.join(anew[:-1])} or {anew[-1]}"
     if training.batch // strategy.current().count > training.accumulate:
         words.append(f"accumulate={2 * training.accumulate}")
-    if isinstance(training, TokenizerTraining) and not training.recompute:
+    if not training.recompute:
         words.append("recompute=true")
     done = checkpoints.done(folder.checkpoints)
     begin = "the start" if done is None else f"step {done}"

@@ -19,18 +19,23 @@ class Log:
     """Appends lines {"step": steps done, "kind": ..., name: value, ...}.
 
     On resume the lines after the resumed step are dropped: they will be written again. A number that is
-    not finite is written as text ("nan", "inf"), since JSON has none. kept: the lines that were there.
+    not finite is written as text ("nan", "inf"), since JSON has none.
     """
 
     def __init__(self, path: Path, *, resumed: int = 0) -> None:
         self.path = path
-        self.kept = [line for line in read(path) if line["step"] <= resumed] if resumed else []
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")  # a kill in here must not cost the log
-        fresh.write_text("".join(json.dumps(line) + "\n" for line in self.kept), encoding="utf-8")
-        fresh.replace(path)
+        self.go_on(resumed)
         self.board = _board(path.parent / "tensorboard", resumed)
         if self.board is None and not resumed:
             self.write(0, "note", text="no TensorBoard files: pip install 'smalti[train]'")
+
+    def go_on(self, step: int) -> list[dict[str, Any]]:
+        """Drop the lines after a step; gives those up to there."""
+        kept = [line for line in read(self.path) if line["step"] <= step] if step else []
+        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")  # a kill in here must not cost the log
+        fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        fresh.replace(self.path)
+        return kept
 
     def write(self, step: int, kind: Kind, **values: Any) -> None:
         """Append one line; it is on disk when this returns."""

@@ -38,8 +38,12 @@ class Optimizers:
         device: torch.device,
     ) -> None:
         self.networks, self.settings, self.training, self.device = networks, rates, training, device
-        self.optimizers = {name: build(network, rates[name]) for name, network in networks.items()}
+        parameters = [p for network in networks.values() for p in network.parameters() if p.requires_grad]
+        # of each weight what this process holds: optimizers know of nothing else
+        self._held = {parameter: _held(parameter) for parameter in parameters}
+        self.optimizers = {name: build(network, rates[name], self._held) for name, network in networks.items()}
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
+        self.share = 1.0  # of the rates that the settings say: half of them after each return from wrong numbers
 
     def autocast(self) -> torch.autocast:
         """Return the context in which a task computes its losses."""
@@ -62,6 +66,11 @@ class Optimizers:
         losses: of the whole batch, the same in all processes. Nothing moves where a loss or a gradient is
         not finite. Waits for the device once.
         """
+        way = strategy.current()
+        way.finish_gradients(self.networks[name] for name in losses)
+        for parameter, held in self._held.items():
+            if held is not parameter:
+                held.grad = None if parameter.grad is None else way.held(parameter.grad)
         outcome = self._outcome(losses)
         if outcome.moved:
             for name in losses:
@@ -69,19 +78,30 @@ class Optimizers:
                     group["lr"] = self.rate(name, step)
                 self.optimizers[name].step()
         self.scaler.update()
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+        for parameter, held in self._held.items():
+            parameter.grad = held.grad = None
         return outcome
 
     def rate(self, name: str, step: int) -> float:
         """Return the learning rate of a network at a step."""
         settings = self.settings[name]
-        return settings.lr * schedule.share(step, self.training.steps, settings)
+        return self.share * settings.lr * schedule.share(step, self.training.steps, settings)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the moments of all optimizers, by path, for a checkpoint."""
+        """Return the moments of all optimizers, as far as this process has them, by path, for a checkpoint."""
         flat = {name: checkpoints.flatten(optimizer) for name, optimizer in self.optimizers.items()}
         return {f"{name}/{path}": tensor for name, of in flat.items() for path, tensor in of.items()}
+
+    def rows(self) -> dict[str, strategy.Rows]:
+        """Return by the same paths which rows those are, of moments of which it has some."""
+        whole, found = {held: parameter for parameter, held in self._held.items()}, {}
+        for name, optimizer in self.optimizers.items():
+            held = [one for group in optimizer.param_groups for one in group["params"]]
+            for path, tensor in checkpoints.flatten(optimizer).items():
+                own = held[int(path.partition("/")[0])]
+                rows = strategy.current().rows(whole[own]) if tensor.shape == own.shape else None
+                found |= {f"{name}/{path}": rows} if rows is not None else {}
+        return found
 
     def numbers(self) -> dict[str, Any]:
         """Return what a checkpoint keeps beside tensors: the scale of fp16 gradients."""
@@ -89,8 +109,9 @@ class Optimizers:
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Go on from a checkpoint."""
+        whole = {held: parameter for parameter, held in self._held.items()}
         for name, optimizer in self.optimizers.items():
-            checkpoints.restore(optimizer, checkpoint.below(f"optimizer/{name}"))
+            checkpoints.restore(optimizer, checkpoint.below(f"optimizer/{name}"), whole)
         self.scaler.load_state_dict(checkpoint.numbers["scaler"])
 
     def _outcome(self, losses: Mapping[str, Tensor]) -> Outcome:
@@ -105,14 +126,27 @@ class Optimizers:
         return Outcome(norms=norms, wrong=reported, moved=not wrong)
 
 
-def build(network: nn.Module, settings: OptimizerSettings) -> AdamW:
-    """Return an AdamW (arXiv:1711.05101) that decays the weights of linear and convolutional layers only."""
+def _held(parameter: nn.Parameter) -> Tensor:
+    """Return what this process holds of a weight: itself, or a tensor of its own on the same memory."""
+    if strategy.current().rows(parameter) is None:
+        return parameter
+    return strategy.current().held(parameter.detach()).requires_grad_()
+
+
+def build(
+    network: nn.Module, settings: OptimizerSettings, held: Mapping[nn.Parameter, Tensor] | None = None
+) -> AdamW:
+    """Return an AdamW (arXiv:1711.05101) that decays the weights of linear and convolutional layers only.
+
+    held: see Optimizers; None: each weight itself.
+    """
     modules = [module for module in network.modules() if isinstance(module, DECAYED)]
     decayed = {id(module.weight) for module in modules}
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    own = {parameter: parameter for parameter in parameters} if held is None else held
     groups = [
-        {"params": [p for p in parameters if id(p) in decayed], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if id(p) not in decayed], "weight_decay": 0.0},
+        {"params": [own[p] for p in parameters if id(p) in decayed], "weight_decay": settings.weight_decay},
+        {"params": [own[p] for p in parameters if id(p) not in decayed], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     return AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)

@@ -16,6 +16,7 @@ from smalti.pipeline import Pipeline, PipelineSettings
 from smalti.priors.protocol import Prior
 from smalti.quantizers.usage import RecentCodes
 from smalti.tokenizer import Tokenizer
+from smalti.training.recompute import recompute
 from smalti.training.seeds import generator, seeded
 from smalti.training.settings import PriorTraining
 from smalti.training.task import Losses
@@ -57,8 +58,11 @@ class PriorTask:
 
     def __init__(self, training: PriorTraining, model: Pipeline) -> None:
         self.training, self.pipeline = training, model
-        self.networks: Mapping[str, nn.Module] = {PRIOR: model.prior.train()}
+        self.networks: dict[str, nn.Module] = {PRIOR: model.prior.train()}
         self.objective: nn.Module = Objective(model.prior)
+        self.shown: nn.Module = model.prior
+        if training.recompute:
+            recompute(model.prior)
         for frozen in (model.tokenizer, model.condition):
             frozen.requires_grad_(False).eval()
         size, device = model.prior.codebook_size, model.order.device
@@ -92,6 +96,8 @@ class PriorTask:
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
         """See Task."""
         self.objective = wrap(self.objective)
+        # another one than the model's where weights are sharded
+        self.networks[PRIOR] = strategy.current().inner(self.objective).prior  # type: ignore[assignment]
         return [self.objective]
 
     def state(self) -> dict[str, Tensor]:

@@ -69,11 +69,18 @@ class Recorder:
         parts = torch.split(rows, [len(column) for column in columns], 1)
         return {name: part.clone() for name, part in zip(self._since, parts, strict=True)}
 
+    def go_on(self, step: int) -> Sequence[Mapping[str, Any]]:
+        """Let log and bar go on after a step; gives the lines up to there, where this process has a log."""
+        self.bar.n = step
+        self.bar.refresh()
+        return [] if self.log is None else self.log.go_on(step)
+
     def restore(
         self, since: Mapping[str, Float[Tensor, "ranks n"]], lines: Sequence[Mapping[str, Any]]
     ) -> None:
         """Go on from what `since` gave and from the lines of the log: no alarm that stands is said again."""
         processes = strategy.current()
+        self._since = {}
         for name, rows in since.items():  # as many processes as before, or each goes on from their mean
             self._since[name] = list(rows[processes.rank] if len(rows) == processes.count else rows.mean(0))
         train = [line for line in lines if line["kind"] == "train"][-REGARDED:]

@@ -32,6 +32,10 @@ CHANGEABLE = {
     "device",
     "accumulate",
     "recompute",
+    "strategy",
+    "keep_every",
+    "patience",
+    "rewinds",
 }
 # Where things lie may change too: that they are the same is seen from what they hold.
 PLACES = {

@@ -56,13 +56,19 @@ class Training:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     optimizer: OptimizerSettings = OptimizerSettings()
     clip: Rate | None = None  # the longest gradient of a network
+    patience: Positive = 100  # steps in a row without finite numbers, after which a run ends or goes back
+    rewinds: Count = 0  # times that it goes back to its last good checkpoint then, each at half the rates
     ema: Decay = 0.999  # decay of the averaged weights, which are shown and saved; 0: the weights themselves
     workers: Workers = 0  # processes that open images
+    # how several processes (torchrun) share the work: each has all weights, or some rows of them
+    strategy: Literal["auto", "single", "ddp", "fsdp"] = "auto"
+    recompute: bool = False  # activations of blocks: less memory, about a third more time
     log_every: Positive = 50  # steps, as the three that follow
     sample_every: Positive = 500
     validate_every: Positive = 1000
     checkpoint_every: Positive = 1000
     keep: Positive = 2  # checkpoints
+    keep_every: Count = 0  # steps: checkpoints after a multiple of it are kept beside the newest; 0: none
     # by name, see docs/training.md; None: those that take little
     validate_metrics: tuple[str, ...] | None = None
     keep_best: str | None = None  # the metric by which the best model is kept, in best/
@@ -85,7 +91,6 @@ class TokenizerTraining(Training):
     compute: ComputeSettings | None = None  # how maps are computed of images; None: they lie in files
     quantize_start: Count = 0  # the step from which images pass the codebook, which is started anew there
     losses: LossSettings = LossSettings()
-    recompute: bool = False  # activations of the autoencoder's blocks: less memory, about a third more time
     discriminator_optimizer: OptimizerSettings | None = None  # None: as optimizer
 
     def __post_init__(self) -> None:

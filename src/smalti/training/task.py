@@ -27,8 +27,9 @@ class Losses:
 class Task(Protocol):
     """A network, or two that learn from each other. Given its parts, on the device where they are to stay."""
 
-    networks: Mapping[str, nn.Module]  # what is trained; each has its optimizer
-    averaged: str  # the network whose weights are averaged, shown and saved
+    networks: Mapping[str, nn.Module]  # what is trained, see `distribute` too; each has its optimizer
+    shown: nn.Module  # the network of the model that `model` gives, whose weights are averaged and saved
+    averaged: str  # the name of the network whose weights are averaged, shown and saved
     recent: RecentCodes  # the last codes of this process, by which `summary` goes; kept in checkpoints
     # parts of a batch that go to the device; what conditions check stays, so that nobody waits for a GPU
     computed: Sequence[str]
@@ -38,7 +39,10 @@ class Task(Protocol):
         ...
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
-        """Run the networks inside what wrap(...) gives from now on; return those."""
+        """Run the networks inside what wrap(...) gives from now on; return those.
+
+        `networks` are then those within, see `Strategy.inner`.
+        """
         ...
 
     def state(self) -> Mapping[str, Tensor]:

@@ -55,8 +55,10 @@ class TokenizerTask:
             "logits want a discriminator"
         )
         self.training, self.tokenizer, self.discriminator = training, tokenizer, discriminator
-        self.networks: Mapping[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
+        self.networks: dict[str, nn.Module] = {AUTOENCODER: tokenizer.train()}
         self.autoencoder: nn.Module = Autoencoder(tokenizer)
+        self.shown: nn.Module = tokenizer
+        self.trained = tokenizer  # another one than what is shown where weights are sharded
         if training.recompute:
             recompute(tokenizer)
         for network in (tokenizer, discriminator, *self.terms):
@@ -64,7 +66,7 @@ class TokenizerTask:
                 lay_out(network)
         self.discriminate: nn.Module | None = None
         if discriminator is not None:
-            self.networks = {**self.networks, DISCRIMINATOR: discriminator.train()}
+            self.networks[DISCRIMINATOR] = discriminator.train()
             self.discriminate = OnBoth(discriminator)
         self.content = content(training.content, tokenizer.channels)
         device = tokenizer.last_layer.device
@@ -107,17 +109,21 @@ class TokenizerTask:
 
     def distribute(self, wrap: Callable[[nn.Module], nn.Module]) -> Sequence[nn.Module]:
         """See Task."""
+        inner = strategy.current().inner
         self.autoencoder = wrap(self.autoencoder)
+        self.trained = inner(self.autoencoder).tokenizer  # type: ignore[assignment]  # of an Autoencoder
+        self.networks = {AUTOENCODER: self.trained}
         if self.discriminate is None:
             return [self.autoencoder]
         self.discriminate = wrap(self.discriminate)
+        self.networks[DISCRIMINATOR] = inner(self.discriminate).discriminator  # type: ignore[assignment]
         return [self.autoencoder, self.discriminate]
 
     def losses(self, batch: Batch, step: int, part: int = 0) -> Losses:
         """See Task. Statistics: what the terms give; the reconstruction's own, weighted; the quantizer's."""
         real = self.content.inputs(batch)
         bypass = step < self.training.quantize_start
-        latents, quantized, rebuilt = self.autoencoder(real, step, bypass)
+        latents, quantized, rebuilt, given = self.autoencoder(real, step, bypass)
         of_logits = [term for term in self.terms if term.of_logits and term.weight(step) is not None]
         felt = any(term.network == AUTOENCODER for term in of_logits)
         shown = rebuilt.detach().float().requires_grad_() if felt else rebuilt.float()
@@ -131,8 +137,8 @@ class TokenizerTask:
             found, more = self._values(AUTOENCODER, (real, shown, logits), step)
             statistics |= more
             if felt:
-                own, layer = minimise[AUTOENCODER], self.tokenizer.last_layer
-                minimise[AUTOENCODER], more = at_images.meet(rebuilt, shown, own, found, layer)
+                own, last = minimise[AUTOENCODER], last_layer(self.trained.decoder.conv_out, given)
+                minimise[AUTOENCODER], more = at_images.meet(rebuilt, shown, own, found, last)
                 statistics |= more
             found, more = self._values(DISCRIMINATOR, (real, shown, logits), step)
             statistics |= more
@@ -156,10 +162,10 @@ class TokenizerTask:
         if step < self.training.quantize_start:
             begins = step + 1 == self.training.quantize_start
             if begins:
-                self.tokenizer.quantizer.start(latents, draws)
+                self.trained.quantizer.start(latents, draws)
             self._share()
             return begins
-        self.tokenizer.quantizer.after_step(latents, draws)
+        self.trained.quantizer.after_step(latents, draws)
         self._share()
         for part in parts:
             if part.codes is not None:
@@ -208,9 +214,10 @@ class TokenizerTask:
         Each has computed its codebook from the same latents, but on accelerators sums come out otherwise from
         process to process (`index_add_`); BatchNorm's running statistics are those of process 0's images.
         """
-        statistics = () if self.discriminator is None else self.discriminator.buffers()
+        judge = self.networks.get(DISCRIMINATOR)
+        statistics = () if judge is None else judge.buffers()
         remembered = self.state().values()
-        strategy.current().share([*self.tokenizer.quantizer.state_dict().values(), *statistics, *remembered])
+        strategy.current().share([*self.trained.quantizer.state_dict().values(), *statistics, *remembered])
 
     def _values(
         self, network: str, given: tuple[Tensor, Tensor, Logits | None], step: int
@@ -239,6 +246,13 @@ def _total(found: Sequence[tuple[LossTerm, float, Tensor]]) -> Float[Tensor, ""]
     return reduce(add, [weight * value for _, weight, value in found])
 
 
+def last_layer(layer: nn.Module, given: Tensor) -> tuple[Float[Tensor, "b c H W"], Float[Tensor, "..."]]:
+    """Return what a layer makes of `given` once more, with a graph from its weight on, and that weight."""
+    own = {name: held.detach() for name, held in layer.named_parameters()}
+    weight = own["weight"].requires_grad_()
+    return torch.func.functional_call(layer, own, (given,)), weight
+
+
 class Autoencoder(nn.Module):
     """The tokenizer's way in training, as one forward pass."""
 
@@ -248,14 +262,18 @@ class Autoencoder(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "b c H W"], step: int, bypass: bool
-    ) -> tuple[Float[Tensor, "b m h w"], Quantized, Float[Tensor, "b c H W"]]:
-        """Return latents, what the quantizer makes of them, and images rebuilt.
+    ) -> tuple[Float[Tensor, "b m h w"], Quantized, Float[Tensor, "b c H W"], Float[Tensor, "b e H W"]]:
+        """Return latents, what the quantizer makes of them, images rebuilt, and what the last layer was given.
 
-        With bypass from the former.
+        With bypass images are rebuilt from the latents themselves. What the last layer was given is detached.
         """
         latents = self.tokenizer.latents(images)
         quantized = self.tokenizer.quantize(latents, step)
-        return latents, quantized, self.tokenizer.decode_latents(latents if bypass else quantized.latents)
+        given: list[Tensor] = []
+        layer = self.tokenizer.decoder.conv_out
+        with layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].detach())):
+            rebuilt = self.tokenizer.decode_latents(latents if bypass else quantized.latents)
+        return latents, quantized, rebuilt, given[0]
 
 
 class OnBoth(nn.Module):

@@ -108,7 +108,6 @@ def train(
                 beginning.fill(task, start.begun)
             notes = _learned(task, readers, folder if resume else None)
             buckets = {split: Buckets.of(reader, training.sizes) for split, reader in readers.items()}
-            loop = Loop(task, training, _rates(training), folder, device)
             feed = _feed(training, readers, buckets)
             if strategy.current().rank == 0:
                 checks.tell(training, readers, buckets)
@@ -116,7 +115,8 @@ def train(
                     strategy.current().say(note)
                 _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
-            loop.run(feed)
+            with strategy.using(training.strategy, _trained(task), device):
+                Loop(task, training, _rates(training), folder, device).run(feed)
     return folder.root
 
 
@@ -151,6 +151,12 @@ def _write_down(
         return
     learned = task.pipeline.condition.files() if isinstance(task, PriorTask) else {}
     folder.begin(settings, start.readers["train"].classes, learned, noted.text())
+
+
+def _trained(task: PriorTask | TokenizerTask) -> int:
+    """Return how many weights learn."""
+    parameters = (p for network in task.networks.values() for p in network.parameters())
+    return sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
 
 
 def _rates(training: Training) -> dict[str, OptimizerSettings]:
