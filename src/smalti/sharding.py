@@ -1,8 +1,9 @@
 """Several processes, each with its rows of all weights, gradients and moments (FSDP2, arXiv:2304.11277)."""
 
 import copy
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,6 +34,8 @@ class Sharded(DataParallel):
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """See Strategy."""
+        # latents are views of others: nothing here writes to what a network gave
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
         kept = {p for part in module.modules() if isinstance(part, WHOLE) for p in part.parameters()}
         twin = _without_weights(module, kept)
         of_twin = {p for part in twin.modules() if isinstance(part, WHOLE) for p in part.parameters()}
@@ -48,7 +51,7 @@ class Sharded(DataParallel):
         }
         twin.load_state_dict(state, strict=False, assign=True)
         for parameter in set(module.parameters()) - kept:
-            parameter.untyped_storage().resize_(0)
+            _empty(parameter)
         return twin
 
     def inner(self, wrapped: nn.Module) -> nn.Module:
@@ -106,7 +109,7 @@ class Sharded(DataParallel):
             held = self.held(parameter) if weights is None else weights[name]
             full = held if self.rows(parameter) is None else self._gathered(held.detach(), len(parameter))
             if first:
-                _fill(places[name], full)
+                places[name].data = full.clone()
         buffers = dict(shown.named_buffers())
         for name, buffer in trained.named_buffers():
             buffers[name].copy_(buffer)
@@ -115,7 +118,7 @@ class Sharded(DataParallel):
         finally:
             for name, parameter in trained.named_parameters():
                 if isinstance(parameter, DTensor):
-                    places[name].untyped_storage().resize_(0)
+                    _empty(places[name])
 
     def clip(self, network: nn.Module, most: float | None) -> Float[Tensor, ""]:
         """See Strategy."""
@@ -158,9 +161,6 @@ def _without_weights(module: nn.Module, kept: set[nn.Parameter]) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-@torch.no_grad()
-def _fill(parameter: Tensor, values: Tensor) -> None:
-    """Give a weight its memory back, and these numbers."""
-    storage = parameter.untyped_storage()
-    storage.resize_(parameter.numel() * parameter.element_size())
-    parameter.copy_(values)
+def _empty(parameter: Tensor) -> None:
+    """Give a weight's memory back."""
+    parameter.data = parameter.data.new_empty(0)

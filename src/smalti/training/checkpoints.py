@@ -69,10 +69,14 @@ def begin(fresh: Path) -> None:
 
 
 def write_part(fresh: Path, checkpoint: Checkpoint, share: Rows) -> None:
-    """Write what one process holds: its tensors, then their size and hash. share: (rank, processes)."""
-    name = file_name(*share)
-    metadata = {"rows": json.dumps(checkpoint.rows)} if checkpoint.rows else None
-    save_tensors(checkpoint.tensors, fresh / name, metadata)
+    """Write what one process holds: its tensors, then their size and hash. share: (rank, processes).
+
+    What all processes have whole the first one writes.
+    """
+    name, rows = file_name(*share), checkpoint.rows
+    metadata = {"rows": json.dumps(rows)} if rows else None
+    own = {path: one for path, one in checkpoint.tensors.items() if share[0] == 0 or path in rows}
+    save_tensors(own, fresh / name, metadata)
     mark = fresh / f".{name}.json"
     mark.with_suffix(".new").write_text(json.dumps(_mark(fresh / name)))
     mark.with_suffix(".new").rename(mark)
