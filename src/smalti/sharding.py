@@ -40,7 +40,10 @@ class Sharded(DataParallel):
         twin = _without_weights(module, kept)
         of_twin = {p for part in twin.modules() if isinstance(part, WHOLE) for p in part.parameters()}
         device = next(module.parameters()).device
-        how: dict[str, Any] = {"mesh": init_device_mesh(device.type, (self.count,)), "ignored_params": of_twin}
+        how: dict[str, Any] = {
+            "mesh": init_device_mesh(device.type, (self.count,)),
+            "ignored_params": of_twin,
+        }
         for part in (*blocks(twin), twin):
             fully_shard(part, **how)
         given = dict(module.named_parameters())
@@ -136,7 +139,9 @@ class Sharded(DataParallel):
     def _sharded(self, whole: Tensor, like: DTensor) -> DTensor:
         """Return this process's rows of a weight, as those of `like` are held, in memory of their own."""
         first, _ = self.rows(like) or (0, 0)
-        own = whole.detach().narrow(0, first, len(like.to_local())).clone(memory_format=torch.contiguous_format)
+        own = (
+            whole.detach().narrow(0, first, len(like.to_local())).clone(memory_format=torch.contiguous_format)
+        )
         stride = like.stride()
         return DTensor.from_local(
             own, like.device_mesh, [Shard(0)], run_check=False, shape=like.shape, stride=stride

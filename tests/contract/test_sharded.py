@@ -264,7 +264,8 @@ def test_one_process_for_several_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("asked", "weights", "is_sharded"), [("auto", 10**6, False), ("auto", 10**12, True), ("ddp", 10**12, False)]
+    ("asked", "weights", "is_sharded"),
+    [("auto", 10**6, False), ("auto", 10**12, True), ("ddp", 10**12, False)],
 )
 def test_auto_shards_what_else_does_not_fit(asked, weights, is_sharded, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")

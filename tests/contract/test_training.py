@@ -21,7 +21,7 @@ from smalti.pipeline import Pipeline
 from smalti.priors.modern import ModernSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
-from smalti.training import fit, log
+from smalti.training import log
 from smalti.training.ema import Ema
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder

@@ -42,7 +42,9 @@ class Checkpoint:
     step: int
     tensors: Mapping[str, Tensor]  # whole, or, as it is written, what this process holds of them
     numbers: Mapping[str, Any]  # plain JSON values
-    rows: Mapping[str, Rows] = field(default_factory=dict)  # as it is written: of those of which it holds some
+    rows: Mapping[str, Rows] = field(
+        default_factory=dict
+    )  # as it is written: of those of which it holds some
 
     def below(self, prefix: str) -> dict[str, Tensor]:
         """Return the tensors under a path, without it."""
@@ -193,7 +195,9 @@ def read(path: Path) -> Checkpoint:
         numbers = dict(state["numbers"])
         if "since" in numbers:
             numbers["since"] = [old_names.path(name) for name in numbers["since"]]
-        return Checkpoint(step=state["step"], tensors=Stored([path / name for name in files]), numbers=numbers)
+        return Checkpoint(
+            step=state["step"], tensors=Stored([path / name for name in files]), numbers=numbers
+        )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise _damage(path, " ".join(str(problem).split())) from None
 

@@ -1,9 +1,7 @@
 """The loop: batches in; steps, log lines, sample sheets, checkpoints and a model out."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +17,7 @@ from smalti.training import checkpoints, curves, log, saving
 from smalti.training.batches import cut, to
 from smalti.training.checkpoints import Checkpoint
 from smalti.training.ema import Ema
+from smalti.training.feed import Feed
 from smalti.training.folder import RunFolder
 from smalti.training.interrupts import Interrupts, stop
 from smalti.training.log import Log
@@ -33,17 +32,6 @@ from smalti.training.validation import Best, finite
 
 # reasons to stop, above the numbers of all signals: a process gets no more batches, or cannot write
 STARVED, UNWRITTEN = 1000, 1001
-
-
-@dataclass(frozen=True, kw_only=True)
-class Feed:
-    """Where batches come from; each process gets its own share of every batch."""
-
-    train: Callable[[int], Iterator[Batch]]  # without end, beginning with the batch of a step
-    validation: Callable[[], Iterable[Batch]] | None  # None: nothing is held out
-    # what sheets show where crops have several sizes, a batch of each; None: the first that is held out, else
-    # that is trained on
-    shown: Callable[[], Sequence[Batch]] | None = None
 
 
 class Diverged(Exception):
@@ -108,7 +96,7 @@ class Loop:
     def _train(
         self, batches: Iterator[Batch], interrupts: Interrupts, recorder: Recorder, feed: Feed
     ) -> tuple[int, UserError | None]:
-        """Take steps to the last one, or until there is a reason to stop: that, and what this process says."""
+        """Take steps to the last one, or to a reason to stop: gives it, and what this process says."""
         pace, mistake, reason = Pace(self.training.batch), None, 0
         while self.step < self.training.steps:
             try:
@@ -151,20 +139,11 @@ class Loop:
 
     def _restore(self, found: Checkpoint) -> None:
         """Go on from a checkpoint."""
-        for name, network in self.task.networks.items():
-            self.strategy.load(network, found.below(f"network/{name}"))
-        for name, tensor in self.task.state().items():
-            if f"task/{name}" in found.tensors:  # not in checkpoints of before there was a term
-                tensor.copy_(found.tensors[f"task/{name}"])
-        self.optimizers.restore(found)
-        if self.ema is not None:
-            self.ema.restore(found.below("ema"), found.numbers["ema_updates"])
+        saving.restore(found, self.task, self.optimizers, self.ema)
         self.step, self.skipped = found.step, found.numbers["skipped"]
         self._saved, self._in_a_row = self.step, found.numbers.get("in_a_row", 0)
         self._rewound = found.numbers.get("rewound", 0)
         self.optimizers.share = 0.5**self._rewound
-        if "recent" in found.tensors:  # not in checkpoints of before they were kept, as all that is asked for
-            self.task.recent.restore(found.tensors["recent"], found.numbers["recent"])
 
     def _rewind(self, why: str, recorder: Recorder) -> None:
         """Go back to the last checkpoint of a step that was taken, and on from there with half the rates."""
@@ -309,7 +288,7 @@ class Loop:
     def _draw_sheet(self, recorder: Recorder, feed: Feed) -> None:
         """Draw a sample sheet, of the same images: held-out ones, or without these the first."""
         if not self._sheet:
-            self._sheet = [self._moved(batch) for batch in (feed.shown or partial(_first, feed))()]
+            self._sheet = [self._moved(batch) for batch in feed.of_sheets()]
         sheet = imaging.below(list(map(self.task.samples, self._sheet)))
         imaging.save_png(self.folder.sheet(self.step), sheet, {}, overwrite=True)
         recorder.image(self.step, "samples", sheet)
@@ -332,7 +311,7 @@ class Loop:
 
     def _validate(self, recorder: Recorder, feed: Feed) -> None:
         """Write the numbers on held-out images, if any can be used."""
-        batches = _held_out(feed)
+        batches = feed.held_out()
         begin = list(islice(batches, 1))
         if begin:
             numbers = self.task.validate(map(self._moved, chain(begin, batches)))
@@ -368,47 +347,18 @@ class Loop:
         """Write a checkpoint and the model as it stands, unless this step has them. All processes call it."""
         if self._saved == self.step:
             return
-        since = recorder.since()
-        state, model = self._state(since), None
+        since, model = recorder.since(), None
+        counts = {"skipped": self.skipped, "in_a_row": self._in_a_row, "rewound": self._rewound}
+        state = saving.state(self.step, self.task, self.optimizers, self.ema, since, counts)
         with self._shown() as here:
             if here:
                 model = saving.copied(self.task.model(), self.task.shown)
         self.saver.checkpoint(state, model)
         self._saved = self.step
 
-    def _state(self, since: Mapping[str, Tensor]) -> Checkpoint:
-        """Return what a checkpoint keeps, as far as this process holds it. since: see Recorder."""
-        networks = {
-            f"network/{name}/{key}": tensor
-            for name, network in self.task.networks.items()
-            for key, tensor in network.state_dict().items()
-        }
-        means = self.ema.means if self.ema else {}
-        tensors, rows = saving.held(networks)
-        codes, seen = self.task.recent.state()
-        short = torch.uint16 if self.task.recent.codebook_size <= 2**16 else torch.int32
-        more = {"recent": codes.to(short), **{f"since/{name}": values for name, values in since.items()}}
-        more |= {f"task/{name}": tensor for name, tensor in self.task.state().items()}
-        more |= {f"ema/{name}": mean for name, mean in means.items()}
-        more |= {f"optimizer/{path}": tensor for path, tensor in self.optimizers.tensors().items()}
-        of_means = {name: self.strategy.rows(self.ema.parameters[name]) for name in means} if self.ema else {}
-        numbers: dict[str, Any] = {
-            "skipped": self.skipped,
-            "in_a_row": self._in_a_row,
-            "rewound": self._rewound,
-            "recent": seen,
-            "since": list(since),
-            "scaler": self.optimizers.numbers(),
-            "ema_updates": self.ema.updates if self.ema else 0,
-        }
-        rows |= {f"ema/{name}": part for name, part in of_means.items() if part is not None}
-        rows |= {f"optimizer/{path}": part for path, part in self.optimizers.rows().items()}
-        tensors |= saving.held(more)[0]
-        return Checkpoint(step=self.step, tensors=tensors, numbers=numbers, rows=rows)
-
     @contextmanager
     def _shown(self) -> Iterator[bool]:
-        """Within, the model has its averaged weights, if there are any; gives whether it is this process's."""
+        """Within, the model has its averaged weights, if there are any; gives whether it is of this process."""
         means, trained = self.ema.means if self.ema else None, self.task.networks[self.task.averaged]
         swap: AbstractContextManager[None] = nullcontext()
         if self.ema is not None and not self.strategy.is_sharded and self.strategy.rank == 0:
@@ -434,14 +384,6 @@ class Loop:
         if reason not in (STARVED, UNWRITTEN):
             stop(reason)
         raise mistake or UserError("batches for all processes", "none for another one", "see what it says")
-
-
-def _first(feed: Feed) -> list[Batch]:
-    return [next(_held_out(feed), None) or next(feed.train(0))]
-
-
-def _held_out(feed: Feed) -> Iterator[Batch]:
-    return iter(feed.validation() if feed.validation is not None else ())
 
 
 def _mean(parts: list[Mapping[str, Tensor]], shares: list[float]) -> dict[str, Tensor]:

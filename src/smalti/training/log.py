@@ -32,7 +32,9 @@ class Log:
     def go_on(self, step: int) -> list[dict[str, Any]]:
         """Drop the lines after a step; gives those up to there."""
         kept = [line for line in read(self.path) if line["step"] <= step] if step else []
-        fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")  # a kill in here must not cost the log
+        fresh = self.path.with_name(
+            f".{self.path.name}.{os.getpid()}"
+        )  # a kill in here must not cost the log
         fresh.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         fresh.replace(self.path)
         return kept

@@ -41,9 +41,13 @@ class Optimizers:
         parameters = [p for network in networks.values() for p in network.parameters() if p.requires_grad]
         # of each weight what this process holds: optimizers know of nothing else
         self._held = {parameter: _held(parameter) for parameter in parameters}
-        self.optimizers = {name: build(network, rates[name], self._held) for name, network in networks.items()}
+        self.optimizers = {
+            name: build(network, rates[name], self._held) for name, network in networks.items()
+        }
         self.scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "fp16")
-        self.share = 1.0  # of the rates that the settings say: half of them after each return from wrong numbers
+        self.share = (
+            1.0  # of the rates that the settings say: half of them after each return from wrong numbers
+        )
 
     def autocast(self) -> torch.autocast:
         """Return the context in which a task computes its losses."""
@@ -88,13 +92,14 @@ class Optimizers:
         return self.share * settings.lr * schedule.share(step, self.training.steps, settings)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the moments of all optimizers, as far as this process has them, by path, for a checkpoint."""
+        """Return the moments that this process has of all optimizers, by path, for a checkpoint."""
         flat = {name: checkpoints.flatten(optimizer) for name, optimizer in self.optimizers.items()}
         return {f"{name}/{path}": tensor for name, of in flat.items() for path, tensor in of.items()}
 
     def rows(self) -> dict[str, strategy.Rows]:
         """Return by the same paths which rows those are, of moments of which it has some."""
-        whole, found = {held: parameter for parameter, held in self._held.items()}, {}
+        whole = {held: parameter for parameter, held in self._held.items()}
+        found: dict[str, strategy.Rows] = {}
         for name, optimizer in self.optimizers.items():
             held = [one for group in optimizer.param_groups for one in group["params"]]
             for path, tensor in checkpoints.flatten(optimizer).items():

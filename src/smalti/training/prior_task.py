@@ -1,7 +1,7 @@
 """Learning a prior: which code comes next, given the codes before it and the condition."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int64, UInt8

@@ -18,8 +18,11 @@ from smalti.sizes import plain
 from smalti.tokenizer import Tokenizer
 from smalti.training import checkpoints, curves, folders, log
 from smalti.training.checkpoints import Checkpoint
+from smalti.training.ema import Ema
 from smalti.training.folder import RunFolder
+from smalti.training.optimization import Optimizers
 from smalti.training.settings import Training
+from smalti.training.task import Task
 from smalti.training.writer import Writer
 
 Model = Tokenizer | Pipeline
@@ -40,7 +43,9 @@ class Saver:
         seen = self.strategy.collect(folder.checkpoints.is_dir())
         if self.strategy.is_sharded and not all(seen):
             got = f"{folder.root}, which {seen.count(False)} of {len(seen)} do not see"
-            raise UserError("a run folder that all processes write into", got, "a shared disk, or strategy=ddp")
+            raise UserError(
+                "a run folder that all processes write into", got, "a shared disk, or strategy=ddp"
+            )
 
     def checkpoint(self, state: Checkpoint, model: Model | None) -> None:
         """Begin to write a checkpoint, as far as it is this process's, and the model of process 0.
@@ -83,7 +88,9 @@ class Saver:
         except UserError as found:
             problem = found
         if any(self.strategy.collect(problem is not None)):
-            raise problem or UserError("files written by all processes", "none by another one", "see what it says")
+            raise problem or UserError(
+                "files written by all processes", "none by another one", "see what it says"
+            )
 
     def _finish(self, place: Path, state: Checkpoint, count: int, model: Model | None) -> None:
         if self.writer.await_all(checkpoints.marks(place, count)):
@@ -94,12 +101,60 @@ class Saver:
             curves.write(self.folder.curves, log.read(self.folder.log))
 
 
-def held(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, checkpoints.Rows]]:
-    """Return copies on the CPU of what this process holds of some tensors, and which rows that is."""
-    way = strategy.current()
-    copies = {name: way.held(tensor).detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-    rows = {name: way.rows(tensor) for name, tensor in tensors.items()}
-    return copies, {name: part for name, part in rows.items() if part is not None}
+def state(
+    step: int,
+    task: Task,
+    optimizers: Optimizers,
+    ema: Ema | None,
+    since: Mapping[str, Tensor],
+    counts: Mapping[str, int],
+) -> Checkpoint:
+    """Return what a checkpoint keeps, as far as this process holds it, in copies on the CPU.
+
+    since: see Recorder. counts: more numbers.
+    """
+    way, (codes, seen) = strategy.current(), task.recent.state()
+    weights = {
+        f"network/{name}/{key}": tensor
+        for name, network in task.networks.items()
+        for key, tensor in network.state_dict().items()
+    }
+    rows = {name: way.rows(tensor) for name, tensor in weights.items()}
+    held = {name: way.held(tensor) for name, tensor in weights.items()}
+    if ema is not None:
+        held |= {f"ema/{name}": mean for name, mean in ema.means.items()}
+        rows |= {f"ema/{name}": way.rows(weight) for name, weight in ema.parameters.items()}
+    held |= {f"optimizer/{path}": moment for path, moment in optimizers.tensors().items()}
+    rows |= {f"optimizer/{path}": part for path, part in optimizers.rows().items()}
+    held["recent"] = codes.to(torch.uint16 if task.recent.codebook_size <= 2**16 else torch.int32)
+    held |= {f"since/{name}": values for name, values in since.items()}
+    held |= {f"task/{name}": tensor for name, tensor in task.state().items()}
+    return Checkpoint(
+        step=step,
+        tensors={name: tensor.detach().to("cpu", copy=True) for name, tensor in held.items()},
+        numbers={
+            **counts,
+            "recent": seen,
+            "since": list(since),
+            "scaler": optimizers.numbers(),
+            "ema_updates": ema.updates if ema else 0,
+        },
+        rows={name: part for name, part in rows.items() if part is not None},
+    )
+
+
+def restore(found: Checkpoint, task: Task, optimizers: Optimizers, ema: Ema | None) -> None:
+    """Give all of these back what `state` took of them."""
+    for name, network in task.networks.items():
+        strategy.current().load(network, found.below(f"network/{name}"))
+    for name, tensor in task.state().items():
+        if f"task/{name}" in found.tensors:  # not in checkpoints of before there was a term
+            tensor.copy_(found.tensors[f"task/{name}"])
+    optimizers.restore(found)
+    if ema is not None:
+        ema.restore(found.below("ema"), found.numbers["ema_updates"])
+    if "recent" in found.tensors:  # not in checkpoints of before they were kept, as all that is asked for
+        task.recent.restore(found.tensors["recent"], found.numbers["recent"])
 
 
 def copied(model: Model, network: nn.Module) -> Model:

@@ -27,12 +27,22 @@ class Losses:
 class Task(Protocol):
     """A network, or two that learn from each other. Given its parts, on the device where they are to stay."""
 
-    networks: Mapping[str, nn.Module]  # what is trained, see `distribute` too; each has its optimizer
     shown: nn.Module  # the network of the model that `model` gives, whose weights are averaged and saved
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return what is trained, see `distribute` too; each has its optimizer."""
+        ...
+
     averaged: str  # the name of the network whose weights are averaged, shown and saved
     recent: RecentCodes  # the last codes of this process, by which `summary` goes; kept in checkpoints
     # parts of a batch that go to the device; what conditions check stays, so that nobody waits for a GPU
     computed: Sequence[str]
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """Return what is trained, see `distribute` too; each has its optimizer."""
+        ...
 
     def start(self, batch: Batch) -> None:
         """Called once, before the first step, with the first images."""

@@ -1,6 +1,6 @@
 """Learning a tokenizer: rebuild images, and pass them off as real on a discriminator that learns."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from operator import add
 
@@ -263,9 +263,9 @@ class Autoencoder(nn.Module):
     def forward(
         self, images: Float[Tensor, "b c H W"], step: int, bypass: bool
     ) -> tuple[Float[Tensor, "b m h w"], Quantized, Float[Tensor, "b c H W"], Float[Tensor, "b e H W"]]:
-        """Return latents, what the quantizer makes of them, images rebuilt, and what the last layer was given.
+        """Return latents, what the quantizer makes of them, images rebuilt, and what came to the last layer.
 
-        With bypass images are rebuilt from the latents themselves. What the last layer was given is detached.
+        With bypass images are rebuilt from the latents themselves. What came to the last layer is detached.
         """
         latents = self.tokenizer.latents(images)
         quantized = self.tokenizer.quantize(latents, step)
