@@ -1,10 +1,16 @@
-"""Several processes, each with its rows of all weights, gradients and moments (FSDP2, arXiv:2304.11277)."""
+"""Several processes, each with its rows of all weights, gradients and moments (FSDP2, arXiv:2304.11277).
+
+Networks say by attributes of their classes what they are made of:
+  is_block      one of those that run one after the other, each by one call: gathered alone, while it runs
+  is_kept_whole training writes to its weights outside the optimizer as well: every process has all of them,
+                as what is written to gathered weights would be gone with them
+"""
 
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -14,14 +20,34 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
-from smalti.losses.patchgan import ActNorm
-from smalti.quantizers.protocol import Quantizer
+from smalti import memory, strategy
+from smalti.errors import UserError
 from smalti.strategy import DataParallel, Rows
-from smalti.training.recompute import blocks
 
-# Parts that each process has whole: training writes to their weights outside the optimizer as well, and
-# what is written to gathered weights would be gone with them
-WHOLE = (Quantizer, ActNorm)
+Kind = Literal["auto", "single", "ddp", "fsdp"]  # what a recipe may ask for
+HELD = 5  # numbers for each weight in training: itself, its gradient, two moments, its running mean
+
+
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a network, in their order."""
+    return [module for module in network.modules() if getattr(module, "is_block", False)]
+
+
+@contextmanager
+def using(kind: Kind, weights: int, device: torch.device) -> Iterator[None]:
+    """Within, several processes train as a recipe asks for. weights: how many numbers are trained.
+
+    auto is ddp where a process's memory holds twice all that there is of each weight, else fsdp. UserError
+    for one process alone where there are several. One process has nothing to share, whatever is asked for.
+    """
+    count = strategy.current().count
+    if kind == "single" and count > 1:
+        remedy = "strategy=ddp or strategy=fsdp, or start it without torchrun"
+        raise UserError("one process for strategy=single", f"{count} of torchrun", remedy)
+    if kind == "auto":
+        kind = "ddp" if 2 * HELD * 4 * weights < memory.of_device(device) else "fsdp"
+    with strategy.several_as(Sharded if kind == "fsdp" else DataParallel):
+        yield
 
 
 class Sharded(DataParallel):
@@ -36,13 +62,12 @@ class Sharded(DataParallel):
         """See Strategy."""
         # latents are views of others: nothing here writes to what a network gave
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
-        kept = {p for part in module.modules() if isinstance(part, WHOLE) for p in part.parameters()}
+        kept = _kept_whole(module)
         twin = _without_weights(module, kept)
-        of_twin = {p for part in twin.modules() if isinstance(part, WHOLE) for p in part.parameters()}
         device = next(module.parameters()).device
         how: dict[str, Any] = {
             "mesh": init_device_mesh(device.type, (self.count,)),
-            "ignored_params": of_twin,
+            "ignored_params": _kept_whole(twin),
         }
         for part in (*blocks(twin), twin):
             fully_shard(part, **how)
@@ -153,6 +178,11 @@ class Sharded(DataParallel):
         padded = held.new_zeros(each, *held.shape[1:])
         padded[: len(held)] = held
         return self.gather(padded)[:rows]
+
+
+def _kept_whole(network: nn.Module) -> set[nn.Parameter]:
+    parts = (module for module in network.modules() if getattr(module, "is_kept_whole", False))
+    return {parameter for part in parts for parameter in part.parameters()}
 
 
 def _without_weights(module: nn.Module, kept: set[nn.Parameter]) -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from inspect import signature
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,14 +14,10 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from smalti import devices, memory
-from smalti.errors import UserError
+from smalti import devices
 
 T = TypeVar("T")
-Kind = Literal["auto", "single", "ddp", "fsdp"]  # what a recipe may ask for
 Rows = tuple[int, int]  # of a tensor that lies in parts: the first row of this one, and how many there are
-
-HELD = 5  # numbers for each weight in training: itself, its gradient, two moments, its running mean
 
 
 class Strategy:
@@ -193,38 +189,22 @@ class DataParallel(Strategy):
         )
 
 
-_kind: ContextVar[Kind] = ContextVar("kind", default="ddp")
+_several: ContextVar[type[DataParallel]] = ContextVar("several", default=DataParallel)
 
 
 def current() -> Strategy:
-    """Return that of this process, by what torchrun has put into its environment, and by `using`."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Strategy()
-    if _kind.get() == "fsdp":
-        from smalti.sharding import Sharded  # seconds: only when used
-
-        return Sharded()
-    return DataParallel()
+    """Return that of this process, by what torchrun has put into its environment, and by `several_as`."""
+    return _several.get()() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Strategy()
 
 
 @contextmanager
-def using(kind: Kind, weights: int, device: torch.device) -> Iterator[None]:
-    """Within, several processes train as a recipe asks for. weights: how many numbers are trained.
-
-    auto is ddp where a process's memory holds twice all that there is of each weight, else fsdp. UserError
-    for one process alone where there are several. One process has nothing to share, whatever is asked for.
-    """
-    count = current().count
-    if kind == "single" and count > 1:
-        remedy = "strategy=ddp or strategy=fsdp, or start it without torchrun"
-        raise UserError("one process for strategy=single", f"{count} of torchrun", remedy)
-    if kind == "auto":
-        kind = "ddp" if 2 * HELD * 4 * weights < memory.of_device(device) else "fsdp"
-    before = _kind.set(kind)
+def several_as(way: type[DataParallel]) -> Iterator[None]:
+    """Within, several processes share their work in this way."""
+    before = _several.set(way)
     try:
         yield
     finally:
-        _kind.reset(before)
+        _several.reset(before)
 
 
 def choose(device: str) -> torch.device:

@@ -39,7 +39,8 @@ from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import Tokenizer, TokenizerSettings
 from smalti.training import log
 from smalti.training.batches import cut
-from smalti.training.fit import Feed, Loop
+from smalti.training.feed import Feed
+from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
 from smalti.training.optimization import Optimizers
 from smalti.training.prior_task import PriorTask

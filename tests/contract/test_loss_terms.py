@@ -13,7 +13,8 @@ from smalti.losses.protocol import AUTOENCODER, Logits, LossTerm
 from smalti.losses.protocol import DISCRIMINATOR as OF_DISCRIMINATOR
 from smalti.losses.terms import LossSettings, terms
 from smalti.training import checkpoints, log
-from smalti.training.fit import Feed, Loop
+from smalti.training.feed import Feed
+from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
 from smalti.training.tokenizer_task import TokenizerTask
 

@@ -25,7 +25,8 @@ from smalti.quantizers.remap import RemappedSettings
 from smalti.quantizers.vq import VectorQuantizer, VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings
 from smalti.training import log
-from smalti.training.fit import Feed, Loop
+from smalti.training.feed import Feed
+from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
 from smalti.training.settings import OptimizerSettings, TokenizerTraining
 from smalti.training.tokenizer_task import TokenizerTask

@@ -147,7 +147,7 @@ def test_9_a_stopped_runs_log_and_sheets_go_on_to_the_digit(recipe, val_share, o
 
 
 PLACES = {
-    "before the checkpoint": (checkpoints, "write"),
+    "before the checkpoint": (checkpoints, "finish"),
     "before the model": (library, "save"),
     "before the sheet": (imaging, "save_png"),
     "in the validation": (TokenizerTask, "validate"),
@@ -213,11 +213,11 @@ def test_9_skipped_steps_in_a_row_are_counted_over_a_stop(recipe, oblong, tmp_pa
         return found if step < 1 else _worthless(found)
 
     monkeypatch.setattr(TokenizerTask, "losses", losses)
-    monkeypatch.setattr(fit, "PATIENCE", 3)
+    how = {"losses.adversarial": None, "patience": 3}
     with monkeypatch.context() as patched:
         kill(patched, fit.Loop, "_moved", lambda loop, _: loop.step == 3 and os.kill(os.getpid(), 15))
         with pytest.raises(SystemExit):
-            smalti.train(recipe, data=oblong, out=tmp_path / "run", **{"losses.adversarial": None})
+            smalti.train(recipe, data=oblong, out=tmp_path / "run", **how)
     with pytest.raises(smalti.UserError, match="3 steps in a row"):
         smalti.train(recipe, out=tmp_path / "run", resume=True)
     lines = log.read(tmp_path / "run" / "log.jsonl")
@@ -242,7 +242,7 @@ def test_9_a_checkpoint_of_before_still_goes_on(recipe, oblong, tmp_path):
     save_file({name: held[name] for name in held if name not in young}, path / "tensors.safetensors")
     state = json.loads((path / "state.json").read_text())
     numbers = {name: state["numbers"][name] for name in ("skipped", "scaler", "ema_updates")}
-    (path / "state.json").write_text(json.dumps({**state, "numbers": numbers}))
+    (path / "state.json").write_text(json.dumps({"format": 1, "step": 2, "numbers": numbers}))
     smalti.train(recipe, out=out, resume=True, steps=3)
     assert [line["step"] for line in log.read(out / "log.jsonl") if line["kind"] == "train"] == [1, 2, 3]
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from tiny import LABELS, NETWORK, generator
 
 import smalti
-from smalti import strategy
+from smalti import sharding, strategy
 from smalti.data.folder import FolderSettings
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
@@ -29,7 +29,8 @@ from smalti.quantizers.ema import EmaSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings
 from smalti.training import checkpoints, log
-from smalti.training.fit import Feed, Loop
+from smalti.training.feed import Feed
+from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
 from smalti.training.prior_task import PriorTask
 from smalti.training.settings import OptimizerSettings, PriorTraining, TokenizerTraining
@@ -112,7 +113,7 @@ def train(folder: Path, case: str, *, kind: str = "auto", steps: int = STEPS) ->
     feed = Feed(
         train=lambda start: batches(case, start), validation=lambda: iter([next(batches(case, 10**6))])
     )
-    with strategy.using(kind, 0, CPU):
+    with sharding.using(kind, 0, CPU):
         run = Loop(task, training, dict.fromkeys(task.networks, RATE), folders, CPU)
         run.run(feed)
     return run
@@ -144,7 +145,7 @@ def one_of_two(rank: int, folder: Path) -> None:
     for case in CASES:
         train(folder / case / "ddp", case, kind="ddp")
         run = train(folder / case / "fsdp", case, kind="fsdp")
-        with strategy.using("fsdp", 0, CPU):
+        with sharding.using("fsdp", 0, CPU):
             held[case] = sizes(run)
         train(copied(folder / case / "fsdp", "fsdp again"), case, kind="fsdp")
         train(copied(folder / case / "ddp", "ddp, then fsdp"), case, kind="fsdp")
@@ -258,7 +259,7 @@ def test_validation_and_sheets_are_those_of_whole_networks(case, two):
 
 def test_one_process_for_several_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="strategy=single") as caught, strategy.using("single", 1, CPU):
+    with pytest.raises(UserError, match="strategy=single") as caught, sharding.using("single", 1, CPU):
         pass
     assert "torchrun" in caught.value.remedy
 
@@ -269,6 +270,6 @@ def test_one_process_for_several_is_refused(monkeypatch):
 )
 def test_auto_shards_what_else_does_not_fit(asked, weights, is_sharded, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with strategy.using(asked, weights, CPU):
+    with sharding.using(asked, weights, CPU):
         assert strategy.current().is_sharded == is_sharded
     assert not strategy.current().is_sharded

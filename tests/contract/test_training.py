@@ -23,7 +23,8 @@ from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 from smalti.training import log
 from smalti.training.ema import Ema
-from smalti.training.fit import Feed, Loop
+from smalti.training.feed import Feed
+from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
 from smalti.training.optimization import Optimizers, build
 from smalti.training.prior_task import PriorTask

@@ -82,6 +82,8 @@ class ActNorm(nn.Module):
     Source: arXiv:1807.03039, 3.1. Until then, in eval mode, the identity.
     """
 
+    is_kept_whole = True  # see sharding.py
+
     initialized: Tensor
 
     def __init__(self, channels: int) -> None:

@@ -43,6 +43,8 @@ class GatedBlock(nn.Module):
     Each member's own block says in its forward how they go together.
     """
 
+    is_block = True  # see sharding.py
+
     def __init__(self, sizes: Sizes, layer: int, *, hidden: int) -> None:
         """hidden: channels inside the feed-forward network."""
         super().__init__()

@@ -102,6 +102,8 @@ class GPT(Causal):
 class Block(nn.Module):
     """Attention, then MLP, each added to its input."""
 
+    is_block = True  # see sharding.py
+
     def __init__(self, settings: GPTSettings, layer: int) -> None:
         super().__init__()
         width = settings.width

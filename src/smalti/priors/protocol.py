@@ -80,7 +80,6 @@ class Prior(nn.Module, ABC):
     """A member of the shelf. Sequences are codes of training crops in the order of `Scope.cells`."""
 
     codebook_size: int  # v, codes that are scored: at least the codebook's
-    blocks: nn.ModuleList  # where a member has some: they run one after the other, each by one call
     # settings of what a user may say of drawing beside `Request`, by keyword; Canvas.how is one. Types are
     # Annotated with a help text for commands, which the member's line on the shelf offers them to
     options: ClassVar[type[Any]] = NoOptions

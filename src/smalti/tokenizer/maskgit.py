@@ -97,6 +97,8 @@ class ResidualBlock(nn.Module):
     a slip of the original that its weights have learned to live with.
     """
 
+    is_block = True  # see sharding.py
+
     def __init__(self, network: MaskgitSettings, width_in: int, width: int) -> None:
         super().__init__()
         self.norm1 = norm(width_in, network.groups)

@@ -73,6 +73,16 @@ class Loop:
         and the program ends as it would have. UserError where too many steps in a row gave no number, and,
         once a checkpoint is written, that of a feed that gives no more batches.
         """
+        try:
+            reason, mistake = self._run(feed)
+        finally:
+            self.saver.writer.close()
+        reason = self._agree(reason)  # nobody leaves before the checkpoint is written
+        if reason:
+            self._stop(reason, mistake)
+
+    def _run(self, feed: Feed) -> tuple[int, UserError | None]:
+        """Return why it stopped, and what this process says of that; see `_train`."""
         found = self._newest()
         self.step = 0 if found is None else found.step
         with Interrupts() as interrupts, self._recorder() as recorder:
@@ -83,15 +93,13 @@ class Loop:
                 self._take_up(found, recorder, feed)
             while True:
                 try:
-                    reason, mistake = self._train(batches, interrupts, recorder, feed)
+                    why = self._train(batches, interrupts, recorder, feed)
                     break
                 except Diverged as problem:
                     self._rewind(str(problem), recorder)
                     batches = feed.train(self.step)
-            self._end()
-        reason = self._agree(reason)  # nobody leaves before the checkpoint is written
-        if reason:
-            self._stop(reason, mistake)
+            self.saver.end()
+        return why
 
     def _train(
         self, batches: Iterator[Batch], interrupts: Interrupts, recorder: Recorder, feed: Feed
@@ -115,14 +123,6 @@ class Loop:
             recorder.bar.update()
             self._report(recorder, pace, feed)
         return reason or self._reason(interrupts, mistake), mistake
-
-    def _end(self) -> None:
-        """Wait for what is still to be written."""
-        try:
-            self.saver.end()
-        except UserError:
-            self.strategy.say(f"stopped after step {self.step}; go on with: {self.folder.again}")
-            raise
 
     def _newest(self, *, settled: bool = False) -> Checkpoint | None:
         """Return the newest good checkpoint, if there is one. settled: only of steps that were taken."""
@@ -358,7 +358,7 @@ class Loop:
 
     @contextmanager
     def _shown(self) -> Iterator[bool]:
-        """Within, the model has its averaged weights, if there are any; gives whether it is of this process."""
+        """Within, the model has its averaged weights, if there are any; gives whether it is here."""
         means, trained = self.ema.means if self.ema else None, self.task.networks[self.task.averaged]
         swap: AbstractContextManager[None] = nullcontext()
         if self.ema is not None and not self.strategy.is_sharded and self.strategy.rank == 0:

@@ -7,18 +7,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from smalti.priors.protocol import Prior
-from smalti.tokenizer.blocks import AttentionBlock, ResidualBlock
-from smalti.tokenizer.maskgit import ResidualBlock as MaskgitResidualBlock
-
-BLOCKS = (ResidualBlock, AttentionBlock, MaskgitResidualBlock)
-
-
-def blocks(network: nn.Module) -> list[nn.Module]:
-    """Return what a network runs one after the other: a tokenizer's blocks, a prior's; else nothing."""
-    priors = [module for module in network.modules() if isinstance(module, Prior)]
-    of_priors = [block for prior in priors for block in getattr(prior, "blocks", ())]
-    return [module for module in network.modules() if isinstance(module, BLOCKS)] + of_priors
+from smalti.sharding import blocks
 
 
 def recompute(network: nn.Module) -> None:

@@ -47,6 +47,18 @@ class Saver:
                 "a run folder that all processes write into", got, "a shared disk, or strategy=ddp"
             )
 
+    def _check_shared(self) -> None:
+        """UserError for a run folder that not all processes see, each of which writes into it."""
+        if self.strategy.rank == 0:
+            self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.strategy.collect(None)
+        seen = self.strategy.collect(self.folder.checkpoints.is_dir())
+        if not all(seen):
+            got = f"{self.folder.root}, which {seen.count(False)} of {len(seen)} do not see"
+            raise UserError(
+                "a run folder that all processes write into", got, "a shared disk, or strategy=ddp"
+            )
+
     def checkpoint(self, state: Checkpoint, model: Model | None) -> None:
         """Begin to write a checkpoint, as far as it is this process's, and the model of process 0.
 

@@ -27,14 +27,8 @@ class Losses:
 class Task(Protocol):
     """A network, or two that learn from each other. Given its parts, on the device where they are to stay."""
 
-    shown: nn.Module  # the network of the model that `model` gives, whose weights are averaged and saved
-
-    @property
-    def networks(self) -> Mapping[str, nn.Module]:
-        """Return what is trained, see `distribute` too; each has its optimizer."""
-        ...
-
     averaged: str  # the name of the network whose weights are averaged, shown and saved
+    shown: nn.Module  # the network of the model that `model` gives: that one, or, sharded, its whole twin
     recent: RecentCodes  # the last codes of this process, by which `summary` goes; kept in checkpoints
     # parts of a batch that go to the device; what conditions check stays, so that nobody waits for a GPU
     computed: Sequence[str]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from smalti import config, memory, precision, strategy
+from smalti import config, memory, precision, sharding, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.computed import computation
 from smalti.data import READERS
@@ -38,7 +38,8 @@ from smalti.training import (
     tokenizers,
 )
 from smalti.training.beginning import Beginning
-from smalti.training.fit import Feed, Loop
+from smalti.training.feed import Feed
+from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
 from smalti.training.origin import Origin
 from smalti.training.prior_task import PRIOR, PriorTask
@@ -115,7 +116,7 @@ def train(
                     strategy.current().say(note)
                 _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
-            with strategy.using(training.strategy, _trained(task), device):
+            with sharding.using(training.strategy, _trained(task), device):
                 Loop(task, training, _rates(training), folder, device).run(feed)
     return folder.root
 

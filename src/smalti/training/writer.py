@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from smalti.errors import UserError
 
 LOOKED = 0.02  # seconds between two looks whether another process has written its part
+ENDED = 20.0  # seconds for which a run that fails waits for what is being written
 
 
 class Writer:
@@ -51,6 +52,12 @@ class Writer:
     def give_up(self) -> None:
         """Wait for no other process any more."""
         self._given_up.set()
+
+    def close(self) -> None:
+        """End the work where the run ends otherwise than it should: what is nearly done is not lost."""
+        self.give_up()
+        if self._thread is not None:
+            self._thread.join(ENDED)
 
     def await_all(self, paths: Sequence[Path]) -> bool:
         """Return, within the work, once all these are there, which other processes write; false: given up."""
