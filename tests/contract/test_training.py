@@ -21,7 +21,7 @@ from smalti.pipeline import Pipeline
 from smalti.priors.modern import ModernSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
-from smalti.training import log
+from smalti.training import checkpoints, log
 from smalti.training.ema import Ema
 from smalti.training.feed import Feed
 from smalti.training.fit import Loop
@@ -359,6 +359,74 @@ def test_a_run_that_gives_no_numbers_gives_up(tmp_path):
         run.run(Feed(train=spoiled(set(range(1, 50))), validation=None))
     assert run.step == 4
     assert "optimizer.lr" in caught.value.remedy
+
+
+def test_a_run_goes_back_to_its_last_good_checkpoint_with_half_the_rates(tmp_path):
+    """Two steps of three are skipped when a checkpoint is due, which is thus none to go back to."""
+    times = {"left": 1}
+
+    def once_wrong(start: int):
+        wrong = spoiled({5, 6, 7})(start) if times["left"] else endless(start)
+        for step, found in enumerate(wrong, start):
+            if step == 7:
+                times["left"] = 0
+            yield found
+
+    how = {"steps": 10, "patience": 3, "rewinds": 1, "checkpoint_every": 2, "keep": 9, "log_every": 1}
+    run = loop(tmp_path / "one", tokenizer_training(adversarial=None, **how))
+    run.folder.create()
+    run.run(Feed(train=once_wrong, validation=None))
+    lines = log.read(run.folder.log)
+    (note,) = [line for line in lines if "back to step" in line.get("text", "")]
+    assert note["step"] == 4
+    assert "3 steps in a row" in note["text"]
+    assert "batch" in note["text"]
+    train = {line["step"]: line for line in lines if line["kind"] == "train"}
+    assert sorted(train) == list(range(1, 11))
+    rate = RATE.lr
+    assert [train[step]["lr/autoencoder"] for step in (4, 5, 10)] == [rate, rate / 2, rate / 2]
+    assert run.step == 10
+    steps = [checkpoints.step_of(path) for path in sorted(run.folder.checkpoints.iterdir())]
+    assert steps == [2, 4, 6, 8, 10]
+
+
+def test_a_run_that_went_back_goes_on_with_the_same_rates_and_gives_up_in_the_end(tmp_path):
+    how = {"steps": 10, "patience": 2, "rewinds": 1, "checkpoint_every": 2, "log_every": 1}
+    training = tokenizer_training(adversarial=None, **how)
+    run = loop(tmp_path / "one", training)
+    run.folder.create()
+    with pytest.raises(UserError, match="2 steps in a row") as caught:
+        run.run(Feed(train=spoiled({5, 6, 7}), validation=None))
+    assert "rewinds" in caught.value.remedy
+    again = loop(tmp_path / "one", training)
+    again.run(Feed(train=endless, validation=None))
+    train = {line["step"]: line for line in log.read(run.folder.log) if line["kind"] == "train"}
+    assert train[10]["lr/autoencoder"] == RATE.lr / 2
+
+
+def test_files_that_cannot_be_written_end_a_run_in_one_line_and_nothing_is_lost(tmp_path, monkeypatch):
+    real = checkpoints.save_tensors
+
+    def full_disk(tensors, path, metadata):
+        if "step-00000004" in str(path):
+            raise OSError(28, "No space left on device")
+        real(tensors, path, metadata)
+
+    how = {"steps": 20, "checkpoint_every": 2, "log_every": 1}
+    run = loop(tmp_path / "one", tokenizer_training(adversarial=None, **how))
+    run.folder.create()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_tensors", full_disk)
+        with pytest.raises(UserError, match="No space left"):
+            run.run(Feed(train=endless, validation=None))
+    assert checkpoints.sound(run.folder.checkpoints).name == "step-00000002"
+    whole = loop(tmp_path / "two", tokenizer_training(adversarial=None, **how))
+    whole.folder.create()
+    whole.run(Feed(train=endless, validation=None))
+    again = loop(tmp_path / "one", tokenizer_training(adversarial=None, **how))
+    again.run(Feed(train=endless, validation=None))
+    ends = [checkpoints.read(one.folder.checkpoints / "step-00000020").tensors for one in (whole, again)]
+    assert all(tensor.equal(ends[1][name]) for name, tensor in ends[0].items())
 
 
 @pytest.mark.parametrize("pkeep", [1.0, 0.5])

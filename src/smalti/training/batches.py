@@ -28,6 +28,12 @@ def cut(batch: Batch, parts: int) -> list[Batch]:
     ]
 
 
+def is_finite(batch: Batch) -> bool:
+    """Return whether all numbers of this process's share of a batch are finite."""
+    held = [part for part in (batch.images, batch.maps) if part is not None]
+    return all(bool(part.isfinite().all()) for part in held)
+
+
 def _cut(held: Any, rows: slice) -> Any:
     if isinstance(held, Mapping):
         return {key: part[rows] for key, part in held.items()}

@@ -35,6 +35,10 @@ LEFTOVERS = ".step-*"  # of a process that was killed while it wrote or deleted
 DAMAGED = "damaged-"  # begins the names of those that are put aside
 
 
+class Damaged(UserError):
+    """A checkpoint that is not as it was written."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A run after `step` steps. Tensor names are paths with slashes: network/discriminator/..., ema/..."""
@@ -142,13 +146,13 @@ def sound(folder: Path, *, settled: bool = False) -> Path | None:
     Damaged ones that are newer are put aside, and said. UserError where all are damaged. settled: none of
     those that were written after a step that was skipped.
     """
-    mistake: UserError | None = None
+    mistake: Damaged | None = None
     for path in reversed(_all(folder)):
         try:
             check(path)
             if not settled or not read(path).numbers.get("in_a_row"):
                 return path
-        except UserError as found:
+        except Damaged as found:
             aside = path.with_name(f"{DAMAGED}{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
@@ -168,18 +172,17 @@ def forget(folder: Path, step: int) -> None:
 
 
 def check(path: Path) -> None:
-    """Raise UserError for a checkpoint that is not as it was written: its files by their hashes."""
+    """Raise Damaged for a checkpoint that is not as it was written: its files by their hashes."""
     try:
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        kept = state.pop("hash", None)
-        if state["format"] > FORMAT:
-            got = f"format {state['format']} in {path / STATE}"
-            raise UserError(f"a checkpoint of format {FORMAT}", got, "use a newer smalti")
         if state["format"] == 1:
             read(path)
             return
-        if kept != _hash_of(state):
+        if state.pop("hash") != _hash_of(state):
             raise _damage(path, f"{STATE} is not as it was written")
+        if state["format"] > FORMAT:
+            got = f"format {state['format']} in {path / STATE}"
+            raise UserError(f"a checkpoint of format {FORMAT}", got, "use a newer smalti")
         for name, mark in state["files"].items():
             if _mark(path / name) != mark:
                 raise _damage(path, f"{name} is not as it was written")
@@ -280,6 +283,6 @@ def _hash_of(state: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def _damage(path: Path, got: str) -> UserError:
+def _damage(path: Path, got: str) -> Damaged:
     remedy = f"delete {path}: the checkpoint before it is used then"
-    return UserError(f"a whole checkpoint in {path}", got, remedy)
+    return Damaged(f"a whole checkpoint in {path}", got, remedy)

@@ -14,7 +14,7 @@ from smalti import imaging, strategy
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.training import checkpoints, curves, log, saving
-from smalti.training.batches import cut, to
+from smalti.training.batches import cut, is_finite, to
 from smalti.training.checkpoints import Checkpoint
 from smalti.training.ema import Ema
 from smalti.training.feed import Feed
@@ -256,7 +256,7 @@ class Loop:
             values = {f"loss/{name}": loss for name, loss in losses.items()}
             lengths = {f"gradient/{name}": norm for name, norm in outcome.norms.items()}
             recorder.collect({**values, **lengths, **statistics})
-        self._count(outcome, statistics, recorder)
+        self._count(outcome, batch, statistics, recorder)
 
     def _forward_backward(self, number: int, parts: list[Batch]) -> Losses:
         """Return what a part of a batch gives.
@@ -275,15 +275,18 @@ class Loop:
             self.optimizers.backward(losses.minimise, share)
         return losses
 
-    def _count(self, outcome: Outcome, statistics: Mapping[str, Tensor], recorder: Recorder) -> None:
+    def _count(
+        self, outcome: Outcome, batch: Batch, statistics: Mapping[str, Tensor], recorder: Recorder
+    ) -> None:
         """Keep account of skipped steps; Diverged after too many in a row."""
         self._in_a_row = 0 if outcome.moved else self._in_a_row + 1
-        if outcome.wrong:
+        wrong = [*(["batch"] if outcome.wrong and not is_finite(batch) else []), *outcome.wrong]
+        if wrong:
             self.skipped += 1
             terms = [name for name, value in statistics.items() if not value.isfinite()]
-            recorder.write(self.step, "skipped", wrong=", ".join([*outcome.wrong, *terms]))
+            recorder.write(self.step, "skipped", wrong=", ".join([*wrong, *terms]))
         if self._in_a_row >= self.training.patience:
-            raise Diverged(f"{self._in_a_row} steps in a row without ({', '.join(outcome.wrong)})")
+            raise Diverged(f"{self._in_a_row} steps in a row without ({', '.join(wrong)})")
 
     def _draw_sheet(self, recorder: Recorder, feed: Feed) -> None:
         """Draw a sample sheet, of the same images: held-out ones, or without these the first."""

@@ -37,15 +37,9 @@ class Saver:
     def __init__(self, training: Training, folder: RunFolder) -> None:
         self.training, self.folder, self.strategy = training, folder, strategy.current()
         self.writer = Writer()
-        if self.strategy.rank == 0:
-            folder.checkpoints.mkdir(parents=True, exist_ok=True)
         self._process = self.strategy.collect(os.getpid())[0]  # of all processes the one that finishes
-        seen = self.strategy.collect(folder.checkpoints.is_dir())
-        if self.strategy.is_sharded and not all(seen):
-            got = f"{folder.root}, which {seen.count(False)} of {len(seen)} do not see"
-            raise UserError(
-                "a run folder that all processes write into", got, "a shared disk, or strategy=ddp"
-            )
+        if self.strategy.is_sharded:
+            self._check_shared()
 
     def _check_shared(self) -> None:
         """UserError for a run folder that not all processes see, each of which writes into it."""
