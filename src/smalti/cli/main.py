@@ -27,7 +27,7 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "recipes": "List the recipes.",
     "models": "List the models that ship with the package.",
     "weights": "List the trained weights of others that losses and metrics use.",
-    "doctor": "Say what this machine has, and whether a device computes what the CPU does.",
+    "doctor": "Say what of this machine, and of what a device computes, is good, slow or wrong.",
     "info": "Say what a model folder, a run folder or another project's model is.",
     "import": "Turn another project's model into a model folder.",
     "export": "Write a model in another project's format.",
