@@ -134,7 +134,7 @@ def test_a_line_that_is_not_good_says_what_to_do():
 
 def test_number_types(asked, monkeypatch):
     monkeypatch.setattr(products, "_SPEED", 8)
-    found = verdicts(products.look(asked))
+    found = verdicts(products.number_types(asked))
     rights = [f"{work} in {name}" for name in ("fp32", "bf16", "fp16") for work in products.WORKS]
     assert {what: found[what] for what in rights} == dict.fromkeys(rights, "good")
     assert found.keys() - set(rights) == {"speed of bf16", "speed of fp16"}
@@ -150,7 +150,7 @@ def test_one_wrong_number_among_thousands_is_seen(asked, monkeypatch):
 
     monkeypatch.setattr(products, "_SPEED", 8)
     monkeypatch.setattr(products, "WORKS", {"products": slip})
-    found = verdicts(products.look(asked))
+    found = verdicts(products.number_types(asked))
     assert found["products in bf16"] == "wrong"
     assert found["products in fp32"] == "good"
 
@@ -158,16 +158,16 @@ def test_one_wrong_number_among_thousands_is_seen(asked, monkeypatch):
         raise RuntimeError("not implemented for 'Half'\nand more")
 
     monkeypatch.setattr(products, "WORKS", {"products": none})
-    lines = [line for line in products.look(asked) if line.what == "products in fp16"]
+    lines = [line for line in products.number_types(asked) if line.what == "products in fp16"]
     assert lines[0].verdict == "slow"
     assert lines[0].value == "none on cpu: not implemented for 'Half'"
 
 
 def test_work_that_gives_other_bits_is_seen(asked, monkeypatch):
-    assert set(verdicts(repeating.look(asked)).values()) == {"good"}
+    assert set(verdicts(repeating.equal_bits(asked)).values()) == {"good"}
     chance = iter(torch.rand(9))
     monkeypatch.setattr(repeating, "WORKS", {"a draw": lambda device: next(chance)})
-    assert verdicts(repeating.look(asked)) == {"a training step again": "good", "a draw again": "slow"}
+    assert verdicts(repeating.equal_bits(asked)) == {"a training step again": "good", "a draw again": "slow"}
 
 
 def test_threads_and_processors(asked, monkeypatch, tmp_path):
@@ -186,10 +186,10 @@ def test_threads_and_processors(asked, monkeypatch, tmp_path):
     assert threads.processors() == 4
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr(threads, "_gain", lambda count: 3.0)
-    assert verdicts(threads.look(asked)) == {"threads": "good", "a product on 4 threads": "good"}
+    assert verdicts(threads.thread_gain(asked)) == {"threads": "good", "a product on 4 threads": "good"}
     monkeypatch.setattr(threads, "_gain", lambda count: 1.1)
     monkeypatch.setattr(threads, "processors", lambda: 2)
-    assert set(verdicts(threads.look(asked)).values()) == {"slow"}
+    assert set(verdicts(threads.thread_gain(asked)).values()) == {"slow"}
 
 
 def test_threads_are_as_before():
@@ -201,18 +201,18 @@ def test_threads_are_as_before():
 def test_the_disk(asked, monkeypatch):
     monkeypatch.setattr(disk, "SIZE", 4 * disk.PART)
     monkeypatch.setattr(disk, "SLOW", 0)
-    assert set(verdicts(disk.look(asked)).values()) == {"good"}
+    assert set(verdicts(disk.disk_speed(asked)).values()) == {"good"}
     assert not list(asked.folder.iterdir()), "nothing is left"
     monkeypatch.setattr(disk, "SLOW", 1e18)
-    assert set(verdicts(disk.look(asked)).values()) == {"slow"}
+    assert set(verdicts(disk.disk_speed(asked)).values()) == {"slow"}
     monkeypatch.setattr(disk, "_read", lambda path, part: (False, 1e19))
-    assert verdicts(disk.look(asked))["reading from there"] == "wrong"
+    assert verdicts(disk.disk_speed(asked))["reading from there"] == "wrong"
 
     def full(path, part):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(disk, "_write", full)
-    (line,) = disk.look(asked)
+    (line,) = disk.disk_speed(asked)
     assert (line.verdict, line.value) == ("wrong", "[Errno 28] No space left on device")
 
 
@@ -220,14 +220,14 @@ def test_opening_images(asked, monkeypatch):
     monkeypatch.setattr(loading, "FILES", 3)
     monkeypatch.setattr(loading, "_BATCHES", 1)
     monkeypatch.setattr(loading, "WORKERS", (0, 1))
-    found = [line.what for line in loading.look(asked)]
+    found = [line.what for line in loading.image_loading(asked)]
     assert found == ["opening images, workers=0", "opening images, workers=1"]
 
     def killed(folder, workers):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error.\nmore")
 
     monkeypatch.setattr(loading, "rate", killed)
-    assert {line.verdict for line in loading.look(asked)} == {"wrong"}
+    assert {line.verdict for line in loading.image_loading(asked)} == {"wrong"}
 
 
 def test_processes_talk(asked, monkeypatch):
@@ -235,24 +235,24 @@ def test_processes_talk(asked, monkeypatch):
     right = {name: (True, 1e-9) for name in together.OPERATIONS}
     off = {**right, "broadcast": (False, 1e-9)}
     monkeypatch.setattr(together, "answers", lambda backend: ([right, off], ""))
-    found = verdicts(together.look(asked))
+    found = verdicts(together.processes(asked))
     assert [verdict for verdict in found.values()] == ["good", "good", "wrong"]
     monkeypatch.setattr(together, "answers", lambda backend: ([], "no answer in 40 seconds"))
-    (line,) = together.look(asked)
+    (line,) = together.processes(asked)
     assert (line.verdict, line.value) == ("wrong", "no answer in 40 seconds")
 
 
 def test_two_processes_answer(asked):
-    assert set(verdicts(together.look(asked)).values()) <= {"good", "slow"}
+    assert set(verdicts(together.processes(asked)).values()) <= {"good", "slow"}
 
 
 def test_free_memory(asked, monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: 3 * 2**30)
     monkeypatch.setattr(memory, "of_machine", lambda: 4 * 2**30)
-    lines = list(free.look(asked))
+    lines = list(free.free_memory(asked))
     assert (lines[0].value, lines[0].verdict) == ("3.0 GiB of 4.0 GiB", "good")
     monkeypatch.setattr(memory, "free", lambda: 2**30)
-    assert next(free.look(asked)).verdict == "slow"
+    assert next(free.free_memory(asked)).verdict == "slow"
 
 
 def test_free_memory_within_a_container(monkeypatch, tmp_path):
@@ -266,7 +266,7 @@ def test_free_memory_within_a_container(monkeypatch, tmp_path):
 
 
 def test_a_small_model_goes_round(asked):
-    assert list(verdicts(models.look(asked)).values()) == ["good"] * 4
+    assert list(verdicts(models.round_trip(asked)).values()) == ["good"] * 4
 
 
 def test_devices(monkeypatch):

@@ -13,7 +13,7 @@ SIZE, PART = 64 * 2**20, 2**20  # bytes that are written; at one go
 SLOW = 50 * 2**20  # bytes a second: a checkpoint of 100 million weights then takes half a minute
 
 
-def look(asked: Asked) -> Iterator[Finding]:
+def disk_speed(asked: Asked) -> Iterator[Finding]:
     """Give a line for writing, until it lies on the disk, and one for reading."""
     part = os.urandom(PART)  # that no disk can press together
     with tempfile.TemporaryDirectory(dir=asked.folder, prefix=".smalti-doctor-") as folder:

@@ -16,7 +16,7 @@ GIB = 2**30
 LEAST, LEAST_SHARED, LEAST_DISK = 2 * GIB, GIB // 2, 5 * GIB
 
 
-def look(asked: Asked) -> Iterator[Finding]:
+def free_memory(asked: Asked) -> Iterator[Finding]:
     """Give a line for memory, for the device's, for what processes share, and for the disk."""
     own = memory.free()
     remedy = "end other programs, a smaller batch=, or accumulate=2; smalti plan RECIPE says what it takes"

@@ -20,7 +20,7 @@ WORKERS = (0, 2)
 _BATCHES = 12
 
 
-def look(asked: Asked) -> Iterator[Finding]:
+def image_loading(asked: Asked) -> Iterator[Finding]:
     """Give a line for each number of workers."""
     wanted = BATCH / seconds(Step(asked.device), asked.device, turns=3)
     with tempfile.TemporaryDirectory(prefix="smalti-doctor-") as folder:

@@ -96,7 +96,7 @@ def _apart(one: Tensor, other: Tensor) -> float:
     return (one.cpu() - other.cpu()).abs().max().item()
 
 
-def look(asked: Asked) -> Iterator[Finding]:
+def round_trip(asked: Asked) -> Iterator[Finding]:
     """Give the lines of a small model that is made here, on the device and on the CPU."""
     yield from findings(compared(_small, asked.device))
 

@@ -29,7 +29,7 @@ _SHAPES = {
 _SPEED = 512  # the sides of matrices by which types are timed
 
 
-def look(asked: Asked) -> Iterator[Finding]:
+def number_types(asked: Asked) -> Iterator[Finding]:
     """Give a line for each work and number type: its error against float64; then how quick the types are."""
     names = [name for name in BOUNDS if name != "tf32" or asked.device.type == "cuda"]
     for name in names:

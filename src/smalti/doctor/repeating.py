@@ -12,7 +12,7 @@ from smalti.doctor.step import Step
 _TIMES = 3  # a difference may show at one time and not at another
 
 
-def look(asked: Asked) -> Iterator[Finding]:
+def equal_bits(asked: Asked) -> Iterator[Finding]:
     """Give a line for a whole training step, and one for each work of torch that is known to differ."""
     remedy = "OMP_NUM_THREADS=1, or another release of torch"
     if asked.device.type != "cpu":

@@ -15,7 +15,7 @@ _SIDE = 768  # of the matrices whose product is timed
 _PAYS = 0.6  # of each thread more
 
 
-def look(asked: Asked) -> Iterator[Finding]:
+def thread_gain(asked: Asked) -> Iterator[Finding]:
     """Give a line on their number against the processors that this process may use, and one on their gain."""
     count, most = torch.get_num_threads(), processors()
     remedy = f"OMP_NUM_THREADS={most} in the environment, divided among processes that train together"

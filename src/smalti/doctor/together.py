@@ -25,7 +25,7 @@ _TURNS = 5
 Answer = Mapping[str, tuple[bool, float]]  # by the operation: whether it is right, and seconds
 
 
-def look(asked: Asked) -> Iterator[Finding]:
+def processes(asked: Asked) -> Iterator[Finding]:
     """Give a line for each operation of two processes: by nccl where there are two GPUs, else by gloo."""
     backend = "nccl" if asked.device.type == "cuda" and torch.cuda.device_count() >= COUNT else "gloo"
     if not dist.is_available() or not dist.is_backend_available(backend):
