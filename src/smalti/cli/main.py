@@ -15,6 +15,7 @@ from smalti.errors import UserError
 
 COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when the command runs
     "demo": "From photographs to new images in minutes, with a report.",
+    "plan": "Say what a training takes: memory, time, disk.",
     "train": "Train a tokenizer or a prior from a recipe.",
     "encode": "Turn a dataset into token shards, which training a prior reads.",
     "reconstruct": "Send images through a tokenizer and back.",
