@@ -48,7 +48,7 @@ class Case:
         return max(self.training.sizes, key=lambda size: size[0] * size[1])
 
     def loader(self, batch: int, processes: int = 1) -> Loader:
-        """Return what gives batches of the largest crops, of each the share of the first of some processes."""
+        """Return what gives batches of the largest crops: the share of the first of some processes."""
         buckets = Buckets.of(self.readers["train"], [self.sides])
         return Loader(
             self.readers["train"],

@@ -1,14 +1,13 @@
 """What would take less memory: the same recipe with one setting changed, and what it takes then."""
 
 import gc
-import math
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 from smalti.planning.case import Case
 from smalti.planning.parts import Parts, count
-from smalti.planning.probe import Found, Small, kept, try_small
+from smalti.planning.probe import Found, Small, cut, kept, try_small
 
 PATIENCE = 45.0  # seconds after which no more is tried
 
@@ -52,10 +51,10 @@ def _changes(training: Any, processes: int) -> list[tuple[str, Any]]:
 
 
 def _tried(case: Case, changed: Any, processes: int) -> tuple[Small, Parts]:
-    trial = case.trial(case.task(changed), changed)
-    part = math.ceil(changed.batch // processes / changed.accumulate)
-    small, held = try_small(case, trial, part), count(trial.task, changed)
-    del trial
+    task = case.task(changed)
+    part, _ = cut(changed, processes)
+    small, held = try_small(case, case.trial(task, changed), part), count(task, changed)
+    del task
     gc.collect()  # networks and their moments hold one another
     return small, held
 
@@ -64,9 +63,10 @@ def _less(
     case: Case, found: Found, parts: Parts, tried: tuple[str, Any, Small, Parts], processes: int
 ) -> Less:
     words, changed, small, held = tried
-    part = math.ceil(changed.batch // processes / changed.accumulate)
+    part, times = cut(changed, processes)
     fewer = found.tensors + parts.steady - small.tensors.at(part) - held.steady
-    # by lines on both sides, so that what they leave out is left out of both
-    before = found.small.wall.at(found.part) * case.training.accumulate
-    after = small.wall.at(part) * changed.accumulate
+    # by lines on both sides, so that what they leave out is left out of both; the processor's time, as far as
+    # there is no other that computes, is not that of other programs
+    of = "processor" if case.device.type == "cpu" else "wall"
+    before, after = getattr(found.small, of).at(found.part) * found.times, getattr(small, of).at(part) * times
     return Less(words, found.total - kept(case, fewer), found.step.wall * after / max(before, 1e-9))

@@ -49,11 +49,11 @@ def most_allocated(work: Callable[[], Any], device: torch.device) -> int:
     return told.most
 
 
-class _Tensors(TorchDispatchMode):
+class _Tensors(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors that operations give within it, as long as somebody holds them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0
         self._known: set[int] = set()  # of storages that are counted
 
@@ -79,7 +79,7 @@ class _Tensors(TorchDispatchMode):
 
 
 class Resident:
-    """The most bytes that this process takes since it was built, beyond `base` bytes; of a GPU its tensors."""
+    """The most bytes that this process takes from now on, beyond `base` bytes; of a GPU its tensors."""
 
     def __init__(self, device: torch.device, base: int | None = None) -> None:
         """base: None: what it takes now."""
@@ -99,7 +99,7 @@ class Resident:
 
 
 def held(device: torch.device) -> int:
-    """Return the bytes that this process takes now; of a GPU its tensors. 0 where the system does not tell."""
+    """Return the bytes that this process takes now; of a GPU its tensors; 0 where unknown."""
     gc.collect()
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)

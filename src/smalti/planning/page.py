@@ -66,14 +66,15 @@ def facts(plan: Plan) -> dict[str, Any]:
 
 
 def fits(plan: Plan) -> bool:
-    """Return whether one process has room in the memory that was free; its own libraries are there already."""
+    """Return whether one process has room in the memory that was free, its libraries being there."""
     return plan.found is not None and plan.total - plan.base <= plan.free
 
 
 def _head(plan: Plan) -> Iterable[str]:
     training, where = plan.case.training, plan.case.device
     crops = f"{training.batch} of {worded(training.sizes)}"
-    threads = f", {torch.get_num_threads()} threads" if where.type == "cpu" else ""
+    many = torch.get_num_threads()
+    threads = f", {many} thread{'s' * (many > 1)}" if where.type == "cpu" else ""
     count = f"{training.kind}, {training.steps:,} steps of {crops}, {training.precision} on {where}{threads}"
     yield _row("recipe", plan.recipe, count)
     if plan.case.is_synthetic:

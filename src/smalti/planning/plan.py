@@ -80,7 +80,7 @@ class Plan:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Return what the whole run takes by what it is for; without checkpoints, of which none was written."""
+        """Return what the whole run takes, by what it is for; without checkpoints: none was written."""
         found, training = self.found, self.case.training
         if found is None:
             return {}

@@ -10,7 +10,8 @@ from smalti.planning.measuring import Resident, Taken, timed
 from smalti.planning.parts import Parts
 from smalti.planning.trial import Phase, Trial, phases
 from smalti.training.prior_task import PriorTask
-from smalti.training.tokenizer_task import TokenizerTask
+from smalti.training.settings import Training
+from smalti.training.task import Task
 
 POINTS = (1, 2, 4)  # samples of the small batches, each tried once the one before says that it fits
 # bytes that a process takes for each byte of tensors more: what a CPU's allocator keeps between them
@@ -58,6 +59,7 @@ class Found:
 
     small: Small
     part: int  # samples of a part of a batch
+    times: int  # parts of a process's share of a batch
     tensors: float  # bytes that a step makes and holds at one time
     total: float  # bytes that the process takes at most, beyond its base
     total_by_lines: float  # the same by the small batches alone
@@ -105,20 +107,20 @@ def probe(case: Case, trial: Trial, parts: Parts, resident: Resident, processes:
     trial: with which nothing was tried. resident: since before its networks were built.
     """
     training, share = case.training, case.training.batch // processes
-    part = math.ceil(share / training.accumulate)
+    part, times = cut(training, processes)
     batches = case.loader(training.batch, processes).batches()
     small = try_small(case, trial, part)
     more = kept(case, small.tensors.at(part) - small.tensors.at(small.tried))
     total = resident.most() + more
-    expected = Taken(*(line.at(part) * training.accumulate for line in (small.wall, small.processor)))
+    expected = Taken(*(line.at(part) * times for line in (small.wall, small.processor)))
     whole = more < FILLED * memory.free() and expected.wall < LONGEST
     batch = next(batches) if whole else case.batch(small.tried)
     loading = timed(lambda: next(batches), case.device).wall if whole else 0.0
     with trial.in_parts(training.accumulate if whole else 1):
         steps = [(phase, _step(trial, batch, phase)) for phase in phases(trial.task, training)]
     if not whole:
-        times = [large / little for large, little in zip(expected, steps[-1][1], strict=True)]
-        steps = [(phase, Taken(one.wall * times[0], one.processor * times[1])) for phase, one in steps]
+        longer = [large / little for large, little in zip(expected, steps[-1][1], strict=True)]
+        steps = [(phase, Taken(one.wall * longer[0], one.processor * longer[1])) for phase, one in steps]
         loading = timed(lambda: case.batch(small.tried), case.device).wall * share / small.tried
     least = _drawing(trial.task, parts)
     sheet, size = least, 0
@@ -127,10 +129,28 @@ def probe(case: Case, trial: Trial, parts: Parts, resident: Resident, processes:
         size = len(imaging.png(trial.show(batch)))
     validation = timed(lambda: trial.validate(batch), case.device).wall * training.batch / batch.size
     return Found(
-        small=small, part=part, tensors=small.tensors.at(part), total=resident.most() if whole else total,
-        total_by_lines=total, step_by_lines=expected, is_measured=whole, steps=steps, loading=loading, sheet=sheet, is_sheet_drawn=least < LONGEST,
-        sheet_bytes=size, validation=validation,
-    )  # fmt: skip
+        small=small,
+        part=part,
+        times=times,
+        tensors=small.tensors.at(part),
+        total=resident.most() if whole else total,
+        total_by_lines=total,
+        step_by_lines=expected,
+        is_measured=whole,
+        steps=steps,
+        loading=loading,
+        sheet=sheet,
+        is_sheet_drawn=least < LONGEST,
+        sheet_bytes=size,
+        validation=validation,
+    )
+
+
+def cut(training: Training, processes: int) -> tuple[int, int]:
+    """Return the samples of a part of a process's share of a batch, and how many parts there are."""
+    share = training.batch // processes
+    part = math.ceil(share / training.accumulate)
+    return part, math.ceil(share / part)
 
 
 def kept(case: Case, tensors: float) -> float:
@@ -145,7 +165,7 @@ def _step(trial: Trial, batch: Any, phase: Phase) -> Taken:
     return trial.time(batch, phase.first)
 
 
-def _drawing(task: TokenizerTask | PriorTask, parts: Parts) -> float:
+def _drawing(task: Task, parts: Parts) -> float:
     """Return the seconds that a sample sheet takes at the least: a prior reads its weights for every cell."""
     if not isinstance(task, PriorTask):
         return 0.0

@@ -1,4 +1,4 @@
-"""Samples in place of data that nobody has named: scenes that are made, in the form that a recipe's data have."""
+"""Samples in place of data that nobody has named: made scenes, in the form that a recipe's data have."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -43,7 +43,7 @@ class Synthetic(Reader):
         return self._made(index % KINDS)
 
     def fit(self, sides: Sides, codes: tuple[Sides, int] | None) -> None:
-        """Give images of height and width sides from now on; or codes: rows and columns, and how many there are.
+        """Give images of these sides from now on, or codes: rows and columns, and how many there are.
 
         codes: None: the data are images.
         """

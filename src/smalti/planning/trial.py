@@ -94,7 +94,7 @@ class Trial(Loop):
 
 
 def phases(task: Task, training: Training) -> list[Phase]:
-    """Return the phases of a run, one after the other: losses that begin at a step, a codebook that starts."""
+    """Return the phases of a run, one after the other: losses begin at a step, a codebook starts."""
     last = training.steps - 1
     firsts = [0]
     while _which(task, training, firsts[-1]) != _which(task, training, last):
