@@ -17,19 +17,20 @@ from smalti.training import folders
 
 KINDS = 16  # samples that differ; the others are the same again
 _COUNT, _SIDE = 10_000, 64  # samples of a split; pixels of a scene before it is enlarged
+Content = Literal["segmentation", "depth"]
 
 
 class Synthetic(Reader):
     """Gives all that data of a kind may have: images, maps, classes, captions ...; of token shards codes."""
 
     def __init__(self, settings: Any, split: Literal["train", "val"]) -> None:
-        depth = "map" in settings.contents
-        made = ScenesSettings(size=_SIDE, content="depth" if depth else "segmentation", people=1.0)
-        self.settings, self._scenes = settings, Scenes(made, split)
+        assert split in ("train", "val"), f"no split {split}"
+        self.settings = settings
+        self._content: Content = "depth" if "map" in settings.contents else "segmentation"
         self._sides: Sides = (_SIDE, _SIDE)
-        self.classes, self.joints = self._scenes.classes, self._scenes.joints
+        self.classes, self.joints = Scenes.classes, Scenes.joints
         self.labels = None  # as scenes have it: class numbers as they are
-        self.gives = self._scenes.gives | ({"codes"} if settings.kind == "shards" else set())
+        self.gives = Scenes.gives | ({"codes"} if settings.kind == "shards" else set())
         self._channels: int = settings.contents.get("image", 0) or 3
         self._bound: int | None = None
         self._codes: tuple[Sides, int] | None = None
@@ -59,8 +60,8 @@ class Synthetic(Reader):
         return iter([self._sides] * len(self))
 
     def captions(self) -> Iterator[str]:
-        """See Reader."""
-        return self._scenes.captions()
+        """See Reader: those of the samples, which have fewer words than real ones."""
+        return (text for index in range(KINDS) for text in self[index].texts or ())
 
     def bound(self, classes: int) -> None:
         """See Reader."""
@@ -68,7 +69,7 @@ class Synthetic(Reader):
         self._made.cache_clear()
 
     def _sample(self, index: int) -> Sample:
-        found = self._scenes[index]
+        found = _scene(self._content, index)
         if self._codes is not None:
             (grid, size), chance = self._codes, torch.Generator().manual_seed(index)
             codes = torch.randint(size, grid, generator=chance)
@@ -94,6 +95,11 @@ def needs_root(mapping: Mapping[str, Any]) -> bool:
     data = mapping.get("data")
     data = data if isinstance(data, Mapping) else {}
     return "root" not in data and data.get("kind") not in folders.made()
+
+
+@lru_cache(maxsize=2 * KINDS)
+def _scene(content: Content, index: int) -> Sample:
+    return Scenes(ScenesSettings(size=_SIDE, content=content, people=1.0), "train")[index]
 
 
 def _enlarged(values: Tensor, sides: Sides) -> Tensor:
