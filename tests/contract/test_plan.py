@@ -59,13 +59,14 @@ def planned(recipe):
         return plan(recipe)
 
 
-@pytest.fixture
-def tokenizer(tmp_path):
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
     """A trained tokenizer of factor 2 in a folder."""
+    folder = tmp_path_factory.mktemp("tokenizer") / "trained"
     network = NetworkSettings(**NETWORK, multipliers=(1, 2))
     settings = TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=12))
-    smalti.save(Tokenizer(settings), tmp_path / "trained")
-    return tmp_path / "trained"
+    smalti.save(Tokenizer(settings), folder)
+    return folder
 
 
 def prior(tmp_path, tokenizer, **more):
