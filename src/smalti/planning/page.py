@@ -16,6 +16,7 @@ _NAMES = {
     "frozen": "networks that do not learn",
     "averaged": "averaged weights",
     "others": "allocator, kernels, others",
+    "checkpoint": "a checkpoint's copy",
 }
 _LEFT = 12  # characters of the first column, and those of the second
 _SECOND = 28
@@ -52,11 +53,11 @@ def facts(plan: Plan) -> dict[str, Any]:
         "processes": {"count": plan.processes, **plan.by_processes},
         "seconds": {**plan.seconds, "total": sum(plan.seconds.values())},
         "disk": {**plan.disk, "free": plan.disk_free, "shards": plan.shards},
-        "less": [{**asdict(one), "total": round(one.total) + plan.base} for one in plan.less],
+        "less": [{**asdict(one), "total": round(one.total) + plan.beside} for one in plan.less],
     }
     if found is not None:
         told["measured"] = found.is_measured
-        told["memory_by_lines"] = round(found.total_by_lines) + plan.base
+        told["memory_by_lines"] = round(found.total_by_lines) + plan.beside
         told["step"] = {"wall": found.step.wall, "processor": found.step.processor, "wait": plan.wait}
         told["step_by_lines"] = found.step_by_lines._asdict()
         told["phases"] = [
@@ -144,7 +145,7 @@ def _disk(plan: Plan) -> Iterable[str]:
 
 def _less(plan: Plan) -> Iterable[str]:
     for number, one in enumerate(plan.less):
-        size = _size(round(one.total) + plan.base)
+        size = _size(round(one.total) + plan.beside)
         yield _row("" if number else "less memory", one.words, f"{size}   {one.step:.3g} s a step")
 
 
