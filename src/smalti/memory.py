@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 KINDS = (MemoryError, RuntimeError, OSError)  # what Python, torch and the system raise, among other things
 _CGROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may have
+_FREE = re.compile(r"MemAvailable: +(\d+) kB")  # of /proc/meminfo, what files take in passing counted as free
+_CACHED = re.compile(r"inactive_file (\d+)")  # of a container's memory.stat, the same
 _OUT = re.compile(
     r"out of memory|DefaultCPUAllocator|can't allocate memory|not enough memory|_ALLOC_FAILED"
     r"|Storage size calculation overflowed|integer multiplication overflow",
@@ -94,6 +96,19 @@ def of_machine() -> int:
     try:
         return min(whole, int(_CGROUP.read_text()))
     except (OSError, ValueError):  # no container, or "max"
+        return whole
+
+
+def free() -> int:
+    """Return bytes of memory that no program takes now, of what `of_machine` gives; all, where unknown."""
+    whole = of_machine()
+    try:
+        found = _FREE.search(Path("/proc/meminfo").read_text())
+        whole = whole if found is None else min(whole, int(found[1]) * 1024)
+        taken = int(_CGROUP.with_name("memory.current").read_text())
+        cached = _CACHED.search(_CGROUP.with_name("memory.stat").read_text())
+        return max(0, min(whole, int(_CGROUP.read_text()) - taken + int(cached[1] if cached else 0)))
+    except (OSError, ValueError):  # not Linux; no container, or "max"
         return whole
 
 

@@ -25,7 +25,7 @@ FLOORS = [
     {"library"},
     {"metrics", "formats", "doctor"},
     {"judging", "training"},
-    {"evaluation"},
+    {"evaluation", "planning"},
     {"demo", "studio"},
     {"cli"},
     {"__main__"},

@@ -15,6 +15,7 @@ from smalti.errors import UserError
 
 COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when the command runs
     "demo": "From photographs to new images in minutes, with a report.",
+    "plan": "Say what a training takes: memory, time, disk.",
     "train": "Train a tokenizer or a prior from a recipe.",
     "encode": "Turn a dataset into token shards, which training a prior reads.",
     "reconstruct": "Send images through a tokenizer and back.",
@@ -27,7 +28,7 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "recipes": "List the recipes.",
     "models": "List the models that ship with the package.",
     "weights": "List the trained weights of others that losses and metrics use.",
-    "doctor": "Say what this machine has, and whether a device computes what the CPU does.",
+    "doctor": "Say what of this machine, and of what a device computes, is good, slow or wrong.",
     "info": "Say what a model folder, a run folder or another project's model is.",
     "import": "Turn another project's model into a model folder.",
     "export": "Write a model in another project's format.",

@@ -68,16 +68,22 @@ class Guidance(click.ParamType[Any]):
             raise UserError("a number for --guidance, or NAME=NUMBER", text or "none", remedy) from None
 
 
-def telling(command: Callable[..., tuple[Any, str] | None]) -> Callable[..., None]:
-    """Let a command print what it returns, facts and the same in words: these, or with --json the facts."""
+def telling(command: Callable[..., tuple[Any, ...] | None]) -> Callable[..., None]:
+    """Let a command print what it returns, facts and the same in words: these, or with --json the facts.
+
+    A third part, where there is one that is not None, is the mistake that is raised after that.
+    """
 
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     @wraps(command)
     def told(*args: Any, as_json: bool, **options: Any) -> None:
         found = command(*args, **options)
-        if found is not None:
-            facts, words = found
-            click.echo(json.dumps(facts, indent=2, default=str) if as_json else words)
+        if found is None:
+            return
+        facts, words, *mistakes = found
+        click.echo(json.dumps(facts, indent=2, default=str) if as_json else words)
+        for mistake in filter(None, mistakes):
+            raise mistake
 
     return told
 

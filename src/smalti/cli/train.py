@@ -43,10 +43,31 @@ def _as_setting(given: list[str], unknown: click.NoSuchOption) -> str | None:
     return f"write {key}={value if equals else ''.join(rest) or 'true'}"
 
 
+def changes_of(settings: tuple[str, ...], options: Mapping[str, Path | None]) -> dict[str, Any]:
+    """Return settings typed as key=value, by their keys; UserError for what is none, or is an option.
+
+    options: those that say what a setting says too.
+    """
+    from smalti import config
+    from smalti.training.settings import TrainingSettings
+
+    folder = next((word for word in settings if "=" not in word and Path(word).is_dir()), None)
+    if folder is not None:
+        raise UserError(
+            "settings of the recipe as key=value", folder, f"write --data {folder}, if it is that"
+        )
+    changes = config.overrides(settings, TrainingSettings)
+    _refuse_both(changes, options)
+    for name in ("data", "out", "resume", "recipe"):
+        if name in changes:
+            raise UserError("settings of the recipe as key=value", f"{name}=", f"give it as --{name}")
+    return changes
+
+
 def _refuse_both(changes: Mapping[str, Any], options: Mapping[str, Path | None]) -> None:
     """UserError for what is said by an option and by a setting."""
     for key, option in (("data.root", "data"), ("init_from", "init_from")):
-        if key in changes and options[option] is not None:
+        if key in changes and options.get(option) is not None:
             got = f"{key}= and --{option.replace('_', '-')}"
             raise UserError("each key once", f"the key {key} is given twice, as {got}", f"leave {key}= out")
 
@@ -73,22 +94,11 @@ def train(
     The same command with --resume goes on where it was stopped; so does smalti train --resume --out RUN.
     """
     with starting():
-        from smalti import config
-        from smalti.training.settings import TrainingSettings
         from smalti.training.train import train as run
 
     if recipe is not None and "=" in recipe and not Path(recipe).is_file():  # left out, before settings
         settings, recipe = (recipe, *settings), None
-    folder = next((word for word in settings if "=" not in word and Path(word).is_dir()), None)
-    if folder is not None:
-        raise UserError(
-            "settings of the recipe as key=value", folder, f"write --data {folder}, if it is that"
-        )
-    changes = config.overrides(settings, TrainingSettings)
-    _refuse_both(changes, {"data": data, "init_from": init_from})
+    changes = changes_of(settings, {"data": data, "init_from": init_from})
     if init_from is not None:
         changes["init_from"] = str(init_from)
-    for name in ("data", "out", "resume", "recipe"):
-        if name in changes:
-            raise UserError("settings of the recipe as key=value", f"{name}=", f"give it as --{name}")
     click.echo(run(recipe, data=data, out=out, resume=resume, **changes))

@@ -24,6 +24,11 @@ class RecentCodes:
         self._ring = torch.zeros(num, dtype=torch.int64, device=device)
         self._seen = 0
 
+    @property
+    def size(self) -> int:
+        """Return how many are held at most."""
+        return len(self._ring)
+
     def add(self, codes: Int64[Tensor, "..."]) -> None:
         """Take codes in; the oldest leave once there are more than `num`."""
         flat = codes.detach().flatten()

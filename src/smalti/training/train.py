@@ -98,16 +98,16 @@ def train(
     training = replace(training, precision=precision.choose(training.precision, device))
     short = memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder))
     with short:
-        found = _tokenizers(training, start, folder, device)
+        found = tokenizers_of(training, start, folder, device)
         limits.check_batch(training, readers["train"])
         limits.check_weights(training, device, found.get("tokenizer"))
         with strategy.current().joined(device):
-            task = _task(training, found, device)
+            task = task_of(training, found, device)
             if isinstance(task, PriorTask):
                 task.pipeline.condition.agree(training.data, readers.values())
             if start.begun is not None:
                 beginning.fill(task, start.begun)
-            notes = _learned(task, readers, folder if resume else None)
+            notes = learned(task, readers, folder if resume else None)
             buckets = {split: Buckets.of(reader, training.sizes) for split, reader in readers.items()}
             feed = _feed(training, readers, buckets)
             if strategy.current().rank == 0:
@@ -121,7 +121,7 @@ def train(
     return folder.root
 
 
-def _learned(
+def learned(
     task: PriorTask | TokenizerTask, readers: dict[str, Reader], begun: RunFolder | None
 ) -> list[str]:
     """Let a condition learn of the data what it must, or take what it learned when the run began.
@@ -150,8 +150,8 @@ def _write_down(
     if resume:
         folder.change(settings, noted.text())
         return
-    learned = task.pipeline.condition.files() if isinstance(task, PriorTask) else {}
-    folder.begin(settings, start.readers["train"].classes, learned, noted.text())
+    texts = task.pipeline.condition.files() if isinstance(task, PriorTask) else {}
+    folder.begin(settings, start.readers["train"].classes, texts, noted.text())
 
 
 def _trained(task: PriorTask | TokenizerTask) -> int:
@@ -184,8 +184,13 @@ def begin(
     data: str | Path | None,
     overrides: dict[str, Any],
     read: PixelReading | None = None,
+    opened: Callable[[Any], dict[str, Reader]] | None = None,
 ) -> Start:
-    """Return a run that begins. read: how a prior's tokenizer reads images, where that is there already."""
+    """Return a run that begins. read: how a prior's tokenizer reads images, where that is there already.
+
+    opened: gives the readers of settings of data by split; None: those that open files.
+    """
+    opened = opened or _open
     assert recipe is not None, "without a recipe a run goes on"
     place = _place(recipe, data, overrides.get("data.kind"))
     mapping = config.read(recipe, {**place, **overrides}, TrainingSettings)
@@ -194,11 +199,11 @@ def begin(
     mapping = beginning.settle(folders.all_images(mapping, overrides), overrides, begun)
     # whatever the classes are, first of all: to look for the data takes long on some disks
     data_settings = config.parse(_with_classes(mapping, ["any"]), TrainingSettings).data
-    readers = _open(data_settings)
+    readers = opened(data_settings)
     mapping = _with_classes(mapping, readers["train"].classes, str(data_settings.root))
     training = pixels.settle(_settled(config.parse(mapping, TrainingSettings)), readers["train"], read)
     if training.data != data_settings:  # which now say how the files' values are read
-        readers = _open(training.data)
+        readers = opened(training.data)
     training = folders.settled(training, readers)
     noted = origin.note(recipe, readers, data_settings)
     return Start(training=training, readers=readers, origin=noted, begun=begun)
@@ -310,7 +315,9 @@ def _with_classes(mapping: dict[str, Any], classes: Sequence[str], root: str = "
     return {**mapping, "condition": CONDITIONS[condition["kind"]][1].settle(condition, classes, root)}
 
 
-def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.device) -> dict[str, Tokenizer]:
+def tokenizers_of(
+    training: Any, start: Start, folder: RunFolder, device: torch.device
+) -> dict[str, Tokenizer]:
     """Return the tokenizers that a prior learns on, by the recipe's keys.
 
     What data and model say of each other must fit.
@@ -332,7 +339,7 @@ def _tokenizers(training: Any, start: Start, folder: RunFolder, device: torch.de
     return tokenizers.find(training, readers["train"], device, known)
 
 
-def _task(training: Any, found: dict[str, Tokenizer], device: torch.device) -> PriorTask | TokenizerTask:
+def task_of(training: Any, found: dict[str, Tokenizer], device: torch.device) -> PriorTask | TokenizerTask:
     """Build it with new networks. found: the tokenizers of a prior, by the recipe's keys."""
     if isinstance(training, PriorTraining):
         return PriorTask.build(training, found["tokenizer"], device, found.get("condition_tokenizer"))

@@ -1,24 +1,22 @@
-"""What this machine can do, and whether a model computes on its device what it computes on the CPU."""
+"""Whether a model computes on a device what it computes on the CPU."""
 
-import importlib.metadata
-import platform
-import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smalti import devices, precision, shipped
 from smalti.conditions.context import Padded, Prefix
+from smalti.conditions.none import NoConditionSettings
 from smalti.conditions.protocol import Condition
-from smalti.pipeline import Pipeline, tokenizer_of
-from smalti.tokenizer import Tokenizer
+from smalti.doctor.protocol import Asked, Finding, judged
+from smalti.pipeline import Pipeline, PipelineSettings, tokenizer_of
+from smalti.priors.modern import ModernSettings
+from smalti.quantizers.vq import VectorQuantizerSettings
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 from smalti.tokenizer.use import in_use
-from smalti.weights.catalogue import WEIGHTS
 
-_NEEDED = re.compile(r"""([A-Za-z0-9_.-]+).*extra == ['"]([^'"]+)['"]""")  # of a line Requires-Dist
 _IMAGES, _GRID = 2, (8, 8)  # of the check: images, and cells where the model does not say
 
 
@@ -39,34 +37,6 @@ class Check(NamedTuple):
         verdict = "right" if self.is_right else "WRONG"
         bound = f"{'at least' if self.is_share else 'at most'} {self.bound:g}"
         return f"{self.what}: {self.value:.4g}, {bound}: {verdict}"
-
-
-def machine() -> dict[str, Any]:
-    """Return what there is: versions, devices, what half precision is worth, extras, weights, models."""
-    found = devices.find("auto")
-    return {
-        "smalti": importlib.metadata.version("smalti"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "device": str(found),
-        "bf16": {str(one): precision.computes_bf16(one) for one in {torch.device("cpu"), found}},
-        "extras": extras(),
-        "weights": {name: one.at_hand for name, one in WEIGHTS.items()},
-        "models": list(shipped.models()),
-    }
-
-
-def extras() -> dict[str, list[str]]:
-    """Return of each extra of the installed package what of it is missing."""
-    found: dict[str, list[str]] = {}
-    for line in importlib.metadata.requires("smalti") or []:
-        needed = _NEEDED.match(line)
-        if needed and not line.startswith("smalti"):
-            missing = found.setdefault(needed[2], [])
-            missing += [] if _is_installed(needed[1]) else [needed[1]]
-    return found
 
 
 def compared(load: Callable[[torch.device], Tokenizer | Pipeline], device: torch.device) -> list[Check]:
@@ -126,9 +96,30 @@ def _apart(one: Tensor, other: Tensor) -> float:
     return (one.cpu() - other.cpu()).abs().max().item()
 
 
-def _is_installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+def round_trip(asked: Asked) -> Iterator[Finding]:
+    """Give the lines of a small model that is made here, on the device and on the CPU."""
+    yield from findings(compared(_small, asked.device))
+
+
+def findings(checks: list[Check]) -> Iterator[Finding]:
+    """Give comparisons as lines."""
+    for one in checks:
+        bound = f"{'at least' if one.is_share else 'at most'} {one.bound:g}"
+        yield judged(one.what, f"{one.value:.4g}, {bound}", "--device cpu", right=one.is_right)
+
+
+def _small(device: torch.device) -> Pipeline:
+    """Return a model of chance, the same each time, on a device."""
+    network = NetworkSettings(
+        width=16, multipliers=(1, 2, 2), blocks=1, attention_levels=(2,), latent_channels=32, code_dim=16,
+        groups=8,
+    )  # fmt: skip
+    settings = PipelineSettings(
+        prior=ModernSettings(layers=2, heads=4, width=64), condition=NoConditionSettings(), grid=(8, 6)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        tokenizer = Tokenizer(
+            TokenizerSettings(network=network, quantizer=VectorQuantizerSettings(codebook_size=64))
+        )
+        return Pipeline(settings, tokenizer).to(device).eval()
