@@ -18,7 +18,7 @@ from smalti.conditions.pose import Pose
 from smalti.data.pixels import PixelSettings
 from smalti.data.splits import Splits
 from smalti.errors import UserError
-from smalti.opening import Header
+from smalti.opening import Header, Source
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
 from smalti.reading.values import read_header
@@ -41,7 +41,7 @@ class Sample:
     texts: tuple[str, ...] | None = None  # the captions of the image
     mirrored: tuple[str, ...] | None = None  # those of the image flipped, where they are others
     shown: int = 0  # of a crop: which of these is its caption
-    path: Path | None = None
+    path: Source | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Summary:
 
     count: int
     root: Path  # of the files
-    paths: Sequence[Path] = ()  # of the files, in the reader's order; none of codes
+    paths: Sequence[Source] = ()  # of the files, in the reader's order; none of codes
     pixels: PixelSettings = field(default_factory=PixelSettings)  # how they are opened
     splits: Splits | None = None  # folders that are splits by their names; None: its kind has no such
     note: str = ""  # for a person: which those are, or are called so and are not
