@@ -10,6 +10,7 @@ from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.pairs import Pairs, PairsSettings
 from smalti.data.scenes import Scenes, ScenesSettings
 from smalti.data.shards import ShardsSettings, TokenShards
+from smalti.data.table import Table, TableSettings
 from smalti.data.tar import Tar, TarSettings
 from smalti.data.zip import Zip, ZipSettings
 from smalti.schema import Shelf
@@ -22,6 +23,7 @@ READERS: dict[str, tuple[type[Any], type[Any]]] = {
     "coco_keypoints": (CocoKeypointsSettings, CocoKeypoints),
     "open_images": (OpenImagesSettings, OpenImages),
     "scenes": (ScenesSettings, Scenes),
+    "table": (TableSettings, Table),
     "tar": (TarSettings, Tar),
     "zip": (ZipSettings, Zip),
     "shards": (ShardsSettings, TokenShards),

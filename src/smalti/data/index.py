@@ -195,12 +195,14 @@ def find(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """Return the archives of a folder and those below it, sorted; or the one that a path names. UserError."""
     if root.is_file() and root.name.lower().endswith(suffixes):
         return [root]
-    found = sorted(
-        Path(folder) / name
-        for folder, _, names in os.walk(root)
-        for name in names
-        if name.lower().endswith(suffixes) and not name.startswith(".")
-    )
+    there = [root] if root.is_file() else []
+    there += [Path(folder) / name for folder, _, names in os.walk(root) for name in names]
+    for path in sorted(there):
+        if path.name.lower().endswith(_compressed(suffixes)):
+            remedy = "unpack it once (gzip -d): images are found by where they lie in it"
+            raise UserError(f"{' or '.join(suffixes)} files that are not compressed", str(path), remedy)
+    shown = (path for path in there if not path.name.startswith("."))
+    found = sorted(path for path in shown if path.name.lower().endswith(suffixes))
     if not found:
         kinds = " or ".join(suffixes)
         got = str(root) if root.exists() else f"{root}, which is not there"
@@ -208,6 +210,10 @@ def find(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if len(found) > MANY:
         raise UserError(f"at most {MANY} archives", str(len(found)), "pack more images into each")
     return found
+
+
+def _compressed(suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    return (".tgz", *(one + by for one in suffixes for by in (".gz", ".bz2", ".xz", ".zst")))
 
 
 def write(root: Path, out: Path, suffixes: tuple[str, ...], scan: Scan) -> Index:
