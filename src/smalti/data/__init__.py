@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any
 
+from smalti.data.arrow import Arrow, ArrowSettings
 from smalti.data.coco import Coco, CocoSettings
 from smalti.data.coco_keypoints import CocoKeypoints, CocoKeypointsSettings
 from smalti.data.folder import Folder, FolderSettings
 from smalti.data.maps import Maps, MapsSettings
 from smalti.data.open_images import OpenImages, OpenImagesSettings
 from smalti.data.pairs import Pairs, PairsSettings
+from smalti.data.parquet import Parquet, ParquetSettings
 from smalti.data.scenes import Scenes, ScenesSettings
 from smalti.data.shards import ShardsSettings, TokenShards
 from smalti.data.table import Table, TableSettings
@@ -26,6 +28,8 @@ READERS: dict[str, tuple[type[Any], type[Any]]] = {
     "table": (TableSettings, Table),
     "tar": (TarSettings, Tar),
     "zip": (ZipSettings, Zip),
+    "parquet": (ParquetSettings, Parquet),
+    "arrow": (ArrowSettings, Arrow),
     "shards": (ShardsSettings, TokenShards),
 }
 

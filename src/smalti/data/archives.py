@@ -1,7 +1,5 @@
 """Images within archives: by number, as those of a folder are, and read where they lie."""
 
-import hashlib
-import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +14,10 @@ from smalti.data.folder import class_names
 from smalti.data.index import Found, Index, Packed
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
-from smalti.data.splits import Place, Splits, below, find, mixed, without_held_out
+from smalti.data.splits import Place, Splits, below, find, mixed, of_files, without_held_out
 from smalti.errors import UserError
 
 MANY_NUMBERS = 2**16  # classes by number, those without an image among them
-_NUMBERED = re.compile(r"[-_.]?\d+([-_.]?of[-_.]?\d+)?$")  # what tells the archives of a split apart
 
 
 @settings
@@ -91,7 +88,6 @@ class Archives(Reader):
 
     def summary(self) -> Summary:
         """See Reader."""
-        chosen = hashlib.blake2b(self.rows.tobytes(), digest_size=8).hexdigest()
         return Summary(
             count=len(self),
             root=self.index.root,
@@ -99,7 +95,7 @@ class Archives(Reader):
             pixels=self.settings,
             splits=self.splits,
             note="\n".join(self._notes()),
-            marks=[self.index.about["digest"], chosen],
+            marks=[self.index.about["digest"], hashes.of_array(self.rows)],
         )
 
     def counts(self) -> dict[str, int]:
@@ -170,22 +166,18 @@ class _Members(Sequence[Packed]):
         return self._index.member(int(self._rows[at]))
 
 
-def _group(archive: str) -> str:
-    """Return what the archives of one split are called alike: train of sub/train-00000-of-00002.tar."""
-    stem = Path(archive).stem
-    return _NUMBERED.sub("", stem) or stem
-
-
 def _places(own: Index, splits: Splits | None = None) -> tuple[list[Place], str]:
     """Return the places that are splits, and the column that says in which of them an image lies.
 
     Archives where these are of several names, and named by the splits; else the folders within. The last
     part of a place stands for any image.
     """
-    groups = [_group(name) for name in own.about["archives"]]
-    named = {*splits.train, *splits.val, *splits.neither} if splits else set(groups)
-    if len(set(groups)) > 1 and named and named <= set(groups):
-        return [(group, "") for group in groups], "archive"
+    files = of_files(own.about["archives"])
+    named = (*splits.train, *splits.val, *splits.neither) if splits else ()
+    if len({*files}) > 1 and (
+        all(below(file, named) is not None for file in files) if named else find(files)
+    ):
+        return files, "archive"
     return [(*names, "") for names in _folders(own)], "folder"
 
 
@@ -202,8 +194,6 @@ def _splits(own: Index, how: ArchiveSettings) -> Splits:
     if how.splits is not None:
         return how.splits
     found = find(_places(own)[0])
-    if not found:
-        found = find([(*names, "") for names in _folders(own)])
     return found if how.val is None else without_held_out(found)
 
 

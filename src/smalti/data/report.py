@@ -58,7 +58,7 @@ def inspect(reader: Reader, *, of_values: bool = True) -> DataReport:
     summary = reader.summary()
     how, looked, unreadable = summary.pixels, [], {}
     bands = how.bands if isinstance(how.bands, tuple) else None
-    for path in evenly(summary.paths, LOOKED_AT):
+    for path in evenly(summary.samples, LOOKED_AT):
         try:
             looked.append((path, read_header(path, bands, how.max_pixels)))
         except UserError as mistake:
