@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -13,6 +14,16 @@ from torch import Tensor
 from smalti.errors import UserError, shown
 
 T = TypeVar("T")
+
+_TYPES = {
+    "U8": np.uint8,
+    "U16": np.uint16,
+    "U32": np.uint32,
+    "U64": np.uint64,
+    "I32": np.int32,
+    "I64": np.int64,
+    "F64": np.float64,
+}
 
 
 def as_path(given: Any, name: str) -> Path:
@@ -65,6 +76,26 @@ def save_tensors(
     save_file(plain, path, metadata=None if metadata is None else dict(metadata))
     if path.stat().st_mode != rights:  # where it is so anyway the file system may know no rights
         path.chmod(rights)
+
+
+def mapped(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the arrays of a safetensors file, mapped and not read, and its metadata.
+
+    8 bytes of length, a JSON header, then the data. OSError, ValueError or KeyError for what is none.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise ValueError("no safetensors file")
+        header = json.loads(file.read(length))
+    arrays = {}
+    for name in header.keys() - {"__metadata__"}:
+        dtype, shape = _TYPES[header[name]["dtype"]], tuple(header[name]["shape"])
+        offset = 8 + length + header[name]["data_offsets"][0]
+        empty = 0 in shape  # which cannot be mapped
+        whole = None if empty else np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+        arrays[name] = np.empty(shape, dtype) if whole is None else whole
+    return arrays, header.get("__metadata__", {})
 
 
 def feed(digest: Any, tensors: Mapping[str, Tensor]) -> None:

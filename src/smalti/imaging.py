@@ -20,7 +20,7 @@ from torch import Tensor
 from smalti import exif, opening
 from smalti.errors import UserError
 from smalti.exif import Turn
-from smalti.opening import Header, readable
+from smalti.opening import Header, Source, readable, source_of
 
 _NO_IMAGES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
 METADATA = "smalti"  # the key of the metadata in a PNG's text and in PIL's `info`
@@ -65,7 +65,7 @@ def find_images(folder: str | Path) -> list[Path]:
     return found
 
 
-def open_rgb(path: str | Path, max_pixels: int | None = None) -> UInt8[Tensor, "3 H W"]:
+def open_rgb(path: str | Source, max_pixels: int | None = None) -> UInt8[Tensor, "3 H W"]:
     """Return the pixels of an image file, 0 .. 255, RGB, turned as EXIF says.
 
     Gray becomes three equal channels, transparency is laid on white, 16-bit gray is divided by 257, CMYK and
@@ -76,10 +76,10 @@ def open_rgb(path: str | Path, max_pixels: int | None = None) -> UInt8[Tensor, "
     return open_turned(path, max_pixels)[0]
 
 
-def open_turned(path: str | Path, max_pixels: int | None = None) -> tuple[UInt8[Tensor, "3 H W"], Turn]:
+def open_turned(path: str | Source, max_pixels: int | None = None) -> tuple[UInt8[Tensor, "3 H W"], Turn]:
     """Open as `open_rgb`; return also how the stored raster was turned to be upright."""
     with readable(path):
-        data = Path(path).read_bytes()
+        data = source_of(path).read_bytes()
 
         def read(image: Image.Image) -> tuple[Tensor, Turn]:
             if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
@@ -93,7 +93,7 @@ def open_turned(path: str | Path, max_pixels: int | None = None) -> tuple[UInt8[
         return opening.use(data, read, max_pixels)
 
 
-def open_pil(source: str | Path | Image.Image) -> Image.Image:
+def open_pil(source: str | Source | Image.Image) -> Image.Image:
     """Return an image as Pillow has it, loaded, in its own mode; UserError with the path if it is none."""
 
     def read(image: Image.Image) -> Image.Image:
@@ -101,7 +101,7 @@ def open_pil(source: str | Path | Image.Image) -> Image.Image:
         return image
 
     with readable(source):
-        return read(source) if isinstance(source, Image.Image) else opening.use(Path(source), read)
+        return read(source) if isinstance(source, Image.Image) else opening.use(source_of(source), read)
 
 
 def one_hot(labels: Int64[Tensor, "b H W"], classes: int) -> Float[Tensor, "b {classes} H W"]:
@@ -128,10 +128,10 @@ def from_pil(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
         return _pixels(image)
 
 
-def read_header(path: str | Path, max_pixels: int | None = None) -> Header:
+def read_header(path: str | Source, max_pixels: int | None = None) -> Header:
     """Return size, mode and format of an image file, undecoded; UserError with the path if it has none."""
     with readable(path):
-        return opening.use(Path(path), opening.header, max_pixels)
+        return opening.use(source_of(path), opening.header, max_pixels)
 
 
 def to_float(pixels: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

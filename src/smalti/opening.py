@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,33 @@ class Header:
     is_deep: bool = False  # values of more than 8 bits
 
 
+class Member(ABC):
+    """A file within another one: it is opened as a path is, and called by both names."""
+
+    archive: Path
+    name: str  # within the archive, folders before it with /
+
+    @abstractmethod
+    def read_bytes(self) -> bytes:
+        """Return what it holds; OSError, or Unreadable with what to do."""
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        """Return it open for reading."""
+        assert mode == "rb", "what lies in an archive is only read"
+        return io.BytesIO(self.read_bytes())
+
+    def __str__(self) -> str:
+        return f"{self.archive}: {self.name}"
+
+
+Source = Path | Member  # an image file, wherever it lies
+
+
+def source_of(given: str | Source) -> Source:
+    """Return a path given as text as one; others as they are."""
+    return Path(given) if isinstance(given, str) else given
+
+
 class Unreadable(ValueError):
     """Why a sound file cannot be read, and what to do."""
 
@@ -51,7 +79,7 @@ class Unknown(Unreadable):
 
 
 @contextmanager
-def readable(source: str | Path | Image.Image) -> Iterator[None]:
+def readable(source: str | Source | Image.Image) -> Iterator[None]:
     """Within, whatever Pillow raises on a bad file is a UserError with its `name` and the reason."""
     try:
         yield
@@ -64,7 +92,7 @@ def readable(source: str | Path | Image.Image) -> Iterator[None]:
         raise UserError("an image that can be read", got, remedy) from None
 
 
-def name(source: str | Path | Image.Image) -> str:
+def name(source: str | Source | Image.Image) -> str:
     """Return what an image is called in an error.
 
     By its path, which Pillow knows of what it opened itself.
@@ -74,7 +102,7 @@ def name(source: str | Path | Image.Image) -> str:
     return str(source)
 
 
-def use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None = None) -> T:
+def use(source: Source | bytes, work: Callable[[Image.Image], T], max_pixels: int | None = None) -> T:
     """Return what `work` makes of an image, which is open while it runs, and not yet decoded.
 
     source: a file, or what one holds. max_pixels: those an image may have; None: Pillow's limit. A PNG's
@@ -98,7 +126,7 @@ def check_size(pixels: int, max_pixels: int | None) -> None:
         raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
 
 
-def tiff_tags(source: Path | bytes) -> dict[int, Any] | None:
+def tiff_tags(source: Source | bytes) -> dict[int, Any] | None:
     """Return the tags of a TIFF's first page, also of one that Pillow does not read.
 
     None for another file.
@@ -150,7 +178,7 @@ def header(image: Image.Image) -> Header:
     )
 
 
-def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int | None) -> T:
+def _use(source: Source | bytes, work: Callable[[Image.Image], T], max_pixels: int | None) -> T:
     with _stream(source) as stream:
         try:
             image: Image.Image = Image.open(stream)
@@ -166,7 +194,7 @@ def _use(source: Path | bytes, work: Callable[[Image.Image], T], max_pixels: int
             return work(image)
 
 
-def _stream(source: Path | bytes) -> Any:
+def _stream(source: Source | bytes) -> Any:
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
@@ -201,7 +229,7 @@ def _loads_unbounded(image: TiffImagePlugin.TiffImageFile) -> None:
     image.load_prepare = prepare  # type: ignore[method-assign]
 
 
-def _unidentified(source: Path | bytes) -> Exception:
+def _unidentified(source: Source | bytes) -> Exception:
     tags = tiff_tags(source)
     if tags is None:
         return UnidentifiedImageError()

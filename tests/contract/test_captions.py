@@ -127,7 +127,7 @@ def test_what_is_not_there_is_one_line(images):
     with pytest.raises(UserError, match="mend the file"):
         texts(images, "a.jsonl")
     (images / "b.csv").write_bytes(b"file,caption\n007.png,\xff\xfe\n")
-    with pytest.raises(UserError, match="a table of captions in UTF-8"):
+    with pytest.raises(UserError, match="a table in UTF-8"):
         texts(images, "b.csv")
 
 

@@ -17,6 +17,7 @@ COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when 
     "demo": "From photographs to new images in minutes, with a report.",
     "plan": "Say what a training takes: memory, time, disk.",
     "train": "Train a tokenizer or a prior from a recipe.",
+    "index": "Note where in tar or zip files each image lies.",
     "encode": "Turn a dataset into token shards, which training a prior reads.",
     "reconstruct": "Send images through a tokenizer and back.",
     "sample": "Draw images.",

@@ -12,6 +12,7 @@ from torch import Tensor
 from smalti import exif, imaging, opening
 from smalti.conditions.protocol import Codec
 from smalti.errors import UserError
+from smalti.opening import Source
 from smalti.reading.labels import open_labels
 from smalti.reading.pixels import from_pil, open_pixels
 
@@ -53,7 +54,7 @@ def one_hot(labels: Tensor, classes: int, of: str = "") -> Float[Tensor, "b {cla
     return imaging.one_hot(labels.long(), classes)
 
 
-def open_map(source: str | Path | Image.Image, channels: int) -> Float[Tensor, "c H W"]:
+def open_map(source: str | Source | Image.Image, channels: int) -> Float[Tensor, "c H W"]:
     """Return a map of one or three channels in [-1, 1], from a file or a Pillow image.
 
     Three: as an image. One: gray of 8 bits from black to white, colours by their luminance, transparency on

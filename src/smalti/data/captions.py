@@ -1,22 +1,14 @@
 """Captions of the images in a folder: their names, side-car files or a table, which may say more."""
 
-import csv
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from smalti.data import tables
 from smalti.data.splits import by_word
 from smalti.errors import UserError
 
-_COLUMNS = {  # of a table, by what they say: the first that is there counts
-    "file": ("file", "file_name", "filename", "image", "path"),
-    "caption": ("caption", "text", "captions", "texts"),
-    "split": ("split",),
-    "class": ("class", "label", "group", "category"),
-}
 _NO_WORD = re.compile(r"[\W_]+")
 
 
@@ -58,17 +50,11 @@ def _named(path: Path) -> str:
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        return _clean(path.read_text(encoding="utf-8").splitlines())
+        return tables.clean(path.read_text(encoding="utf-8").splitlines())
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as problem:
         raise UserError("captions in UTF-8", f"{path} ({problem})", "mend the file") from None
-
-
-def _clean(texts: Any) -> tuple[str, ...]:
-    """Return captions in one line each, without empty ones."""
-    texts = [texts] if isinstance(texts, str) else texts if isinstance(texts, list) else []
-    return tuple(filter(None, (" ".join(text.split()) for text in texts if isinstance(text, str))))
 
 
 def _file(how: str, root: Path) -> Path:
@@ -85,12 +71,12 @@ def _table(file: Path, root: Path, paths: Sequence[Path]) -> Captions:
     texts: dict[Path, tuple[str, ...]] = {}
     said: dict[str, dict[Path, str]] = {"split": {}, "class": {}}
     others = 0
-    for number, row in _rows(file):
-        path = _found(row["file"], (root, file.parent), there)
+    for number, row in tables.rows(file, needed=("file", "caption")):
+        path = tables.found(row["file"], (root, file.parent), there)
         if path is None:
             others += 1
             continue
-        found = _clean(row["caption"])
+        found = tables.clean(row["caption"])
         if not found:
             got = f"an empty one for {row['file']} in row {number} of {file}"
             raise UserError("a caption in each row", got, "write one, or take the row and the image away")
@@ -108,49 +94,6 @@ def _table(file: Path, root: Path, paths: Sequence[Path]) -> Captions:
         classes=said["class"],
         note="\n".join(notes),
     )
-
-
-def _found(name: Any, folders: Sequence[Path], there: set[Path]) -> Path | None:
-    return next((folder / str(name) for folder in folders if folder / str(name) in there), None)
-
-
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give the rows of a table by the meanings of their columns, with their numbers from 1."""
-    kind = file.suffix.lower()
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            if kind in (".csv", ".tsv"):
-                table = csv.DictReader(lines, delimiter="," if kind == ".csv" else "\t")
-                names = _columns(table.fieldnames or (), file)
-                rows: Iterator[tuple[int, dict[str, Any]]] = enumerate(table, 1)
-            elif kind == ".jsonl":
-                objects = [json.loads(line) for line in lines if line.strip()]
-                keys = dict.fromkeys(key for row in objects for key in (row if isinstance(row, dict) else ()))
-                names, rows = _columns(tuple(keys), file), enumerate(objects, 1)
-            else:
-                raise UserError(
-                    "captions in a .csv, .tsv or .jsonl file", str(file), "save it as one of them"
-                )
-            for number, row in rows:
-                yield number, {meaning: row.get(name) for meaning, name in names.items()}
-    except (OSError, ValueError, csv.Error, AttributeError) as problem:
-        got = f"{file} ({' '.join(str(problem).split())})"
-        raise UserError("a table of captions in UTF-8", got, "mend the file") from None
-
-
-def _columns(names: Sequence[str], file: Path) -> dict[str, str]:
-    """Return the names of a table's columns by what they say; UserError without file or caption."""
-    known = {name.strip().lower(): name for name in names}
-    found = {
-        meaning: known[next(word for word in words if word in known)]
-        for meaning, words in _COLUMNS.items()
-        if known.keys() & set(words)
-    }
-    for meaning in ("file", "caption"):
-        if meaning not in found:
-            remedy = f"call the column {' or '.join(_COLUMNS[meaning][:2])}"
-            raise UserError(f"a column {meaning} in {file}", ", ".join(names) or "none", remedy)
-    return found
 
 
 def _check(texts: Mapping[Path, tuple[str, ...]], paths: Sequence[Path], how: str) -> None:

@@ -1,6 +1,5 @@
 """A folder of images: recursive, classes by sub-folder, a split that never moves."""
 
-import hashlib
 import math
 import re
 from collections import Counter
@@ -8,8 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from smalti import imaging
 from smalti.config import Share, settings
+from smalti.data import hashes
 from smalti.data.captions import captions_of
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
@@ -53,7 +55,7 @@ class Folder(Reader):
         self.splits = Splits() if said.uses else _splits(settings, list(places.values()))
         names = _parted(places, self.splits.train, settings) if self.splits else _by_top(places)
         names = {path: said.classes[path] for path in names} if said.classes else names
-        self.classes = _classes(names.values()) if settings.classes == "auto" else ()
+        self.classes = class_names(names.values()) if settings.classes == "auto" else ()
         if settings.splits is None and not (self.splits or said.uses) and settings.classes == "auto":
             _check_splits(names.values(), settings.root)
         if settings.val is not None and split == "val":
@@ -133,7 +135,7 @@ class Folder(Reader):
 
 def share_for(paths: Sequence[Path], root: Path, least: int) -> float | None:
     """Return the least val_share, of two digits, that holds out so many images; None for one above a half."""
-    hashed = sorted(_hash(_place(path, root)) for path in paths)
+    hashed = sorted(_hash(_place(path, root)) / 2**64 for path in paths)
     if len(hashed) < 2 * least:
         return None
     share = (math.floor(100 * hashed[least - 1]) + 1) / 100
@@ -178,7 +180,7 @@ def _place(path: Path, root: Path) -> Place:
     return path.relative_to(root).parts if path != root else (path.name,)
 
 
-def _classes(names: Iterable[str]) -> tuple[str, ...]:
+def class_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return classes in the order of their numbers: by value where all names are numbers, else by name."""
     found = sorted(set(names))
     if all(_NUMBER.fullmatch(name) for name in found):
@@ -205,18 +207,10 @@ def _check_classes(classes: tuple[str, ...], names: Iterable[str], root: Path) -
 
 
 def _held_out(places: dict[Path, Place], share: float) -> set[Path]:
-    if share == 0 or len(places) < 3:
-        return set()
-    hashed = {path: _hash(place) for path, place in places.items()}
-    held_out = {path for path, number in hashed.items() if number < share}
-    if not held_out:
-        held_out = {min(hashed, key=hashed.__getitem__)}
-    if len(held_out) == len(hashed):
-        held_out.discard(max(hashed, key=hashed.__getitem__))
-    return held_out
+    hashed = np.array([_hash(place) for place in places.values()], np.uint64)
+    chosen = hashes.held_out(hashed, share)
+    return {path for path, is_held_out in zip(places, chosen.tolist(), strict=True) if is_held_out}
 
 
-def _hash(place: Place) -> float:
-    """Return a number in [0, 1) that belongs to the path below root, on every machine."""
-    name = "/".join(place)
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) / 2**64
+def _hash(place: Place) -> int:
+    return hashes.of_name("/".join(place))

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count, cycle, islice
 from typing import TypeVar
 
@@ -68,7 +68,8 @@ class Loader:
         self._members = [members for members in self._crops.buckets.members if members]
         self._turns = Turns([len(members) for members in self._members], batch, seed)
         self._batch, self._seed = batch, seed
-        self._orders = [lru_cache(maxsize=3)(_permutation) for _ in self._members]  # a batch lies across two
+        ordered = [partial(reader.order, members) for members in self._members]
+        self._orders = [lru_cache(maxsize=3)(order) for order in ordered]  # a batch lies across two
         self._rank, self._share, self._workers = rank, batch // world, workers
         self._skipped = skipped
 
@@ -159,7 +160,7 @@ class Loader:
         members = self._members[bucket]
         turn, number = divmod(position, len(members))
         if shuffled:
-            number = int(self._orders[bucket](len(members), mix(self._seed, turn))[number])
+            number = int(self._orders[bucket](mix(self._seed, turn))[number])
         return turn, members[number]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import eq
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Int64, Shaped
 from torch import Tensor
@@ -22,7 +22,7 @@ from smalti.errors import UserError
 from smalti.exif import Turn
 from smalti.opening import Header
 from smalti.reading.huge import Huge
-from smalti.reading.labels import open_labels
+from smalti.reading.labels import LabelReading, open_labels
 from smalti.reading.pixels import Pixels
 
 
@@ -53,61 +53,29 @@ class PairsSettings(PixelSettings):
         return {**maps[self.content], "image": self.channels}
 
 
-class Pairs(Reader):
-    """Images with their maps, split as a folder of images is."""
+class Mapped:
+    """Images with maps of their size: how these are read, and turned with an image that EXIF turns."""
 
-    classes: tuple[str, ...] = ()
-
-    def __init__(self, settings: PairsSettings, split: Literal["train", "val"]) -> None:
-        self.settings, self.labels = settings, reading(settings)
+    def __init__(self, settings: Any, content: Literal["image", "depth", "segmentation"]) -> None:
+        """settings: those of pixels, and of maps as PairsSettings has them."""
+        self.settings, self.content, self.labels = settings, content, reading(settings)
         self.most: int | None = None  # class numbers of maps are below it, where that is known
-        folder = FolderSettings(
-            root=settings.root,
-            val=settings.val,
-            val_share=settings.val_share,
-            classes="none",
-            splits=settings.splits,
-            captions=settings.captions,
-        )
-        self.files = Folder(replace(folder, **settings.reads()), split)
-        maps = settings.val_maps if split == "val" and settings.val_maps else settings.maps
-        self.maps = _partners(self.files, maps)
-        self.gives = self.files.gives | {"map"}
 
-    def bound(self, classes: int) -> None:
-        """See Reader."""
-        self.most = classes
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> Sample:
-        """An image and its map, of one size: a map of the stored raster is turned with it.
+    def sample(
+        self, path: Path, source: Path, *, label: int | None = None, texts: tuple[str, ...] | None = None
+    ) -> Sample:
+        """Return an image and its map, of one size: a map of the stored raster is turned with it.
 
         UserError with the path for what cannot be used.
         """
-        path, source, content = self.files.paths[index], self.maps[index], self.settings.content
         image, turn = self.settings.open_turned(path)
-        if content == "segmentation":
+        whole = Sample(image=image, label=label, texts=texts, path=path)
+        if self.content == "segmentation":
             labels = open_labels(source, self.labels)
             self._check_classes(labels, source)
-            labels = self._fitted(labels, image, turn, source)
-            return Sample(image=image, segmentation=labels, texts=self.files.texts(index), path=path)
-        found = self._fitted(open_map(source, 3 if content == "image" else 1), image, turn, source)
-        return Sample(image=image, map=found, texts=self.files.texts(index), path=path)
-
-    def captions(self) -> Iterator[str]:
-        """See Reader."""
-        return self.files.captions()
-
-    def summary(self) -> Summary:
-        """See Reader."""
-        return self.files.summary()
-
-    def notes(self, headers: Sequence[Header]) -> list[str]:
-        """See Reader."""
-        lines = label_notes(self.labels, self.maps) if self.settings.content == "segmentation" else []
-        return [*lines, *turned_notes("maps", self.settings.annotated, True, headers)]
+            return replace(whole, segmentation=self._fitted(labels, image, turn, source))
+        found = self._fitted(open_map(source, 3 if self.content == "image" else 1), image, turn, source)
+        return replace(whole, map=found)
 
     def _fitted(
         self, found: Shaped[Tensor, "*c _ _"], image: Pixels | Huge, turn: Turn, source: Path
@@ -127,6 +95,64 @@ class Pairs(Reader):
             if self.labels:
                 remedy = "renumber the map as those that the tokenizer of maps was trained on"
             raise UserError(f"class numbers from 0 to {self.most - 1}", f"{highest} in {source}{how}", remedy)
+
+
+class Pairs(Reader):
+    """Images with their maps, split as a folder of images is."""
+
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, settings: PairsSettings, split: Literal["train", "val"]) -> None:
+        self.settings, self.both = settings, Mapped(settings, settings.content)
+        folder = FolderSettings(
+            root=settings.root,
+            val=settings.val,
+            val_share=settings.val_share,
+            classes="none",
+            splits=settings.splits,
+            captions=settings.captions,
+        )
+        self.files = Folder(replace(folder, **settings.reads()), split)
+        maps = settings.val_maps if split == "val" and settings.val_maps else settings.maps
+        self.maps = _partners(self.files, maps)
+        self.gives = self.files.gives | {"map"}
+
+    @property
+    def labels(self) -> LabelReading | None:
+        """Return how class maps are read; a tokenizer of maps may know better, and sets it."""
+        return self.both.labels
+
+    @labels.setter
+    def labels(self, how: LabelReading | None) -> None:
+        self.both.labels = how
+
+    def bound(self, classes: int) -> None:
+        """See Reader."""
+        self.both.most = classes
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Sample:
+        """An image and its map, of one size: a map of the stored raster is turned with it.
+
+        UserError with the path for what cannot be used.
+        """
+        texts = self.files.texts(index)
+        return self.both.sample(self.files.paths[index], self.maps[index], texts=texts)
+
+    def captions(self) -> Iterator[str]:
+        """See Reader."""
+        return self.files.captions()
+
+    def summary(self) -> Summary:
+        """See Reader."""
+        return self.files.summary()
+
+    def notes(self, headers: Sequence[Header]) -> list[str]:
+        """See Reader."""
+        lines = label_notes(self.labels, self.maps) if self.settings.content == "segmentation" else []
+        return [*lines, *turned_notes("maps", self.settings.annotated, True, headers)]
 
 
 def _partners(files: Folder, maps: Path) -> list[Path]:

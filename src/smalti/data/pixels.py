@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from smalti.config import Positive, settings
 from smalti.errors import UserError
 from smalti.exif import Turn
 from smalti.files import evenly
+from smalti.opening import Source
 from smalti.reading import values
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Bands, PixelReading, Pixels, check_range, open_turned
@@ -75,14 +75,14 @@ class PixelSettings:
         """Return these settings alone, for those of another reader."""
         return {"range": self.range, "bands": self.bands, "max_pixels": self.max_pixels}
 
-    def open(self, path: Path) -> Pixels | Huge:
+    def open(self, path: Source) -> Pixels | Huge:
         """Return an image's pixels.
 
         Of one above Pillow's limit, if it is allowed, what opens a part of it.
         """
         return self.open_turned(path)[0]
 
-    def open_turned(self, path: Path) -> tuple[Pixels | Huge, Turn]:
+    def open_turned(self, path: Source) -> tuple[Pixels | Huge, Turn]:
         """Return what `open` does, and how the stored raster was turned, for what describes that raster."""
         how = self.reading
         if self.max_pixels is not None and self.max_pixels > opening.LIMIT:
@@ -92,7 +92,7 @@ class PixelSettings:
                 return Huge(path, header, how, self.max_pixels), header.turn
         return open_turned(path, how, self.max_pixels)
 
-    def values(self, path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def values(self, path: Source) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Return some of a file's values as they stand there, of the bands that are read; UserError."""
         bands = self.bands if isinstance(self.bands, tuple) else None
         with opening.readable(path):
@@ -103,7 +103,7 @@ class PixelSettings:
         return taken[np.isfinite(taken)]
 
 
-def with_numbers(found: S, paths: Sequence[Path]) -> S:
+def with_numbers(found: S, paths: Sequence[Source]) -> S:
     """Return settings in which percentiles are numbers, those of up to 64 files.
 
     UserError if none can be read.

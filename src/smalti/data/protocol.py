@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from smalti.conditions.pose import Pose
 from smalti.data.pixels import PixelSettings
 from smalti.data.splits import Splits
 from smalti.errors import UserError
-from smalti.opening import Header
+from smalti.opening import Header, Source
 from smalti.reading.huge import Huge
 from smalti.reading.pixels import Pixels
 from smalti.reading.values import read_header
@@ -41,7 +42,7 @@ class Sample:
     texts: tuple[str, ...] | None = None  # the captions of the image
     mirrored: tuple[str, ...] | None = None  # those of the image flipped, where they are others
     shown: int = 0  # of a crop: which of these is its caption
-    path: Path | None = None
+    path: Source | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,8 @@ class Summary:
 
     count: int
     root: Path  # of the files
-    paths: Sequence[Path] = ()  # of the files, in the reader's order; none of codes
+    paths: Sequence[Source] = ()  # of the files, in the reader's order; none of codes
+    looked: Sequence[Source] = ()  # those of them to look at, where others are slow to open; none: any
     pixels: PixelSettings = field(default_factory=PixelSettings)  # how they are opened
     splits: Splits | None = None  # folders that are splits by their names; None: its kind has no such
     note: str = ""  # for a person: which those are, or are called so and are not
@@ -91,6 +93,11 @@ class Summary:
     sides: Sequence[Sides] = ()  # of images that are made: height and width of all
     marks: Sequence[str] = ()  # what makes codes those that they are
     captions: Sequence[str] = ()  # of the samples, one after the other
+
+    @property
+    def samples(self) -> Sequence[Source]:
+        """Return the files of which some are opened to learn what all are like."""
+        return self.looked or self.paths
 
     def fingerprint(self) -> str:
         """Return what changes when samples come, go or change their names or captions, wherever they lie."""
@@ -134,6 +141,13 @@ class Reader(Protocol):
     @abstractmethod
     def summary(self) -> Summary:
         """Return what it holds; opens nothing."""
+
+    def order(self, members: Sequence[int], seed: int) -> Int64[Tensor, " n"]:
+        """Return the order in which a pass shows n of the samples, as numbers from 0 to n - 1.
+
+        It belongs to the seed. Readers of which some samples are quicker to give together say another one.
+        """
+        return torch.randperm(len(members), generator=torch.Generator().manual_seed(seed))
 
     def sides(self) -> Iterator[Sides | None]:
         """Return height and width of every sample in pixels, in order; None for one that cannot be read.

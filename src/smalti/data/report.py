@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 from smalti.data.protocol import Reader
 from smalti.data.values import remarks
 from smalti.errors import UserError
 from smalti.files import evenly
-from smalti.opening import Header
+from smalti.opening import Header, Source
 from smalti.reading.values import read_header
 
 LOOKED_AT = 5000  # images whose headers are read: a second or two
@@ -23,7 +22,7 @@ class DataReport:
     images: int
     classes: dict[str, int]  # name -> images, or things in them; empty where there are no classes
     headers: tuple[Header, ...]  # of the images looked at, evenly over all
-    unreadable: tuple[Path, ...]  # of those
+    unreadable: tuple[Source, ...]  # of those
     reasons: tuple[UserError, ...] = ()  # why, one each
     remarks: tuple[str, ...] = ()  # on values, bands and pages
     splits: str = ""  # in words, which folders are splits
@@ -59,7 +58,7 @@ def inspect(reader: Reader, *, of_values: bool = True) -> DataReport:
     summary = reader.summary()
     how, looked, unreadable = summary.pixels, [], {}
     bands = how.bands if isinstance(how.bands, tuple) else None
-    for path in evenly(summary.paths, LOOKED_AT):
+    for path in evenly(summary.samples, LOOKED_AT):
         try:
             looked.append((path, read_header(path, bands, how.max_pixels)))
         except UserError as mistake:

@@ -31,7 +31,7 @@ from smalti.config import settings
 from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.errors import UserError
-from smalti.files import save_tensors
+from smalti.files import mapped, save_tensors
 from smalti.sizes import Sides
 
 FORMAT = 1
@@ -39,8 +39,6 @@ INDEX = "index.json"
 ROWS = 16384  # of a shard: some 8 MB at 256 codes
 KEPT_EVERY = 30.0  # seconds of work that a killed process may lose
 SPLITS = ("train", "val")
-
-_TYPES = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32, "F64": np.float64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,18 +322,9 @@ def _partial(path: Path) -> list[dict[str, Tensor]]:
 
 
 def _map(path: Path, joints: tuple[str, ...] = ()) -> Rows:
-    """Return the arrays of a safetensors file, mapped: 8 bytes of length, a JSON header, then the data."""
+    """Return the arrays of a shard, mapped."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-        arrays = {}
-        for name in header.keys() - {"__metadata__"}:
-            dtype, shape = _TYPES[header[name]["dtype"]], tuple(header[name]["shape"])
-            offset = 8 + length + header[name]["data_offsets"][0]
-            empty = 0 in shape  # which cannot be mapped
-            mapped = None if empty else np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-            arrays[name] = np.empty(shape, dtype) if mapped is None else mapped
+        arrays, _ = mapped(path)
         return Rows(arrays, joints)
     except (OSError, ValueError, KeyError) as problem:
         raise UserError(f"a token shard in {path}", str(problem), "encode the images again") from None

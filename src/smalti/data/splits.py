@@ -7,6 +7,7 @@ that holds its own splits. So `Train` holds its classes, if any, and `*/train` l
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from smalti.config import settings
 from smalti.errors import UserError
@@ -30,6 +31,7 @@ _BESIDE = {
     "cropped", "resized", "small", "full", "mini", "all", "new", "final", "the", "my", "of", "for",
 }  # fmt: skip
 _NAMES = re.compile(r"[^\W\d_]+")  # runs of letters
+_NUMBERED = re.compile(r"[-_.]?\d+([-_.]?of[-_.]?\d+)?$")  # what tells the files of a split apart
 _HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])")  # trainImages
 
 
@@ -60,6 +62,14 @@ def find(places: Sequence[Place]) -> Splits:
     to hold out too. Held-out folders whose classes are not those that are trained on are left alone.
     """
     return _chosen(_found((), places), places)
+
+
+def of_files(names: Iterable[str]) -> list[Place]:
+    """Return places of files that hold many images each: their folders, and what those of a split are called.
+
+    train of train-00000-of-00002.tar. The last part stands for any image.
+    """
+    return [(*PurePosixPath(name).parts[:-1], _unnumbered(PurePosixPath(name).stem), "") for name in names]
 
 
 def is_named(names: Iterable[str]) -> bool:
@@ -116,6 +126,10 @@ def below(place: Place, patterns: Iterable[str]) -> str | None:
 def without_held_out(found: Splits) -> Splits:
     """Return the same, but what is held out comes from elsewhere."""
     return replace(found, val=(), neither=(*found.val, *found.neither))
+
+
+def _unnumbered(stem: str) -> str:
+    return _NUMBERED.sub("", stem) or stem
 
 
 def _found(within: Place, places: Sequence[Place]) -> dict[Place, Use]:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from smalti.data.pixels import PixelSettings
 from smalti.errors import UserError
 from smalti.files import evenly
-from smalti.opening import LIMIT, Header
+from smalti.opening import LIMIT, Header, Source
 
 LOOKED_AT = 32  # files whose values are read
 PIXELS = 2**26  # of all of them: a second or two
@@ -19,7 +18,7 @@ WHITE = 65535  # of whole numbers of more than 8 bits, unless data.range says ot
 FLOATS = "floating point numbers have no known white"
 _USED = 0.1  # of the range: below, images show next to nothing
 
-Looked = Sequence[tuple[Path, Header]]
+Looked = Sequence[tuple[Source, Header]]
 
 
 def remarks(how: PixelSettings, looked: Looked) -> list[str]:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 from smalti import exif, imaging, opening
 from smalti.errors import UserError
 from smalti.imaging import Filter
-from smalti.opening import Header
+from smalti.opening import Header, Source
 from smalti.reading.pixels import PixelReading, Pixels, from_values, open_pixels
 from smalti.reading.values import Values, pick, tifffile
 
@@ -22,7 +21,7 @@ _MARGIN = 4  # pixels of the result around a part: as far as filters look
 class Huge:
     """An image file that is not read yet, with what stands for the shape of its pixels."""
 
-    path: Path
+    path: Source
     header: Header
     how: PixelReading | None
     max_pixels: int
@@ -85,7 +84,7 @@ class Huge:
             for at, ratio, own in zip(last, ratios, self.shape[1:], strict=True)
         ]
         try:
-            with tifffile().TiffFile(self.path) as file:
+            with self.path.open("rb") as stream, tifffile().TiffFile(stream) as file:
                 found = _window(file, (begin[0], end[0]), (begin[1], end[1]), self.how)
         except (UserError, *exif.BROKEN):
             return None

@@ -16,6 +16,7 @@ from smalti import exif, imaging, opening
 from smalti.config import Count, settings
 from smalti.errors import UserError
 from smalti.files import evenly
+from smalti.opening import Source
 
 LOOKED_AT = 1000  # label maps whose kinds are compared: a tenth of a second
 
@@ -39,7 +40,7 @@ class LabelReading:
         return ", ".join(words + ["1 is added (255 becomes 0)"] * self.shift) or "as they are"
 
 
-def open_labels(source: str | Path | Image.Image, how: LabelReading | None = None) -> Int64[Tensor, "H W"]:
+def open_labels(source: str | Source | Image.Image, how: LabelReading | None = None) -> Int64[Tensor, "H W"]:
     """Return the class numbers of a label map, an image file or a Pillow image, turned as its own EXIF says.
 
     Values are levels of gray, as 8 bits have them, whatever a lossless optimiser made of the file: gray of
@@ -103,7 +104,7 @@ def _values(image: Image.Image, source: Any, name: str, *, white: int) -> Values
 
 def _equal(image: Image.Image, source: Any, name: str) -> Values:
     """Return gray that was written in several channels."""
-    if not isinstance(source, Image.Image) and opening.use(Path(source), opening.is_deep):
+    if not isinstance(source, Image.Image) and opening.use(opening.source_of(source), opening.is_deep):
         raise _no_map(f"mode {image.mode} of 16 bits", name)  # of which Pillow gives the upper 8
     pixels = np.asarray(image).astype(np.int64)
     if image.mode in ("LA", "RGBA"):

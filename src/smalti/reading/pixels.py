@@ -1,6 +1,5 @@
 """How the values of an image's file become those of an image."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from smalti import imaging
 from smalti.config import Count, settings
 from smalti.errors import UserError
 from smalti.exif import Turn
-from smalti.opening import Unreadable, readable
+from smalti.opening import Source, Unreadable, readable, source_of
 from smalti.reading import values
 from smalti.reading.values import Values
 
@@ -55,7 +54,7 @@ def check_range(found: tuple[float, float] | None) -> None:
 _USUAL = PixelReading()
 
 
-def open_pixels(path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None) -> Pixels:
+def open_pixels(path: str | Source, how: PixelReading | None = None, max_pixels: int | None = None) -> Pixels:
     """Return the pixels of an image file, upright, from 0 (black) to 255 (white).
 
     how: None is `imaging.open_rgb`. With a range they are fp32, not rounded, cut at black and white; without
@@ -66,7 +65,7 @@ def open_pixels(path: str | Path, how: PixelReading | None = None, max_pixels: i
 
 
 def open_turned(
-    path: str | Path, how: PixelReading | None = None, max_pixels: int | None = None
+    path: str | Source, how: PixelReading | None = None, max_pixels: int | None = None
 ) -> tuple[Pixels, Turn]:
     """Return what `open_pixels` does, and how the stored raster was turned, for what describes it."""
     how = how or _USUAL
@@ -74,7 +73,7 @@ def open_turned(
         pixels, turn = imaging.open_turned(path, max_pixels)
         return _of_colours(pixels, how), turn
     with readable(path):
-        found = values.read(Path(path), _numbers(how), max_pixels)
+        found = values.read(source_of(path), _numbers(how), max_pixels)
         return _read(found, how), found.turn
 
 

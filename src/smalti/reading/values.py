@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 from smalti import exif, imaging, opening
 from smalti.errors import UserError, optional
 from smalti.exif import TURNS, UPRIGHT, Turn
-from smalti.opening import Header, Unreadable
+from smalti.opening import Header, Source, Unreadable
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,7 +35,7 @@ class Values:
     turn: Turn = UPRIGHT  # from how it is stored to how it is here
 
 
-def read(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Values:
+def read(path: Source, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Values:
     """Return the bands of a file by number, or all of its first page, where its format says what they are.
 
     Bands are counted through the pages of a TIFF: first those of the first page. Raises what `opening`
@@ -72,7 +71,7 @@ def pick(found: Values, bands: Sequence[int]) -> Values:
     return replace(found, samples=found.samples[list(bands)], alpha=False)
 
 
-def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Header:
+def read_header(path: Source, bands: Sequence[int] | None = None, max_pixels: int | None = None) -> Header:
     """Return a header as imaging.py does, also of a TIFF that Pillow does not read."""
     try:
         return imaging.read_header(path, max_pixels)
@@ -81,7 +80,7 @@ def read_header(path: Path, bands: Sequence[int] | None = None, max_pixels: int 
             tags = opening.tiff_tags(path) if bands is not None else None
         if tags is None:
             raise
-    with opening.readable(path), tifffile().TiffFile(path) as file:
+    with opening.readable(path), path.open("rb") as stream, tifffile().TiffFile(stream) as file:
         page = file.pages[0]
         opening.check_size(page.imagelength * page.imagewidth, max_pixels)
         turn = TURNS.get(tags.get(opening.ORIENTATION), UPRIGHT)
@@ -104,7 +103,7 @@ def tifffile() -> ModuleType:
     return optional("tifffile", extra="tiff")
 
 
-def _of_file(path: Path, max_pixels: int | None) -> Any:
+def _of_file(path: Source, max_pixels: int | None) -> Any:
     def work(image: Image.Image) -> Values:
         if opening.is_deep(image) and image.mode in ("RGB", "RGBA"):
             return _both_halves(path, image, max_pixels)
@@ -115,7 +114,7 @@ def _of_file(path: Path, max_pixels: int | None) -> Any:
     return work
 
 
-def _both_halves(path: Path, image: Image.Image, max_pixels: int | None, page: int = 0) -> Values:
+def _both_halves(path: Source, image: Image.Image, max_pixels: int | None, page: int = 0) -> Values:
     """Return colours of 16 bits, of which Pillow gives 8: it is asked twice, then for the other ones."""
     rawmode = _rawmode(image)
     if rawmode == "LA;16B":  # of which it knows no other half; the four bytes of RGBA are as many
@@ -178,7 +177,7 @@ def _no_band(band: int, count: int) -> Unreadable:
     return Unreadable(f"no band {band}: it has {count}, from 0", "choose other data.bands, or leave it out")
 
 
-def _tiff(path: Path, bands: Sequence[int], tags: dict[int, Any], max_pixels: int | None) -> Values:
+def _tiff(path: Source, bands: Sequence[int], tags: dict[int, Any], max_pixels: int | None) -> Values:
     """Return bands of a TIFF: by Pillow where it keeps them as they are, else by tifffile."""
     many = tags.get(opening.SAMPLES, 1)
     by_page: dict[int, Values] = {}
@@ -196,7 +195,7 @@ def _tiff(path: Path, bands: Sequence[int], tags: dict[int, Any], max_pixels: in
     return Values(samples=samples, is_white_zero=is_white_zero, turn=by_page[bands[0] // many].turn)
 
 
-def _by_pillow(path: Path, bands: Sequence[int], many: int, max_pixels: int | None) -> Values | None:
+def _by_pillow(path: Source, bands: Sequence[int], many: int, max_pixels: int | None) -> Values | None:
     """Return the page's values with these bands, unconverted, if Pillow reads these as they are."""
     page = bands[0] // many
 
@@ -233,9 +232,9 @@ def _decoded(page: Any) -> Array:
     return array
 
 
-def _by_tifffile(path: Path, bands: Sequence[int], many: int, max_pixels: int | None) -> Values:
+def _by_tifffile(path: Source, bands: Sequence[int], many: int, max_pixels: int | None) -> Values:
     page = bands[0] // many
-    with tifffile().TiffFile(path) as file:
+    with path.open("rb") as stream, tifffile().TiffFile(stream) as file:
         if page >= len(file.pages):
             raise _no_band(max(bands), len(file.pages) * many)
         found = file.pages[page]

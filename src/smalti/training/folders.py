@@ -9,7 +9,10 @@ from smalti import config
 from smalti.data import READERS
 from smalti.data.protocol import Reader
 
-_WITH_SPLITS = {"folder", "maps", "pairs"}
+
+def with_splits() -> set[str]:
+    """Return the kinds of data in which folders or files may be splits by their names."""
+    return {kind for kind, (how, _) in READERS.items() if "splits" in {one.name for one in fields(how)}}
 
 
 def made() -> set[str]:
@@ -46,7 +49,7 @@ def held_out(data: Any) -> dict[str, Any]:
 
     For a model to keep.
     """
-    wanted = {"kind", "root", "val", "val_share", "classes", "splits", "captions"}
+    wanted = {"kind", "root", "val", "val_share", "classes", "splits", "captions", "ending"}
     wanted |= {"maps", "val_maps", "content", "year", "parts", "annotated"}  # what describes them
     wanted |= {"min_area", "min_objects", "max_objects"}  # which boxes count
     wanted |= {"size", "count", "val_count", "seed", "people"}  # of images that are made: which they are
@@ -57,6 +60,6 @@ def held_out(data: Any) -> dict[str, Any]:
 def _without_splits(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with none by name, unless the data say which there are, or are of a kind without."""
     data = mapping.get("data")
-    if not isinstance(data, Mapping) or data.get("kind", "folder") not in _WITH_SPLITS:
+    if not isinstance(data, Mapping) or data.get("kind", "folder") not in with_splits():
         return dict(mapping)
     return {**mapping, "data": {"splits": {}, **data}}

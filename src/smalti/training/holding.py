@@ -1,12 +1,14 @@
 """Which images are held out of those that become token shards: those that the tokenizer never learned."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from smalti import config
 from smalti.data import READERS
 from smalti.data.folder import Folder, FolderSettings, share_for
+from smalti.data.protocol import Reader
 from smalti.data.splits import without_held_out
 from smalti.errors import UserError
 from smalti.pipeline import Pipeline
@@ -40,6 +42,26 @@ def find(
     return parted, "as the tokenizer's training did"
 
 
+def of_kind(
+    kind: str, root: Path, val: Path | None, share: float | None, tokenizer: Tokenizer
+) -> tuple[Any, str]:
+    """Return what `find` does for data of another kind that hold images: archives, tables."""
+    if val is not None and share is not None:
+        raise UserError("one of --val and --val-share", "both", "leave one of them out")
+    how, known = READERS[kind][0], {one.name for one in fields(READERS[kind][0])}
+    if val is not None and "val" not in known:
+        remedy = "--val-share, or name files as splits: train, val"
+        raise UserError(f"data that may lie apart for --val, not of kind {kind}", str(val), remedy)
+    asked = {"val": val, "val_share": share}
+    given = {"root": root, **{name: value for name, value in asked.items() if value is not None}}
+    if given.keys() != {"root"}:
+        return how(**given), "as asked for"
+    told = tokenizer.provenance.get("data")
+    if not isinstance(told, dict) or told.get("kind") != kind or not _is_same(root, told.get("root")):
+        return how(**given), "by default: the tokenizer was trained on others, or does not say on which"
+    return config.parse({**told, "root": root}, how), "as the tokenizer's training did"
+
+
 def as_trained(root: Path, model: Tokenizer | Pipeline) -> FolderSettings | None:
     """Return how a model's training parted the images of a folder; None where it was on another."""
     told = model.provenance.get("data")
@@ -59,7 +81,7 @@ def as_made(kind: str, size: Sizes, models: Sequence[Tokenizer | Pipeline | None
     return config.parse({**given, **more}, READERS[kind][0])
 
 
-def text(train: Folder, val: Folder, why: str, share: float | None) -> str:
+def text(train: Reader, val: Reader, why: str, share: float | None) -> str:
     """Say for a person what is held out, and what to do where it is too little.
 
     share: what the user asked for, as in `find`; of 0 nobody need be warned.
@@ -68,8 +90,8 @@ def text(train: Folder, val: Folder, why: str, share: float | None) -> str:
     if train.summary().note:
         lines.append(train.summary().note)
     if len(val) < LEAST and share != 0:
-        share = _enough(train, val)
-        remedy = f"--val-share {share}" if share else "--val FOLDER, with more images"
+        share = _enough(train, val) if isinstance(train, Folder) and isinstance(val, Folder) else None
+        remedy = f"--val-share {share}" if share else "--val DATA, with more images"
         lines.append(f"warning: below {LEAST} held-out images the numbers on them say little; {remedy}")
     return "\n".join(lines)
 

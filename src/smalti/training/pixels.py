@@ -37,7 +37,7 @@ def settle(training: Any, reader: Reader, read: PixelReading | None = None) -> A
             many = training.network.in_channels
             data = replace(data, bands="gray" if many == 1 else tuple(range(many)))
     if isinstance(data.range, Percentiles):
-        data = with_numbers(data, reader.summary().paths)
+        data = with_numbers(data, reader.summary().samples)
     return replace(training, data=data)
 
 

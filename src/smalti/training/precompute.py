@@ -18,7 +18,7 @@ from smalti.config import Positive, Share, Workers, settings
 from smalti.data import READERS
 from smalti.data.buckets import Buckets
 from smalti.data.columns import COLUMNS
-from smalti.data.folder import Folder
+from smalti.data.kinds import IMAGES, kind_of
 from smalti.data.loader import Crops, Loader, collate, usable
 from smalti.data.protocol import Reader, Sample
 from smalti.data.shards import ShardMetadata, ShardWriter, begun, is_shards
@@ -132,16 +132,17 @@ def _plain(tokenizer: Tokenizer, data: Path, how: Encoding) -> Job:
     check_sides(how.sizes, tokenizer.factor)
     if folders.is_made(data):
         return _made_plain(tokenizer, str(data), how)
-    where, why = holding.find(data, how.val, how.val_share, tokenizer)
-    read = tokenizer.settings.pixels or PixelReading()
-    where = replace(
-        where,
-        captions=how.captions or where.captions,
-        range=read.range,
-        bands=read.bands,
-        max_pixels=how.max_pixels,
-    )
-    train, val = (Folder(where, split) for split in ("train", "val"))
+    kind, read = kind_of(data), tokenizer.settings.pixels or PixelReading()
+    if kind in IMAGES and kind != "folder":
+        where, why = holding.of_kind(kind, data, how.val, how.val_share, tokenizer)
+        if how.captions is not None:
+            raise UserError(f"data of kind {kind} without --captions", how.captions, "they have their own")
+    else:
+        kind = "folder"
+        where, why = holding.find(data, how.val, how.val_share, tokenizer)
+        where = replace(where, captions=how.captions or where.captions)
+    where = replace(where, range=read.range, bands=read.bands, max_pixels=how.max_pixels)
+    train, val = (READERS[kind][1](where, split) for split in ("train", "val"))
     told = holding.text(train, val, why, how.val_share)
     return Job(readers={"train": train, "val": val}, how=how, told=told)
 
@@ -293,11 +294,13 @@ def _made(job: Job) -> dict[str, Any]:
     made, summaries = config.dump(job.how), [reader.summary() for reader in job.readers.values()]
     for name in ("workers", "max_pixels", "val", "val_share"):  # the images tell what the last two chose
         del made[name]
-    names = [path.relative_to(one.root).as_posix() for one in summaries for path in one.paths]
+    files = [(one, path) for one in summaries if not one.marks for path in one.paths]
+    names = [path.relative_to(one.root).as_posix() for one, path in files if isinstance(path, Path)]
     said = [caption for reader in job.readers.values() for caption in reader.captions() if names]
     digest = hashlib.blake2b("\n".join([*names, *said]).encode(), digest_size=8).hexdigest()
     made |= {"images": f"{len(names)} files {digest}", "held_out": len(job.readers["val"])}
-    if not names:  # data that are made
-        made["images"] = summaries[0].fingerprint()
+    if not names:  # data that are made; or in archives, which know themselves which they are
+        which = [one.fingerprint() for one in summaries if one.paths] or [summaries[0].fingerprint()]
+        made["images"] = " ".join(which)
     asked = {"data": dict(job.data)} if job.data else {}
     return {**asked, **made, "size": plain(job.how.sizes), "order": "reader"}

@@ -44,6 +44,7 @@ PLACES = {
     "data.val",
     "data.val_maps",
     "data.captions",
+    "data.index",
     "tokenizer",
     "condition_tokenizer",
     "condition.encoder_folder",

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ from tqdm import tqdm
 from smalti import config, memory, precision, sharding, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.computed import computation
-from smalti.data import READERS
+from smalti.data import READERS, kinds
 from smalti.data.buckets import Buckets
 from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Batch, Reader
-from smalti.data.shards import is_shards
 from smalti.errors import UserError
 from smalti.files import as_path, read_texts
 from smalti.losses import perceptual
@@ -295,9 +294,14 @@ def _place(recipe: str | Path, data: str | Path | None, kind: Any) -> dict[str, 
     if kind in folders.made():
         remedy = "leave --data out: such data are made"
         raise UserError(f"data.kind={kind} without --data", f"--data {data}", remedy)
-    files = given["kind"] if given.get("kind", "shards") not in {"shards", *folders.made()} else "folder"
-    place = {"kind": "shards" if is_shards(Path(data)) else files, "root": str(data)}
-    if given.get("kind") == place["kind"]:
+    there, wanted = kind or kinds.kind_of(Path(data)), given.get("kind", "shards")
+    if kind is None and there != "shards" and wanted not in {"shards", *kinds.IMAGES, *folders.made()}:
+        there = wanted  # a recipe of other files says itself what they are
+    place = {"kind": there, "root": str(data)}
+    if {given.get("kind"), place["kind"]} <= {*kinds.IMAGES}:  # the images of any are parted alike
+        known = {one.name for one in fields(READERS[place["kind"]][0])}
+        place = {**{name: value for name, value in given.items() if name in known}, **place}
+    elif given.get("kind") == place["kind"]:
         place = {**given, **place}
     return {"data": place}
 

@@ -1,6 +1,5 @@
 """Edges of images, by Canny's detector."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,6 +12,7 @@ from smalti.conditions.computed.protocol import Computation
 from smalti.conditions.computed.reading import open_image
 from smalti.config import settings
 from smalti.errors import optional
+from smalti.opening import Source
 from smalti.reading.pixels import PixelReading, Pixels
 
 EXTRA = "edges"
@@ -36,7 +36,7 @@ class Edges(Computation):
         """See Computation."""
         optional("skimage.feature", extra=EXTRA)
 
-    def open(self, source: str | Path | Image.Image, how: PixelReading | None) -> Pixels:
+    def open(self, source: str | Source | Image.Image, how: PixelReading | None) -> Pixels:
         """See Computation: the image."""
         return open_image(source, how)
 

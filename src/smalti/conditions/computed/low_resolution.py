@@ -1,7 +1,6 @@
 """Images of low resolution, as large as those that they were made of."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -16,6 +15,7 @@ from smalti.conditions.computed.reading import open_image
 from smalti.config import settings
 from smalti.errors import UserError
 from smalti.imaging import eight_bit, resize
+from smalti.opening import Source
 from smalti.reading.pixels import PixelReading, Pixels
 
 
@@ -43,7 +43,7 @@ class LowResolution(Computation):
             remedy = f"choose a factor that divides them, or {near[0]} x {near[1]} pixels"
             raise UserError(f"sides that are multiples of compute.factor={factor}", got, remedy)
 
-    def open(self, source: str | Path | Image.Image, how: PixelReading | None) -> Pixels:
+    def open(self, source: str | Source | Image.Image, how: PixelReading | None) -> Pixels:
         """See Computation: the image."""
         return open_image(source, how)
 

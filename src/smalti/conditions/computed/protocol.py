@@ -1,7 +1,6 @@
 """What every computation keeps: an image becomes a map of its own size, in training as in use."""
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
@@ -9,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from smalti.errors import UserError
+from smalti.opening import Source
 from smalti.reading.pixels import PixelReading, Pixels
 
 
@@ -42,7 +42,7 @@ class Computation(ABC):
         return UserError(expected, "a stream, or images that are made", "data.kind=folder, or another kind")
 
     @abstractmethod
-    def open(self, source: str | Path | Image.Image, how: PixelReading | None) -> Pixels:
+    def open(self, source: str | Source | Image.Image, how: PixelReading | None) -> Pixels:
         """Return what it is computed of, upright, 0 .. 255, of a file or a Pillow image; UserError.
 
         how: in which way values of images are read.

@@ -1,7 +1,5 @@
 """What of a file, or of a Pillow image, maps are computed of: its colours, or its transparency."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -10,15 +8,16 @@ from torch import Tensor
 
 from smalti import exif, imaging, opening
 from smalti.errors import UserError
+from smalti.opening import Source
 from smalti.reading.pixels import PixelReading, Pixels, from_pil, open_pixels
 
 
-def open_image(source: str | Path | Image.Image, how: PixelReading | None) -> Pixels:
+def open_image(source: str | Source | Image.Image, how: PixelReading | None) -> Pixels:
     """Return the pixels of an image, as its tokenizer has them; UserError for what cannot be read."""
     return from_pil(source, how) if isinstance(source, Image.Image) else open_pixels(source, how)
 
 
-def open_alpha(source: str | Path | Image.Image) -> UInt8[Tensor, "1 H W"]:
+def open_alpha(source: str | Source | Image.Image) -> UInt8[Tensor, "1 H W"]:
     """Return how opaque each pixel is, 0 .. 255, upright; UserError for an image without transparency."""
     image = imaging.open_pil(source)
     if not image.has_transparency_data:

@@ -1,6 +1,5 @@
 """Silhouettes of what stands on a transparent ground."""
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
@@ -10,6 +9,7 @@ from torch import Tensor
 from smalti.conditions.computed.protocol import Computation
 from smalti.conditions.computed.reading import open_alpha
 from smalti.config import settings
+from smalti.opening import Source
 from smalti.reading.pixels import PixelReading, Pixels
 
 
@@ -25,7 +25,7 @@ class Silhouette(Computation):
 
     of: ClassVar[Literal["image", "alpha"]] = "alpha"
 
-    def open(self, source: str | Path | Image.Image, how: PixelReading | None) -> Pixels:
+    def open(self, source: str | Source | Image.Image, how: PixelReading | None) -> Pixels:
         """See Computation: the alpha channel."""
         return open_alpha(source)
 
