@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-from smalti import strategy
+from smalti import devices, strategy
 from smalti.errors import UserError
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ def together(device: str) -> Iterator[torch.device]:
     """
     mistake, found = None, torch.device("cpu")
     try:
-        found = strategy.choose(device)
+        found = devices.find(strategy.choose(device))
     except UserError as problem:
         mistake = problem
     with strategy.current().joined(found):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from smalti import config, library, memory, precision, rounds, strategy
@@ -128,7 +128,7 @@ def _shared(
             for split, rows, received in rounds.in_order(made):
                 done[split] += len(rows["codes"])
                 if writer is not None:
-                    writer.add_rows(split, rows)
+                    writer.add_rows(split, {name: torch.from_numpy(array) for name, array in rows.items()})
                 bar.update(len(rows["codes"]))
                 if received is not None:
                     break
@@ -144,14 +144,17 @@ def _made_by(
     tokenizer: Tokenizer,
     job: Job,
     metadata: ShardMetadata,
-) -> Iterator[tuple[str, dict[str, Tensor], int | None]]:
-    """Encode this process's batches: gives split, rows as files hold them, and the signal that ends all."""
+) -> Iterator[tuple[str, dict[str, NDArray[Any]], int | None]]:
+    """Encode this process's batches: gives split, rows as files hold them, and the signal that ends all.
+
+    Rows are arrays: tensors of uint16 do not pickle.
+    """
     batch = job.how.batch
     remedy = f"--resume goes on once there is more, or encode into another OUT with --batch {batch // 2 or 1}"
     with memory.needed(f"{batch} crops encoded together; those done are kept", remedy):
         for split, samples in batches:
             rows = metadata.rows(_encoded(tokenizer, job.condition, samples))
-            yield split, rows, interrupts.received
+            yield split, {name: found.numpy() for name, found in rows.items()}, interrupts.received
 
 
 def _job(
