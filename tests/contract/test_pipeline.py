@@ -378,9 +378,9 @@ def frames(monkeypatch):
 
 
 def test_few_frames_lie_between_a_call_and_attention(frames):
-    """A reader goes through nine functions in five files."""
+    """A reader goes through eight functions in five files."""
     generator().sample(label=1)
-    assert (len(frames), len(set(frames))) == (9, 5)
+    assert (len(frames), len(set(frames))) == (8, 5)
 
 
 def test_few_frames_lie_between_a_command_and_attention(frames, monkeypatch, tmp_path):

@@ -261,9 +261,7 @@ class _Rest:
         self._val = [index for members in self._held_out.buckets.members for index in members]
         self.total = len(train) * how.crops + len(val)
 
-    def batches(
-        self, done: Mapping[str, int], share: tuple[int, int]
-    ) -> Iterator[tuple[str, list[Sample]]]:
+    def batches(self, done: Mapping[str, int], share: tuple[int, int]) -> Iterator[tuple[str, list[Sample]]]:
         """Return split and cropped samples, after so many rows of each split, which end with a batch.
 
         share: rank and number of processes: of the batches that are left every so many, from that one on.
@@ -284,12 +282,11 @@ class _Rest:
                 one = held_out[0, index] if sample is None else held_out.cropped(sample, (0, index))
                 yield "val", usable([one])
 
-    def _cropped(
-        self, bucket: Buckets, done: int, count: int, own: int, step: int
-    ) -> Iterator[list[Sample]]:
+    def _cropped(self, bucket: Buckets, done: int, count: int, own: int, step: int) -> Iterator[list[Sample]]:
         """Return crops of a bucket, count in all, after those that are done: batch own, own + step, ..."""
         how = self._how
-        firsts = range(done + own * how.batch, count, step * how.batch)  # before the batches, which are endless
+        begin = done + own * how.batch
+        firsts = range(begin, count, step * how.batch)  # before the batches, which are endless
         loader = Loader(
             self._reader, size=bucket, crop=how.crop, batch=how.batch, seed=how.seed, workers=how.workers
         )
