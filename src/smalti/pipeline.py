@@ -207,7 +207,8 @@ class Pipeline(Upscaling):
         """Draw as `sample` does, or where an image is given as `complete` does, batch by batch.
 
         A batch has micro_batch images, or as many as memory is planned for. Between two of them nothing of
-        the model is changed. options: those of `sample`, and the condition.
+        the model is changed. options: those of `sample`, the condition, and wanted, see `drawing.request`:
+        which batches are drawn.
         """
         given = None if image is None and mask is None and keep is None else (image, mask, keep)
         return self._batches(given, {"num": num, **options}, streamed=True)
