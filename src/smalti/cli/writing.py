@@ -64,7 +64,7 @@ class Numbered:
         """Return whether this process draws a batch; UserError where another command wrote images of it."""
         for number in images:
             if number in self._there and self._way.rank == 0:
-                _compare(self._there[number], made(number))
+                compare(self._there[number], made(number))
         if all(number in self._there for number in images):
             return False
         self._batches += 1
@@ -106,7 +106,7 @@ class Numbered:
             yield [str(path) for path in batch.save(self._out, self._own.popleft()[0], keep=True)]
 
 
-def _compare(path: Path, made: Mapping[str, Any]) -> None:
+def compare(path: Path, made: Mapping[str, Any]) -> None:
     """UserError for an image that was made otherwise than it would be now."""
     from smalti import imaging
 

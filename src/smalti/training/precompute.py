@@ -111,8 +111,9 @@ def _shared(
             before = begun(folder)
     before = way.collect(before)[0]
     with rounds.agreed():
-        for reader in job.readers.values() if before is not None else ():
-            reader.number_as(before["classes"])
+        if before is not None:
+            for reader in job.readers.values():
+                reader.number_as(before["classes"])
         metadata, how = _metadata(tokenizer, job, before), job.how
         rest = _Rest(job.readers["train"], job.readers["val"], how, shuffled="order" not in metadata.made)
         limits.check_together(how.batch, rest.total, max(how.sizes, key=math.prod))
