@@ -92,9 +92,8 @@ class Numbered:
         finally:
             done = sum(number < num for number in self._found())
             if done < num:
-                self._way.say(
-                    f"stopped: {done} of {num} images are in {self._out}; --resume draws the others"
-                )
+                rest = "the same command with --resume draws the others"
+                self._way.say(f"stopped: {done} of {num} images are in {self._out}; {rest}")
 
     def _found(self) -> dict[int, Path]:
         """Return the images that are in the folder, by number."""
