@@ -119,11 +119,12 @@ def _shared(
         limits.check_together(how.batch, rest.total, max(how.sizes, key=math.prod))
         if way.rank == 0:
             writer = ShardWriter(folder, metadata, resume=resume)
-    done = way.collect(dict(writer.rows) if writer is not None else {})[0]
+    begun_at = way.collect(dict(writer.rows) if writer is not None else {})[0]
+    done = dict(begun_at)
     way.say(job.told)
     received, hidden = None, way.rank != 0 or None  # None: on a terminal only
     with Interrupts() as interrupts, writer or nullcontext():
-        made = _made_by(interrupts, rest.batches(done, (way.rank, way.count)), tokenizer, job, metadata)
+        made = _made_by(interrupts, rest.batches(begun_at, (way.rank, way.count)), tokenizer, job, metadata)
         counts = {"total": rest.total, "initial": sum(done.values())}
         with tqdm(**counts, unit="crop", desc="encoding", disable=hidden) as bar:
             for split, rows, received in rounds.in_order(made):
