@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,16 +45,17 @@ MISTAKES = {  # words, and what is said of them
 }
 
 
-def called(words, folder: Path, out: str) -> int:
-    """The status of a command, in a folder, what it says in the files out.out and out.err."""
+def called(words, folder: Path, out: str, by: str = "") -> int:
+    """The status of a command, in a folder. What it says is in files: `out`, `by` and .out or .err."""
     os.chdir(folder)
     sys.argv = ["smalti", *(out if word == "OUT" else word for word in words)]
-    with open(f"{out}.out", "w") as told, open(f"{out}.err", "w") as complained:
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(complained):
-            try:
-                main()
-            except SystemExit as end:
-                return end.code or 0
+    with contextlib.ExitStack() as stack:
+        for kind, way in (("out", contextlib.redirect_stdout), ("err", contextlib.redirect_stderr)):
+            stack.enter_context(way(stack.enter_context(Path(f"{out}{by}.{kind}").open("w"))))
+        try:
+            main()
+        except SystemExit as end:
+            return end.code or 0
     return 0
 
 
@@ -89,7 +91,7 @@ def one_of_them(rank: int, count: int, folder: Path, free: list[int]) -> None:
     """All commands, one after the other; each writes its status into a file."""
     for port, (name, words) in zip(free, ALL.items(), strict=True):
         joining(rank, count, port)
-        status = called(words, folder, f"{name} {count}" if rank == 0 else f"{name} {count} of {rank}")
+        status = called(words, folder, f"{name} {count}", " of 1" if rank else "")
         (folder / f"{name} {count} of {rank}.status").write_text(str(status))
 
 
@@ -108,7 +110,7 @@ def home(tmp_path_factory) -> Path:
             pixels = np.random.default_rng(number).integers(0, 256, (18, 26, 3), dtype=np.uint8)
             Image.fromarray(pixels if number % 3 else pixels.transpose(1, 0, 2)).save(path)
     (folder / "broken" / "a" / "3.png").write_text("no image")
-    before = os.getcwd()
+    before = Path.cwd()
     try:
         with pytest.MonkeyPatch.context() as patched:
             for name, words in COMMANDS.items():
@@ -159,6 +161,13 @@ def test_images_of_another_command_stay(two):
     assert files(two / "kept") == files(two / "sample 1")
 
 
+def resumed(rank: int, count: int, folder: Path, port: int, out: str) -> None:
+    """Go on with an encoding."""
+    joining(rank, count, port)
+    shards.ROWS = 7
+    sys.exit(called((*COMMANDS["encode"], "--resume"), folder, out, " of 1" if rank else ""))
+
+
 def killed(rank: int, count: int, folder: Path, port: int, whom: str, call: int) -> None:
     """Encode, and end without a word inside the pass of that number: one process, the other, or both."""
     joining(rank, count, port)
@@ -172,7 +181,7 @@ def killed(rank: int, count: int, folder: Path, port: int, whom: str, call: int)
         return real(*given, **how)
 
     Tokenizer.encode = encode
-    sys.exit(called(COMMANDS["encode"], folder, f"killed {whom} {call}"))
+    sys.exit(called(COMMANDS["encode"], folder, f"killed {whom} {call}", " of 1" if rank else ""))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +191,7 @@ def killed(rank: int, count: int, folder: Path, port: int, whom: str, call: int)
         *[pytest.param(whom, call, marks=pytest.mark.slow) for whom in ("0", "1", "01") for call in (1, 3)],
     ],
 )
-def test_what_a_kill_left_is_gone_on_with_by_one_process(home, monkeypatch, whom, call):
+def test_what_a_kill_left_is_gone_on_with_by_any_number_of_processes(home, monkeypatch, whom, call):
     codes = several(killed, home, *ports(1), whom, call)
     assert [code for rank, code in enumerate(codes) if str(rank) in whom] == [-signal.SIGKILL] * len(whom)
     out = home / f"killed {whom} {call}"
@@ -197,11 +206,16 @@ def test_what_a_kill_left_is_gone_on_with_by_one_process(home, monkeypatch, whom
     encoded, real = [], Tokenizer.encode
     monkeypatch.setattr(Tokenizer, "encode", lambda *given, **how: encoded.append(1) or real(*given, **how))
     words = COMMANDS["encode"]
+    copy = shutil.copytree(out, home / f"{out.name} by three")
     assert called((*words, "--resume"), home, out.name) == 0
-    resumed = len(encoded)
+    by_one = len(encoded)
     assert called(words, home, f"{out.name} whole") == 0
-    assert files(out) == files(home / f"{out.name} whole")
-    assert len(encoded) == 2 * resumed + 2 * (call - 1), "rounds of two passes before the kill are kept"
+    whole = files(home / f"{out.name} whole")
+    assert files(out) == whole
+    assert len(encoded) == 2 * by_one + 2 * (call - 1), "rounds of two passes before the kill are kept"
+    if call == 3:
+        assert several(resumed, home, *ports(1), copy.name, count=3) == [0] * 3
+        assert files(copy) == whole
 
 
 def stopped(rank: int, count: int, folder: Path, port: int, number: int) -> None:
@@ -216,7 +230,7 @@ def stopped(rank: int, count: int, folder: Path, port: int, number: int) -> None
         return real(*given, **how)
 
     Tokenizer.encode = encode
-    sys.exit(called(COMMANDS["encode"], folder, f"stopped {number}"))
+    sys.exit(called(COMMANDS["encode"], folder, f"stopped {int(number)}", " of 1" if rank else ""))
 
 
 @pytest.mark.slow
