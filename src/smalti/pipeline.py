@@ -207,7 +207,8 @@ class Pipeline(Upscaling):
         """Draw as `sample` does, or where an image is given as `complete` does, batch by batch.
 
         A batch has micro_batch images, or as many as memory is planned for. Between two of them nothing of
-        the model is changed. options: those of `sample`, and the condition.
+        the model is changed. options: those of `sample`, the condition, and wanted, see `drawing.request`:
+        which batches are drawn.
         """
         given = None if image is None and mask is None and keep is None else (image, mask, keep)
         return self._batches(given, {"num": num, **options}, streamed=True)
@@ -270,22 +271,7 @@ class Pipeline(Upscaling):
         metadata |= recorded(self.condition, condition, request.mix, request.num)
         if (pixels := self.tokenizer.settings.pixels) is not None and pixels.range is not None:
             metadata["range"] = [list(pixels.range)] * request.num  # of lists one is taken for each image
-        parts = self._parts(request, how, start, known, told, by_pass=by_pass)
-        return self._samples(request, parts, {**metadata, **seen})
-
-    def _samples(
-        self, request: Request, parts: Iterator[Pass | Tensor], metadata: Mapping[str, Any]
-    ) -> Iterator[Pass | Samples]:
-        """Join to the codes of each batch how its images were made."""
-        done = 0
-        for codes in parts:
-            if isinstance(codes, Pass):
-                yield codes
-                continue
-            made = [request.metadata(done + index, metadata) for index in range(len(codes))]
-            done, padded = done + len(codes), request.micro_batch is not None
-            batch = request.micro_batch or len(codes)
-            yield Samples(self.tokenizer, codes, made, batch=batch, padded=padded)
+        return self._parts(request, how, start, known, told, {**metadata, **seen}, by_pass)
 
     def _sequence(self, codes: Tensor, context: Context) -> tuple[Tensor, Prefix]:
         """Return codes of training crops in the prior's order, and the prefix of their condition."""
@@ -336,9 +322,12 @@ class Pipeline(Upscaling):
         return self.condition.context(value, num=num, grid=grid, device=self.order.device)
 
     def _parts(
-        self, request: Request, how: Any, start: Tensor, known: Tensor, told: Told, *, by_pass: bool
-    ) -> Iterator[Pass | Int64[Tensor, "r h w"]]:
-        """Give the codes of all canvases, batch by batch. how: the prior's own options."""
+        self, request: Request, how: Any, start: Tensor, known: Tensor, told: Told, made: Any, by_pass: bool
+    ) -> Iterator[Pass | Samples]:
+        """Settle which canvases are drawn together, and give what draws them.
+
+        how: the prior's own options. made: metadata of all images, see Request.metadata.
+        """
         grid = (known.shape[0], known.shape[1])
         trained = self.trained(grid)
         template = Canvas(
@@ -357,13 +346,21 @@ class Pipeline(Upscaling):
         rows_each = self.prior.at(trained).rows(template) * contexts
         size = request.micro_batch or max(1, BATCH // rows_each)
         batches = split(request.num, size, start.device, padded=request.micro_batch is not None)
-        total = known.numel() * sum(map(len, batches))
+        return self._laid(request, template, told, request.chosen(batches, made), made, by_pass)
+
+    def _laid(
+        self, request: Request, template: Canvas, told: Told, batches: Any, made: Any, by_pass: bool
+    ) -> Iterator[Pass | Samples]:
+        """Give the images of all canvases, batch by batch, of which each knows the number of its first."""
+        grid = (template.known.shape[0], template.known.shape[1])
+        padded, trained = request.micro_batch is not None, self.trained(grid)
+        total = template.known.numel() * sum(len(rows) for _, rows in batches)
         listener = request.progress if callable(request.progress) else None
         with tqdm(total=total, disable=request.progress is not True, unit=" cells") as bar:
-            for number, rows in enumerate(batches):
+            for first, rows in batches:
                 canvas = replace(
                     template,
-                    codes=start.expand(len(rows), -1, -1),
+                    codes=template.codes.expand(len(rows), -1, -1),
                     seeds=rows + request.seed,
                     progress=partial(listener, total) if listener else bar.update,
                 )
@@ -379,7 +376,10 @@ class Pipeline(Upscaling):
                             *_, there = begin()
                     guided.check()
                     codes = there.codes.clone()  # an ordinary tensor, of use to gradients
-                yield codes[: request.num - number * size]
+                codes = codes[: request.num - first]
+                how = [request.metadata(first + index, made) for index in range(len(codes))]
+                together = request.micro_batch or len(codes)
+                yield Samples(self.tokenizer, codes, how, batch=together, padded=padded)
 
     def _begun(self, guided: Guided, canvas: Canvas, trained: Grid) -> Iterator[Pass]:
         """Return what draws a batch of canvases."""

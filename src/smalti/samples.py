@@ -22,6 +22,7 @@ from smalti.tokenizer import Tokenizer
 from smalti.user_images import grid
 
 PIXELS = 16 * 256 * 256  # decoded together, at least one image: bounds the memory of the decoder
+SUFFIXES = (".png", ".tif")  # of the files that `Samples.save` writes
 
 
 class Samples:
@@ -86,18 +87,22 @@ class Samples:
         """Give the images in the numbers of the files that the model was trained on, (bands, H, W) each."""
         return [found.samples for found in self._in_file_values()]
 
-    def save(self, folder: str | Path | Any, first: int = 0) -> list[Path]:
+    def save(self, folder: str | Path | Any, first: int = 0, *, keep: bool = False) -> list[Path]:
         """Write the images as 00000.png, ..., counted from `first`, with their metadata; gives the files.
 
         In the numbers of the files that the model was trained on where 8 bits cannot hold them: as PNG of 16
-        bits where they fit, else as .tif. UserError, with nothing written yet, where a name is taken.
+        bits where they fit, else as .tif. UserError, with nothing written yet, where a name is taken; keep:
+        what is there stays, and the others are written.
         """
-        folder = as_path(folder, "folder")
-        if not writing.is_needed(self._tokenizer.settings.pixels):
-            return imaging.save_all(self.images, folder, first)
-        stems = [folder / f"{first + index:05}" for index in range(len(self))]
-        imaging.refuse_existing([stem.with_suffix(end) for stem in stems for end in (".png", ".tif")])
-        return [found.save(stem) for found, stem in zip(self._in_file_values(), stems, strict=True)]
+        stems = [as_path(folder, "folder") / f"{first + index:05}" for index in range(len(self))]
+        is_there = [any(stem.with_suffix(end).exists() for end in SUFFIXES) for stem in stems]
+        if not keep:
+            imaging.refuse_existing([stem.with_suffix(end) for stem in stems for end in SUFFIXES])
+        if writing.is_needed(self._tokenizer.settings.pixels):
+            found = zip(self._in_file_values(), stems, is_there, strict=True)
+            return [image.save(stem) for image, stem, skipped in found if not skipped]
+        images = zip(self.images, stems, is_there, strict=True)
+        return [imaging.save_png(f"{stem}.png", image) for image, stem, skipped in images if not skipped]
 
     def chosen(self, rows: Sequence[int], told: Sequence[Mapping[str, Any]]) -> "Samples":
         """Return some of them, in the order given; told: more metadata of each of these."""

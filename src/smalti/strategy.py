@@ -124,7 +124,10 @@ class DataParallel(Strategy):
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """See Strategy."""
+        """See Strategy. A command that has begun it keeps it: what it calls joins nothing more."""
+        if dist.is_initialized():
+            yield
+            return
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

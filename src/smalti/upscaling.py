@@ -56,6 +56,9 @@ class Upscaling(Grids):
         maps = compute.enlarged(_mirrored(given, (sides[0] // factor, sides[1] // factor)))
         name = str(image) if isinstance(image, str | Path) else f"{type(image).__name__} in memory"
         record = {"upscaled": name, "factor": factor}
+        if (wanted := options.get("wanted")) is not None:
+            cut = {"height": size[0], "width": size[1], **record}
+            options["wanted"] = lambda images, made: wanted(images, lambda index: {**made(index), **cut})
         drawn = self.iter_batches(num, **{**options, told: maps[0], "size": (sides[0], sides[1])})
         return (part.cut(size, record) for part in drawn)
 

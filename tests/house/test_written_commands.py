@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 HISTORY = {"log.md", "status.md"}  # what was run then, with the options of then
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LAUNCH = re.compile(r"^(srun .*)?torchrun .*?-m (-- )?(?=smalti )")  # what starts several processes
 INLINE = re.compile(r"`(smalti [a-z][^`]*)`")
 
 
@@ -29,7 +30,7 @@ def written() -> list[tuple[str, str]]:
             line for kind, block in BLOCK.findall(text) if kind != "python" for line in block.splitlines()
         ]
         for line in lines + INLINE.findall(BLOCK.sub("", text)):
-            command = re.sub(r"^\$ |^\.venv/bin/", "", line.strip())
+            command = LAUNCH.sub("", re.sub(r"^\$ |^\.venv/bin/", "", line.strip()))
             if re.match(r"smalti [a-z]", command) and "..." not in command:
                 found.append((page.name, command))
     return found

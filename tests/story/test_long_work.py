@@ -60,13 +60,61 @@ def test_images_are_written_as_they_are_drawn(home, model, photos, smalti_comman
     assert status == 130
     assert told.split() == [f"part/{index:05}.png" for index in range(4)]
     assert "4 of 7 images are in part" in err
-    assert "--seed 7 --num 3" in err
+    assert "the same command with --resume draws the others" in err
     assert "Traceback" not in err
     assert sorted(path.name for path in Path("part").iterdir()) == [f"{index:05}.png" for index in range(4)]
 
-    status, *_ = smalti_command(verb, model, *given, "rest", *options, "--seed", 7, "--num", 3)
-    assert status == 0
-    assert pixels(Path("part")) + pixels(Path("rest")) == pixels(Path("whole"))
+    Path("part/.00004.png.999999999").touch()  # of a process that was killed inside an image
+    asked = (*options, "--num", 7, "--seed", 3, "--resume")
+    status, told, err = smalti_command(verb, model, *given, "part", *asked)
+    assert (status, told.split()) == (0, [f"part/{index:05}.png" for index in range(4, 7)])
+    assert "4 of 7 images are there" in err
+    assert encoded(Path("part")) == encoded(Path("whole"))
+
+    Path("part/00002.png").unlink()  # one of a batch: the batch is drawn as before, the other one stays
+    before = Path("part/00003.png").stat().st_mtime_ns
+    status, told, _ = smalti_command(verb, model, *given, "part", *asked)
+    assert (status, told.split()) == (0, ["part/00002.png"])
+    assert Path("part/00003.png").stat().st_mtime_ns == before
+    assert encoded(Path("part")) == encoded(Path("whole"))
+
+
+def test_images_of_another_command_are_not_gone_on_with(home, model, photos, smalti_command):
+    asked = ("sample", model, "out", "--num", 2, "--label", 0)
+    assert smalti_command(*asked)[0] == 0
+    before = encoded(Path("out"))
+    for more, said in (
+        (("--seed", 1), "got seed=1, and out/00000.png of seed=0"),
+        (("--top-k", 3), "got top_k=3"),
+        (("--size", "8x10"), "got width=10"),
+        (("--reject", 2, "--judge", model), "got rejection="),
+    ):
+        status, told, err = smalti_command(*asked, *more, "--resume")
+        assert (status, told, said in err) == (2, "", True), err
+        assert err.count("\n") == 1
+    assert encoded(Path("out")) == before
+    rebuild = ("reconstruct", model, photos / "lying", "rebuilt")
+    assert smalti_command(*rebuild)[0] == 0
+    Path("rebuilt/00003-3.png").unlink()
+    before = encoded(Path("rebuilt"))
+    status, _, err = smalti_command("reconstruct", model, photos, "rebuilt", "--resume")
+    assert (status, "got source=lying/0.png, and rebuilt/00000-0.png of source=0.png" in err) == (2, True)
+    assert encoded(Path("rebuilt")) == before
+    status, told, err = smalti_command(*rebuild, "--resume")
+    assert (status, told.split()[0], "7 of 8 images are there" in err) == (0, "rebuilt/00003-3.png", True)
+    assert encoded(Path("rebuilt")).items() > before.items()
+
+
+def test_kept_images_are_gone_on_with_lot_by_lot(home, model, smalti_command):
+    """Rejection draws a lot of which an image is missing again, and no other."""
+    asked = ("sample", model, "out", "--num", 2, "--label", 0, "--label", 1)
+    asked += ("--reject", 2, "--judge", model)
+    assert smalti_command(*asked)[0] == 0
+    before = encoded(Path("out"))
+    Path("out/00002.png").unlink()
+    status, told, _ = smalti_command(*asked, "--resume")
+    assert (status, told.split()) == (0, ["out/00002.png"])
+    assert encoded(Path("out")) == before
 
 
 def test_a_folder_with_images_is_refused_before_work(home, model, smalti_command, monkeypatch):

@@ -5,17 +5,9 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import (
-    Size,
-    computing,
-    drawing,
-    load_pipeline,
-    new_folder,
-    sampling,
-    starting,
-    write,
-)
+from smalti.cli.options import Size, computing, drawing, load_pipeline, sampling, starting
 from smalti.cli.paths import MODEL, PATH
+from smalti.cli.writing import RESUME, Numbered
 
 
 @click.command()
@@ -28,9 +20,17 @@ from smalti.cli.paths import MODEL, PATH
 @click.option("--mask", type=PATH, help="Image file: white is drawn anew, black is kept.")
 @click.option("--size", type=Size(), help="Pixels, HxW; the training crop unless given.")
 @sampling
+@RESUME
 @computing
 def complete(
-    model: Path, image: Path, out: Path, mask: Path | None, device: str, precision: str, **options: Any
+    model: Path,
+    image: Path,
+    out: Path,
+    mask: Path | None,
+    resume: bool,
+    device: str,
+    precision: str,
+    **options: Any,
 ) -> None:
     """Keep a part of an image and draw the rest anew, into OUT, a new or empty folder.
 
@@ -44,19 +44,21 @@ def complete(
     Example: smalti complete runs/photos-prior photo.jpg completed --keep left --num 3
     """
     with starting():
-        from smalti import imaging, masks
+        from smalti import imaging, masks, rounds
         from smalti.data.transforms import middle, middle_of_mask
         from smalti.reading.pixels import open_turned
 
-    new_folder(out)
-    pipeline = load_pipeline(model, device, precision)
-    options["size"] = options["size"] or pipeline.crop_size
-    pixels, turn = open_turned(image, pipeline.tokenizer.settings.pixels)
-    beside = (pixels.shape[1], pixels.shape[2]), turn
-    given = drawing(pipeline, options, beside)
-    size = given.pop("size")
-    kept = imaging.to_float(middle((pixels.shape[1], pixels.shape[2]), size).image(pixels))
-    if mask is not None:
-        given["mask"] = middle_of_mask(masks.read(mask), size)
-    batches = pipeline.iter_batches(image=kept, **given)
-    write(batches, out, num=given["num"], seed=options["seed"])
+    with rounds.together(device) as where:
+        images = Numbered(out, resume=resume)
+        with rounds.agreed():
+            pipeline = load_pipeline(model, str(where), precision)
+            options["size"] = options["size"] or pipeline.crop_size
+            pixels, turn = open_turned(image, pipeline.tokenizer.settings.pixels)
+            sides = (pixels.shape[1], pixels.shape[2])
+            given = drawing(pipeline, options, (sides, turn))
+            size = given.pop("size")
+            kept = imaging.to_float(middle(sides, size).image(pixels))
+            if mask is not None:
+                given["mask"] = middle_of_mask(masks.read(mask), size)
+            batches = pipeline.iter_batches(image=kept, **given, wanted=images)
+        images.write(batches, given["num"])

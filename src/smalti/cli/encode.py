@@ -53,28 +53,44 @@ def encode(
     DATA may be scenes, which are made: those of the tokenizer's training, and those that it held out.
 
     OUT is a new or empty folder. Interrupted, the same command with --resume goes on where it was, with the
-    same model, images and options; only --workers, --max-pixels and --device may change.
+    same model, images and options; only --workers, --max-pixels, --device and how many processes may change.
+
+    Several processes, which write the same bytes:
+    torchrun --nproc-per-node=2 -m -- smalti encode MODEL DATA OUT
 
     Example: smalti encode runs/tokenizer photos tokens --size 256 --crops 10
 
     Example: smalti encode runs/tokenizer photos tokens --for my_depth.yaml data.maps=depths
     """
     with starting():
-        from smalti import config, library
+        from smalti import rounds, strategy
         from smalti.training.precompute import encode as run
-        from smalti.training.settings import TrainingSettings
 
-    if not options["resume"]:
-        new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
+    with rounds.together(device) as where:
+        with rounds.agreed():
+            if not options["resume"] and strategy.current().rank == 0:
+                new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
+            how = _how(model, settings, recipe, options)
+            tokenizer = load_tokenizer(model, str(where), precision)
+        written = run(tokenizer, data, out, **how)
+    if strategy.current().rank == 0:
+        click.echo(written)
+
+
+def _how(
+    model: Path, settings: tuple[str, ...], recipe: str | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments of smalti.encode."""
+    from smalti import config, library
+    from smalti.training.settings import TrainingSettings
+
     crop = {name: options.pop(name) for name in ("scale", "flip")}
     crop = {name: value for name, value in crop.items() if value is not None}
     if recipe is not None:
         changes = {**config.overrides(settings, TrainingSettings), "tokenizer": str(model)}
         changes |= {f"crop.{name}": value for name, value in crop.items()}
-        options |= {"recipe": recipe, "settings": changes}
-    elif settings:
+        return options | {"recipe": recipe, "settings": changes}
+    if settings:
         raise UserError("settings of a recipe with --for RECIPE", settings[0], "name the prior's recipe")
-    else:
-        options["size"] = options["size"] or library.trained_sizes(model)
-        options["crop"] = {"scale": (1.0, 1.25), **crop}
-    click.echo(run(load_tokenizer(model, device, precision), data, out, **options))
+    size = options["size"] or library.trained_sizes(model)
+    return options | {"size": size, "crop": {"scale": (1.0, 1.25), **crop}}

@@ -83,19 +83,22 @@ def evaluate(
     Example: smalti evaluate runs/photos-prior photos --num 1000 --out evaluated
     """
     with starting():
+        from smalti import rounds, strategy
         from smalti.evaluation import table
         from smalti.evaluation.run import evaluate as run
         from smalti.evaluation.settings import EvaluationSettings
 
-    if out is not None:
-        new_folder(out, "choose another --out")
     own = EvaluationSettings.__dataclass_fields__
     ctx = click.get_current_context()
     said = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     given = {name: value for name, value in options.items() if name in said}  # defaults are the library's own
     drawing = {name: value for name, value in given.items() if name not in own}
     settings = {name: value for name, value in given.items() if name in own}
-    found = run(model, data, device=device, dtype=precision, drawing=drawing, **settings)
+    with rounds.together(device) as where:
+        with rounds.agreed():
+            if out is not None and strategy.current().rank == 0:
+                new_folder(out, "choose another --out")
+        found = run(model, data, device=str(where), dtype=precision, drawing=drawing, **settings)
     if found is None:  # another process says it
         return None
     told = [table.of_one(found.record)]

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from smalti.exif import Turn
     from smalti.imaging import Filter
     from smalti.pipeline import Pipeline
-    from smalti.samples import Samples
     from smalti.tokenizer import Tokenizer
 
 
@@ -130,12 +128,13 @@ def computing(command: Callable[..., Any]) -> Callable[..., Any]:
 def drawing(
     pipeline: "Pipeline", options: dict[str, Any], beside: "tuple[tuple[int, int], Turn] | None" = None
 ) -> dict[str, Any]:
-    """Return the options of `sampling` as arguments of Pipeline.iter_batches, whose images `write` takes.
+    """Return the options of `sampling` as arguments of Pipeline.iter_batches, see `writing.Numbered`.
 
     beside: size and turn of the image that a map describes; see `_fit`.
     """
     from smalti.cli.pace import Pace, faster
     from smalti.reading import writing
+    from smalti.strategy import current
 
     given = {name: value for name, value in options.items() if value not in (None, ())}
     size, is_mixed = options["size"] or pipeline.crop_size, options["mix"] is not None
@@ -158,7 +157,8 @@ def drawing(
     given["num"] = options["num"] * (1 if is_mixed else each)
     hint = faster(pipeline, size, options["stride"])
     writing.is_needed(pipeline.tokenizer.settings.pixels)  # says before hours of work what it needs
-    return {**given, "progress": Pace(hint)}
+    way = current()
+    return {**given, "progress": Pace(hint, way.count) if way.rank == 0 else False}
 
 
 class Several(list[Any]):
@@ -252,30 +252,16 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
     """Return a folder to write into: refused where it holds anything, so that nothing is overwritten."""
-    for kind in ("png", "tif"):  # of a process that was killed inside its first image
-        leftovers.clear(out, f".{'[0-9]' * 5}*.{kind}.*")
+    clear(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
     return out
 
 
-def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int, each: int = 1) -> None:
-    """Save images as they come, 00000.png (or .tif) ...; of fewer than num, say how to draw the others.
-
-    each: how many were drawn for each of these.
-    """
-    from tqdm import tqdm
-
-    done = 0
-    try:
-        for batch in batches:
-            for path in batch.save(out, first=done):
-                done += 1
-                tqdm.write(str(path))  # above the progress bar
-    finally:
-        if done < num:
-            rest = f"--seed {seed + done * each} --num {num - done} and another OUT draw the others"
-            tqdm.write(f"stopped: {done} of {num} images are in {out}; {rest}", file=sys.stderr)
+def clear(out: Path) -> None:
+    """Delete what a process that was killed inside an image left half written in a folder."""
+    for kind in ("png", "tif"):
+        leftovers.clear(out, f".{'[0-9]' * 5}*.{kind}.*")
 
 
 _HALF = "bf16 and fp16: faster but for small priors; other images, a few other codes. auto: the quickest."

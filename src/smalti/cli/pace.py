@@ -17,15 +17,17 @@ FIRST = 2.0  # seconds after which the pace tells
 class Pace:
     """Told of cells that are drawn, shows a bar on a terminal; says once where the whole takes long."""
 
-    def __init__(self, hint: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """hint: how it would go faster, said after the estimate."""
+    def __init__(self, hint: str, processes: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        """hint: how it would go faster, said after the estimate. processes: that draw as much as this one."""
+        self._processes = processes
         self._hint, self._clock, self._is_said = hint, clock, False
         self._begun: float | None = None
         self._given = 0  # cells that came before the clock ran: kept ones, which take no time
         self._done = 0
 
     def __call__(self, total: int, count: int) -> None:
-        """count: cells more than before, of total."""
+        """count: cells more than before, of total: of this process, and so of each."""
+        total, count = total * self._processes, count * self._processes
         self._done += count
         if self._begun is None:
             self._begun, self._given = self._clock(), count

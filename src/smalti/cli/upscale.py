@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import computing, drawing, load_pipeline, new_folder, sampling, write
+from smalti.cli.options import computing, drawing, load_pipeline, sampling, starting
 from smalti.cli.paths import MODEL, PATH
+from smalti.cli.writing import RESUME, Numbered
 
 
 @click.command()
@@ -15,9 +16,17 @@ from smalti.cli.paths import MODEL, PATH
 @click.argument("out", type=PATH)
 @click.option("--factor", type=int, help="Of the sides; that of the training unless given.")
 @sampling
+@RESUME
 @computing
 def upscale(
-    model: Path, image: Path, out: Path, factor: int | None, device: str, precision: str, **options: Any
+    model: Path,
+    image: Path,
+    out: Path,
+    factor: int | None,
+    resume: bool,
+    device: str,
+    precision: str,
+    **options: Any,
 ) -> None:
     """Draw larger images that look like IMAGE when shrunk, into OUT, a new or empty folder.
 
@@ -27,8 +36,13 @@ def upscale(
 
     Example: smalti upscale runs/superres small.png large --num 4
     """
-    new_folder(out)
-    pipeline = load_pipeline(model, device, precision)
-    given = drawing(pipeline, {**options, "size": None})
-    batches = pipeline.iter_upscaled(image, factor=factor, **given)
-    write(batches, out, num=given["num"], seed=options["seed"])
+    with starting():
+        from smalti import rounds
+
+    with rounds.together(device) as where:
+        images = Numbered(out, resume=resume)
+        with rounds.agreed():
+            pipeline = load_pipeline(model, str(where), precision)
+            given = drawing(pipeline, {**options, "size": None})
+            batches = pipeline.iter_upscaled(image, factor=factor, **given, wanted=images)
+        images.write(batches, given["num"])

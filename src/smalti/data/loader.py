@@ -10,7 +10,7 @@ Where crops have several sizes each batch is of one bucket, and all this holds w
 
 import hashlib
 from bisect import bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -87,40 +87,46 @@ class Loader:
         there = [size for size, members in enumerate(self._crops.buckets.members) if members]
         return {size: self._turns.first(bucket) for bucket, size in enumerate(there)}
 
-    def samples(self, start: int = 0, *, shuffled: bool = True) -> Iterator[list[Sample]]:
-        """Return the cropped samples of this process's share of batch start, start + 1, ... without end.
+    def samples(self, start: int = 0, *, shuffled: bool = True, step: int = 1) -> Iterator[list[Sample]]:
+        """Return the cropped samples of this process's share of batch start, start + step, ... without end.
 
-        shuffled: false: each pass in the reader's order; a stream has but one order.
+        shuffled: false: each pass in the reader's order; a stream has but one order. step: above 1 the
+        batches between are left out, and but for a stream not opened.
 
         Raises the UserError of a sample that cannot be used when its turn comes, from workers too; with
         `skipped` only where none of the samples tried in its place can be used either.
         """
         stream = self._crops.reader.samples(self._seed, start * self._batch)
         if stream is not None:
-            yield from self._streamed(stream, start)  # endless: nothing below is reached
-        for places, samples in zip(
-            self._places(start, shuffled), self._samples(start, shuffled), strict=True
-        ):
+            yield from self._streamed(stream, start, step)  # endless: nothing below is reached
+        numbers = count(start, step)
+        for number, samples in zip(numbers, self._samples(start, step, shuffled), strict=True):
+            places = self._places(number, shuffled)
             yield usable([self._usable(*pair) for pair in zip(places, samples, strict=True)])
 
-    def _samples(self, start: int, shuffled: bool) -> Iterator[list[Sample | UserError]]:
-        """Return what lies at the places of batch start, start + 1, ..."""
+    def _samples(self, start: int, step: int, shuffled: bool) -> Iterator[list[Sample | UserError]]:
+        """Return what lies at the places of batch start, start + step, ..."""
+        batches = (self._places(number, shuffled) for number in count(start, step))
         if not self._workers:
-            for places in self._places(start, shuffled):  # endless: nothing below is reached
+            for places in batches:  # endless: nothing below is reached
                 yield [self._crops[place] for place in places]
         yield from DataLoader(
             self._crops,
-            batch_sampler=self._places(start, shuffled),  # endless
+            batch_sampler=batches,  # endless
             num_workers=self._workers,
             generator=torch.Generator(),  # workers' seeds: not from the global one, and not used
             collate_fn=list,
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _streamed(self, stream: Iterator[Sample | UserError], start: int) -> Iterator[list[Sample]]:
-        """Give this process's share of each batch of a stream, whose first sample is that of batch start."""
+    def _streamed(
+        self, stream: Iterator[Sample | UserError], start: int, step: int
+    ) -> Iterator[list[Sample]]:
+        """Give this process's share of batches of a stream, whose first sample is that of batch start."""
         own = range(self._rank * self._share, (self._rank + 1) * self._share)
-        for number in count(start):
+        for number in count(start, step):
+            between = (step - 1) * self._batch if number > start else 0
+            deque(islice(stream, between), maxlen=0)
             batch = enumerate(islice(stream, self._batch))
             begin = number * self._batch
             found = [self._crops.cropped(one, (0, begin + at)) for at, one in batch if at in own]
@@ -150,11 +156,11 @@ class Loader:
         got = f"{len(others)} in a row that cannot, among them {sample.got}"
         return UserError("images that can be used", got, sample.remedy)
 
-    def _places(self, start: int, shuffled: bool) -> Iterator[list[Place]]:
-        for number in count(start):
-            bucket, own = self._turns(number)
-            first = own * self._batch + self._rank * self._share
-            yield [self._place(bucket, position, shuffled) for position in range(first, first + self._share)]
+    def _places(self, number: int, shuffled: bool) -> list[Place]:
+        """Return the places of this process's share of a batch."""
+        bucket, own = self._turns(number)
+        first = own * self._batch + self._rank * self._share
+        return [self._place(bucket, position, shuffled) for position in range(first, first + self._share)]
 
     def _place(self, bucket: int, position: int, shuffled: bool) -> Place:
         members = self._members[bucket]

@@ -56,6 +56,14 @@ class ShardMetadata:
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     made: Mapping[str, Any] = field(default_factory=dict)  # plain values: what decides which rows there are
 
+    def rows(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """Return samples as files hold them: codes, all of one grid, and what else is named here."""
+        rows = {"codes": small([sample.codes for sample in samples], self.codebook_size)}
+        for key, made in self.conditions.items():
+            tokens = [sample.precomputed[key] for sample in samples]
+            rows[PRECOMPUTED + key] = small(tokens, made["vocabulary"])
+        return rows | pack(samples, self.holds)
+
 
 @settings
 class ShardsSettings:
@@ -104,15 +112,15 @@ class ShardWriter:
 
     def add(self, split: str, samples: Sequence[Sample]) -> None:
         """Rows more of a split, "train" or "val": codes, all of one grid, and what the metadata name."""
-        rows = {"codes": small([sample.codes for sample in samples], self.metadata.codebook_size)}
-        for key, made in self.metadata.conditions.items():
-            tokens = [sample.precomputed[key] for sample in samples]
-            rows[PRECOMPUTED + key] = small(tokens, made["vocabulary"])
+        self.add_rows(split, self.metadata.rows(samples))
+
+    def add_rows(self, split: str, rows: dict[str, Tensor]) -> None:
+        """Rows more of a split, as files hold them: what `ShardMetadata.rows` gave, here or elsewhere."""
         waiting = self._waiting[split]
         if waiting and waiting[0]["codes"].shape[1:] != rows["codes"].shape[1:]:
             self._flush(split)  # a file holds codes of one grid
-        self._waiting[split].append(rows | pack(samples, self.metadata.holds))
-        self.rows[split] += len(samples)
+        self._waiting[split].append(rows)
+        self.rows[split] += len(rows["codes"])
         if _count(self._waiting[split]) >= ROWS:
             self._flush(split)
         elif time.monotonic() - self._kept > KEPT_EVERY:

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from typing import Any
 
+from torch import Tensor
+
 from smalti import memory
 from smalti.config import parse, read_size, settings
 from smalti.errors import UserError, shown
@@ -24,7 +26,7 @@ _WHOLE = {
     "speculative": 1,
 }  # with an example
 _REAL = {"temperature": 1.0, "top_p": 0.9, "min_p": 0.05, "guidance_scale": 3.0}
-OPTIONS = (*_WHOLE, *_REAL, "size", "progress", "mix")
+OPTIONS = (*_WHOLE, *_REAL, "size", "progress", "mix", "wanted")
 OF_COMPLETE = ("image", "mask", "keep")
 _MAY_BE_NONE = {"top_k", "top_p", "min_p", "micro_batch"}
 
@@ -55,6 +57,9 @@ _ELSEWHERE = {
     "mask": ("mask_image", "inpaint_mask"),
     "image": ("init_image", "input_image", "picture"),
 }
+Made = Callable[[int], Mapping[str, Any]]  # what is known of an image before it is drawn, by its number
+Wanted = Callable[[range, Made], bool]  # whether images of these numbers, a batch, are drawn
+
 _FORMS = ("output", "output_type", "return_type", "return_dict", "format")  # of which there is one: Samples
 
 
@@ -71,6 +76,7 @@ class Request:
     speculative: int  # cells drawn in a pass through a window, by guesses; 1: one by one
     progress: bool | Callable[[int, int], object]  # True: a bar; told of all cells, of cells more
     mix: Any = None  # the share of the second of two values, see `told.shares`
+    wanted: Wanted | None = None  # asked of each batch, in order, before the first is drawn; None: all are
 
     def __post_init__(self) -> None:
         last, micro = self.seed + self.num - 1, self.micro_batch
@@ -101,7 +107,7 @@ class Request:
         numbers["guidance_scale"] = found if isinstance(scale, Mapping) else found["guidance_scale"]
         choice = Choice(**{name: numbers.pop(name) for name in ("temperature", "top_k", "top_p", "min_p")})
         progress = given["progress"] if callable(given["progress"]) else bool(given["progress"])
-        return cls(choice=choice, progress=progress, mix=given["mix"], **numbers)
+        return cls(choice=choice, progress=progress, mix=given["mix"], wanted=given.get("wanted"), **numbers)
 
     def check_room(self, grid: tuple[int, int], factor: int, *, streamed: bool) -> None:
         """UserError where this machine cannot hold the images, and a batch of codes, at the least.
@@ -115,6 +121,21 @@ class Request:
         micro = "" if self.micro_batch is None else f", micro_batch={self.micro_batch}"
         remedy = "give a smaller size" if one > has else "a smaller micro_batch, or iter_samples"
         memory.check(needs, has, "images", f"num={self.num} of {size} pixels{micro}", remedy)
+
+    def chosen(self, batches: Sequence[Tensor], more: Mapping[str, Any]) -> list[tuple[int, Tensor]]:
+        """Return of batches of row numbers those that are wanted, each with the number of its first image.
+
+        more: see `metadata`.
+        """
+        firsts, size, wanted = range(0, self.num, len(batches[0])), len(batches[0]), self.wanted
+        found = list(zip(firsts, batches, strict=True))
+        if wanted is None:
+            return found
+
+        def made(index: int) -> dict[str, Any]:
+            return self.metadata(index, more)
+
+        return [(one, rows) for one, rows in found if wanted(range(one, min(one + size, self.num)), made)]
 
     def metadata(self, index: int, more: Mapping[str, Any]) -> dict[str, Any]:
         """Give what it takes to draw image `index` again, in plain values.

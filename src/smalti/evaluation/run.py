@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti import config, hints, strategy
+from smalti import config, hints, rounds, strategy
 from smalti.errors import UserError
 from smalti.evaluation import networks, page, passes
 from smalti.evaluation.described import value
@@ -70,25 +70,39 @@ def evaluate(
     options of Pipeline.sample. options: those of EvaluationSettings. Raises UserError for what cannot be
     measured.
     """
-    begun = time.monotonic()
-    how: EvaluationSettings = config.parse(options, EvaluationSettings)
-    names, wanted = _chosen(how.metrics), how.metrics or ()
-    for space in how.spaces or ():
-        networks.known(space)
     where = strategy.choose(device)
-    todo = plan(Path(subject), Path(real), how, (where, dtype), drawing or {})
-    fitting = [name for name, one in MEASURES.items() if todo.task in one.tasks]
-    strange = [name for name in wanted if name not in fitting]
-    if strange or how.metrics == ():
-        remedy = "leave it out" if strange and len(wanted) > 1 else "choose some"
-        expected = f"metrics of a {todo.task}: {', '.join(fitting)}"
-        raise UserError(expected, ",".join(strange) or "none", remedy)
-    names = [name for name in names if name in fitting]
-    _refuse_obeyed(todo, wanted)
-    spaces = how.spaces if any(MEASURES[name].of_features for name in names) else ()
-    found = networks.find(_asked(names, spaces, wanted), todo.cut.size, where)
-    values, short = _values(names, found, todo, wanted)
-    with strategy.current().joined(where), Saver(how.save, todo.count, todo.cut.size) as saver:
+    with strategy.current().joined(where):
+        return _shared(subject, real, (where, dtype), drawing or {}, options)
+
+
+def _shared(
+    subject: str | Path,
+    real: str | Path,
+    place: tuple[torch.device, str],
+    drawing: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Evaluation | None:
+    """Measure together with the other processes. place: the device, and what models are kept in."""
+    begun, (where, _) = time.monotonic(), place
+    with rounds.agreed():
+        how: EvaluationSettings = config.parse(options, EvaluationSettings)
+        names, wanted = _chosen(how.metrics), how.metrics or ()
+        for space in how.spaces or ():
+            networks.known(space)
+        todo = plan(Path(subject), Path(real), how, place, drawing)
+        fitting = [name for name, one in MEASURES.items() if todo.task in one.tasks]
+        strange = [name for name in wanted if name not in fitting]
+        if strange or how.metrics == ():
+            remedy = "leave it out" if strange and len(wanted) > 1 else "choose some"
+            expected = f"metrics of a {todo.task}: {', '.join(fitting)}"
+            raise UserError(expected, ",".join(strange) or "none", remedy)
+        names = [name for name in names if name in fitting]
+        _refuse_obeyed(todo, wanted)
+        spaces = how.spaces if any(MEASURES[name].of_features for name in names) else ()
+        found = networks.find(_asked(names, spaces, wanted), todo.cut.size, where)
+        values, short = _values(names, found, todo, wanted)
+        saved = Saver(how.save, todo.count, todo.cut.size)
+    with saved as saver:
         evidence = _gather(todo, Passes(networks=found, values=values, device=where, saver=saver))
     if strategy.current().rank != 0:
         return None

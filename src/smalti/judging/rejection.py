@@ -8,6 +8,7 @@ import itertools
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from smalti import hints, imaging, library, shipped
-from smalti.drawing.request import sides, whole
+from smalti.drawing.request import Made, sides, whole
 from smalti.errors import UserError
 from smalti.features import SPACES
 from smalti.judging.classifier import Classifier
@@ -48,8 +49,11 @@ def best_of(
 def batches(
     pipeline: Pipeline, reject: Any, judge: Any, num: Any = None, **options: Any
 ) -> Iterator[Samples]:
-    """Check what is asked for, and give what draws it lot by lot; see `best_of`."""
-    each = _each(reject)
+    """Check what is asked for, and give what draws it lot by lot; see `best_of`.
+
+    options: also wanted, see `drawing.request`, which is asked of each lot.
+    """
+    each, wanted = _each(reject), options.pop("wanted", None)
     if options.get("top_k") == 1:
         remedy = "a larger top_k, or leave reject out"
         raise UserError("a draw with chance, to reject some", "top_k=1, all images alike", remedy)
@@ -65,7 +69,10 @@ def batches(
     found = find(judge, pipeline, pipeline.crop_size if size is None else sides(size))
     marks = [None] * num if value is None else pipeline.condition.describe(value, num=num)
     values = pipeline.condition.apart(value, num)
-    lots = [Lot(values[first], count, each, of=num) for first, count in _parts(marks)]
+    seed = whole("seed", options.pop("seed", 0))
+    lots = [Lot(values[first], first, count, each, seed + first * each) for first, count in _parts(marks)]
+    if wanted is not None:
+        lots = [lot for lot in lots if wanted(lot.images, partial(_before, pipeline, found, lot, options))]
     return _kept(pipeline, found, lots, options)
 
 
@@ -99,24 +106,55 @@ class Lot:
     """Images that are chosen from one another."""
 
     value: Any  # of the condition, for each of them
+    first: int  # number of the first that is kept
     count: int  # kept
     each: int  # drawn for each of these
-    of: int  # kept ones of all lots
+    seed: int  # of the first that is drawn
+
+    @property
+    def images(self) -> range:
+        """Return the numbers of those that are kept."""
+        return range(self.first, self.first + self.count)
+
+    @property
+    def drawn(self) -> int:
+        """Return how many are drawn."""
+        return self.count * self.each
 
 
 def _kept(
     pipeline: Pipeline, judge: Scorer, lots: Sequence[Lot], options: Mapping[str, Any]
 ) -> Iterator[Samples]:
-    seed = whole("seed", options.get("seed", 0))
+    of = sum(lot.count for lot in lots)
     for lot in lots:
         asked, drawn, scores = Asked.of(pipeline, lot.value), [], []
-        how = {**options, **_told(pipeline, lot.value), "seed": seed}
-        how["progress"] = _over_all(options.get("progress", False), lot)
-        for batch in pipeline.iter_batches(lot.count * lot.each, **how):
+        how = {**options, **_told(pipeline, lot.value), "seed": lot.seed}
+        how["progress"] = _over_all(options.get("progress", False), lot.count, of)
+        for batch in pipeline.iter_batches(lot.drawn, **how):
             drawn.append(batch)
             scores.append(judge.score(imaging.as_saved(batch.tensors), batch.codes, asked).double().cpu())
         yield _best(Samples.joined(drawn), torch.cat(scores), lot, judge)
-        seed += lot.count * lot.each
+
+
+def _before(
+    pipeline: Pipeline, judge: Scorer, lot: Lot, options: Mapping[str, Any], index: int
+) -> dict[str, Any]:
+    """Return what is known of a kept image before it is drawn, which is all but its seed and its score."""
+    known: list[Mapping[str, Any]] = []
+
+    def noted(images: range, made: Made) -> bool:
+        known.append(made(0))
+        return False
+
+    pipeline.iter_batches(1, **{**options, **_told(pipeline, lot.value), "wanted": noted})  # draws none
+    alike = {name: value for name, value in known[0].items() if name != "seed"}
+    return {**alike, "rejection": _protocol(lot, judge)}
+
+
+def _protocol(lot: Lot, judge: Scorer) -> dict[str, Any]:
+    """Return how the images of a lot are chosen."""
+    how = {"judge": judge.name, "scores": judge.scores, **judge.protocol}
+    return how | {"drawn": lot.drawn, "kept": lot.count, "acceptance": 1 / lot.each}
 
 
 def _told(pipeline: Pipeline, value: Any) -> dict[str, Any]:
@@ -130,16 +168,18 @@ def _best(drawn: Samples, scores: Tensor, lot: Lot, judge: Scorer) -> Samples:
         expected, got = f"finite scores of {judge.name}", f"{int((~scores.isfinite()).sum())} that are not"
         raise UserError(expected, got, "look at these images, or give another judge")
     rows = scores.argsort(descending=True, stable=True)[: lot.count].tolist()
-    how = {"judge": judge.name, "scores": judge.scores, **judge.protocol}
-    how |= {"drawn": len(drawn), "kept": lot.count, "acceptance": 1 / lot.each, "mean": scores.mean().item()}
+    how = {**_protocol(lot, judge), "mean": scores.mean().item()}
     return drawn.chosen(rows, [{"rejection": {**how, "score": scores[row].item()}} for row in rows])
 
 
-def _over_all(progress: Any, lot: Lot) -> Any:
-    """Return a function that is told of the cells of all lots together; a bar stands for one lot."""
+def _over_all(progress: Any, count: int, of: int) -> Any:
+    """Return a function that is told of the cells of all lots together; a bar stands for one lot.
+
+    count: images that are kept of a lot; of: of all lots.
+    """
     if not callable(progress):
         return progress
-    return lambda total, more: progress(total * lot.of // lot.count, more)
+    return lambda total, more: progress(total * of // count, more)
 
 
 def _parts(marks: Sequence[Any]) -> Iterator[tuple[int, int]]:

@@ -2,16 +2,17 @@
 
 import hashlib
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from smalti import config, library, memory, precision
+from smalti import config, library, memory, precision, rounds, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.protocol import Condition
 from smalti.config import Positive, Share, Workers, settings
@@ -95,36 +96,79 @@ def encode(
     workers and max_pixels must be the same, and so is then what comes out. UserError for an `out` that holds
     something else, and for an unreadable image.
     """
-    folder = Path(out)
-    if recipe is None:
-        job = _plain(tokenizer, Path(data), config.parse(options, Encoding))
-    else:
-        job = _for_recipe(tokenizer, data, recipe, settings or {}, options)
-    before = begun(folder) if resume and is_shards(folder) else None
-    if before is not None:
-        for reader in job.readers.values():
-            reader.number_as(before["classes"])
-    metadata, how = _metadata(tokenizer, job, before), job.how
-    rest = _Rest(job.readers["train"], job.readers["val"], how, shuffled="order" not in metadata.made)
-    limits.check_together(how.batch, rest.total, max(how.sizes, key=math.prod))
-    remedy = (
-        f"--resume goes on once there is more, or encode into another OUT with --batch {how.batch // 2 or 1}"
-    )
-    short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
-    with short, Interrupts() as interrupts, ShardWriter(folder, metadata, resume=resume) as writer:
-        tqdm.write(job.told, file=sys.stderr)
-        done = sum(writer.rows.values())
-        with tqdm(total=rest.total, initial=done, unit="crop", desc="encoding", disable=None) as bar:
-            for split, samples in rest.batches(writer.rows["train"], writer.rows["val"]):
-                writer.add(split, _encoded(tokenizer, job.condition, samples))
-                bar.update(len(samples))
-                if interrupts.received is not None:
+    with strategy.current().joined(tokenizer.last_layer.device):
+        return _shared(tokenizer, data, Path(out), (recipe, settings or {}, options), resume=resume)
+
+
+def _shared(
+    tokenizer: Tokenizer, data: str | Path, folder: Path, asked: tuple[Any, ...], *, resume: bool
+) -> Path:
+    """Encode together with the other processes, batch i in process i mod n; process 0 writes."""
+    way, before, writer = strategy.current(), None, None
+    with rounds.agreed():
+        job = _job(tokenizer, data, *asked)
+        if way.rank == 0 and resume and is_shards(folder):
+            before = begun(folder)
+    before = way.collect(before)[0]
+    with rounds.agreed():
+        if before is not None:
+            for reader in job.readers.values():
+                reader.number_as(before["classes"])
+        metadata, how = _metadata(tokenizer, job, before), job.how
+        rest = _Rest(job.readers["train"], job.readers["val"], how, shuffled="order" not in metadata.made)
+        limits.check_together(how.batch, rest.total, max(how.sizes, key=math.prod))
+        if way.rank == 0:
+            writer = ShardWriter(folder, metadata, resume=resume)
+    begun_at = way.collect(dict(writer.rows) if writer is not None else {})[0]
+    done = dict(begun_at)
+    way.say(job.told)
+    received, hidden = None, way.rank != 0 or None  # None: on a terminal only
+    with Interrupts() as interrupts, writer or nullcontext():
+        made = _made_by(interrupts, rest.batches(begun_at, (way.rank, way.count)), tokenizer, job, metadata)
+        counts = {"total": rest.total, "initial": sum(done.values())}
+        with tqdm(**counts, unit="crop", desc="encoding", disable=hidden) as bar:
+            for split, rows, received in rounds.in_order(made):
+                done[split] += len(rows["codes"])
+                if writer is not None:
+                    writer.add_rows(split, {name: torch.from_numpy(array) for name, array in rows.items()})
+                bar.update(len(rows["codes"]))
+                if received is not None:
                     break
-        if interrupts.received is None:
-            return writer.close()
-    told = f"{sum(writer.rows.values())} of {rest.total} crops"
-    tqdm.write(f"stopped after {told}; go on with --resume", file=sys.stderr)
-    stop(interrupts.received)
+        if received is None:
+            return folder if writer is None else writer.close()
+    way.say(f"stopped after {sum(done.values())} of {rest.total} crops; go on with --resume")
+    stop(received)
+
+
+def _made_by(
+    interrupts: Interrupts,
+    batches: Iterator[tuple[str, list[Sample]]],
+    tokenizer: Tokenizer,
+    job: Job,
+    metadata: ShardMetadata,
+) -> Iterator[tuple[str, dict[str, NDArray[Any]], int | None]]:
+    """Encode this process's batches: gives split, rows as files hold them, and the signal that ends all.
+
+    Rows are arrays: tensors of uint16 do not pickle.
+    """
+    batch = job.how.batch
+    remedy = f"--resume goes on once there is more, or encode into another OUT with --batch {batch // 2 or 1}"
+    with memory.needed(f"{batch} crops encoded together; those done are kept", remedy):
+        for split, samples in batches:
+            rows = metadata.rows(_encoded(tokenizer, job.condition, samples))
+            yield split, {name: found.numpy() for name, found in rows.items()}, interrupts.received
+
+
+def _job(
+    tokenizer: Tokenizer,
+    data: str | Path,
+    recipe: str | Path | None,
+    settings: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> Job:
+    if recipe is None:
+        return _plain(tokenizer, Path(data), config.parse(options, Encoding))
+    return _for_recipe(tokenizer, data, recipe, settings, options)
 
 
 def _plain(tokenizer: Tokenizer, data: Path, how: Encoding) -> Job:
@@ -220,25 +264,36 @@ class _Rest:
         self._val = [index for members in self._held_out.buckets.members for index in members]
         self.total = len(train) * how.crops + len(val)
 
-    def batches(self, train: int, val: int) -> Iterator[tuple[str, list[Sample]]]:
-        """Return split and cropped samples, after so many rows of each split, which end with a batch."""
+    def batches(self, done: Mapping[str, int], share: tuple[int, int]) -> Iterator[tuple[str, list[Sample]]]:
+        """Return split and cropped samples, after so many rows of each split, which end with a batch.
+
+        share: rank and number of processes: of the batches that are left every so many, from that one on.
+        """
+        (rank, processes), train, number = share, done["train"], 0
         for bucket in self._buckets:
             count = len(bucket.members[0]) * self._how.crops
-            yield from (("train", samples) for samples in self._cropped(bucket, min(train, count), count))
-            train -= min(train, count)
+            begin = min(train, count)
+            own = (rank - number) % processes
+            yield from (("train", samples) for samples in self._cropped(bucket, begin, count, own, processes))
+            train -= begin
+            number += len(range(begin, count, self._how.batch))
         held_out = self._held_out
-        stream = held_out.reader.samples(held_out.seed, val)
-        for index in self._val[val:]:
-            one = held_out[0, index] if stream is None else held_out.cropped(next(stream), (0, index))
-            yield "val", usable([one])
+        stream = held_out.reader.samples(held_out.seed, done["val"])
+        for turn, index in enumerate(self._val[done["val"] :], number):
+            sample = None if stream is None else next(stream)  # also those of others: it knows no numbers
+            if turn % processes == rank:
+                one = held_out[0, index] if sample is None else held_out.cropped(sample, (0, index))
+                yield "val", usable([one])
 
-    def _cropped(self, bucket: Buckets, done: int, count: int) -> Iterator[list[Sample]]:
-        """Return crops of a bucket, count in all, after those that are done."""
-        how, firsts = self._how, range(done, count, self._how.batch)  # before the batches, which are endless
+    def _cropped(self, bucket: Buckets, done: int, count: int, own: int, step: int) -> Iterator[list[Sample]]:
+        """Return crops of a bucket, count in all, after those that are done: batch own, own + step, ..."""
+        how = self._how
+        begin = done + own * how.batch
+        firsts = range(begin, count, step * how.batch)  # before the batches, which are endless
         loader = Loader(
             self._reader, size=bucket, crop=how.crop, batch=how.batch, seed=how.seed, workers=how.workers
         )
-        cropped = loader.samples(done // how.batch, shuffled=self._shuffled)
+        cropped = loader.samples(done // how.batch + own, shuffled=self._shuffled, step=step)
         for first, samples in zip(firsts, cropped, strict=False):
             yield samples[: count - first]
 
