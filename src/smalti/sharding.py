@@ -34,18 +34,21 @@ def blocks(network: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def using(kind: Kind, weights: int, device: torch.device) -> Iterator[None]:
+def using(kind: Kind, weights: int, device: torch.device, *, scaled: bool = False) -> Iterator[None]:
     """Within, several processes train as a recipe asks for. weights: how many numbers are trained.
 
     auto is ddp where a process's memory holds twice all that there is of each weight, else fsdp. UserError
-    for one process alone where there are several. One process has nothing to share, whatever is asked for.
+    for one process alone where there are several, and for shares whose gradients are scaled, as in fp16: each
+    process would find another scale. One process has nothing to share, whatever is asked for.
     """
     count = strategy.current().count
     if kind == "single" and count > 1:
         remedy = "strategy=ddp or strategy=fsdp, or start it without torchrun"
         raise UserError("one process for strategy=single", f"{count} of torchrun", remedy)
     if kind == "auto":
-        kind = "ddp" if 2 * HELD * 4 * weights < memory.of_device(device) else "fsdp"
+        kind = "ddp" if scaled or 2 * HELD * 4 * weights < memory.of_device(device) else "fsdp"
+    if kind == "fsdp" and scaled and count > 1:
+        raise UserError("precision=bf16 or fp32 for strategy=fsdp", "fp16", "precision=bf16, or strategy=ddp")
     with strategy.several_as(Sharded if kind == "fsdp" else DataParallel):
         yield
 

@@ -264,6 +264,14 @@ def test_one_process_for_several_is_refused(monkeypatch):
     assert "torchrun" in caught.value.remedy
 
 
+def test_gradients_of_fp16_are_not_shared(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="fp16"), sharding.using("fsdp", 1, CPU, scaled=True):
+        pass
+    with sharding.using("auto", 10**12, CPU, scaled=True):
+        assert not strategy.current().is_sharded
+
+
 @pytest.mark.parametrize(
     ("asked", "weights", "is_sharded"),
     [("auto", 10**6, False), ("auto", 10**12, True), ("ddp", 10**12, False)],

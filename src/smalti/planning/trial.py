@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from smalti.data.protocol import Batch
 from smalti.planning.measuring import Taken, most_allocated, timed
-from smalti.training.fit import Feed, Loop
+from smalti.training.feed import Feed
+from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
 from smalti.training.recorder import Recorder
 from smalti.training.settings import Training

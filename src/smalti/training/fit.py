@@ -350,13 +350,15 @@ class Loop:
         """Write a checkpoint and the model as it stands, unless this step has them. All processes call it."""
         if self._saved == self.step:
             return
-        since, model = recorder.since(), None
+        since = recorder.since()
         counts = {"skipped": self.skipped, "in_a_row": self._in_a_row, "rewound": self._rewound}
         state = saving.state(self.step, self.task, self.optimizers, self.ema, since, counts)
-        with self._shown() as here:
-            if here:
-                model = saving.copied(self.task.model(), self.task.shown)
-        self.saver.checkpoint(state, model)
+        if self.strategy.is_sharded:
+            with self._shown() as here:
+                self.saver.checkpoint(state, self.task if here else None)
+        else:  # without the averages taking the weights' place, which costs more than a copy of them
+            means = self.ema.means if self.ema else None
+            self.saver.checkpoint(state, self.task if self.strategy.rank == 0 else None, means)
         self._saved = self.step
 
     @contextmanager

@@ -3,8 +3,8 @@
 import copy
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Saver:
 
     def __init__(self, training: Training, folder: RunFolder) -> None:
         self.training, self.folder, self.strategy = training, folder, strategy.current()
-        self.writer = Writer()
+        self.writer, self._copies = Writer(), Copies()
         self._process = self.strategy.collect(os.getpid())[0]  # of all processes the one that finishes
         if self.strategy.is_sharded:
             self._check_shared()
@@ -53,12 +53,16 @@ class Saver:
                 "a run folder that all processes write into", got, "a shared disk, or strategy=ddp"
             )
 
-    def checkpoint(self, state: Checkpoint, model: Model | None) -> None:
-        """Begin to write a checkpoint, as far as it is this process's, and the model of process 0.
+    def checkpoint(
+        self, state: Checkpoint, task: Task | None, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Begin to write a checkpoint, as far as it is this process's, and the model, where a task is given.
 
-        state: tensors that training may write to are copied. What failed in the one before is raised.
+        weights: of the model, see Copies. What failed in the one before is raised.
         """
-        self.writer.wait()
+        self.writer.wait()  # until then the copies of the one before are needed
+        state = replace(state, tensors=self._copies.of(state.tensors))
+        model = None if task is None else self._copies.of_model(task.model(), task.shown, weights)
         writes = self.strategy.is_sharded or self.strategy.rank == 0
         share = (self.strategy.rank, self.strategy.count) if self.strategy.is_sharded else (0, 1)
         place = self.folder.checkpoints / f".step-{state.step:08d}.{self._process}"
@@ -115,7 +119,7 @@ def state(
     since: Mapping[str, Tensor],
     counts: Mapping[str, int],
 ) -> Checkpoint:
-    """Return what a checkpoint keeps, as far as this process holds it, in copies on the CPU.
+    """Return what a checkpoint keeps, as far as this process holds it; training may write to it.
 
     since: see Recorder. counts: more numbers.
     """
@@ -137,7 +141,7 @@ def state(
     held |= {f"task/{name}": tensor for name, tensor in task.state().items()}
     return Checkpoint(
         step=step,
-        tensors={name: tensor.detach().to("cpu", copy=True) for name, tensor in held.items()},
+        tensors=held,
         numbers={
             **counts,
             "recent": seen,
@@ -163,11 +167,39 @@ def restore(found: Checkpoint, task: Task, optimizers: Optimizers, ema: Ema | No
         task.recent.restore(found.tensors["recent"], found.numbers["recent"])
 
 
-def copied(model: Model, network: nn.Module) -> Model:
-    """Return a copy of a model on which training goes on in `network` alone, with all else shared."""
-    own = {id(tensor) for tensor in _tensors(network)}
-    return copy.deepcopy(model, {id(one): one for one in _tensors(model) if id(one) not in own})
+class Copies:
+    """Copies of what training writes to, in memory that is kept: to get it takes as long as to fill it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Tensor] = {}
+        self._model: Model | None = None
+        self._network = nn.Module()  # of that model
+
+    def of(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return copies on the CPU, which are good until this is called again."""
+        for name, tensor in tensors.items():
+            if name not in self._held or self._held[name].shape != tensor.shape:
+                pinned = tensor.device.type == "cuda"
+                self._held[name] = torch.empty_like(tensor, device="cpu", pin_memory=pinned)
+            self._held[name].copy_(tensor.detach())
+        return {name: self._held[name] for name in tensors}
+
+    @torch.no_grad()
+    def of_model(self, model: Model, network: nn.Module, weights: Mapping[str, Tensor] | None) -> Model:
+        """Return a copy of a model, good until this is called again; training goes on in `network` alone.
+
+        weights: by name those that the copy has in place of the network's parameters; None: these.
+        """
+        if self._model is None:
+            own = {id(tensor) for tensor in _tensors(network).values()}
+            memo: dict[int, Any] = {id(one): one for one in _tensors(model).values() if id(one) not in own}
+            self._model = copy.deepcopy(model, memo)
+            self._network = memo[id(network)]
+        given = {**_tensors(network), **(weights or {})}
+        for name, tensor in _tensors(self._network).items():
+            tensor.data.copy_(given[name])
+        return self._model
 
 
-def _tensors(network: nn.Module) -> "chain[Tensor]":
-    return chain(network.parameters(), network.buffers())
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}

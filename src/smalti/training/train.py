@@ -115,7 +115,8 @@ def train(
                     strategy.current().say(note)
                 _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
-            with sharding.using(training.strategy, _trained(task), device):
+            scaled = training.precision == "fp16"
+            with sharding.using(training.strategy, _trained(task), device, scaled=scaled):
                 Loop(task, training, _rates(training), folder, device).run(feed)
     return folder.root
 
