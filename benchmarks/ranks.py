@@ -21,8 +21,8 @@ from smalti import config
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
 
 SIDE = 128  # pixels of a crop
-# what a process does: a little first, so that both sides are warm; then all, timed from a moment at which all are
-# there to the moment at which the shards are whole
+# what a process does: a little first, so that both sides are warm; then all, timed from a moment at which all
+# are there to the moment at which the shards are whole
 CHILD = """
 import sys, time
 from pathlib import Path
