@@ -40,6 +40,7 @@ reference
 
 evaluating
 performance
+scale
 tuning
 experiments
 ```
