@@ -75,7 +75,7 @@ print(json.dumps({"memory": resident.most(), "steps": steps}))
 def main() -> None:
     """One row for each recipe."""
     given = options(__doc__)
-    turns = 1 if given.short else 2
+    turns = 1 if given.short or given.figures else 3
     names = list(RECIPES)[::3] if given.short else list(RECIPES)
     report("plan", rows(names, turns), given.out, device=given.device, size={"turns": turns})
 

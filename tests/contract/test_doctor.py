@@ -15,7 +15,7 @@ from smalti.conditions.label import LabelSettings
 from smalti.conditions.none import NoConditionSettings
 from smalti.conditions.text import TextSettings
 from smalti.doctor import SUBJECTS, disk, free, loading, models, products, repeating, threads, together
-from smalti.doctor.protocol import Asked, Finding, judged
+from smalti.doctor.protocol import Asked, Finding, judged, looked
 from smalti.errors import UserError
 from smalti.training.seeds import seeded
 
@@ -130,6 +130,18 @@ def test_a_line_that_is_not_good_says_what_to_do():
     assert judged("it", "3", "less", right=False, quick=False).verdict == "wrong"
     with pytest.raises(AssertionError):
         Finding(what="it", value="3", verdict="slow")
+
+
+def test_what_breaks_off_is_a_line(asked):
+    def subject(asked):
+        yield judged("it", "3", "less")
+        raise RuntimeError("not implemented for 'Half'\nand more")
+
+    one, other = looked(subject, asked)
+    assert one.verdict == "good"
+    assert (other.what, other.verdict, other.value) == (
+        "what follows", "wrong", "not implemented for 'Half'"
+    )  # fmt: skip
 
 
 def test_number_types(asked, monkeypatch):

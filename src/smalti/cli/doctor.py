@@ -56,9 +56,10 @@ def _all(asked: "Asked") -> "dict[str, list[Finding]]":
     from tqdm import tqdm
 
     from smalti.doctor import SUBJECTS
+    from smalti.doctor.protocol import looked
 
     bar = tqdm(SUBJECTS.items(), leave=False, disable=None)  # None: on a terminal only
-    return {name: list(look(asked)) for name, look in bar}
+    return {name: looked(subject, asked) for name, subject in bar}
 
 
 def _of_model(model: Path, asked: "Asked") -> "dict[str, list[Finding]]":

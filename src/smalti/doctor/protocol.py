@@ -42,6 +42,18 @@ def judged(what: str, value: str, remedy: str, *, right: bool = True, quick: boo
     return Finding(what=what, value=value, verdict=verdict, remedy="" if verdict == "good" else remedy)
 
 
+def looked(subject: Subject, asked: Asked) -> list[Finding]:
+    """Return what a subject finds; a line more where torch or the system breaks off."""
+    found: list[Finding] = []
+    try:
+        for one in subject(asked):
+            found.append(one)  # one by one: those before the break stay
+    except (RuntimeError, OSError, TypeError) as problem:
+        told = str(problem).splitlines() or [type(problem).__name__]
+        found.append(judged("what follows", told[0][:100], "--device cpu, or another torch", right=False))
+    return found
+
+
 def seconds(work: Callable[[], Any], device: torch.device, turns: int = 5) -> float:
     """Return the median time of a piece of work, without the first turn, in which things get ready."""
     found = []

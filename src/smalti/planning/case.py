@@ -90,9 +90,10 @@ def read(recipe: str | Path, data: str | Path | None, overrides: Mapping[str, An
     if data is None and needs_root(config.read(recipe, changes, TrainingSettings)):
         changes["data.root"], opened = "synthetic", open_synthetic
     start = train.begin(recipe, data, changes, opened=opened)
-    training, device = start.training, devices.find(start.training.device)
-    checks.check(training, len(start.readers["val"]))
-    training = _with_precision(training, device)
+    checks.check(start.training, len(start.readers["val"]))
+    device = devices.find(start.training.device)
+    settled = precision.choose(start.training.precision, device)
+    training = replace(start.training, precision=settled)
     folder = RunFolder(Path("plan"))  # named in what is said, and never made
     with memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder)):
         tokenizers = train.tokenizers_of(training, start, folder, device)
@@ -106,10 +107,6 @@ def read(recipe: str | Path, data: str | Path | None, overrides: Mapping[str, An
         of = {split: Buckets.of(reader, training.sizes) for split, reader in start.readers.items()}
         checks.tell(training, start.readers, of)
     return case
-
-
-def _with_precision(training: Any, device: torch.device) -> Any:
-    return replace(training, precision=precision.choose(training.precision, device))
 
 
 def _codes(case: Case) -> tuple[Sides, int] | None:

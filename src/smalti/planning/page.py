@@ -11,6 +11,7 @@ from smalti.planning.plan import Plan
 from smalti.planning.synthetic import KINDS
 from smalti.sizes import worded
 
+BUSY = 1.3  # times the processor's time: beyond it a step waits for other programs
 _NAMES = {
     "process": "process and libraries",
     "frozen": "networks that do not learn",
@@ -118,6 +119,8 @@ def _time(plan: Plan) -> Iterable[str]:
         words = f"{one.wall:>10.3g} s   processor {one.processor:.3g} s"
         if not number and not found.is_measured:
             words += f"; by batches up to {found.small.tried}"
+        if not number and plan.case.device.type == "cpu" and one.wall > BUSY * one.processor:
+            words += "; other programs compute here: alone it takes less"
         yield _row("" if number else "time", steps, words)
     named = {"steps": "all steps", "data": "waits for data", "samples": "sample sheets"}
     for name, seconds in plan.seconds.items():
