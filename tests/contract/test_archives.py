@@ -231,6 +231,7 @@ def test_a_tar_that_was_cut_off_is_refused(cut, tmp_path):
 
 def test_what_is_no_tar_of_images_is_one_line(tmp_path):
     def refused(path: Path, match: str) -> None:
+        index.place(path).unlink(missing_ok=True)
         with pytest.raises(UserError, match=match):
             Tar(TarSettings(root=path), "train")
 

@@ -1,5 +1,6 @@
 """What files beside an image say of it: .cls a class, .txt captions, .json both; as WebDataset lays them."""
 
+import codecs
 import json
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ def read_told(kind: int, data: bytes) -> Told:
     """
     if len(data) > LARGEST:
         raise ValueError(f"{len(data)} bytes, more than a caption has")
-    text = data.decode("utf-8-sig")
+    text = data.removeprefix(codecs.BOM_UTF8).decode()
     if kind == _KINDS[".cls"]:
         return Told(label=text.strip() or None)
     if kind == _KINDS[".txt"]:
