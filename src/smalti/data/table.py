@@ -21,8 +21,6 @@ from smalti.errors import UserError
 from smalti.opening import Header
 from smalti.reading.labels import LabelReading
 
-_METADATA = tuple(f"metadata{suffix}" for suffix in tables.SUFFIXES)  # as Hugging Face's image folders have
-
 
 @settings
 class TableSettings(PixelSettings):
@@ -174,7 +172,7 @@ def _tables(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     for pattern in ("", "*/", "*/*/"):
-        found = sorted(path for name in _METADATA for path in root.glob(f"{pattern}{name}"))
+        found = sorted(path for name in tables.METADATA for path in root.glob(f"{pattern}{name}"))
         if found:
             return found
     got = str(root) if root.is_dir() else f"{root}, which is not there"

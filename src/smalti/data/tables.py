@@ -16,6 +16,7 @@ COLUMNS = {  # of a table, by what they say: the first that is there counts
     "map": ("map", "map_file", "mask", "depth", "conditioning_image"),
 }
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)  # as Hugging Face's image folders have
 
 
 def rows(
@@ -45,6 +46,11 @@ def rows(
     except (OSError, ValueError, csv.Error, AttributeError) as problem:
         got = f"{file} ({' '.join(str(problem).split())})"
         raise UserError("a table in UTF-8, a row an image", got, "mend the file") from None
+
+
+def metadata_in(folder: Path) -> Path | None:
+    """Return the table that Hugging Face's image folders have beside the images; None where there is none."""
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
 
 
 def meanings(names: Sequence[str]) -> dict[str, str]:
