@@ -107,7 +107,7 @@ def measure(folder: Path, given: Options) -> Iterator[dict[str, Any]]:
     count = SHORT if given.short else COUNT
     write_tar(folder / "all.tar", count)
     begin = time.perf_counter()
-    made = index.write(folder / "all.tar", folder / "all.tar.index", (".tar",), Tar.scan)
+    made = index.write_index(folder / "all.tar", folder / "all.tar.index", (".tar",), Tar.scan)
     took = time.perf_counter() - begin
     yield {"what": "index", "images": len(made), "MB": made.path.stat().st_size / 1e6, "seconds": took}
     write_folder(folder / "files", count)

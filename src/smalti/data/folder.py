@@ -11,8 +11,8 @@ import numpy as np
 
 from smalti import imaging
 from smalti.config import Share, settings
-from smalti.data import hashes
 from smalti.data.captions import captions_of
+from smalti.data.hashes import hash_of, held_out
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import Place, Splits, below, find, is_named, mixed, without_held_out
@@ -215,9 +215,9 @@ def _check_classes(classes: tuple[str, ...], names: Iterable[str], root: Path) -
 
 def _held_out(places: dict[Path, Place], share: float) -> set[Path]:
     hashed = np.array([_hash(place) for place in places.values()], np.uint64)
-    chosen = hashes.held_out(hashed, share)
+    chosen = held_out(hashed, share)
     return {path for path, is_held_out in zip(places, chosen.tolist(), strict=True) if is_held_out}
 
 
 def _hash(place: Place) -> int:
-    return hashes.of_name("/".join(place))
+    return hash_of("/".join(place))

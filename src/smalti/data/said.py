@@ -4,7 +4,7 @@ import codecs
 import json
 from dataclasses import dataclass
 
-from smalti.data import tables
+from smalti.data.tables import cleaned, meanings
 
 _KINDS = {".txt": 1, ".json": 2, ".cls": 3}
 LARGEST = 2**20  # bytes of such a file
@@ -36,14 +36,14 @@ def read_told(kind: int, data: bytes) -> Told:
     if kind == _KINDS[".cls"]:
         return Told(label=text.strip() or None)
     if kind == _KINDS[".txt"]:
-        return Told(texts=tables.clean(text.splitlines()))
+        return Told(texts=cleaned(text.splitlines()))
     try:
         found = json.loads(text)
     except RecursionError:
         raise ValueError("JSON that nests too deep") from None
     if not isinstance(found, dict):
         return Told()
-    columns = tables.meanings(list(found))
+    columns = meanings(list(found))
     label, said = (found.get(columns.get(meaning, "")) for meaning in ("class", "caption"))
     named = isinstance(label, str | int) and not isinstance(label, bool)
-    return Told(label=str(label).strip() or None if named else None, texts=tables.clean(said))
+    return Told(label=str(label).strip() or None if named else None, texts=cleaned(said))

@@ -19,7 +19,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)  # as Hugging Face's image folders have
 
 
-def rows(
+def read_rows(
     file: Path, *, needed: Collection[str], called: Mapping[str, str | None] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give the rows of a table by the meanings of their columns, with their numbers from 1.
@@ -63,13 +63,13 @@ def meanings(names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def clean(texts: Any) -> tuple[str, ...]:
+def cleaned(texts: Any) -> tuple[str, ...]:
     """Return captions in one line each, without empty ones."""
     texts = [texts] if isinstance(texts, str) else texts if isinstance(texts, list) else []
     return tuple(filter(None, (" ".join(text.split()) for text in texts if isinstance(text, str))))
 
 
-def found(name: Any, folders: Sequence[Path], there: Collection[Path]) -> Path | None:
+def path_below(name: Any, folders: Sequence[Path], there: Collection[Path]) -> Path | None:
     """Return the path among those there that a name is below the first of some folders; None: none is."""
     return next((folder / str(name) for folder in folders if folder / str(name) in there), None)
 
