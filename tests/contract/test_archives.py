@@ -231,6 +231,7 @@ def test_a_tar_that_was_cut_off_is_refused(cut, tmp_path):
 
 def test_what_is_no_tar_of_images_is_one_line(tmp_path):
     def refused(path: Path, match: str) -> None:
+        index.index_place(path).unlink(missing_ok=True)
         with pytest.raises(UserError, match=match):
             Tar(TarSettings(root=path), "train")
 
@@ -351,7 +352,7 @@ def test_a_zip_that_lies_about_sizes_is_bounded(tmp_path, monkeypatch):
         Zip(ZipSettings(root=path, val_share=0.0), "train")[0]
     monkeypatch.setattr(index, "LARGEST", 2000)
     with pytest.raises(UserError, match=r"files of at most 2000 bytes, got 4000 in .*a\.zip: 0\.bmp"):
-        index.write(path, tmp_path / "b", (".zip",), Zip.scan)
+        index.write_index(path, tmp_path / "b", (".zip",), Zip.scan)
     path.write_bytes(bytes(data[:-30]))
     with pytest.raises(UserError, match=r"a whole zip file: .*copy it again"):
         Zip.indexed(path)
@@ -373,7 +374,7 @@ def test_a_run_on_tars_goes_on_where_they_lie_now(shards, tmp_path):
     made = json.loads((tmp_path / "tokens" / "index.json").read_text())
     assert (made["classes"], made["made"]["held_out"]) == (["0", "1", "2"], 5)
     pack(elsewhere / "002.tar", sample(70))
-    index.write(elsewhere, elsewhere / "smalti.index", (".tar",), Tar.scan)
+    index.write_index(elsewhere, elsewhere / "smalti.index", (".tar",), Tar.scan)
     (elsewhere).rename(tmp_path / "third")
     with pytest.raises(UserError, match="the data to train on that the run began with, 16 samples"):
         smalti.train(out=tmp_path / "run", data=tmp_path / "third", resume=True, steps=9)

@@ -1,6 +1,9 @@
 """Readers: what they find, how they split, what they refuse."""
 
 import json
+import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +53,33 @@ def maps(tmp_path):
     return folder
 
 
-def test_every_member_reads(photos, shards, maps, paired, coco, coco_keypoints, open_images):
+@pytest.fixture
+def packed(photos, tmp_path):
+    """The photographs in every kind of file that holds many, and in a table: by kind."""
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    files = {path.relative_to(photos).as_posix(): path for path in sorted(photos.rglob("*.png"))}
+    names = {kind: tmp_path / f"photos.{kind}" for kind in ("tar", "zip", "parquet", "arrow")}
+    with tarfile.open(names["tar"], "w") as tar, zipfile.ZipFile(names["zip"], "w") as packed:
+        for name, path in files.items():
+            tar.add(path, name)
+            packed.write(path, name)
+    labels = [name.partition("/")[0] for name in files]
+    rows = arrow.table({"image": [path.read_bytes() for path in files.values()], "label": labels})
+    parquet.write_table(rows, names["parquet"], row_group_size=5)
+    with arrow.ipc.new_file(names["arrow"], rows.schema) as file:
+        file.write_table(rows, max_chunksize=5)
+    names["table"] = tmp_path / "photos.csv"
+    lines = [f"photos/{name},{label}\n" for name, label in zip(files, labels, strict=True)]
+    names["table"].write_text("".join(["file,class\n", *lines]))
+    return {kind: ({"root": path}, ("lying", "standing")) for kind, path in names.items()}
+
+
+def test_every_member_reads(photos, packed, shards, maps, paired, coco, coco_keypoints, open_images):
     both = ("lying", "standing")
     cases = {
         "folder": ({"root": photos}, both),
+        **packed,
         "shards": ({"root": shards}, both),
         "scenes": ({"size": (48, 64), "val_count": 5}, ("sphere", "box", "capsule", "person")),
         "maps": ({"root": maps, "classes": 256}, ()),
@@ -89,11 +115,17 @@ def test_every_member_reads(photos, shards, maps, paired, coco, coco_keypoints, 
             assert summary.count == len(reader)
             assert summary.fingerprint().split()[0] == str(len(reader))
             assert bool(summary.grids) == ("codes" in reader.gives)
-            assert [path for path in summary.paths if not path.is_file()] == []
+            assert [path for path in summary.paths if not path.read_bytes()] == []
             assert bool(summary.paths) == (kind not in ("shards", "scenes"))
             assert reader.counts().keys() == (set() if kind in ("shards", "scenes") else set(classes))
             reader.number_as(("x", "y"))
             assert reader.classes == classes, "others than it has"
+            sent = pickle.loads(pickle.dumps(reader))  # as to a worker that is spawned
+            assert sent.summary().fingerprint() == summary.fingerprint()
+            assert sent[0].label == reader[0].label
+            order = reader.order(range(len(reader)), seed=5)
+            assert sorted(order.tolist()) == list(range(len(reader)))
+            assert torch.equal(order, sent.order(range(len(reader)), seed=5))
 
 
 def test_label_maps_are_numbers_not_colours(maps):

@@ -9,9 +9,9 @@ import numpy as np
 
 from smalti import strategy
 from smalti.config import Share, settings
-from smalti.data import hashes, index
 from smalti.data.folder import class_names
-from smalti.data.index import Found, Index, Packed
+from smalti.data.hashes import digest_of, held_out
+from smalti.data.index import Found, Index, Packed, index_place, indexing, write_index
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import Place, Splits, below, find, mixed, of_files, without_held_out
@@ -50,7 +50,7 @@ class Archives(Reader):
     @classmethod
     def indexed(cls, root: Path, out: Path | None = None) -> Index:
         """Make the index of an archive, or of a folder of them; beside it, unless `out` names a file."""
-        return index.write(root, out or index.place(root), cls.suffixes, cls.scan)
+        return write_index(root, out or index_place(root), cls.suffixes, cls.scan)
 
     def __init__(self, settings: ArchiveSettings, split: Literal["train", "val"]) -> None:
         self.settings, own = settings, self._opened(settings.root, settings.index)
@@ -95,7 +95,7 @@ class Archives(Reader):
             pixels=self.settings,
             splits=self.splits,
             note="\n".join(self._notes()),
-            marks=[self.index.about["digest"], hashes.of_array(self.rows)],
+            marks=[self.index.about["digest"], digest_of(self.rows)],
         )
 
     def counts(self) -> dict[str, int]:
@@ -116,13 +116,13 @@ class Archives(Reader):
 
     def _opened(self, root: Path, where: Path | None) -> Index:
         """Return the index of archives; makes it where there is none, and says so."""
-        path = where or index.place(root)
+        path = where or index_place(root)
         if not path.is_file():
             self._made(root, path)
         found = Index(path, root)
         if tuple(found.about["suffixes"]) != self.suffixes:
             got = f"{path}, of {', '.join(found.about['suffixes'])}"
-            raise UserError(f"an index of {', '.join(self.suffixes)} files", got, index.again(root))
+            raise UserError(f"an index of {', '.join(self.suffixes)} files", got, indexing(root))
         found.check()
         return found
 
@@ -219,8 +219,8 @@ def _chosen(own: Index, how: ArchiveSettings, splits: Splits, split: str) -> Any
         kept &= np.array([below(place, patterns) is not None for place in places])[column[name]]
     rows = np.flatnonzero(kept)
     if how.val is None and not splits.val:
-        held_out = hashes.held_out(column["hash"][rows], how.val_share)
-        rows = rows[held_out == (split == "val")]
+        is_held_out = held_out(column["hash"][rows], how.val_share)
+        rows = rows[is_held_out == (split == "val")]
     if not len(rows) and split == "train":
         expected = f"images to train on in {own.root}"
         raise UserError(expected, "none", "give more, or another data.splits, data.ending or data.val")

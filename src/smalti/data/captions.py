@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smalti.data import tables
 from smalti.data.splits import by_word
+from smalti.data.tables import cleaned, path_below, read_rows
 from smalti.errors import UserError
 
 _NO_WORD = re.compile(r"[\W_]+")
@@ -50,7 +50,7 @@ def _named(path: Path) -> str:
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        return tables.clean(path.read_text(encoding="utf-8").splitlines())
+        return cleaned(path.read_text(encoding="utf-8").splitlines())
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as problem:
@@ -71,12 +71,12 @@ def _table(file: Path, root: Path, paths: Sequence[Path]) -> Captions:
     texts: dict[Path, tuple[str, ...]] = {}
     said: dict[str, dict[Path, str]] = {"split": {}, "class": {}}
     others = 0
-    for number, row in tables.rows(file, needed=("file", "caption")):
-        path = tables.found(row["file"], (root, file.parent), there)
+    for number, row in read_rows(file, needed=("file", "caption")):
+        path = path_below(row["file"], (root, file.parent), there)
         if path is None:
             others += 1
             continue
-        found = tables.clean(row["caption"])
+        found = cleaned(row["caption"])
         if not found:
             got = f"an empty one for {row['file']} in row {number} of {file}"
             raise UserError("a caption in each row", got, "write one, or take the row and the image away")

@@ -13,11 +13,12 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from smalti.config import Share, settings
-from smalti.data import hashes, tables
 from smalti.data.folder import class_names
+from smalti.data.hashes import digest_of, hashes_of_rows, held_out
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import Splits, below, find, of_files
+from smalti.data.tables import cleaned, meanings
 from smalti.errors import UserError, optional
 from smalti.files import evenly
 from smalti.opening import Header, Member, Unreadable
@@ -125,7 +126,7 @@ class Columnar(Reader):
         if self.classes and label < 0:
             raise UserError("a class of each image", f"none of {path}", "complete it, or data.classes=none")
         image = self.settings.open(path)
-        texts = tables.clean(self.value(row, "caption")) if "text" in self.gives else None
+        texts = cleaned(self.value(row, "caption")) if "text" in self.gives else None
         if texts == ():
             raise UserError("a caption of each image", f"none of {path}", "write one, or leave the row out")
         return Sample(image=image, label=label if self.classes else None, texts=texts, path=path)
@@ -157,7 +158,7 @@ class Columnar(Reader):
             pixels=self.settings,
             splits=self.splits,
             note=self.splits.text() if self.splits else "",
-            marks=[*names, hashes.of_array(self.rows), hashes.of_array(self._numbers)],
+            marks=[*names, digest_of(self.rows), digest_of(self._numbers)],
         )
 
     def headers(self) -> Iterator[Header | None]:
@@ -185,7 +186,7 @@ class Columnar(Reader):
             chosen = np.flatnonzero(wanted[begin : begin + len(column)])
             begin += len(column)
             for row in chosen:
-                yield from tables.clean(column[int(row)].as_py())
+                yield from cleaned(column[int(row)].as_py())
 
     def number_as(self, names: Sequence[str]) -> None:
         """See Reader."""
@@ -245,14 +246,14 @@ class Columnar(Reader):
         parts = [np.arange(begin, end) for block, begin, end in ranges if block.path in chosen]
         rows = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         if not splits.val:
-            held_out = hashes.held_out(self._hashes()[rows], self.settings.val_share)
-            rows = rows[held_out == (split == "val")]
+            is_held_out = held_out(self._hashes()[rows], self.settings.val_share)
+            rows = rows[is_held_out == (split == "val")]
         return splits, rows
 
     def _hashes(self) -> Any:
         """Return 64 bits of each row, which belong to its file's name and its number there."""
         parts = [
-            hashes.of_rows(self._name(block.path), int(self._ends[number]) - self._begin(number), block.rows)
+            hashes_of_rows(self._name(block.path), int(self._ends[number]) - self._begin(number), block.rows)
             for number, block in enumerate(self._blocks)
         ]
         return np.concatenate(parts)
@@ -301,7 +302,7 @@ def _features(schema: Any) -> dict[str, Any]:
 def _columns(schema: Any, how: ColumnarSettings, path: Path) -> dict[str, str]:
     """Return the names of the columns by what they say: image, and if there are such label and caption."""
     types, features = optional("pyarrow", extra="parquet").types, _features(schema)
-    usual, found = tables.meanings(schema.names), {}
+    usual, found = meanings(schema.names), {}
     images = [name for name in schema.names if _holds_image(schema.field(name).type, types)]
     noted = [name for name in images if features.get(name, {}).get("_type") == "Image"]
     named = [name for name in images if name.lower() in _IMAGES]

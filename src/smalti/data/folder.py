@@ -11,11 +11,12 @@ import numpy as np
 
 from smalti import imaging
 from smalti.config import Share, settings
-from smalti.data import hashes
 from smalti.data.captions import captions_of
+from smalti.data.hashes import hash_of, held_out
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import Place, Splits, below, find, is_named, mixed, without_held_out
+from smalti.data.tables import metadata_in
 from smalti.errors import UserError
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
@@ -74,6 +75,7 @@ class Folder(Reader):
             names = {path: name for path, name in names.items() if (path in held_out) == (split == "val")}
         _check_classes(self.classes, names.values(), self.root)
         self.paths, self._names = list(names), list(names.values())
+        self._table = None if settings.captions else metadata_in(self.root)
         self._numbers = _numbers(self.classes)
         self._texts, self._said = said.texts, said.note
         held = {"image": True, "label": bool(self.classes), "text": bool(said.texts)}
@@ -96,7 +98,7 @@ class Folder(Reader):
             paths=self.paths,
             pixels=self.pixels,
             splits=self.splits,
-            note="\n".join(filter(None, (self._note(), self._said))),
+            note="\n".join(filter(None, (self._note(), self._said, self._beside()))),
             captions=list(self.captions()),
         )
 
@@ -131,6 +133,11 @@ class Folder(Reader):
             return ""
         among = f"{', '.join(doubtful)} are taken for classes, as other folders with images lie beside them"
         return f"{among}; if they are splits, give data.root and data.val"
+
+    def _beside(self) -> str:
+        """Return how to read the table beside the images; "" where there is none."""
+        said = f"{self._table} is not read: data.kind=table takes captions, classes and splits from it"
+        return said if self._table else ""
 
 
 def share_for(paths: Sequence[Path], root: Path, least: int) -> float | None:
@@ -208,9 +215,9 @@ def _check_classes(classes: tuple[str, ...], names: Iterable[str], root: Path) -
 
 def _held_out(places: dict[Path, Place], share: float) -> set[Path]:
     hashed = np.array([_hash(place) for place in places.values()], np.uint64)
-    chosen = hashes.held_out(hashed, share)
+    chosen = held_out(hashed, share)
     return {path for path, is_held_out in zip(places, chosen.tolist(), strict=True) if is_held_out}
 
 
 def _hash(place: Place) -> int:
-    return hashes.of_name("/".join(place))
+    return hash_of("/".join(place))

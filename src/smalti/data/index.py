@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from smalti import files, imaging, leftovers
-from smalti.data import hashes
+from smalti.data.hashes import hash_of
 from smalti.data.said import Told, read_told
 from smalti.errors import UserError
 from smalti.opening import Member, Unreadable
@@ -107,10 +107,10 @@ class Index:
             self.about = json.loads(held["smalti"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
             got = f"{path} ({' '.join(str(problem).split()) or type(problem).__name__})"
-            raise UserError("an index of archives", got, again(root)) from None
+            raise UserError("an index of archives", got, indexing(root)) from None
         if self.about.get("format") != FORMAT or not {*_KINDS, "names"} <= self.columns.keys():
             got = f"format {self.about.get('format')} in {path}"
-            raise UserError(f"an index of format {FORMAT}", got, again(root))
+            raise UserError(f"an index of format {FORMAT}", got, indexing(root))
 
     def __len__(self) -> int:
         return len(self.columns["offset"])
@@ -159,7 +159,7 @@ class Index:
                 return read_told(kind, taken(file, found)).texts
         except (OSError, ValueError) as problem:
             raise UserError(
-                "captions as they were indexed", f"{where} ({problem})", again(self.root)
+                "captions as they were indexed", f"{where} ({problem})", indexing(self.root)
             ) from None
 
     def check(self) -> None:
@@ -167,21 +167,21 @@ class Index:
         now, then = find(self.root, tuple(self.about["suffixes"])), self.archives
         for path in sorted({*now} ^ {*then}):
             what = "new" if path in now else "gone"
-            raise UserError(f"the archives of {self.path}", f"{path}, which is {what}", again(self.root))
+            raise UserError(f"the archives of {self.path}", f"{path}, which is {what}", indexing(self.root))
         for path, (size, changed, spots) in zip(then, self.about["marks"], strict=True):
             status = path.stat()
             if status.st_size == size and (status.st_mtime_ns == changed or _spots(path) == spots):
                 continue
             got = f"{path}, which has changed since"
-            raise UserError(f"the archives as {self.path} was made of them", got, again(self.root))
+            raise UserError(f"the archives as {self.path} was made of them", got, indexing(self.root))
 
 
-def again(root: Path) -> str:
+def indexing(root: Path) -> str:
     """Return what to type to make the index of some archives anew."""
     return f"smalti index {root}"
 
 
-def place(root: Path) -> Path:
+def index_place(root: Path) -> Path:
     """Return where the index of an archive, or of a folder of them, lies."""
     return root / "smalti.index" if root.is_dir() else root.with_name(f"{root.name}.index")
 
@@ -216,7 +216,7 @@ def _compressed(suffixes: tuple[str, ...]) -> tuple[str, ...]:
     return (".tgz", *(one + by for one in suffixes for by in (".gz", ".bz2", ".xz", ".zst")))
 
 
-def write(root: Path, out: Path, suffixes: tuple[str, ...], scan: Scan) -> Index:
+def write_index(root: Path, out: Path, suffixes: tuple[str, ...], scan: Scan) -> Index:
     """Make the index of archives, whole or not at all; gives it. UserError for one that cannot be read."""
     archives, rows = find(root, suffixes), _Rows()
     bar = tqdm(archives, desc="indexing", unit="archive", disable=None, leave=False)
@@ -311,7 +311,7 @@ class _Rows:
             "text_stored": 0 if text is None else text[1].stored,
             "text_size": 0 if text is None else text[1].size,
             "text_kind": 0 if text is None else text[0],
-            "hash": hashes.of_name(found.name),
+            "hash": hash_of(found.name),
             "end": len(self._names),
         }
         for name, value in row.items():

@@ -1,9 +1,10 @@
 """What files beside an image say of it: .cls a class, .txt captions, .json both; as WebDataset lays them."""
 
+import codecs
 import json
 from dataclasses import dataclass
 
-from smalti.data import tables
+from smalti.data.tables import cleaned, meanings
 
 _KINDS = {".txt": 1, ".json": 2, ".cls": 3}
 LARGEST = 2**20  # bytes of such a file
@@ -31,18 +32,18 @@ def read_told(kind: int, data: bytes) -> Told:
     """
     if len(data) > LARGEST:
         raise ValueError(f"{len(data)} bytes, more than a caption has")
-    text = data.decode("utf-8-sig")
+    text = data.removeprefix(codecs.BOM_UTF8).decode()
     if kind == _KINDS[".cls"]:
         return Told(label=text.strip() or None)
     if kind == _KINDS[".txt"]:
-        return Told(texts=tables.clean(text.splitlines()))
+        return Told(texts=cleaned(text.splitlines()))
     try:
         found = json.loads(text)
     except RecursionError:
         raise ValueError("JSON that nests too deep") from None
     if not isinstance(found, dict):
         return Told()
-    columns = tables.meanings(list(found))
+    columns = meanings(list(found))
     label, said = (found.get(columns.get(meaning, "")) for meaning in ("class", "caption"))
     named = isinstance(label, str | int) and not isinstance(label, bool)
-    return Told(label=str(label).strip() or None if named else None, texts=tables.clean(said))
+    return Told(label=str(label).strip() or None if named else None, texts=cleaned(said))

@@ -9,19 +9,18 @@ from typing import Any, Literal
 import numpy as np
 
 from smalti.config import Count, Share, settings
-from smalti.data import hashes, tables
 from smalti.data.folder import class_names
+from smalti.data.hashes import hash_of, held_out
 from smalti.data.maps import label_notes
 from smalti.data.pairs import Mapped
 from smalti.data.pixels import PixelSettings
 from smalti.data.protocol import Reader, Sample, Summary
 from smalti.data.splits import by_word
+from smalti.data.tables import METADATA, cleaned, read_rows
 from smalti.data.turned import Described, turned_notes
 from smalti.errors import UserError
 from smalti.opening import Header
 from smalti.reading.labels import LabelReading
-
-_METADATA = tuple(f"metadata{suffix}" for suffix in tables.SUFFIXES)  # as Hugging Face's image folders have
 
 
 @settings
@@ -174,7 +173,7 @@ def _tables(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     for pattern in ("", "*/", "*/*/"):
-        found = sorted(path for name in _METADATA for path in root.glob(f"{pattern}{name}"))
+        found = sorted(path for name in METADATA for path in root.glob(f"{pattern}{name}"))
         if found:
             return found
     got = str(root) if root.is_dir() else f"{root}, which is not there"
@@ -192,7 +191,7 @@ def _take(rows: _Rows, file: Path, how: TableSettings, *, named: bool) -> None:
         "map": how.map,
         "split": how.split,
     }
-    for number, said in tables.rows(file, needed=("file",), called=called):
+    for number, said in read_rows(file, needed=("file",), called=called):
         name = str(said["file"] or "").strip()
         if not name:
             raise UserError("the name of an image in each row", f"none in row {number} of {file}", "mend it")
@@ -200,7 +199,7 @@ def _take(rows: _Rows, file: Path, how: TableSettings, *, named: bool) -> None:
         path = root / name
         beside = path.relative_to(how.root).as_posix() if named else name
         row = rows.held.setdefault(path, _Row(beside))
-        row.texts = (*row.texts, *tables.clean(said.get("caption")))
+        row.texts = (*row.texts, *cleaned(said.get("caption")))
         label = said.get("class")
         row.label = None if label is None else str(label).strip() or None
         row.map = root / str(said["map"]) if said.get("map") else row.map
@@ -218,8 +217,8 @@ def _chosen(rows: _Rows, how: TableSettings, split: str) -> Any:
     uses, held = _uses(rows), list(rows.held.values())
     if uses and "val" in uses.values():
         return np.array([uses[row.use] == split for row in held])
-    hashed = np.array([hashes.of_name(row.name) for row in held], np.uint64)
+    hashed = np.array([hash_of(row.name) for row in held], np.uint64)
     within = np.array([not uses or uses[row.use] == "train" for row in held])
     chosen = np.zeros(len(held), bool)
-    chosen[within] = hashes.held_out(hashed[within], how.val_share) == (split == "val")
+    chosen[within] = held_out(hashed[within], how.val_share) == (split == "val")
     return chosen

@@ -16,9 +16,10 @@ COLUMNS = {  # of a table, by what they say: the first that is there counts
     "map": ("map", "map_file", "mask", "depth", "conditioning_image"),
 }
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)  # as Hugging Face's image folders have
 
 
-def rows(
+def read_rows(
     file: Path, *, needed: Collection[str], called: Mapping[str, str | None] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give the rows of a table by the meanings of their columns, with their numbers from 1.
@@ -47,6 +48,11 @@ def rows(
         raise UserError("a table in UTF-8, a row an image", got, "mend the file") from None
 
 
+def metadata_in(folder: Path) -> Path | None:
+    """Return the table that Hugging Face's image folders have beside the images; None where there is none."""
+    return next((folder / name for name in METADATA if (folder / name).is_file()), None)
+
+
 def meanings(names: Sequence[str]) -> dict[str, str]:
     """Return the names of columns, or of keys of an object, by what they say."""
     known = {name.strip().lower(): name for name in names}
@@ -57,13 +63,13 @@ def meanings(names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def clean(texts: Any) -> tuple[str, ...]:
+def cleaned(texts: Any) -> tuple[str, ...]:
     """Return captions in one line each, without empty ones."""
     texts = [texts] if isinstance(texts, str) else texts if isinstance(texts, list) else []
     return tuple(filter(None, (" ".join(text.split()) for text in texts if isinstance(text, str))))
 
 
-def found(name: Any, folders: Sequence[Path], there: Collection[Path]) -> Path | None:
+def path_below(name: Any, folders: Sequence[Path], there: Collection[Path]) -> Path | None:
     """Return the path among those there that a name is below the first of some folders; None: none is."""
     return next((folder / str(name) for folder in folders if folder / str(name) in there), None)
 
