@@ -46,7 +46,8 @@ RECIPE = {
 PROCESSES = {"single": 1, "ddp": 2, "fsdp": 2}  # of a run, by its strategy
 CLOCKS = {"images_per_second", "memory_gib"}  # what no two runs have alike, and all that ends in _wait
 WRITES = "writes: "  # said at the end of a process, and how many it did
-LONG = 120.0  # seconds after which a process hangs
+PATIENCE = 3.0  # seconds that a process has to see that another one is gone, before it is asked to end
+LONG = 60.0  # seconds after which a process hangs
 
 
 @dataclass
@@ -61,7 +62,9 @@ class Server:
             ["smalti.training.train", "torch.nn.parallel", "torch.utils.tensorboard", "scipy", "pytest"]
         )
 
-    def start(self, out: Path, strategy: str, event: tuple[int, int] | None, **given: Any) -> list[BaseProcess]:
+    def start(
+        self, out: Path, strategy: str, event: tuple[int, int] | None, **given: Any
+    ) -> list[BaseProcess]:
         """Start the processes of a training. event: (process, number of the write at which it is killed)."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -139,11 +142,14 @@ class Moment:
 
 
 def kill(processes: list[BaseProcess], moment: Moment) -> list[int]:
-    """Kill them; gives their exit statuses. Where one is killed alone, the others must end by themselves."""
+    """Kill them; gives their exit statuses. Of those left by one that is killed alone no one may hang."""
     processes[moment.alone or 0].join(moment.seconds)
     for number, process in enumerate(processes):
         if moment.alone in (None, number):
             process.kill()
+    for process in processes:
+        process.join(PATIENCE)
+        process.terminate()  # as torchrun does; most have ended before
     return finish(processes)
 
 

@@ -12,7 +12,7 @@ FLOORS = [
     {"errors", "exif", "hints", "old_names", "schema"},
     {"mistakes", "opening", "devices"},
     {"config", "files", "imaging", "leftovers", "memory", "precision", "strategy"},
-    {"reading", "user_images", "masks", "pretrained", "weights", "sizes"},
+    {"reading", "user_images", "masks", "pretrained", "weights", "sizes", "peers"},
     {"tokens", "orders", "features"},  # features: a condition may be told by those of sentences
     {"quantizers", "conditions", "heads"},
     {"drawing"},  # below the priors, each of which says how it is drawn from

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from smalti import config, memory, precision, strategy
+from smalti import config, memory, peers, precision, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.computed import computation
 from smalti.data import READERS
@@ -100,7 +100,7 @@ def train(
         found = _tokenizers(training, start, folder, device)
         limits.check_batch(training, readers["train"])
         limits.check_weights(training, device, found.get("tokenizer"))
-        with strategy.current().joined(device):
+        with peers.needed(folder.again), strategy.current().joined(device):
             task = _task(training, found, device)
             if isinstance(task, PriorTask):
                 task.pipeline.condition.agree(training.data, readers.values())
