@@ -1,4 +1,4 @@
-"""Trainings in processes that may be killed: forked from one that has imported all, so that a try costs no import.
+"""Trainings in processes that may be killed: forked from one that has imported all, which no try need do.
 
 A recipe rich in state (two networks, averages, a codebook started and revived, sheets, validation, the best
 model), a moment to kill at, and all that must be equal at the end.
@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -96,21 +95,16 @@ def _train(out: Path, place: tuple[int, int, int], event: int | None, given: dic
     torch.set_num_threads(1)
     writes = _Writes(out, event)
     sys.addaudithook(writes)
-    status = 1
     try:
         smalti.train(out=out, **given)
-        status = 0
     except UserError as mistake:
-        print(mistake)
-    except BaseException:
-        traceback.print_exc()
+        raise SystemExit(str(mistake)) from None
     finally:
         print(f"{WRITES}{writes.seen}")
-        os._exit(status)
 
 
 class _Writes:
-    """Counts the writes into a folder, files opened, renamed, made, deleted; kills the process at one of them."""
+    """Counts writes into a folder: files opened, renamed, made, deleted; kills the process at one of them."""
 
     EVENTS = frozenset({"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod"})
 

@@ -1,4 +1,4 @@
-"""Processes that work together: one that is gone is one line in the others, not a traceback of who called it."""
+"""Processes that work together: one that is gone is one line in the others, not a traceback."""
 
 import re
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from smalti import strategy
 from smalti.errors import UserError
 
 _GONE = re.compile(  # what gloo, NCCL and the store of torch say
-    r"Connection (closed|reset|refused)[a-z ]*|Broken pipe|[Tt]imed out[a-z ]*|Socket ?[Tt]imeout|remote process exited"
-    r"|NCCL (communicator was aborted|error)"
+    r"Connection (closed|reset|refused)[a-z ]*|Broken pipe|[Tt]imed out[a-z ]*|Socket ?[Tt]imeout"
+    r"|remote process exited|NCCL (communicator was aborted|error)"
 )
 _TALK = re.compile(r"gloo|NCCL|TCPStore|ProcessGroup|torch/csrc/distributed")
 
 
 @contextmanager
 def needed(remedy: str) -> Iterator[None]:
-    """Within, that another process of this work is gone is a UserError. remedy: what goes on with the work."""
+    """Within, that another process of this work is gone is a UserError. remedy: what goes on with it."""
     try:
         yield
     except RuntimeError as problem:  # torch has kinds of its own for some, all below this one

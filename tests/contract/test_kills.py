@@ -1,4 +1,4 @@
-"""kill -9 at any moment, of all processes or of one alone, costs nothing: the resumed run ends with the same bits."""
+"""kill -9 at any moment, of all processes or of one alone: the resumed run ends with the same bits."""
 
 import json
 import random
