@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import computing, load_tokenizer, new_folder, starting
+from smalti.cli.options import check_free, computing, load_tokenizer, starting
 from smalti.cli.paths import DATA, MODEL, PATH
 from smalti.cli.train import KeyValue
 from smalti.errors import UserError
@@ -65,7 +65,7 @@ def encode(
         from smalti.training.settings import TrainingSettings
 
     if not options["resume"]:
-        new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
+        check_free(out, "choose another OUT, or go on with --resume where encoding was interrupted")
     crop = {name: options.pop(name) for name in ("scale", "flip")}
     crop = {name: value for name, value in crop.items() if value is not None}
     if recipe is not None:

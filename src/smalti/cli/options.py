@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import click
 
-from smalti import config, leftovers, schema
+from smalti import config, leftovers, locks, schema
 from smalti.cli.paths import PATH
 from smalti.conditions import CONDITIONS
 from smalti.errors import UserError
@@ -245,12 +245,18 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
-    """Return a folder to write into: refused where it holds anything, so that nothing is overwritten."""
+    """Return a folder to write into, this command alone until it ends: see `check_free`."""
+    click.get_current_context().with_resource(locks.held(out))
+    check_free(out, remedy)
+    return out
+
+
+def check_free(out: Path, remedy: str = "choose another OUT") -> None:
+    """Refuse a folder that holds anything, so that nothing is overwritten."""
     for kind in ("png", "tif"):  # of a process that was killed inside its first image
         leftovers.clear(out, f".{'[0-9]' * 5}*.{kind}.*")
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    if not locks.is_free(out):
         raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
-    return out
 
 
 def write(batches: Iterator["Samples"], out: Path, *, num: int, seed: int, each: int = 1) -> None:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from smalti import old_names
+from smalti import locks, old_names
 from smalti.config import settings
 from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
 from smalti.data.protocol import Reader, Sample, Summary
@@ -90,7 +90,7 @@ class ShardWriter:
         if resume:
             self._go_on()
             return
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not locks.is_free(folder):
             remedy = "choose another, or go on with --resume (resume=True) where it was interrupted"
             raise UserError("a new or empty folder for token shards", str(folder), remedy)
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from smalti import leftovers, library, strategy
+from smalti import leftovers, library, locks, strategy
 from smalti.errors import UserError
 from smalti.training import checkpoints
 
@@ -140,7 +140,7 @@ class RunFolder:
     def _is_as_new(self) -> bool:
         """Return whether the folder holds nothing, or what `begin` writes before the settings."""
         self._clear_files()
-        there = {path.name for path in self.root.iterdir()}
+        there = {path.name for path in self.root.iterdir()} - {locks.NAME}
         before = {path.name for path in (self.origin, self.condition, self.classes)}
         return not there or (there <= before and _is_origin(self.origin))
 

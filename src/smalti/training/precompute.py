@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from smalti import config, library, memory, precision
+from smalti import config, library, locks, memory, precision
 from smalti.conditions import CONDITIONS
 from smalti.conditions.protocol import Condition
 from smalti.config import Positive, Share, Workers, settings
@@ -111,7 +111,12 @@ def encode(
         f"--resume goes on once there is more, or encode into another OUT with --batch {how.batch // 2 or 1}"
     )
     short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
-    with short, Interrupts() as interrupts, ShardWriter(folder, metadata, resume=resume) as writer:
+    with (
+        short,
+        locks.held(folder),
+        Interrupts() as interrupts,
+        ShardWriter(folder, metadata, resume=resume) as writer,
+    ):
         tqdm.write(job.told, file=sys.stderr)
         done = sum(writer.rows.values())
         with tqdm(total=rest.total, initial=done, unit="crop", desc="encoding", disable=None) as bar:

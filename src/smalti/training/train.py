@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from smalti import config, memory, peers, precision, strategy
+from smalti import config, locks, memory, peers, precision, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.computed import computation
 from smalti.data import READERS
@@ -87,6 +87,15 @@ def train(
     given = {"recipe": recipe, "data": data, "out": out}
     recipe, data, out = (path if path is None else as_path(path, name) for name, path in given.items())
     folder = RunFolder(_root(recipe, out, resume))
+    with locks.held(folder.root):
+        _train(folder, recipe, data, overrides, resume)
+    return folder.root
+
+
+def _train(
+    folder: RunFolder, recipe: Path | None, data: Path | None, overrides: dict[str, Any], resume: bool
+) -> None:
+    """Train in a folder in which nobody else does."""
     if strategy.current().rank == 0:
         folder.clear() if resume else folder.check_new()
     start = _resumed(folder, recipe, data, overrides) if resume else begin(recipe, data, overrides)
@@ -117,7 +126,6 @@ def train(
                 _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
             loop.run(feed)
-    return folder.root
 
 
 def _learned(
