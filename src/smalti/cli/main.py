@@ -11,6 +11,7 @@ import click
 
 import smalti
 from smalti import memory
+from smalti.cli import streams
 from smalti.errors import UserError
 
 COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when the command runs
@@ -93,6 +94,7 @@ def group() -> None:
 
 def main() -> None:
     """Entry point of the command `smalti`."""
+    streams.outlive()
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"  # one line, as all that it says
     try:
         sys.exit(group(prog_name="smalti", standalone_mode=False))
