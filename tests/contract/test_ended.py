@@ -70,15 +70,16 @@ def whole(server, home, begin) -> dict:
     return kills.record(home / "whole" / "run")
 
 
-SIGNALS = {
-    "hangup": ((signal.SIGHUP,), 129, "stopped after step 3; go on with: smalti train --resume"),
-    "ctrl-c": ((signal.SIGINT,), 130, "stopped after step 3; go on with: smalti train --resume"),
-    "ctrl-c twice": ((signal.SIGINT, signal.SIGINT), 130, ""),
-    "ctrl-c and SIGTERM": ((signal.SIGINT, signal.SIGTERM), -signal.SIGTERM, ""),
-}
+STOPPED = "stopped after step 3; go on with: smalti train --resume"
+SIGNALS = [
+    pytest.param((signal.SIGHUP,), 129, STOPPED, id="hangup"),
+    pytest.param((signal.SIGINT,), 130, STOPPED, id="ctrl-c", marks=pytest.mark.slow),
+    pytest.param((signal.SIGINT, signal.SIGINT), 130, "", id="ctrl-c twice"),
+    pytest.param((signal.SIGINT, signal.SIGTERM), -signal.SIGTERM, "", id="both", marks=pytest.mark.slow),
+]
 
 
-@pytest.mark.parametrize(("numbers", "status", "said"), SIGNALS.values(), ids=SIGNALS)
+@pytest.mark.parametrize(("numbers", "status", "said"), SIGNALS)
 def test_a_signal_costs_nothing(server, home, begin, whole, tmp_path, numbers, status, said):
     out, told = tmp_path / "run", tmp_path / "told.txt"
     assert server.run([*begin, "--out", out], told, prepare=[Sent(numbers)]) == [status]
@@ -89,6 +90,7 @@ def test_a_signal_costs_nothing(server, home, begin, whole, tmp_path, numbers, s
     assert not kills.differences(whole, kills.record(out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("numbers", "status"), [((signal.SIGINT,), 130), ((signal.SIGINT, signal.SIGINT), 130)]
 )
@@ -103,6 +105,7 @@ def test_a_terminals_signals_reach_the_processes_that_open_images(
     assert not kills.differences(whole, kills.record(out))
 
 
+@pytest.mark.slow
 def test_nohup_is_heeded(server, home, begin, whole, tmp_path):
     out, told = tmp_path / "run", tmp_path / "told.txt"
     prepare = [ignoring_hangups, Sent((signal.SIGHUP,))]
