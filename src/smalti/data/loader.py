@@ -9,7 +9,6 @@ Where crops have several sizes each batch is of one bucket, and all this holds w
 """
 
 import hashlib
-import signal
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -114,7 +113,6 @@ class Loader:
             num_workers=self._workers,
             generator=torch.Generator(),  # workers' seeds: not from the global one, and not used
             collate_fn=list,
-            worker_init_fn=_deaf,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -322,13 +320,6 @@ def collate(samples: Sequence[Sample | UserError]) -> Batch:
         labels=_labels([sample.label for sample in found]),
         texts=_tuple([sample.texts[sample.shown] if sample.texts else None for sample in found]),
     )
-
-
-def _deaf(worker: int) -> None:
-    """Let a worker not hear what a terminal sends to all: it works on until its parent has ended well."""
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def mix(*numbers: int) -> int:
