@@ -78,6 +78,7 @@ def _run(words: list[str], told: Path, prepare: Sequence[Prepare], place: tuple[
     os.dup2(target, 1)
     os.dup2(target, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    multiprocessing.set_start_method(None, force=True)  # as in a process that nobody forked
     tqdm.set_lock(threading.RLock())  # one for several processes would be left by those that are killed
     if count > 1:
         os.environ.update(RANK=f"{rank}", LOCAL_RANK=f"{rank}", WORLD_SIZE=f"{count}")

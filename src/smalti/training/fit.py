@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, islice
@@ -45,6 +45,9 @@ class Feed:
     # what sheets show where crops have several sizes, a batch of each; None: the first that is held out, else
     # that is trained on
     shown: Callable[[], Sequence[Batch]] | None = None
+    notes: list[str] = field(
+        default_factory=list
+    )  # what befell the data, for the log, which takes it from here
 
 
 class Loop:
@@ -94,6 +97,7 @@ class Loop:
                             batch = self._moved(next(batches))
                 except UserError as problem:
                     mistake = problem
+                recorder.notes(self.step, feed.notes)
                 if self._agree(_reason(interrupts, mistake)):
                     self._save(recorder)
                     break

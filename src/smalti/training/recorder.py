@@ -47,6 +47,11 @@ class Recorder:
         if self.log is not None:
             self.log.write(step, kind, **values)
 
+    def notes(self, step: int, texts: list[str]) -> None:
+        """Write a note of each text, and take them away."""
+        while texts:
+            self.write(step, "note", text=texts.pop(0))
+
     def image(self, step: int, name: str, image: UInt8[Tensor, "c H W"]) -> None:
         """Show an image: see Log."""
         if self.log is not None:

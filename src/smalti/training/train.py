@@ -1,7 +1,6 @@
 """From a recipe to a run folder: what `smalti train` calls."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from smalti import config, locks, memory, peers, precision, strategy
 from smalti.conditions import CONDITIONS
@@ -40,6 +38,7 @@ from smalti.training import (
 from smalti.training.beginning import Beginning
 from smalti.training.fit import Feed, Loop
 from smalti.training.folder import RunFolder
+from smalti.training.mishaps import Mishaps
 from smalti.training.origin import Origin
 from smalti.training.prior_task import PRIOR, PriorTask
 from smalti.training.settings import (
@@ -52,8 +51,6 @@ from smalti.training.settings import (
 from smalti.training.tokenizer_task import TokenizerTask
 from smalti.training.tokenizers import Known
 from smalti.training.validation import VALIDATED
-
-NAMED = 20  # samples that are skipped; the data report names as many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,7 +338,7 @@ def _task(training: Any, found: dict[str, Tokenizer], device: torch.device) -> P
 
 
 def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buckets]) -> Feed:
-    crop, skipped = training.crop, _Skipping()
+    crop, mishaps = training.crop, Mishaps()
     loader = Loader(
         readers["train"],
         size=buckets["train"],
@@ -350,7 +347,8 @@ def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buc
         seed=training.seed,
         workers=training.workers,
         share=(strategy.current().rank, strategy.current().count),
-        skipped=skipped,
+        skipped=mishaps.skip,
+        say=mishaps.say,
     )
     held_out = partial(
         in_order,
@@ -359,12 +357,14 @@ def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buc
         crop=crop,
         batch=training.batch,
         most=VALIDATED,
-        skipped=skipped,
+        skipped=mishaps.skip,
+        say=mishaps.say,
     )
     validation = held_out if len(readers["val"]) else None
     if len(training.sizes) == 1:
-        return Feed(train=loader.batches, validation=validation)
-    return Feed(train=loader.batches, validation=validation, shown=partial(_shown, loader, validation))
+        return Feed(train=loader.batches, validation=validation, notes=mishaps.notes)
+    shown = partial(_shown, loader, validation)
+    return Feed(train=loader.batches, validation=validation, shown=shown, notes=mishaps.notes)
 
 
 def _shown(loader: Loader, validation: Callable[[], Iterator[Batch]] | None) -> list[Batch]:
@@ -376,17 +376,3 @@ def _shown(loader: Loader, validation: Callable[[], Iterator[Batch]] | None) -> 
         if size not in found:
             found[size] = next(loader.batches(number))
     return [found[size] for size in sorted(found)]
-
-
-class _Skipping:
-    """Names each sample that cannot be used once, on stderr; of very many the first ones."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-
-    def __call__(self, mistake: UserError) -> None:
-        if mistake.got in self._told or len(self._told) > NAMED:
-            return
-        self._told.add(mistake.got)
-        more = f"skipped: more than these {NAMED}, which are not named"
-        tqdm.write(f"skipped: {mistake}" if len(self._told) <= NAMED else more, file=sys.stderr)
