@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 _GONE = {errno.EPIPE, errno.EIO}  # of pipes; of terminals
 
@@ -36,7 +36,7 @@ def outlive() -> None:
         sys.stderr = _lasting(sys.stderr, 2, None)
 
 
-def _lasting(stream: TextIO, number: int, forgiven: set[int] | None) -> TextIO:
+def _lasting(stream: Any, number: int, forgiven: set[int] | None) -> Any:
     try:
         if stream is None or stream.fileno() != number:
             return stream
