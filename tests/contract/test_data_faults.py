@@ -88,7 +88,7 @@ def torn(monkeypatch) -> list[int]:
 
 def test_where_processes_die_they_begin_again_at_the_missing_batch(folder, torn):
     said: list[str] = []
-    found = images(loader(folder, workers=2, say=said.append).batches(3), 6)
+    found = images(loader(folder, workers=2, skipped=said.append).batches(3), 6)
     assert torch.equal(found, images(loader(folder).batches(3), 6))
     assert said == ["a process that opens samples died: all are begun again where they were"] * 5
     assert len(torn) == 6
@@ -120,7 +120,7 @@ def test_processes_that_are_killed(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(Folder, "__getitem__", Folder.__getitem__)  # and so as it was in the end
     Deadly(tmp_path)()
     said: list[str] = []
-    found = images(loader(folder, workers=2, say=said.append).batches(1), 6)
+    found = images(loader(folder, workers=2, skipped=said.append).batches(1), 6)
     assert torch.equal(found, images(loader(folder).batches(1), 6))
     assert len(said) in (1, 2), "one may take the other with it"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "7"]

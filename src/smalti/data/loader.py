@@ -35,7 +35,8 @@ from smalti.sizes import Sides
 
 T = TypeVar("T")
 Size = Sides | Buckets  # of all crops in pixels; or of those of each sample
-Skipped = Callable[[UserError], None]  # is told why a sample cannot be used
+# is told why a sample cannot be used, and in words what else befell the data
+Skipped = Callable[[UserError | str], None]
 
 SUBSTITUTES = 1000  # tried for one sample: where hardly one in a hundred can be used, training is no use
 
@@ -54,12 +55,11 @@ class Loader:
         workers: int = 0,
         share: tuple[int, int] = (0, 1),
         skipped: Skipped | None = None,
-        say: Say = faults.say,
     ) -> None:
         """size: see Size. batch: samples a step of all processes. share: (rank, world).
 
         skipped: is told of a sample that cannot be used, and another one stands in; None: that is an error.
-        say: is told of a process that died, and of a folder that was away; both cost nothing but time.
+        It is told too, in words, of what costs nothing but time.
         """
         rank, world = share
         if not len(reader):
@@ -72,7 +72,7 @@ class Loader:
         self._batch, self._seed = batch, seed
         self._orders = [lru_cache(maxsize=3)(_permutation) for _ in self._members]  # a batch lies across two
         self._rank, self._share, self._workers = rank, batch // world, workers
-        self._skipped, self._say = skipped, say
+        self._skipped, self._say = skipped, skipped or faults.say
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Return this process's share of batch start, start + 1, ... without end; as `samples` gives it."""
@@ -230,7 +230,7 @@ class Crops(Dataset[Sample | UserError]):
 
     @cached_property
     def _away(self) -> faults.Away | None:
-        """The folder of all files; None of what is not read from files."""
+        """Return what waits for the folder of all files; None of what is not read from files."""
         summary = self.reader.summary()
         return faults.Away(summary.root) if summary.paths else None
 
@@ -278,7 +278,6 @@ def in_order(
     batch: int,
     most: int | None = None,
     skipped: Skipped | None = None,
-    say: Say = faults.say,
 ) -> Iterator[Batch]:
     """Return every sample once, in the reader's order and without chance; the last batch may be short.
 
@@ -297,7 +296,7 @@ def in_order(
         firsts = zip(range(len(reader))[:most], stream, strict=False)
         found = ((at, crops.cropped(one, (0, at))) for at, one in firsts)
     for index, one in found:
-        sample = one if stream is not None else crops.again((0, index), one, say)
+        sample = one if stream is not None else crops.again((0, index), one, skipped or faults.say)
         if isinstance(sample, UserError):
             if skipped is None:
                 raise sample

@@ -347,8 +347,7 @@ def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buc
         seed=training.seed,
         workers=training.workers,
         share=(strategy.current().rank, strategy.current().count),
-        skipped=mishaps.skip,
-        say=mishaps.say,
+        skipped=mishaps,
     )
     held_out = partial(
         in_order,
@@ -357,8 +356,7 @@ def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buc
         crop=crop,
         batch=training.batch,
         most=VALIDATED,
-        skipped=mishaps.skip,
-        say=mishaps.say,
+        skipped=mishaps,
     )
     validation = held_out if len(readers["val"]) else None
     if len(training.sizes) == 1:
