@@ -1,8 +1,10 @@
 """Trainings that are killed: a recipe rich in state, moments to kill at, what must be equal at the end."""
 
+import errno
 import json
 import os
 import random
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -37,29 +39,41 @@ RECIPE = {
 }
 PROCESSES = {"single": 1, "ddp": 2, "fsdp": 2}  # of a run, by its strategy
 CLOCKS = {"images_per_second", "memory_gib"}  # what no two runs have alike, and all that ends in _wait
-WRITES = "writes: "  # said at the end of a process, and how many it did
+WRITES = "writes: "  # said at the end of a process, with those that it did
 
 
 class Writes:
-    """Counts writes into a folder: files opened, renamed, made, deleted; kills the process at one of them."""
+    """Notes writes into a folder: files opened to be written, renamed, made, deleted; ends them at one."""
 
     EVENTS = frozenset({"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod"})
+    MAKING = frozenset({"open", "os.rename", "os.mkdir"})  # what needs room
 
-    def __init__(self, folder: Path, deadly: int | None = None) -> None:
-        """deadly: number of the write at which process 0 is killed, from 1; None: it is not."""
-        self._folder, self._deadly, self._seen = str(folder), deadly, 0
+    def __init__(self, folder: Path, deadly: int | None = None, full: int | None = None) -> None:
+        """deadly: number, from 1, of the write that kills process 0. full: from which on there is no room."""
+        self._folder, self._deadly, self._full = str(folder), deadly, full
+        self._seen: list[str] = []
 
     def __call__(self, rank: int) -> Callable[[], None]:
-        """Begin; gives what says how many there were."""
-        self._deadly = self._deadly if rank == 0 else None
-        sys.addaudithook(self._note)
-        return lambda: print(f"{WRITES}{self._seen}")
+        """Begin; gives what says which there were."""
+        if rank == 0:
+            sys.addaudithook(self._note)
+        return lambda: print(f"{WRITES}{json.dumps(self._seen)}")
 
     def _note(self, event: str, given: tuple[Any, ...]) -> None:
-        if event in self.EVENTS and str(given[0]).startswith(self._folder):
-            self._seen += 1
-            if self._seen == self._deadly:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if event not in self.EVENTS or not str(given[0]).startswith(self._folder):
+            return
+        if event == "open" and not given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return
+        self._seen.append(f"{event} {str(given[0]).removeprefix(self._folder)}")
+        if len(self._seen) == self._deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._full is not None and len(self._seen) >= self._full and event in self.MAKING:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), given[0])
+
+
+def writes(told: str) -> list[str]:
+    """Return the writes of process 0, from what a command said whose writes were noted."""
+    return max((json.loads(line) for line in re.findall(rf"{WRITES}(.*)", told)), key=len)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 import signal
 import time
 from pathlib import Path
@@ -60,7 +59,7 @@ def survive(server, begin, home: Path, strategy: str, tries: int, seed: int) -> 
         seconds = time.monotonic() - started
     expected = kills.record(whole)
     assert not kills.differences(expected, kills.record(home / "warm" / "run")), "not even without a kill"
-    writes = max(map(int, re.findall(rf"{kills.WRITES}(\d+)", told.read_text())))
+    writes = len(kills.writes(told.read_text()))
     done = killed = 0
     while done < tries:
         (out, told), chance = folder(f"{done}"), random.Random(f"{seed} {strategy} {done}")

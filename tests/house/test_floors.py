@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 FLOORS = [
     {"errors", "exif", "hints", "old_names", "schema"},
     {"mistakes", "opening", "devices"},
-    {"config", "files", "imaging", "leftovers", "locks", "memory", "precision", "strategy"},
+    {"config", "disk", "files", "imaging", "leftovers", "locks", "memory", "precision", "strategy"},
     {"reading", "user_images", "masks", "pretrained", "weights", "sizes", "peers"},
     {"tokens", "orders", "features"},  # features: a condition may be told by those of sentences
     {"quantizers", "conditions", "heads"},

@@ -10,7 +10,7 @@ from keyword import iskeyword
 import click
 
 import smalti
-from smalti import memory
+from smalti import disk, memory
 from smalti.cli import streams
 from smalti.errors import UserError
 
@@ -107,7 +107,10 @@ def main() -> None:
     except click.Abort:  # Ctrl-C: the command has said how far it came
         sys.exit(130)
     except memory.KINDS as problem:
-        got = memory.asked(problem)
+        refused, got = disk.refused(problem), memory.asked(problem)
+        if refused is not None:
+            _complain(disk.mistake(refused, "free some space, or choose another place, and give it again"))
+            sys.exit(2)
         if got is None:
             raise
         remedy = "free some, use a smaller model, image or size, or --precision bf16 where the command has it"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from smalti import config, library, locks, memory, precision
+from smalti import config, disk, library, locks, memory, precision
 from smalti.conditions import CONDITIONS
 from smalti.conditions.protocol import Condition
 from smalti.config import Positive, Share, Workers, settings
@@ -113,6 +113,7 @@ def encode(
     short = memory.needed(f"{how.batch} crops encoded together; those done are kept", remedy)
     with (
         short,
+        disk.needed(lambda: "free some space; --resume goes on then"),
         locks.held(folder),
         Interrupts() as interrupts,
         ShardWriter(folder, metadata, resume=resume) as writer,

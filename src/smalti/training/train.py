@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from smalti import config, locks, memory, peers, precision, strategy
+from smalti import config, disk, locks, memory, peers, precision, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.computed import computation
 from smalti.data import READERS
@@ -102,7 +102,8 @@ def _train(
     # what "auto" means is settled once, and written down
     training = replace(training, precision=precision.choose(training.precision, device))
     short = memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder))
-    with short:
+    full = disk.needed(lambda: f"free some space; {_again(folder)}")
+    with short, full:
         found = _tokenizers(training, start, folder, device)
         limits.check_batch(training, readers["train"])
         limits.check_weights(training, device, found.get("tokenizer"))
@@ -123,6 +124,11 @@ def _train(
                 _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
             loop.run(feed)
+
+
+def _again(folder: RunFolder) -> str:
+    """Return, in words, what goes on with a run, which may have written nothing yet."""
+    return f"go on with: {folder.again}" if folder.settings.is_file() else "then the same command again"
 
 
 def _learned(
