@@ -89,7 +89,7 @@ class Loop:
             batches = self._begin(feed)
             if found is not None:
                 self._take_up(found, recorder, feed)
-            pace = Pace(self.training.batch)
+            pace = Pace(self.training.batch, self.device)
             while self.step < self.training.steps:
                 try:
                     if interrupts.received is None:
@@ -254,16 +254,23 @@ class Loop:
     def _report(self, recorder: Recorder, pace: Pace, feed: Feed) -> None:
         """Do what is due after this step: log line, sample sheet, numbers on held-out images, checkpoint."""
         first = self.strategy.rank == 0
+        recorder.slow(self.step, pace.slow)
         if self._is_due(self.training.log_every):
-            recorder.line(self.step, {**self._numbers(), **pace.take()})
+            rates = pace.take()
+            with pace.waiting("log"):
+                recorder.line(self.step, {**self._numbers(), **rates})
         if self._is_due(self.training.checkpoint_every):
-            self._save(recorder)
+            with pace.waiting("checkpoint"):
+                self._save(recorder)
         if first and self._is_due(self.training.sample_every):
-            self._draw_sheet(recorder, feed)
+            with pace.waiting("sheet"):
+                self._draw_sheet(recorder, feed)
         if first and self._is_due(self.training.validate_every):
-            self._validate(recorder, feed)
+            with pace.waiting("validation"):
+                self._validate(recorder, feed)
         if first and self._is_due(self.training.checkpoint_every):
-            curves.write(self.folder.curves, log.read(self.folder.log))
+            with pace.waiting("log"):
+                curves.write(self.folder.curves, log.read(self.folder.log))
 
     def _validate(self, recorder: Recorder, feed: Feed) -> None:
         """Write the numbers on held-out images, if any can be used."""
