@@ -21,6 +21,8 @@ _REASONS = {  # what a person can do something about, in words
 
 def refused(problem: BaseException) -> str | None:
     """Return which file could not be written and why, where this is the problem; None: it is another one."""
+    if isinstance(problem, FileNotFoundError) and "temporary directory" in str(problem):  # as Python says it
+        return f"none for temporary files: {problem.strerror}"
     if not isinstance(problem, OSError) or problem.errno not in _REASONS:
         return None
     where = "" if problem.filename is None else f" for {os.fsdecode(problem.filename)}"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import forked
 import kills
 import pytest
+import tqdm.std
 from tiny import TOKENIZER_TRAINING, generator
 
 import smalti
@@ -44,6 +46,12 @@ class Sent:
 def ignoring_hangups(rank: int) -> None:
     """As nohup does."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def clock_going_back(rank: int) -> None:
+    """By an hour each time that somebody looks."""
+    hours = iter(range(10**6))
+    time.time = tqdm.std.time = lambda: 2e9 - 3600.0 * next(hours)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +119,14 @@ def test_nohup_is_heeded(server, home, begin, whole, tmp_path):
     prepare = [ignoring_hangups, Sent((signal.SIGHUP,))]
     assert server.run([*begin, "--out", out], told, prepare=prepare) == [0]
     assert not kills.differences(whole, kills.record(out))
+
+
+def test_a_clock_that_goes_back_changes_nothing(server, home, begin, whole, tmp_path):
+    out, told = tmp_path / "run", tmp_path / "told.txt"
+    assert server.run([*begin, "--out", out], told, prepare=[clock_going_back]) == [0]
+    assert not kills.differences(whole, kills.record(out))
+    lines = [line for line in log.read(out / "log.jsonl") if line["kind"] == "train"]
+    assert all(line["images_per_second"] > 0 and 0 <= line["data_wait"] <= 1 for line in lines)
 
 
 @pytest.mark.parametrize("command", ["train", "encode", "sample", "recipes"])

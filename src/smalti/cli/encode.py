@@ -61,10 +61,12 @@ def encode(
     """
     with starting():
         from smalti import config, library
+        from smalti.data import shards
         from smalti.training.precompute import encode as run
         from smalti.training.settings import TrainingSettings
 
     if not options["resume"]:
+        shards.clear(out)
         check_free(out, "choose another OUT, or go on with --resume where encoding was interrupted")
     crop = {name: options.pop(name) for name in ("scale", "flip")}
     crop = {name: value for name, value in crop.items() if value is not None}

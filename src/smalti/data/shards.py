@@ -90,6 +90,7 @@ class ShardWriter:
         if resume:
             self._go_on()
             return
+        clear(folder)
         if not locks.is_free(folder):
             remedy = "choose another, or go on with --resume (resume=True) where it was interrupted"
             raise UserError("a new or empty folder for token shards", str(folder), remedy)
@@ -243,6 +244,12 @@ class TokenShards(Reader):
             raise UserError(f"codes of the tokenizer {tokenizer}", got, remedy)
         if not self._shards:
             raise UserError(f"codes in {self.root}", "none", "encode images into it: smalti encode")
+
+
+def clear(folder: Path) -> None:
+    """Delete what is left of a first index that was never whole: nothing was encoded yet."""
+    if folder.is_dir() and not is_shards(folder):
+        (folder / f".{INDEX}.new").unlink(missing_ok=True)
 
 
 def is_shards(folder: Path) -> bool:
