@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -73,7 +75,10 @@ def save_tensors(
     path.touch()
     rights = path.stat().st_mode  # asked of the file system: os.umask can be read only by changing it
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata=None if metadata is None else dict(metadata))
+    try:
+        save_file(plain, path, metadata=None if metadata is None else dict(metadata))
+    except SafetensorError as problem:
+        raise _as_of_system(problem, path) from None
     if path.stat().st_mode != rights:  # where it is so anyway the file system may know no rights
         path.chmod(rights)
 
@@ -96,6 +101,12 @@ def mapped(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         whole = None if empty else np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
         arrays[name] = np.empty(shape, dtype) if whole is None else whole
     return arrays, header.get("__metadata__", {})
+
+
+def _as_of_system(problem: SafetensorError, path: Path) -> Exception:
+    """Return what the system said, as Python has it, where safetensors only tells of it."""
+    said = re.search(r"\(os error (\d+)\)", str(problem))
+    return problem if said is None else OSError(int(said[1]), os.strerror(int(said[1])), str(path))
 
 
 def feed(digest: Any, tensors: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import computing, load_tokenizer, new_folder, starting
+from smalti.cli.options import check_free, computing, load_tokenizer, starting
 from smalti.cli.paths import DATA, MODEL, PATH
 from smalti.cli.train import KeyValue
 from smalti.errors import UserError
@@ -64,12 +64,14 @@ def encode(
     """
     with starting():
         from smalti import rounds, strategy
+        from smalti.data import shards
         from smalti.training.precompute import encode as run
 
     with rounds.together(device) as where:
         with rounds.agreed():
             if not options["resume"] and strategy.current().rank == 0:
-                new_folder(out, "choose another OUT, or go on with --resume where encoding was interrupted")
+                shards.clear(out)
+                check_free(out, "choose another OUT, or go on with --resume where encoding was interrupted")
             how = _how(model, settings, recipe, options)
             tokenizer = load_tokenizer(model, str(where), precision)
         written = run(tokenizer, data, out, **how)

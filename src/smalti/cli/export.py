@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from smalti.cli.options import new_folder, starting
+from smalti.cli.options import check_free, starting
 from smalti.cli.paths import MODEL, PATH
 
 
@@ -25,6 +25,6 @@ def export(model: Path, out: Path, name: str) -> None:
     with starting():
         from smalti.formats import exporting
 
-    new_folder(out)
+    check_free(out)
     for line in exporting.convert(model, out, name):
         click.echo(line)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from smalti.cli.options import Size, new_folder, starting
+from smalti.cli.options import Size, check_free, starting
 from smalti.cli.paths import PATH
 
 
@@ -52,7 +52,7 @@ def import_(source: Path, out: Path, settings: Path | None, tokenizer: Path | No
         from smalti.formats import importing
         from smalti.formats.protocol import Wanted
 
-    new_folder(out)
+    check_free(out)
     first = importing.load_tokenizer(tokenizer) if tokenizer else None
     found = importing.convert(source, out, settings, Wanted(**options, tokenizer=first))
     for line in found.dropped:

@@ -10,7 +10,8 @@ from keyword import iskeyword
 import click
 
 import smalti
-from smalti import memory
+from smalti import disk, memory
+from smalti.cli import streams
 from smalti.errors import UserError
 
 COMMANDS = {  # name -> short help; the module smalti.cli.NAME is imported when the command runs
@@ -95,6 +96,7 @@ def group() -> None:
 
 def main() -> None:
     """Entry point of the command `smalti`."""
+    streams.outlive()
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"  # one line, as all that it says
     try:
         sys.exit(group(prog_name="smalti", standalone_mode=False))
@@ -107,7 +109,10 @@ def main() -> None:
     except click.Abort:  # Ctrl-C: the command has said how far it came
         sys.exit(130)
     except memory.KINDS as problem:
-        got = memory.asked(problem)
+        refused, got = disk.refused(problem), memory.asked(problem)
+        if refused is not None:
+            _complain(disk.mistake(refused, "free some space, or choose another place, and give it again"))
+            sys.exit(2)
         if got is None:
             raise
         remedy = "free some, use a smaller model, image or size, or --precision bf16 where the command has it"

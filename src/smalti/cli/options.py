@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import click
 
-from smalti import config, leftovers, schema
+from smalti import config, leftovers, locks, schema
 from smalti.cli.paths import PATH
 from smalti.conditions import CONDITIONS
 from smalti.errors import UserError
@@ -251,11 +251,17 @@ def load_tokenizer(model: Path, device: str, precision: str) -> "Tokenizer":
 
 
 def new_folder(out: Path, remedy: str = "choose another OUT") -> Path:
-    """Return a folder to write into: refused where it holds anything, so that nothing is overwritten."""
-    clear(out)
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
+    """Return a folder to write into, this command alone until it ends: see `check_free`."""
+    click.get_current_context().with_resource(locks.held(out))
+    check_free(out, remedy)
     return out
+
+
+def check_free(out: Path, remedy: str = "choose another OUT") -> None:
+    """Refuse a folder that holds anything, so that nothing is overwritten."""
+    clear(out)
+    if not locks.is_free(out):
+        raise UserError("a new or empty folder to write into", f"{out}, which is not", remedy)
 
 
 def clear(out: Path) -> None:

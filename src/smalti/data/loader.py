@@ -13,17 +13,18 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import count, cycle, islice
 from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from smalti import imaging
-from smalti.data import transforms
+from smalti.data import faults, transforms
 from smalti.data.buckets import Buckets
+from smalti.data.faults import Place, Say
 from smalti.data.protocol import Batch, Reader, Sample
 from smalti.data.transforms import CropSettings, Placement
 from smalti.errors import UserError
@@ -34,8 +35,8 @@ from smalti.sizes import Sides
 
 T = TypeVar("T")
 Size = Sides | Buckets  # of all crops in pixels; or of those of each sample
-Place = tuple[int, int]  # pass over the dataset, index in the dataset
-Skipped = Callable[[UserError], None]  # is told why a sample cannot be used
+# is told why a sample cannot be used, and in words what else befell the data
+Skipped = Callable[[UserError | str], None]
 
 SUBSTITUTES = 1000  # tried for one sample: where hardly one in a hundred can be used, training is no use
 
@@ -58,6 +59,7 @@ class Loader:
         """size: see Size. batch: samples a step of all processes. share: (rank, world).
 
         skipped: is told of a sample that cannot be used, and another one stands in; None: that is an error.
+        It is told too, in words, of what costs nothing but time.
         """
         rank, world = share
         if not len(reader):
@@ -71,7 +73,7 @@ class Loader:
         ordered = [partial(reader.order, members) for members in self._members]
         self._orders = [lru_cache(maxsize=3)(order) for order in ordered]  # a batch lies across two
         self._rank, self._share, self._workers = rank, batch // world, workers
-        self._skipped = skipped
+        self._skipped, self._say = skipped, skipped or faults.say
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Return this process's share of batch start, start + 1, ... without end; as `samples` gives it."""
@@ -110,13 +112,11 @@ class Loader:
         if not self._workers:
             for places in batches:  # endless: nothing below is reached
                 yield [self._crops[place] for place in places]
-        yield from DataLoader(
+        yield from faults.opened(
             self._crops,
-            batch_sampler=batches,  # endless
-            num_workers=self._workers,
-            generator=torch.Generator(),  # workers' seeds: not from the global one, and not used
-            collate_fn=list,
-            pin_memory=torch.cuda.is_available(),
+            lambda done: (self._places(number, shuffled) for number in count(start + done * step, step)),
+            workers=self._workers,
+            say=self._say,
         )
 
     def _streamed(
@@ -143,6 +143,7 @@ class Loader:
 
     def _usable(self, place: Place, sample: Sample | UserError) -> Sample | UserError:
         """Return the sample, or if it is skipped the first usable one in a permutation of its place."""
+        sample = self._crops.again(place, sample, self._say)
         if not isinstance(sample, UserError) or self._skipped is None:
             return sample
         self._skipped(sample)
@@ -226,6 +227,20 @@ class Crops(Dataset[Sample | UserError]):
         except UserError as mistake:
             return mistake
 
+    def again(self, place: Place, sample: Sample | UserError, say: Say) -> Sample | UserError:
+        """Return the sample, asked for again where it could not be read: their folder may have been away."""
+        if not isinstance(sample, UserError):
+            return sample
+        if self._away is not None:
+            self._away.wait(say)
+        return self[place]
+
+    @cached_property
+    def _away(self) -> faults.Away | None:
+        """Return what waits for the folder of all files; None of what is not read from files."""
+        summary = self.reader.summary()
+        return faults.Away(summary.root) if summary.paths else None
+
     def cropped(self, sample: Sample | UserError, place: Place) -> Sample | UserError:
         """Return a sample cropped, with the chance of its pass; what is wrong with it as it is."""
         if isinstance(sample, UserError):
@@ -287,7 +302,8 @@ def in_order(
     else:
         firsts = zip(range(len(reader))[:most], stream, strict=False)
         found = ((at, crops.cropped(one, (0, at))) for at, one in firsts)
-    for index, sample in found:
+    for index, one in found:
+        sample = one if stream is not None else crops.again((0, index), one, skipped or faults.say)
         if isinstance(sample, UserError):
             if skipped is None:
                 raise sample

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from smalti import old_names
+from smalti import locks, old_names
 from smalti.config import settings
 from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
 from smalti.data.protocol import Reader, Sample, Summary
@@ -96,7 +96,8 @@ class ShardWriter:
         if resume:
             self._go_on()
             return
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        clear(folder)
+        if not locks.is_free(folder):
             remedy = "choose another, or go on with --resume (resume=True) where it was interrupted"
             raise UserError("a new or empty folder for token shards", str(folder), remedy)
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,6 +250,12 @@ class TokenShards(Reader):
             raise UserError(f"codes of the tokenizer {tokenizer}", got, remedy)
         if not self._shards:
             raise UserError(f"codes in {self.root}", "none", "encode images into it: smalti encode")
+
+
+def clear(folder: Path) -> None:
+    """Delete what is left of a first index that was never whole: nothing was encoded yet."""
+    if folder.is_dir() and not is_shards(folder):
+        (folder / f".{INDEX}.new").unlink(missing_ok=True)
 
 
 def is_shards(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """Where a run's batches come from."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smalti.data.protocol import Batch
 
@@ -15,6 +15,7 @@ class Feed:
     # what sheets show where crops have several sizes, a batch of each; None: the first that is held out, else
     # that is trained on
     shown: Callable[[], Sequence[Batch]] | None = None
+    notes: list[str] = field(default_factory=list)  # what befell the data, for the log, which takes it away
 
     def held_out(self) -> Iterator[Batch]:
         """Return the held-out batches, of which there may be none."""

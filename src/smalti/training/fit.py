@@ -105,7 +105,7 @@ class Loop:
         self, batches: Iterator[Batch], interrupts: Interrupts, recorder: Recorder, feed: Feed
     ) -> tuple[int, UserError | None]:
         """Take steps to the last one, or to a reason to stop: gives it, and what this process says."""
-        pace, mistake, reason = Pace(self.training.batch), None, 0
+        pace, mistake, reason = Pace(self.training.batch, self.device), None, 0
         while self.step < self.training.steps:
             try:
                 if interrupts.received is None:
@@ -113,6 +113,7 @@ class Loop:
                         batch = self._moved(next(batches))
             except UserError as problem:
                 mistake = problem
+            recorder.notes(self.step, feed.notes)
             reason = self._agree(self._reason(interrupts, mistake))
             if reason:
                 if reason != UNWRITTEN:
@@ -301,16 +302,22 @@ class Loop:
         drawn, validated = (
             self._is_due(every) for every in (self.training.sample_every, self.training.validate_every)
         )
+        recorder.slow(self.step, pace.slow)
         if self._is_due(self.training.log_every):
-            recorder.line(self.step, {**self._numbers(), **pace.take()})
+            rates = pace.take()
+            with pace.waiting("log"):
+                recorder.line(self.step, {**self._numbers(), **rates})
         if self._is_due(self.training.checkpoint_every):
-            self._save(recorder)
+            with pace.waiting("checkpoint"):
+                self._save(recorder)
         if drawn or validated:
             with self._shown() as here:
                 if here and drawn:
-                    self._draw_sheet(recorder, feed)
+                    with pace.waiting("sheet"):
+                        self._draw_sheet(recorder, feed)
                 if here and validated:
-                    self._validate(recorder, feed)
+                    with pace.waiting("validation"):
+                        self._validate(recorder, feed)
 
     def _validate(self, recorder: Recorder, feed: Feed) -> None:
         """Write the numbers on held-out images, if any can be used."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from smalti import leftovers, library, strategy
+from smalti import leftovers, library, locks, strategy
 from smalti.errors import UserError
 from smalti.training import checkpoints
 
@@ -93,8 +93,8 @@ class RunFolder:
         return None if found is None else str(found)
 
     def check_new(self) -> None:
-        """UserError where the folder holds something already."""
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+        """UserError where the folder holds something already; what a kill inside `begin` left is nothing."""
+        if self.root.exists() and not (self.root.is_dir() and self._is_as_new()):
             remedy = "choose another out, or resume it: --resume (resume=True)"
             raise UserError("a new or empty run folder", f"{self.root}, which holds something", remedy)
 
@@ -108,17 +108,18 @@ class RunFolder:
     ) -> None:
         """Make the folder, with what a resumed run goes by. learned: what its condition did, see there."""
         self.create()
+        write(self.origin, origin)  # first: by it `_is_as_new` knows what is ours
         if learned:
-            self.condition.mkdir()
+            self.condition.mkdir(exist_ok=True)
         for name, text in learned.items():
             write(self.condition / name, text)
         write(self.classes, json.dumps(list(classes), indent=2) + "\n")
-        self.change(settings, origin)
+        self._write_settings(settings)
 
     def change(self, settings: Mapping[str, Any], origin: str) -> None:
         """Write what the run goes by in place of what is there, each file whole or not at all."""
-        write(self.origin, origin)  # settings last: what has them can be resumed
-        write(self.settings, yaml.safe_dump(dict(settings), sort_keys=False))
+        write(self.origin, origin)
+        self._write_settings(settings)
 
     def clear(self) -> None:
         """Put right what a process that was killed while it wrote left here."""
@@ -126,8 +127,22 @@ class RunFolder:
         library.recover(self.best)
         leftovers.clear(self.checkpoints, checkpoints.LEFTOVERS)
         leftovers.clear(self.samples, ".step-*")
+        self._clear_files()
+
+    def _clear_files(self) -> None:
         for path in (self.settings, self.classes, self.origin, self.log, self.curves):
             leftovers.clear(self.root, f".{path.name}.*")
+
+    def _write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write them last of all that a run begins with: what has them can be resumed."""
+        write(self.settings, yaml.safe_dump(dict(settings), sort_keys=False))
+
+    def _is_as_new(self) -> bool:
+        """Return whether the folder holds nothing, or what `begin` writes before the settings."""
+        self._clear_files()
+        there = {path.name for path in self.root.iterdir()} - {locks.NAME}
+        before = {path.name for path in (self.origin, self.condition, self.classes)}
+        return not there or (there <= before and _is_origin(self.origin))
 
     @property
     def again(self) -> str:
@@ -141,6 +156,15 @@ def _provenance(model: Path) -> dict[str, Any]:
         return dict(library.read_config(model).get("provenance", {}))
     except (OSError, UserError):
         return {}
+
+
+def _is_origin(path: Path) -> bool:
+    """Return whether a file is the origin of a run, and not somebody's who calls a file so too."""
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(noted, dict) and {"recipe", "mapping", "tokenizers"} <= noted.keys()
 
 
 def write(path: Path, text: str) -> None:

@@ -1,17 +1,18 @@
-"""Ctrl-C and SIGTERM wait until the step is done, so that nothing is lost."""
+"""Ctrl-C, SIGTERM and a terminal that closes wait until the step is done, so that nothing is lost."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupts:
     """Within, a signal is noted in `received`; a second one acts at once, as it would have before.
 
-    Outside the main thread Python allows no handlers: signals act there as ever.
+    A signal that is ignored, as nohup has it, stays so. Outside the main thread Python allows no handlers:
+    signals act there as ever.
     """
 
     def __init__(self) -> None:
@@ -20,7 +21,8 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            heard = [number for number in SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+            self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(

@@ -44,20 +44,28 @@ class Log:
         plain = {name: _plain(value) for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **plain}, allow_nan=False) + "\n")
-        if self.board is not None:
-            for name, value in values.items():
-                if isinstance(value, int | float):
-                    self.board.add_scalar(f"{kind}/{name}", value, step)
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._show(step, "add_scalar", f"{kind}/{name}", value, step)
 
     def image(self, step: int, name: str, image: UInt8[Tensor, "c H W"]) -> None:
         """Show an image in TensorBoard, where it is installed."""
-        if self.board is not None:
-            self.board.add_image(name, image.cpu().numpy(), step)
+        self._show(step, "add_image", name, image.cpu().numpy(), step)
 
     def close(self) -> None:
         """Write out what TensorBoard still holds."""
-        if self.board is not None:
-            self.board.close()
+        self._show(0, "close")
+
+    def _show(self, step: int, what: str, *given: Any) -> None:
+        """Let TensorBoard do something, where it is installed; where it fails the run goes on without."""
+        if self.board is None:
+            return
+        try:
+            getattr(self.board, what)(*given)
+        except (OSError, RuntimeError, ValueError) as problem:  # of its own thread too
+            self.board = None
+            if what != "close":
+                self.write(step, "note", text=f"TensorBoard files end here: {problem}")
 
 
 def read(path: Path) -> list[dict[str, Any]]:

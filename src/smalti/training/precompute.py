@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from smalti import config, library, memory, precision, rounds, strategy
+from smalti import config, disk, library, locks, memory, precision, rounds, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.protocol import Condition
 from smalti.config import Positive, Share, Workers, settings
@@ -96,8 +96,11 @@ def encode(
     workers and max_pixels must be the same, and so is then what comes out. UserError for an `out` that holds
     something else, and for an unreadable image.
     """
-    with strategy.current().joined(tokenizer.last_layer.device):
-        return _shared(tokenizer, data, Path(out), (recipe, settings or {}, options), resume=resume)
+    folder = Path(out)
+    with strategy.current().joined(tokenizer.last_layer.device), ExitStack() as stack:
+        with rounds.agreed():
+            stack.enter_context(locks.held(folder))
+        return _shared(tokenizer, data, folder, (recipe, settings or {}, options), resume=resume)
 
 
 def _shared(
@@ -118,12 +121,17 @@ def _shared(
         rest = _Rest(job.readers["train"], job.readers["val"], how, shuffled="order" not in metadata.made)
         limits.check_together(how.batch, rest.total, max(how.sizes, key=math.prod))
         if way.rank == 0:
-            writer = ShardWriter(folder, metadata, resume=resume)
+            with disk.needed(lambda: "free some space, then the same command again"):
+                writer = ShardWriter(folder, metadata, resume=resume)
     begun_at = way.collect(dict(writer.rows) if writer is not None else {})[0]
     done = dict(begun_at)
     way.say(job.told)
     received, hidden = None, way.rank != 0 or None  # None: on a terminal only
-    with Interrupts() as interrupts, writer or nullcontext():
+    with (
+        disk.needed(lambda: "free some space; --resume goes on then"),
+        Interrupts() as interrupts,
+        writer or nullcontext(),
+    ):
         made = _made_by(interrupts, rest.batches(begun_at, (way.rank, way.count)), tokenizer, job, metadata)
         counts = {"total": rest.total, "initial": sum(done.values())}
         with tqdm(**counts, unit="crop", desc="encoding", disable=hidden) as bar:

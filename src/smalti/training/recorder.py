@@ -1,6 +1,7 @@
 """What a run says while it goes: log lines, alarms, the progress bar."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from tqdm import tqdm
 from smalti import strategy
 from smalti.training import health
 from smalti.training.log import Kind, Log
+from smalti.training.watch import Slow
 
+SELDOM = 600.0  # seconds between two words at the terminal on slow steps; the log has all
 REGARDED = 256  # train lines that alarms look at: those of 200 steps, even if each step has one
 
 
@@ -24,6 +27,7 @@ class Recorder:
         self._since: dict[str, list[Tensor]] = {}  # numbers of the steps since the last line, by name
         self._lines: list[Mapping[str, float]] = []
         self._alarmed: set[str] = set()
+        self._said_slow = -SELDOM
 
     def collect(self, numbers: Mapping[str, Tensor]) -> None:
         """Take in the numbers of a step; they stay on the device until a line is written."""
@@ -46,6 +50,20 @@ class Recorder:
         """Write a line of any kind."""
         if self.log is not None:
             self.log.write(step, kind, **values)
+
+    def notes(self, step: int, texts: list[str]) -> None:
+        """Write a note of each text, and take them away."""
+        while texts:
+            self.write(step, "note", text=texts.pop(0))
+
+    def slow(self, step: int, found: Slow | None) -> None:
+        """Write an alarm of a step that was slow, if it was; say so at most every ten minutes."""
+        if found is None:
+            return
+        self.write(step, "alarm", name="slow_step", finding=found.finding, remedy=found.remedy)
+        if time.monotonic() - self._said_slow > SELDOM:
+            self._said_slow = time.monotonic()
+            self.say(f"step {step} {found.finding}. Try: {found.remedy}")
 
     def image(self, step: int, name: str, image: UInt8[Tensor, "c H W"]) -> None:
         """Show an image: see Log."""

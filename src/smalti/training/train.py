@@ -1,7 +1,6 @@
 """From a recipe to a run folder: what `smalti train` calls."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -9,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from smalti import config, memory, precision, sharding, strategy
+from smalti import config, disk, locks, memory, peers, precision, sharding, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.computed import computation
 from smalti.data import READERS, kinds
@@ -40,6 +38,7 @@ from smalti.training.beginning import Beginning
 from smalti.training.feed import Feed
 from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
+from smalti.training.mishaps import Mishaps
 from smalti.training.origin import Origin
 from smalti.training.prior_task import PRIOR, PriorTask
 from smalti.training.settings import (
@@ -52,8 +51,6 @@ from smalti.training.settings import (
 from smalti.training.tokenizer_task import TokenizerTask
 from smalti.training.tokenizers import Known
 from smalti.training.validation import VALIDATED
-
-NAMED = 20  # samples that are skipped; the data report names as many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +84,15 @@ def train(
     given = {"recipe": recipe, "data": data, "out": out}
     recipe, data, out = (path if path is None else as_path(path, name) for name, path in given.items())
     folder = RunFolder(_root(recipe, out, resume))
+    with locks.held(folder.root):
+        _train(folder, recipe, data, overrides, resume)
+    return folder.root
+
+
+def _train(
+    folder: RunFolder, recipe: Path | None, data: Path | None, overrides: dict[str, Any], resume: bool
+) -> None:
+    """Train in a folder in which nobody else does."""
     if strategy.current().rank == 0:
         folder.clear() if resume else folder.check_new()
     start = _resumed(folder, recipe, data, overrides) if resume else begin(recipe, data, overrides)
@@ -96,11 +102,12 @@ def train(
     # what "auto" means is settled once, and written down
     training = replace(training, precision=precision.choose(training.precision, device))
     short = memory.needed(f"training with batch={training.batch}", partial(limits.remedy, training, folder))
-    with short:
+    full = disk.needed(lambda: f"free some space; {_again(folder)}")
+    with short, full:
         found = tokenizers_of(training, start, folder, device)
         limits.check_batch(training, readers["train"])
         limits.check_weights(training, device, found.get("tokenizer"))
-        with strategy.current().joined(device):
+        with peers.needed(folder.again), strategy.current().joined(device):
             task = task_of(training, found, device)
             if isinstance(task, PriorTask):
                 task.pipeline.condition.agree(training.data, readers.values())
@@ -118,7 +125,11 @@ def train(
             scaled = training.precision == "fp16"
             with sharding.using(training.strategy, _trained(task), device, scaled=scaled):
                 Loop(task, training, _rates(training), folder, device).run(feed)
-    return folder.root
+
+
+def _again(folder: RunFolder) -> str:
+    """Return, in words, what goes on with a run, which may have written nothing yet."""
+    return f"go on with: {folder.again}" if folder.settings.is_file() else "then the same command again"
 
 
 def learned(
@@ -352,7 +363,7 @@ def task_of(training: Any, found: dict[str, Tokenizer], device: torch.device) ->
 
 
 def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buckets]) -> Feed:
-    crop, skipped = training.crop, _Skipping()
+    crop, mishaps = training.crop, Mishaps()
     loader = Loader(
         readers["train"],
         size=buckets["train"],
@@ -361,7 +372,7 @@ def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buc
         seed=training.seed,
         workers=training.workers,
         share=(strategy.current().rank, strategy.current().count),
-        skipped=skipped,
+        skipped=mishaps,
     )
     held_out = partial(
         in_order,
@@ -370,12 +381,13 @@ def _feed(training: Training, readers: dict[str, Reader], buckets: dict[str, Buc
         crop=crop,
         batch=training.batch,
         most=VALIDATED,
-        skipped=skipped,
+        skipped=mishaps,
     )
     validation = held_out if len(readers["val"]) else None
     if len(training.sizes) == 1:
-        return Feed(train=loader.batches, validation=validation)
-    return Feed(train=loader.batches, validation=validation, shown=partial(_shown, loader, validation))
+        return Feed(train=loader.batches, validation=validation, notes=mishaps.notes)
+    shown = partial(_shown, loader, validation)
+    return Feed(train=loader.batches, validation=validation, shown=shown, notes=mishaps.notes)
 
 
 def _shown(loader: Loader, validation: Callable[[], Iterator[Batch]] | None) -> list[Batch]:
@@ -387,17 +399,3 @@ def _shown(loader: Loader, validation: Callable[[], Iterator[Batch]] | None) -> 
         if size not in found:
             found[size] = next(loader.batches(number))
     return [found[size] for size in sorted(found)]
-
-
-class _Skipping:
-    """Names each sample that cannot be used once, on stderr; of very many the first ones."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-
-    def __call__(self, mistake: UserError) -> None:
-        if mistake.got in self._told or len(self._told) > NAMED:
-            return
-        self._told.add(mistake.got)
-        more = f"skipped: more than these {NAMED}, which are not named"
-        tqdm.write(f"skipped: {mistake}" if len(self._told) <= NAMED else more, file=sys.stderr)
