@@ -113,7 +113,7 @@ def one_of_two(rank: int, folder: Path, kind: str, what: str, size: int) -> None
     run = RunFolder(folder / "run")
     run.root.mkdir(exist_ok=True)
     try:
-        with sharding.using(kind, 0, CPU):
+        with sharding.using(kind, [], CPU):
             rates = dict.fromkeys(task.networks, training.optimizer)
             feed = Feed(train=lambda start: batches(what == "prior"), validation=None)
             Watched(task, training, rates, run, CPU).run(feed)

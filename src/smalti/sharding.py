@@ -34,8 +34,10 @@ def blocks(network: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def using(kind: Kind, weights: int, device: torch.device, *, scaled: bool = False) -> Iterator[None]:
-    """Within, several processes train as a recipe asks for. weights: how many numbers are trained.
+def using(
+    kind: Kind, networks: Iterable[nn.Module], device: torch.device, *, scaled: bool = False
+) -> Iterator[None]:
+    """Within, several processes train some networks as a recipe asks for.
 
     auto is ddp where a process's memory holds twice all that there is of each weight, else fsdp. UserError
     for one process alone where there are several, and for shares whose gradients are scaled, as in fp16: each
@@ -46,6 +48,7 @@ def using(kind: Kind, weights: int, device: torch.device, *, scaled: bool = Fals
         remedy = "strategy=ddp or strategy=fsdp, or start it without torchrun"
         raise UserError("one process for strategy=single", f"{count} of torchrun", remedy)
     if kind == "auto":
+        weights = sum(p.numel() for one in networks for p in one.parameters() if p.requires_grad)
         kind = "ddp" if scaled or 2 * HELD * 4 * weights < memory.of_device(device) else "fsdp"
     if kind == "fsdp" and scaled and count > 1:
         raise UserError("precision=bf16 or fp32 for strategy=fsdp", "fp16", "precision=bf16, or strategy=ddp")

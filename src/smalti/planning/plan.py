@@ -58,7 +58,7 @@ class Plan:
             return named
         named["activations"] = max(0, round(self.found.tensors) - parts.gradients)
         named["others"] = max(0, round(self.found.total) + self.base - sum(named.values()))
-        if self.found.copies and self.case.device.type == "cpu":  # else they lie beside the device's memory
+        if self.case.device.type == "cpu":  # else they lie beside the device's memory
             named["checkpoint"] = parts.checkpoint + parts.averaged  # and the model as it is saved
         return named
 

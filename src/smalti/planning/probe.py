@@ -62,7 +62,6 @@ class Found:
     times: int  # parts of a process's share of a batch
     tensors: float  # bytes that a step makes and holds at one time
     total: float  # bytes that the process takes at most, beyond its base, but for copies of checkpoints
-    copies: bool  # whether those are written of copies
     total_by_lines: float  # the same by the small batches alone
     step_by_lines: Taken  # and what one of the last steps takes by them
     is_measured: bool  # total and steps: with the whole batch, else by lines
@@ -135,7 +134,6 @@ def probe(case: Case, trial: Trial, parts: Parts, resident: Resident, processes:
         times=times,
         tensors=small.tensors.at(part),
         total=resident.most() if whole else total,
-        copies=trial.copies,
         total_by_lines=total,
         step_by_lines=expected,
         is_measured=whole,

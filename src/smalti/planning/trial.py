@@ -44,11 +44,6 @@ class Trial(Loop):
         super().__init__(task, training, rates, RunFolder(Path("plan")), device)
         self._silent = Recorder(None, tqdm(disable=True))
 
-    @property
-    def copies(self) -> bool:
-        """Return whether checkpoints are written in the background, of copies, while steps are taken."""
-        return hasattr(self, "saver")
-
     def start(self, batches: Callable[[int], Iterator[Batch]]) -> Iterator[Batch]:
         """Let the task start on the first batch, as a run does; gives the batches."""
         return self._begin(Feed(train=batches, validation=None, shown=list))

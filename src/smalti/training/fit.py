@@ -15,6 +15,7 @@ from smalti.data.protocol import Batch
 from smalti.errors import UserError
 from smalti.training import checkpoints, curves, log, saving
 from smalti.training.batches import cut, is_finite, to
+from smalti.training.best import Keeper
 from smalti.training.checkpoints import Checkpoint
 from smalti.training.ema import Ema
 from smalti.training.feed import Feed
@@ -28,7 +29,6 @@ from smalti.training.saving import Saver
 from smalti.training.seeds import seeded
 from smalti.training.settings import OptimizerSettings, Training
 from smalti.training.task import Losses, Task
-from smalti.training.validation import Best, finite
 
 # reasons to stop, above the numbers of all signals: a process gets no more batches, or cannot write
 STARVED, UNWRITTEN = 1000, 1001
@@ -61,8 +61,7 @@ class Loop:
         self._in_a_row = 0
         self._rewound = 0  # times that the run went back, each of which halves its rates
         self._saved: int | None = None  # the step of the newest checkpoint
-        self.best = Best.of(training)
-        self._best: float | None = None  # its value so far
+        self.best = Keeper(training, self.saver)
         self._sheet: Sequence[Batch] = ()  # what sample sheets show, once there is something
         self._wrapped: list[nn.Module] = []  # the networks as the strategy runs them
 
@@ -183,20 +182,13 @@ class Loop:
                 self.saver.model(self.task.model(), self.folder.model, self.step, {})
             if self._is_due(self.training.sample_every) and not self.folder.sheet(self.step).is_file():
                 self._draw_sheet(recorder, feed)
-            self._take_up_best(lines)
+            self.best.take_up(lines)
             validated = [line for line in lines if line["kind"] == "validation" and line["step"] == self.step]
             if validated:
-                self._keep_best(recorder, validated[0])
+                self.best.look(validated[0], self.step, self.task.model(), recorder)
             elif self._is_due(self.training.validate_every):
                 self._validate(recorder, feed)
             curves.write(self.folder.curves, log.read(self.folder.log))
-
-    def _take_up_best(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Go on from the last line on the best model, where that is there, and the best by this number."""
-        kept = self.folder.best_by()
-        if self.best is not None and kept == self.best.number:
-            found = [self.best.find(line) for line in lines if line["kind"] == "best"]
-            self._best = next((value for _, value in filter(None, reversed(found))), None)
 
     @contextmanager
     def _recorder(self) -> Iterator[Recorder]:
@@ -326,20 +318,7 @@ class Loop:
         if begin:
             numbers = self.task.validate(map(self._moved, chain(begin, batches)))
             recorder.write(self.step, "validation", **numbers)
-            self._keep_best(recorder, numbers)
-
-    def _keep_best(self, recorder: Recorder, numbers: Mapping[str, Any]) -> None:
-        """Save the model, and say so, where by these numbers it is the best so far."""
-        found = None if self.best is None else self.best.find(numbers)
-        if self.best is None or found is None or not self.best.beats(found[1], self._best):
-            return
-        (name, value), before = found, self._best
-        more = {"best_by": self.best.number, "metrics": finite(numbers)}
-        self.saver.model(self.task.model(), self.folder.best, self.step, more)
-        recorder.write(self.step, "best", **{name: value})
-        told = "" if before is None else f", before {before:.5g}"
-        recorder.say(f"step {self.step}: the best {name} so far, {value:.5g}{told}: {self.folder.best}")
-        self._best = value
+            self.best.look(numbers, self.step, self.task.model(), recorder)
 
     def _moved(self, batch: Batch) -> Batch:
         return to(batch, self.device, self.task.computed)

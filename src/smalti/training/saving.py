@@ -92,10 +92,10 @@ class Saver:
         others = self.strategy.collect(self.strategy.rank != 0 and self.writer.has_failed(now=False))
         if any(others):
             self.writer.give_up()
-        problem: UserError | None = None
+        problem: OSError | UserError | None = None
         try:
             self.writer.wait()
-        except UserError as found:
+        except (OSError, UserError) as found:
             problem = found
         if any(self.strategy.collect(problem is not None)):
             raise problem or UserError(

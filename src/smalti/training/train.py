@@ -122,8 +122,9 @@ def _train(
                     strategy.current().say(note)
                 _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
-            scaled = training.precision == "fp16"
-            with sharding.using(training.strategy, _trained(task), device, scaled=scaled):
+            with sharding.using(
+                training.strategy, _trained(task), device, scaled=training.precision == "fp16"
+            ):
                 Loop(task, training, _rates(training), folder, device).run(feed)
 
 
@@ -163,12 +164,6 @@ def _write_down(
         return
     texts = task.pipeline.condition.files() if isinstance(task, PriorTask) else {}
     folder.begin(settings, start.readers["train"].classes, texts, noted.text())
-
-
-def _trained(task: PriorTask | TokenizerTask) -> int:
-    """Return how many weights learn."""
-    parameters = (p for network in task.networks.values() for p in network.parameters())
-    return sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
 
 
 def _rates(training: Training) -> dict[str, OptimizerSettings]:

@@ -4,10 +4,6 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from smalti.errors import UserError
-
 LOOKED = 0.02  # seconds between two looks whether another process has written its part
 ENDED = 20.0  # seconds for which a run that fails waits for what is being written
 
@@ -34,18 +30,11 @@ class Writer:
         return self._problem is not None
 
     def wait(self) -> None:
-        """Return once nothing is left to be written; raises what failed.
-
-        UserError where a file cannot be written.
-        """
+        """Return once nothing is left to be written; raises what failed, as OSError what the disk refused."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         problem, self._problem = self._problem, None
-        if isinstance(problem, OSError | SafetensorError):
-            got = " ".join(str(problem).split())
-            remedy = "make room, or let it be written to; --resume goes on from the checkpoint before"
-            raise UserError("files of the run that can be written", got, remedy) from None
         if problem is not None:
             raise problem
 
