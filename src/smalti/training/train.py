@@ -122,9 +122,8 @@ def _train(
                     strategy.current().say(note)
                 _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
-            with sharding.using(
-                training.strategy, _trained(task), device, scaled=training.precision == "fp16"
-            ):
+            networks, scaled = task.networks.values(), training.precision == "fp16"
+            with sharding.using(training.strategy, networks, device, scaled=scaled):
                 Loop(task, training, _rates(training), folder, device).run(feed)
 
 
