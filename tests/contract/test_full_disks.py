@@ -130,9 +130,8 @@ def test_files_that_may_not_grow(server, begin, whole, tmp_path, capsys):
         place = tmp_path / f"{most}"
         place.mkdir()
         lines.append(survives(server, begin, whole[0], place, [Limit(most)]))
-    files = {Path(re.search(r"for (\S+?)(\.\d+)?: larger", line)[1]).name for line in lines}
     with capsys.disabled():
-        print(f"\nlimited files: {len(lines)} of {len(lines)} limits survived, at {', '.join(sorted(files))}")
+        print(f"\nlimited files: {len(lines)} of {len(lines)} limits survived")
 
 
 @pytest.mark.slow

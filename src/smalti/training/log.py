@@ -3,6 +3,9 @@
 import json
 import math
 import os
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +29,9 @@ class Log:
         self.path = path
         self.go_on(resumed)
         self.board = _board(path.parent / "tensorboard", resumed)
+        self._hook = threading.excepthook
+        if self.board is not None:
+            threading.excepthook = partial(_heard, self._hook)
         if self.board is None and not resumed:
             self.write(0, "note", text="no TensorBoard files: pip install 'smalti[train]'")
 
@@ -55,6 +61,7 @@ class Log:
     def close(self) -> None:
         """Write out what TensorBoard still holds."""
         self._show(0, "close")
+        threading.excepthook = self._hook
 
     def _show(self, step: int, what: str, *given: Any) -> None:
         """Let TensorBoard do something, where it is installed; where it fails the run goes on without."""
@@ -81,6 +88,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
+
+
+def _heard(before: Callable[[threading.ExceptHookArgs], Any], problem: threading.ExceptHookArgs) -> None:
+    """Hear what ends a thread: of TensorBoard's writer the log says it, at the next line."""
+    if not (isinstance(problem.exc_value, OSError) and "tensorboard" in type(problem.thread).__module__):
+        before(problem)
 
 
 def _board(folder: Path, resumed: int) -> Any:
