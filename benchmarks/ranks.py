@@ -63,7 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def measure(folder: Path, given: Options) -> Iterator[dict[str, Any]]:
     """One row."""
-    child, turns = folder / "child.py", 3 if given.short else 7
+    child, turns = folder / "child.py", 3 if given.short else 5
     child.write_text(CHILD.replace("SIDE", str(SIDE)))
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for turn in tqdm(range(turns), leave=False):
@@ -83,9 +83,9 @@ def main() -> None:
     given = options(__doc__)
     folder = Path(tempfile.mkdtemp())
     try:
-        write(folder, 48 if given.short else 128)
+        write(folder, 32 if given.short else 64)
         (folder / "few").mkdir()
-        for path in sorted((folder / "images").iterdir())[:32]:
+        for path in sorted((folder / "images").iterdir())[:16]:
             shutil.copy(path, folder / "few")
         network = config.read("tokenizer_300")["network"]
         torch.manual_seed(0)

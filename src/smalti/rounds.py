@@ -16,17 +16,11 @@ T = TypeVar("T")
 def together(device: str) -> Iterator[torch.device]:
     """Within, the processes of a command can talk; gives the device of this one, see `strategy.choose`.
 
-    A device that one of them cannot use ends all.
+    Raises UserError for one that torch cannot use here, in each process that has none: how they talk depends
+    on the device, so before they have one they cannot.
     """
-    mistake, found = None, torch.device("cpu")
-    try:
-        found = devices.find(strategy.choose(device))
-    except UserError as problem:
-        mistake = problem
+    found = devices.find(strategy.choose(device))
     with strategy.current().joined(found):
-        with agreed():
-            if mistake is not None:
-                raise mistake
         yield found
 
 
@@ -75,8 +69,6 @@ def _heard(said: T) -> list[T]:
     try:
         return way.collect(said)
     except RuntimeError as problem:
-        if way.count == 1 or not torch.distributed.is_initialized():
-            raise
         reason = str(problem).strip().splitlines()[-1]
         gone = UserError("an answer of every process", reason, "see which one ended, and go on with --resume")
         if way.rank == 0:

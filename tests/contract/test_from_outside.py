@@ -20,7 +20,7 @@ from smalti.config import Few, settings
 from smalti.data import READERS
 from smalti.data.buckets import Buckets
 from smalti.data.folder import Folder, FolderSettings
-from smalti.data.loader import Loader
+from smalti.data.loader import Loader, collate
 from smalti.data.transforms import CropSettings
 from smalti.drawing.canvas import Canvas
 from smalti.drawing.guidance import Guided
@@ -337,6 +337,8 @@ def test_crops_of_a_stream_are_new_in_every_batch(photos, monkeypatch):
     later = [batch.images for batch in islice(Loader(reader, **how).batches(2), 4)]
     assert len(torch.cat(first).flatten(1).unique(dim=0)) > 3
     assert torch.cat(first[2:]).equal(torch.cat(later))
+    third = map(collate, Loader(reader, **how).samples(1, step=2))
+    assert [batch.images.equal(first[at]) for batch, at in zip(third, (1, 3, 5), strict=False)] == [True] * 3
 
 
 def test_an_objective(monkeypatch, photos, tmp_path):

@@ -38,7 +38,7 @@ COMMANDS = {  # name -> words; OUT stands for where it writes
 MISTAKES = {  # words, and what is said of them
     "no folder": (("encode", "model", "nowhere", "OUT", *ENCODE), "nowhere"),
     "taken": (("sample", "model", "images", *DRAW), "a new or empty folder"),
-    "unknown device": (("reconstruct", "model", "images", "OUT", "--device", "nothing"), "nothing"),
+    "no model": (("reconstruct", "nothing", "images", "OUT"), "nothing"),
     "unreadable": (("encode", "model", "broken", "OUT", *ENCODE), "broken/a/3.png"),
     "unreadable image": (("reconstruct", "model", "broken", "OUT"), "broken/a/3.png"),
     "another seed": (("sample", "model", "kept", *DRAW[:-1], "6", "--resume"), "seed=6"),

@@ -37,6 +37,14 @@ def test_a_run_can_go_on_anywhere(reader, workers):
     assert torch.equal(later, whole[5:])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_between_are_left_out(reader, workers):
+    every = list(islice(loader(reader).samples(2), 7))
+    third = list(islice(loader(reader, workers=workers).samples(2, step=3), 3))
+    for batch, same in zip(third, every[::3], strict=True):
+        assert all(torch.equal(one.image, other.image) for one, other in zip(batch, same, strict=True))
+
+
 def test_seeds_and_passes_differ(reader):
     one = images_of(loader(reader).batches(), 1)
     other = images_of(loader(reader, seed=4).batches(), 1)

@@ -42,6 +42,12 @@ def test_the_line_is_said_once(capsys):
     assert found.count("cells to draw") == 1
 
 
+def test_several_processes_draw_as_much_in_the_same_time(capsys):
+    clock, steps = [0.0], [(0, 0), (2, 1), (2, 1)]
+    found = told(capsys, pace.Pace("", 4, clock=lambda: clock[0]), steps, clock)
+    assert "400 cells to draw take about 3 min" in found
+
+
 @pytest.mark.parametrize("verb", ["sample", "complete"])
 @pytest.mark.parametrize(
     ("size", "cells", "hint"),

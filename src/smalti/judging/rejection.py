@@ -8,7 +8,7 @@ import itertools
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def batches(
     seed = whole("seed", options.pop("seed", 0))
     lots = [Lot(values[first], first, count, each, seed + first * each) for first, count in _parts(marks)]
     if wanted is not None:
-        lots = [lot for lot in lots if wanted(lot.images, partial(_before, pipeline, found, lot, options))]
+        lots = [lot for lot in lots if wanted(lot.images, _before(pipeline, found, lot, options))]
     return _kept(pipeline, found, lots, options)
 
 
@@ -136,19 +136,23 @@ def _kept(
         yield _best(Samples.joined(drawn), torch.cat(scores), lot, judge)
 
 
-def _before(
-    pipeline: Pipeline, judge: Scorer, lot: Lot, options: Mapping[str, Any], index: int
-) -> dict[str, Any]:
-    """Return what is known of a kept image before it is drawn, which is all but its seed and its score."""
-    known: list[Mapping[str, Any]] = []
+def _before(pipeline: Pipeline, judge: Scorer, lot: Lot, options: Mapping[str, Any]) -> Made:
+    """Return what says of kept images what is known before they are drawn: all but seed and score."""
 
-    def noted(images: range, made: Made) -> bool:
-        known.append(made(0))
-        return False
+    @cache
+    def alike() -> dict[str, Any]:
+        known: list[Mapping[str, Any]] = []
 
-    pipeline.iter_batches(1, **{**options, **_told(pipeline, lot.value), "wanted": noted})  # draws none
-    alike = {name: value for name, value in known[0].items() if name != "seed"}
-    return {**alike, "rejection": _protocol(lot, judge)}
+        def noted(images: range, made: Made) -> bool:
+            known.append(made(0))
+            return False
+
+        pipeline.iter_batches(1, **{**options, **_told(pipeline, lot.value), "wanted": noted})  # draws none
+        (one,) = known
+        return {**{name: value for name, value in one.items() if name != "seed"}, "rejection": how}
+
+    how = _protocol(lot, judge)
+    return lambda index: alike()
 
 
 def _protocol(lot: Lot, judge: Scorer) -> dict[str, Any]:
