@@ -107,7 +107,7 @@ def _memory(plan: Plan) -> Iterable[str]:
 def _several(plan: Plan) -> Iterable[str]:
     for number, (strategy, size) in enumerate(plan.by_processes.items()):
         words = f"strategy={strategy}"
-        yield _row("" if number else f"{plan.processes} processes", words, f"{_size(size)}   each")
+        yield _row("" if number else f"{plan.processes} processes", words, f"{_size(size)}   each, by count")
 
 
 def _time(plan: Plan) -> Iterable[str]:
