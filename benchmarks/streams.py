@@ -28,7 +28,7 @@ COUNT, SHORT = 1_000_000, 20_000
 CLASSES, DIFFERENT = 100, 500  # classes; images that differ: they are small, to be made in minutes
 
 START = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from smalti.data import READERS
 from smalti.data.buckets import Buckets
@@ -36,12 +36,12 @@ from smalti.data.loader import Loader
 from smalti.data.report import inspect
 from smalti.data.transforms import CropSettings
 
-def held():  # MiB in memory that are this process's own: not mapped files
+def held(what):  # MiB; RssAnon: this process's own, without mapped files; VmHWM: all, at most so far
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 how, member = READERS[sys.argv[1]]
-before, marks = held(), [time.perf_counter()]
+before, marks = held("RssAnon"), [time.perf_counter()]
 readers = {split: member(how(root=Path(sys.argv[2])), split) for split in ("train", "val")}
 marks.append(time.perf_counter())
 prints = [reader.summary().fingerprint() for reader in readers.values()]
@@ -50,8 +50,8 @@ loader = Loader(readers["train"], size=(8, 8), crop=CropSettings(), batch=16, se
 batches = loader.batches(int(sys.argv[3]))
 next(batches)
 marks.append(time.perf_counter())
-memory = held() - before
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+memory = held("RssAnon") - before
+peak = held("VmHWM")
 for _ in range(100):
     next(batches)
 marks.append(time.perf_counter())

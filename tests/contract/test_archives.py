@@ -106,6 +106,20 @@ def test_what_json_says_and_files_in_any_order(tmp_path):
     assert [(one.label, one.texts) for one in reader] == [(2, ("a", "b")), (0, ("c",))]
 
 
+def test_names_of_any_bytes(tmp_path):
+    """tar knows no encoding: a name that is no UTF-8 is read, and held out or not as ever."""
+    files = {name: png(at) for at, name in enumerate(("gr\u00fcn/\u00e9.png", "caf\udce9.png", "\u732b.PNG"))}
+    root = tmp_path / "a.tar"
+    with tarfile.open(root, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    readers = [Tar(TarSettings(root=root), split) for split in ("train", "val")]
+    assert [len(reader) for reader in readers] == [2, 1]
+    assert {one.path.name for reader in readers for one in reader} == set(files)
+
+
 def test_splits_stay_and_are_those_of_the_folder(photos, tmp_path):
     """An image is held out by its name, so that packing a folder, anew or in parts, moves none."""
     files = {path.relative_to(photos).as_posix(): path.read_bytes() for path in sorted(photos.rglob("*.png"))}
@@ -298,7 +312,7 @@ def test_an_index_that_is_none_and_a_place_that_may_not_be_written_to(shards, tm
 
     monkeypatch.setattr(index.files, "save_tensors", denied)
     with pytest.raises(
-        UserError, match=r"none \(.*denied\); smalti index .* --out FILE, then data\.index=FILE"
+        UserError, match=r"none: .* \(.*denied\); smalti index .* --out FILE, then data\.index=FILE"
     ):
         Tar(TarSettings(root=shards), "train")
 

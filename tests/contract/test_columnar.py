@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import CODEBOOK, NETWORK
 
 from smalti.data import columnar
 from smalti.data.arrow import Arrow, ArrowSettings
@@ -16,8 +17,12 @@ from smalti.data.kinds import kind_of
 from smalti.data.loader import Loader
 from smalti.data.parquet import Parquet, ParquetSettings
 from smalti.data.report import inspect
+from smalti.data.shards import ShardsSettings, TokenShards
 from smalti.data.transforms import CropSettings
 from smalti.errors import UserError
+from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.training.precompute import encode
+from smalti.training.train import begin
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -199,3 +204,18 @@ def test_what_is_no_such_file_is_one_line(hub, disk, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"smalti\[parquet\]"):
         Parquet(ParquetSettings(root=hub), "train")
+
+
+def test_a_run_finds_kind_and_splits_and_its_images_become_codes(hub, disk, tmp_path):
+    begun = begin("tokenizer_300", hub, {})
+    assert (begun.training.data.kind, begun.training.data.splits.val) == ("parquet", ("data/test",))
+    assert begun.training.data.val_share == 0.05
+    assert begin("tokenizer_300", disk, {}).training.data.splits.train == ("train",)
+    tokenizer = TokenizerSettings(network=NetworkSettings(**NETWORK, multipliers=(1, 2)), quantizer=CODEBOOK)
+    encode(Tokenizer(tokenizer), hub, tmp_path / "tokens", size=8, batch=3)
+    train, val = (TokenShards(ShardsSettings(root=tmp_path / "tokens"), split) for split in ("train", "val"))
+    assert [len(reader) for reader in (train, val)] == [20, 5]
+    assert train.classes == ("cat", "dog")
+    assert list(val.captions()) == [f"thing {number}" for number in range(20, 25)]
+    with pytest.raises(UserError, match="data of kind parquet without --captions"):
+        encode(Tokenizer(tokenizer), hub, tmp_path / "others", size=8, captions="names")

@@ -127,12 +127,7 @@ class Archives(Reader):
         return found
 
     def _made(self, root: Path, path: Path) -> None:
-        try:
-            made = self.indexed(root, path)
-        except PermissionError as problem:
-            remedy = f"smalti index {root} --out FILE, then data.index=FILE"
-            raise UserError(f"an index of {root}", f"none ({problem})", remedy) from None
-        strategy.current().say(f"indexed: {len(made)} images, see {path}")
+        strategy.current().say(f"indexed: {len(self.indexed(root, path))} images, see {path}")
 
     def _notes(self) -> Iterator[str]:
         """Give lines for a person: which splits there are, and what is not as it may have been meant."""

@@ -10,6 +10,7 @@ import os
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from smalti import files, imaging, leftovers
@@ -222,9 +224,13 @@ def write_index(root: Path, out: Path, suffixes: tuple[str, ...], scan: Scan) ->
     bar = tqdm(archives, desc="indexing", unit="archive", disable=None, leave=False)
     marks = []
     for number, path in enumerate(bar):
-        status = path.stat()
-        rows.add(path, number, scan)
-        marks.append((status.st_size, status.st_mtime_ns, _spots(path)))
+        try:
+            status = path.stat()
+            rows.add(path, number, scan)
+            marks.append((status.st_size, status.st_mtime_ns, _spots(path)))
+        except OSError as problem:
+            remedy = "check its permissions and the disk"
+            raise UserError("archives that can be read", f"{path} ({problem.strerror})", remedy) from None
     if not len(rows):
         raise UserError(f"images in {root}", "none", "give archives that hold some")
     about = {
@@ -234,13 +240,17 @@ def write_index(root: Path, out: Path, suffixes: tuple[str, ...], scan: Scan) ->
         "marks": marks,
         **rows.about(),
     }
-    leftovers.clear(out.parent, f".{out.name}.*")
     fresh = out.with_name(f".{out.name}.{os.getpid()}")
     try:
+        leftovers.clear(out.parent, f".{out.name}.*")
         files.save_tensors(rows.tensors(), fresh, {"smalti": json.dumps(about)})
         fresh.replace(out)
+    except (OSError, SafetensorError) as problem:
+        remedy = f"smalti index {root} --out FILE, then data.index=FILE"
+        raise UserError(f"an index of {root}", f"none: {out} cannot be written ({problem})", remedy) from None
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
     return Index(out, root)
 
 

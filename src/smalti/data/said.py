@@ -10,7 +10,7 @@ _KINDS = {".txt": 1, ".json": 2, ".cls": 3}
 LARGEST = 2**20  # bytes of such a file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Told:
     """A class by its name, and captions."""
 
