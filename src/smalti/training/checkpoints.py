@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -209,20 +210,18 @@ class Stored(Mapping[str, Tensor]):
     """The tensors of a checkpoint's files, each read and put together when it is asked for."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._parts: dict[str, list[tuple[int, Path, str]]] = {}  # first row, file, the name in it
+        self._parts: dict[str, list[tuple[int, Any, str]]] = {}  # first row, open file, the name in it
         for path in files:
-            with safe_open(path, framework="pt") as file:
-                rows = json.loads((file.metadata() or {}).get("rows", "{}"))
-                for name in file.keys():  # noqa: SIM118  # of a file, which is no mapping
-                    part = (rows.get(name, [0])[0], path, name)
-                    self._parts.setdefault(old_names.path(name), []).append(part)
+            file = safe_open(path, framework="pt")
+            rows = json.loads((file.metadata() or {}).get("rows", "{}"))
+            for name in file.keys():  # noqa: SIM118  # of a file, which is no mapping
+                part = (rows.get(name, [0])[0], file, name)
+                self._parts.setdefault(old_names.path(name), []).append(part)
 
     def __getitem__(self, name: str) -> Tensor:
-        parts = []
-        for _, path, own in sorted(self._parts[name]):
-            with safe_open(path, framework="pt") as file:
-                parts.append(file.get_tensor(own))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        parts = sorted(self._parts[name], key=itemgetter(0))
+        found = [file.get_tensor(own) for _, file, own in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
