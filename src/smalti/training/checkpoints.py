@@ -212,7 +212,7 @@ class Stored(Mapping[str, Tensor]):
     def __init__(self, files: Sequence[Path]) -> None:
         self._parts: dict[str, list[tuple[int, Any, str]]] = {}  # first row, open file, the name in it
         for path in files:
-            file = safe_open(path, framework="pt")
+            file: Any = safe_open(path, framework="pt")
             rows = json.loads((file.metadata() or {}).get("rows", "{}"))
             for name in file.keys():  # noqa: SIM118  # of a file, which is no mapping
                 part = (rows.get(name, [0])[0], file, name)
