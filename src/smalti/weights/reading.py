@@ -7,11 +7,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from smalti.errors import UserError
 
 _REMEDY = "get the file anew"
+# what a damaged file makes torch and pickle say, both of which call nothing that it names
+_DAMAGE = (
+    pickle.UnpicklingError,
+    SafetensorError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
 
 
 def read_tensors(path: Path, of: str) -> dict[str, Tensor]:
@@ -24,7 +38,7 @@ def read_tensors(path: Path, of: str) -> dict[str, Tensor]:
     except OSError as problem:
         got = problem.strerror or str(problem)
         raise UserError(f"the tensors of {of} in {path}", got, "check the path") from None
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as problem:
+    except _DAMAGE as problem:
         got = " ".join(str(problem).split())[:120] or type(problem).__name__
         raise UserError(f"the tensors of {of} in {path}", got, _REMEDY) from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -44,7 +58,7 @@ def read_arrays(path: Path, of: str) -> dict[str, Tensor]:
     except OSError as problem:
         got = problem.strerror or str(problem)
         raise UserError(f"the arrays of {of} in {path}", got, "check the path") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, AttributeError) as problem:
+    except _DAMAGE as problem:
         got = " ".join(str(problem).split())[:120] or type(problem).__name__
         raise UserError(f"the arrays of {of} in {path}", got, _REMEDY) from None
 
