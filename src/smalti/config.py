@@ -121,6 +121,9 @@ def load_yaml(path: Path, into: Any = None) -> dict[str, Any]:
         raise UserError(f"YAML in {path}", " ".join(str(problem).split()), "mend the file") from None
     if not isinstance(mapping, dict):
         raise UserError(f"key: value lines in {path}", type(mapping).__name__, "mend the file")
+    strange = next((key for key in mapping if not isinstance(key, str)), None)
+    if strange is not None:
+        raise UserError(f"keys that are words in {path}", shown(strange), "mend the file")
     return old_names.mapping(mapping)
 
 

@@ -54,7 +54,7 @@ def one_line(errors: list[Any], into: Any, mapping: Mapping[str, Any], where: st
         return _no_mapping(key, error["input"], schema.below(schema.alternatives(holder), path[-1])[0])
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    got = "a mapping" if isinstance(error["input"], Mapping) else repr(error["input"])
+    got = "a mapping" if isinstance(error["input"], Mapping) else shown(error["input"])
     return UserError(f"a valid {key or 'recipe'}", got, message)
 
 

@@ -8,6 +8,7 @@ numpy's numbers; every other name becomes a Placeholder, and so does whatever su
 import mmap
 import pickle
 import pickletools
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from smalti.formats.storages import Corrupt, Region, Storage, numbers
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file as torch wrote it before 1.6
 _PROTOCOL = 1001  # the second one
 # whatever a damaged or hostile file makes plain Python or torch say, once nothing of it is run
-_DAMAGE = (
+DAMAGE = (
     Corrupt,
     ValueError,
     TypeError,
@@ -32,6 +33,7 @@ _DAMAGE = (
     RuntimeError,
     MemoryError,
     NotImplementedError,
+    struct.error,
     zipfile.BadZipFile,
     pickle.UnpicklingError,
 )
@@ -50,7 +52,7 @@ def read(path: Path) -> dict[str, Any]:
             contents = _read_zip(file) if zipped else _read_legacy(file)
     except OSError as problem:
         raise UserError(f"the file {path}", problem.strerror or str(problem), "check the path") from None
-    except _DAMAGE as problem:
+    except DAMAGE as problem:
         got = " ".join(str(problem).split())[:160] or type(problem).__name__
         remedy = "the file is damaged or incomplete, or no checkpoint: get it anew"
         raise UserError(f"a whole torch checkpoint in {path}", got, remedy) from None
@@ -63,7 +65,7 @@ def read(path: Path) -> dict[str, Any]:
 def by_torch(path: Path) -> bool:
     """Return whether torch.save wrote a pickle or a zip file, or Python's pickle did."""
     with path.open("rb") as file:
-        return zipfile.is_zipfile(file) or _magic(file)
+        return file.read(2) == b"PK" or _magic(file)
 
 
 def _magic(file: BinaryIO) -> bool:

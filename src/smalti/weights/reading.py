@@ -1,6 +1,8 @@
 """Files of others' weights -> tensors by name, without running anything that is in them."""
 
 import pickle
+import re
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ _DAMAGE = (
     AttributeError,
     OverflowError,
     MemoryError,
+    AssertionError,
+    struct.error,
 )
 
 
@@ -54,7 +58,7 @@ def read_arrays(path: Path, of: str) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             tree = _Arrays(file).load()
-        return {name: torch.from_numpy(np.array(array)) for name, array in _leaves(tree)}
+        return {name: torch.from_numpy(np.array(_found(array))) for name, array in _leaves(tree)}
     except OSError as problem:
         got = problem.strerror or str(problem)
         raise UserError(f"the arrays of {of} in {path}", got, "check the path") from None
@@ -64,18 +68,63 @@ def read_arrays(path: Path, of: str) -> dict[str, Tensor]:
 
 
 class _Arrays(pickle.Unpickler):
-    """Knows the three names of which a pickle makes numpy arrays, and can call nothing else."""
+    """Knows the three names of which a pickle makes numpy arrays, and can call nothing else.
+
+    Not numpy's own: with the state of a dtype a file could say that numbers are addresses of objects.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        known = {
-            "multiarray._reconstruct": np.zeros(0).__reduce__()[0],
-            "numpy.ndarray": np.ndarray,
-            "numpy.dtype": np.dtype,
-        }
         asked = f"{module}.{name}".removeprefix("numpy.core.").removeprefix("numpy._core.")
-        if asked not in known:
+        if asked not in _KNOWN:
             raise pickle.UnpicklingError(f"the name {module}.{name}, which is no array")
-        return known[asked]
+        return _KNOWN[asked]
+
+
+class _Kind:
+    """The kind of an array's numbers."""
+
+    def __init__(self, code: Any) -> None:
+        if not isinstance(code, str) or not _PLAIN.fullmatch(code):
+            raise pickle.UnpicklingError(f"numbers of the kind {code!r:.40}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] not in ("<", "|", "="):
+            raise pickle.UnpicklingError("numbers in big-endian byte order")
+
+
+class _Array:
+    """An array, once its state is set."""
+
+    found = np.zeros(0)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, is_fortran, data = state
+        if not isinstance(kind, _Kind) or not isinstance(data, bytes):
+            raise pickle.UnpicklingError("an array of objects")
+        self.found = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+class _MakeKind:
+    """Makes a kind: an object without attributes, which a pickle could set."""
+
+    __slots__ = ()
+
+    def __call__(self, code: Any, *rest: Any) -> _Kind:
+        return _Kind(code)
+
+
+class _MakeArray:
+    """Makes an array alike."""
+
+    __slots__ = ()
+
+    def __call__(self, *rest: Any) -> _Array:
+        return _Array()
+
+
+_KNOWN = {"multiarray._reconstruct": _MakeArray(), "numpy.ndarray": _MakeArray(), "numpy.dtype": _MakeKind()}
+_PLAIN = re.compile(r"[<|=]?[biuf][1248]|\?")  # numpy's kinds of numbers
 
 
 def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
@@ -84,3 +133,8 @@ def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, value in tree.items():
         yield from _leaves(value, f"{above}.{key}" if above else str(key))
+
+
+def _found(leaf: Any) -> Any:
+    """Return the array that a leaf is, or the number."""
+    return leaf.found if isinstance(leaf, _Array) else leaf
