@@ -215,6 +215,7 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
+_DEEPEST, _MOST_VALUES = 100, 10**6  # lists and mappings in each other, and values, of one file
 _TEXT, _NULL, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "merge"))
 
 
@@ -225,10 +226,31 @@ def _load(text: str, hints: list[Any]) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
+        _count(node, {}, _DEEPEST)
         _as_text(node, hints)
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _count(node: yaml.Node, counts: dict[int, int], deepest: int) -> int:
+    """Return how many values a node stands for; YAMLError for endless ones.
+
+    A few lines of names for lists of names (*a) could be billions of values, or a list that holds itself.
+    counts: of the nodes that were seen, by id; 0 while one is looked at.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in counts:
+        if deepest == 0:
+            raise yaml.YAMLError(f"more than {_DEEPEST} lists or mappings in each other")
+        counts[id(node)] = 0
+        below = [one for item in node.value for one in (item if isinstance(item, tuple) else (item,))]
+        counts[id(node)] = 1 + sum(_count(one, counts, deepest - 1) for one in below)
+    found = counts[id(node)]
+    if not 0 < found <= _MOST_VALUES:
+        raise yaml.YAMLError("a list or mapping that holds itself" if not found else f"{found} values")
+    return found
 
 
 def _as_text(node: yaml.Node, hints: list[Any]) -> None:
@@ -294,7 +316,7 @@ def _split(word: str, into: Any) -> tuple[str, Any]:
         return key, _typed(key, value, NoneType in kinds)
     try:
         return key, _load(value, hints)
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, UnicodeError) as problem:
         got = f"{value} ({getattr(problem, 'problem', None) or problem})"
         raise UserError(
             f"a value that YAML can read for {key}", got, "mend it, or put it in quotes"

@@ -4,12 +4,14 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+_LONGEST = 1000  # characters of a part of an error
+
 
 class UserError(Exception):
     """A mistake of the user. Commands print it on stderr, without a traceback, and exit with 2."""
 
     def __init__(self, expected: str, got: str, remedy: str) -> None:
-        super().__init__(expected, got, remedy)  # all three in args, so that it pickles
+        super().__init__(*map(_line, (expected, got, remedy)))  # all three in args, so that it pickles
 
     @property
     def expected(self) -> str:
@@ -40,6 +42,23 @@ def shown(value: Any) -> str:
     text = " ".join(repr(value).split())
     text = text if len(text) <= 60 else f"{text[:57]}..."
     return text if isinstance(value, str | int | float | None) else f"{type(value).__name__} {text}"
+
+
+def _line(part: str) -> str:
+    """Return a part of an error in one line, not at length, as a terminal and JSON can show it.
+
+    Names and values of files are in it, which may hold anything.
+    """
+    text = part if len(part) <= _LONGEST else f"{part[: _LONGEST - 3]}..."
+    if text.isprintable():
+        return text
+    text = " ".join(filter(None, map(str.strip, text.splitlines())))
+    kept = (sign if sign.isprintable() else " " if sign.isspace() else _escaped(sign) for sign in text)
+    return "".join(kept)
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
 
 
 def optional(module: str, *, extra: str) -> ModuleType:

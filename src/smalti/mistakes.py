@@ -33,7 +33,7 @@ def one_line(errors: list[Any], into: Any, mapping: Mapping[str, Any], where: st
         parent = ".".join(filter(None, [where, *path[:-1]])) or "the recipe"
         remedy = _meant([*path, *_leaf(error["input"])], into, mapping, where)
         remedy = remedy or f"one of {', '.join(sorted(schema.own(holder)))}"
-        return UserError(f"a key that {parent} has", key, remedy)
+        return UserError(f"a key that {parent} has", key or "an empty one", remedy)
     form = next((one for one in (key, key.rpartition(".")[0]) if one in hints.FORMS), None)
     if form is not None and error["type"] not in _BOUNDS:
         return UserError(f"a valid {form}", shown(_value(mapping, form)), f"write {hints.FORMS[form]}")
