@@ -122,7 +122,9 @@ def _edit(rng: random.Random, given: bytes, others: Sequence[bytes]) -> bytes:
     if way in (1, 2):
         return given[:at] + bytes([given[at] ^ (1 << rng.randrange(8))]) + given[at + 1 :]
     if way == 3:
-        return given[:at] + bytes([rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))]) + given[at + 1 :]
+        return (
+            given[:at] + bytes([rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))]) + given[at + 1 :]
+        )
     if way in (4, 5):
         size = rng.choice((2, 4, 8))
         number = rng.choice(_NUMBERS) % 2 ** (8 * size)
@@ -150,13 +152,17 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _keys(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    return (
+        list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    )
 
 
 def _near(rng: random.Random, number: float) -> Any:
     if isinstance(number, float) and not math.isfinite(number):
         return 0
-    return rng.choice((-number, number + 1, number - 1, number * 2, number * 1000, number / 2, float(number), str(number)))
+    return rng.choice(
+        (-number, number + 1, number - 1, number * 2, number * 1000, number / 2, float(number), str(number))
+    )
 
 
 def _word(rng: random.Random) -> str:

@@ -69,7 +69,9 @@ def harmless() -> Iterator[None]:
     assert not seen, f"it did {seen[0]}"
 
 
-def survive(subject: str, inputs: Iterator[Callable[[], object]] | Sequence[Any], record: Callable[..., Any]) -> None:
+def survive(
+    subject: str, inputs: Iterator[Callable[[], object]] | Sequence[Any], record: Callable[..., Any]
+) -> None:
     """Take every input; all failures are told at once, by their numbers.
 
     inputs: pieces of work, one an input. record: pytest's `record_property`.
@@ -82,7 +84,9 @@ def survive(subject: str, inputs: Iterator[Callable[[], object]] | Sequence[Any]
                 warnings.simplefilter("ignore")
                 refused(work)
         except Exception as problem:
-            failures.append(f"{subject} {number}: {type(problem).__name__}: {problem}"[:400] + _where(problem))
+            failures.append(
+                f"{subject} {number}: {type(problem).__name__}: {problem}"[:400] + _where(problem)
+            )
         took = time.perf_counter() - since
         if took > _LONGEST:
             failures.append(f"{subject} {number}: took {took:.0f} s")

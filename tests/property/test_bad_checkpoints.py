@@ -86,7 +86,9 @@ def models(tmp_path_factory) -> dict[str, dict[str, bytes]]:
     )
     tokenizer = Tokenizer(TokenizerSettings(network=network, quantizer=CODEBOOK))
     prior = GPTSettings(layers=1, heads=2, width=8)
-    model = Pipeline(PipelineSettings(prior=prior, condition=LabelSettings(classes=3), grid=(2, 3)), tokenizer).eval()
+    model = Pipeline(
+        PipelineSettings(prior=prior, condition=LabelSettings(classes=3), grid=(2, 3)), tokenizer
+    ).eval()
     save_model(model, root / "generator")
     save_model(model.tokenizer, root / "tokenizer")
     for kind, name in (("generator", "compvis"), ("tokenizer", "compvis"), ("tokenizer", "diffusers")):
@@ -100,8 +102,12 @@ def models(tmp_path_factory) -> dict[str, dict[str, bytes]]:
 def program(rng: Random) -> bytes:
     """A pickle of any instructions."""
     words = (
-        lambda rng: rng.choice((b"(", b"t", b"l", b"d", b"]", b"}", b")", b"0", b"1", b"2", b"N", b"\x88", b"\x8f")),
-        lambda rng: rng.choice((b"a", b"e", b"s", b"u", b"R", b"b", b"\x81", b"\x92", b"\x93", b"\x94", b"Q", b"o")),
+        lambda rng: rng.choice(
+            (b"(", b"t", b"l", b"d", b"]", b"}", b")", b"0", b"1", b"2", b"N", b"\x88", b"\x8f")
+        ),
+        lambda rng: rng.choice(
+            (b"a", b"e", b"s", b"u", b"R", b"b", b"\x81", b"\x92", b"\x93", b"\x94", b"Q", b"o")
+        ),
         lambda rng: b"K" + bytes([rng.randrange(4)]),
         lambda rng: b"\x8a\x08" + rng.choice(_BIG).to_bytes(8, "little"),
         lambda rng: b"h" + bytes([rng.randrange(4)]),
@@ -116,9 +122,20 @@ def program(rng: Random) -> bytes:
 
 
 NAMES = (
-    *(b"pathlib\nPath.touch", b"builtins\nexec", b"posix\nsystem", b"collections\nOrderedDict", b"builtins\nset"),
+    *(
+        b"pathlib\nPath.touch",
+        b"builtins\nexec",
+        b"posix\nsystem",
+        b"collections\nOrderedDict",
+        b"builtins\nset",
+    ),
     *(b"torch._utils\n_rebuild_tensor_v2", b"torch\nFloatStorage", b"torch._utils\n_rebuild_parameter"),
-    *(b"numpy.core.multiarray\n_reconstruct", b"numpy\ndtype", b"numpy.core.multiarray\nscalar", b"numpy\nndarray"),
+    *(
+        b"numpy.core.multiarray\n_reconstruct",
+        b"numpy\ndtype",
+        b"numpy.core.multiarray\nscalar",
+        b"numpy\nndarray",
+    ),
     *(b"torch\nSize", b"_codecs\nencode", b"collections\ndefaultdict", b"builtins\nlist", b"builtins\ndict"),
 )
 

@@ -18,7 +18,19 @@ from smalti.reading.pixels import PixelReading, open_pixels
 
 _HEIGHT, _WIDTH = 5, 7
 _LARGEST, _SMALL = 4000, 400  # bytes of a seed; of one that is cut at every byte
-_MODES = {"RGB": 3, "L": 1, "RGBA": 4, "LA": 2, "CMYK": 4, "P": 1, "1": 1, "I;16": 1, "I": 1, "F": 1, "YCbCr": 3}
+_MODES = {
+    "RGB": 3,
+    "L": 1,
+    "RGBA": 4,
+    "LA": 2,
+    "CMYK": 4,
+    "P": 1,
+    "1": 1,
+    "I;16": 1,
+    "I": 1,
+    "F": 1,
+    "YCbCr": 3,
+}
 # a drawing, which Pillow would hand to Ghostscript
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n"
 _READINGS = (

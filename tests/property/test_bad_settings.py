@@ -42,7 +42,9 @@ def recipe(rng: Random) -> str:
     if rng.random() < 0.5:
         return mutations.changed_text(rng, text)
     if rng.random() < 0.03:
-        return rng.choice((_ALIASES, "a: &a\n  b: *a\n", "[" * 3000, "{" * 3000, "a: " * 500, "- " * 3000, ""))
+        return rng.choice(
+            (_ALIASES, "a: &a\n  b: *a\n", "[" * 3000, "{" * 3000, "a: " * 500, "- " * 3000, "")
+        )
     return yaml.safe_dump(mutations.changed_value(rng, value), sort_keys=False)
 
 
@@ -93,5 +95,7 @@ def test_a_canary_is_not_called(tmp_path):
     path.write_text(CALLS.format(path=canary))
     with trials.harmless():
         assert refused(partial(take, path)) is not None
-        assert refused(partial(config.overrides, [CALLS.format(path=canary).replace(": ", "=", 1)], TrainingSettings))
+        assert refused(
+            partial(config.overrides, [CALLS.format(path=canary).replace(": ", "=", 1)], TrainingSettings)
+        )
     assert not canary.exists()
