@@ -52,7 +52,7 @@ def refused(work: Callable[[], object]) -> UserError | None:
     except UserError as mistake:
         text = str(mistake)
         assert "\n" not in text, f"more than a line: {text!r:.300}"
-        assert len(text) < 2000, f"a line of {len(text)} characters: {text:.300}"
+        assert len(text) < 3100, f"a line of {len(text)} characters: {text:.300}"
         assert all(mistake.args), f"a part of it is empty: {text!r:.300}"
         return mistake
     return None

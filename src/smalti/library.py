@@ -214,7 +214,9 @@ def read_config(folder: Path, kinds: Sequence[str] = ("tokenizer", "generator"))
         metadata = json.loads((folder / CONFIG).read_text())
         metadata["settings"] = old_names.mapping(metadata["settings"])
         known = metadata["format"], metadata["kind"], metadata["settings"], metadata["fingerprint"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+        if not isinstance(known[3], str) or not isinstance(metadata.get("provenance", {}), dict):
+            raise TypeError("fingerprint and provenance are of other types")
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
         got = f"{folder / CONFIG} ({type(problem).__name__}: {problem})"
         raise UserError("a model folder's config.json", got, "copy the folder again, whole") from None
     if known[0] != FORMAT or known[1] not in kinds:

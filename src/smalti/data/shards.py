@@ -30,6 +30,7 @@ from smalti import old_names
 from smalti.config import settings
 from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
 from smalti.data.protocol import Reader, Sample, Summary
+from smalti.data.shard_index import check_index, sound
 from smalti.errors import UserError
 from smalti.files import save_tensors
 from smalti.sizes import Sides
@@ -203,7 +204,11 @@ class TokenShards(Reader):
         """Codes (h w) of a row, and all that is held beside them."""
         number = bisect_right(self._ends, index)
         row = index - (self._ends[number - 1] if number else 0)
-        return unpack(self._shards[number], row, self._holds, list(self.precomputed))
+        with sound(self.root):
+            found = unpack(self._shards[number], row, self._holds, list(self.precomputed))
+            if found.codes is not None and int(found.codes.max()) >= self.codebook_size:
+                raise ValueError(f"code {int(found.codes.max())} of {self.codebook_size}")
+        return found
 
     def codes(self) -> "Iterator[np.ndarray[Any, Any]]":
         """Give the codes (n h w) of all rows, mapped, as many rows at a time as a file has."""
@@ -214,7 +219,9 @@ class TokenShards(Reader):
         """See Reader."""
         for shard in self._shards if "text" in self._holds else ():
             for row in range(len(shard)):
-                yield from COLUMNS["text"].unpack(shard, row)
+                with sound(self.root):
+                    texts = COLUMNS["text"].unpack(shard, row)
+                yield from texts
 
     def summary(self) -> Summary:
         """See Reader. There are no grids where there are no codes."""
@@ -232,7 +239,8 @@ class TokenShards(Reader):
 
     def most_objects(self) -> int:
         """See Reader."""
-        counts = [shard.arrays["scenes.counts"] for shard in self._shards if "scene" in self._holds]
+        with sound(self.root):
+            counts = [shard.arrays["scenes.counts"] for shard in self._shards if "scene" in self._holds]
         return max((int(count.max(initial=0)) for count in counts), default=0)
 
     def check(self, tokenizer: str) -> None:
@@ -274,14 +282,16 @@ def read_index(folder: Path) -> dict[str, Any]:
 def _read(folder: Path) -> dict[str, Any]:
     try:
         index = dict(json.loads((folder / INDEX).read_text()))
-    except (OSError, ValueError, TypeError) as problem:
+    except (OSError, ValueError, TypeError, RecursionError) as problem:
         remedy = "smalti encode TOKENIZER IMAGES OUT makes one"
         raise UserError("a folder of token shards", f"{folder} ({problem})", remedy) from None
     wanted = {"train", "val", "classes", "tokenizer", "codebook_size"}
     if index.get("format") != FORMAT or wanted - index.keys():
         got = f"format {index.get('format')} in {folder / INDEX}"
         raise UserError(f"token shards of format {FORMAT}", got, "encode the images again")
-    return {"joints": [], "conditions": {}, **index}
+    found = {"joints": [], "conditions": {}, **index}
+    check_index(found, folder / INDEX)
+    return found
 
 
 def _known(holds: Sequence[str], root: Path) -> list[str]:
@@ -328,6 +338,8 @@ def _map(path: Path, joints: tuple[str, ...] = ()) -> Rows:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                raise ValueError(f"a header of {length} bytes in a file of {path.stat().st_size}")
             header = json.loads(file.read(length))
         arrays = {}
         for name in header.keys() - {"__metadata__"}:
@@ -336,6 +348,17 @@ def _map(path: Path, joints: tuple[str, ...] = ()) -> Rows:
             empty = 0 in shape  # which cannot be mapped
             mapped = None if empty else np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
             arrays[name] = np.empty(shape, dtype) if mapped is None else mapped
+        if arrays["codes"].ndim != 3:
+            raise ValueError(f"codes of shape {arrays['codes'].shape}")
         return Rows(arrays, joints)
-    except (OSError, ValueError, KeyError) as problem:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as problem:
         raise UserError(f"a token shard in {path}", str(problem), "encode the images again") from None
