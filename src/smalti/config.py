@@ -215,7 +215,7 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
-_DEEPEST, _MOST_VALUES = 100, 10**6  # lists and mappings in each other, and values, of one file
+_DEEPEST, _MOST_VALUES = 50, 10**6  # lists and mappings in each other, and values, of one file
 _TEXT, _NULL, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "merge"))
 
 
@@ -270,8 +270,9 @@ def _as_text(node: yaml.Node, hints: list[Any]) -> None:
         named = [kind for kind in kinds if is_dataclass(kind) and schema.tag(kind) == told]
         for key, value in node.value:
             _as_text(key, [get_args(kind)[0] for kind in kinds if get_origin(kind) is dict])
-            below = kinds if key.tag == _MERGE else schema.below(named or kinds, key.value)
-            _as_text(value, below)
+            if isinstance(key, yaml.ScalarNode):  # no other one has settings below it
+                below = kinds if key.tag == _MERGE else schema.below(named or kinds, key.value)
+                _as_text(value, below)
 
 
 def _is_text(kinds: Iterable[Any]) -> bool:
@@ -307,7 +308,9 @@ def _refuse_again(key: str, before: Mapping[str, Any]) -> None:
 def _split(word: str, into: Any) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
     if not equals or not key:
-        raise UserError("key=value", word, "write for example steps=2000")
+        raise UserError("key=value", word or "nothing", "write for example steps=2000")
+    if key.count(".") > _DEEPEST:
+        raise UserError(f"at most {_DEEPEST} keys below each other", key[:60], "see smalti recipes")
     hints = [into]
     for part in key.split("."):
         hints = schema.below([kind for hint in hints for kind in schema.alternatives(hint)], part)

@@ -49,12 +49,11 @@ def _line(part: str) -> str:
 
     Names and values of files are in it, which may hold anything.
     """
-    text = part if len(part) <= _LONGEST else f"{part[: _LONGEST - 3]}..."
-    if text.isprintable():
-        return text
-    text = " ".join(filter(None, map(str.strip, text.splitlines())))
-    kept = (sign if sign.isprintable() else " " if sign.isspace() else _escaped(sign) for sign in text)
-    return "".join(kept)
+    text = part
+    if not part.isprintable():
+        words = " ".join(filter(None, map(str.strip, part[:_LONGEST].splitlines())))
+        text = "".join(one if one.isprintable() else " " if one.isspace() else _escaped(one) for one in words)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _escaped(sign: str) -> str:
