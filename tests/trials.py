@@ -49,13 +49,14 @@ def refused(work: Callable[[], object]) -> UserError | None:
     """The mistake by which work was refused, in one line; None: it was done."""
     try:
         work()
-    except UserError as mistake:
-        text = str(mistake)
-        assert "\n" not in text, f"more than a line: {text!r:.300}"
-        assert len(text) < 3100, f"a line of {len(text)} characters: {text:.300}"
-        assert all(mistake.args), f"a part of it is empty: {text!r:.300}"
-        return mistake
-    return None
+        return None
+    except UserError as problem:
+        mistake = problem
+    text = str(mistake)
+    assert "\n" not in text, f"more than a line: {text!r:.300}"
+    assert len(text) < 3100, f"a line of {len(text)} characters: {text:.300}"
+    assert all(mistake.args), f"a part of it is empty: {text!r:.300}"
+    return mistake
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def survive(
             with warnings.catch_warnings(), harmless():
                 warnings.simplefilter("ignore")
                 refused(work)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  all of them are told, with their numbers
             failures.append(
                 f"{subject} {number}: {type(problem).__name__}: {problem}"[:400] + _where(problem)
             )

@@ -64,7 +64,10 @@ def load(
     Raises UserError where there is no such folder, or where it holds something else.
     """
     where, dtype = devices.find(device), precision.parse(dtype)
-    model = _build(find(as_path(path, "path")), _fill)
+    folder = find(as_path(path, "path"))
+    with torch.device("meta"):  # whether weights are as the settings say, before there is room for those
+        _build(folder, _check_headers)
+    model = _build(folder, _fill)
     _keep_in(model, dtype, where)
     return model.eval().to(where)
 
@@ -320,7 +323,7 @@ def _check_headers(network: nn.Module, folder: Path) -> None:
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError) as problem:
+    except (OSError, SafetensorError) as problem:
         raise _incomplete(folder / WEIGHTS, problem) from None
     check_shapes(network, shapes, folder)
 
@@ -378,7 +381,7 @@ def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (FileNotFoundError, SafetensorError) as problem:
+    except (OSError, SafetensorError) as problem:
         raise _incomplete(path, problem) from None
 
 

@@ -1,8 +1,9 @@
-"""Checkpoints of others that are damaged or hostile: imported, or refused in one line; nothing in them runs."""
+"""Damaged and hostile checkpoints of others: imported, or refused in one line; nothing in them runs."""
 
 import io
 import json
 import pickle
+import re
 import shutil
 import struct
 import warnings
@@ -56,18 +57,25 @@ def tensors() -> dict[str, torch.Tensor]:
 @cache
 def files() -> dict[str, bytes]:
     """Files of one kind each, by their names; small, so that changes meet what is read."""
-    found = {}
-    for name, how in (("zip.ckpt", True), ("legacy.ckpt", False)):
-        data = io.BytesIO()
-        contents = {"state_dict": tensors(), "epoch": 3, "optimizer": [{"lr": 0.5, "betas": (0.9, 0.99)}]}
-        torch.save(contents, data, _use_new_zipfile_serialization=how)
-        found[name] = data.getvalue()
+    found = {"zip.ckpt": _saved(tensors(), True)}
+    of_one = {name: one for name, one in tensors().items() if one.dtype == torch.float32}
+    key = rb"X.\0\0\0\d{9,}"  # of a storage: its address, another one in each process
+    found["legacy.ckpt"] = re.sub(
+        key, lambda found: b"X\1\0\0\0" + b"0", _saved(of_one, False), flags=re.DOTALL
+    )
     arrays = {"params": {"conv": {"w": np.arange(6.0).reshape(2, 3), "b": np.zeros(2, np.int32)}}}
     for version in (0, 2, 4):
         found[f"pickle{version}.pt"] = pickle.dumps(arrays, version)
     found["some.safetensors"] = save({name: one.clone() for name, one in tensors().items()})
     found["flax_model.msgpack"] = msgpack.packb(_packed(_PACKED))
     return found
+
+
+def _saved(named: dict[str, torch.Tensor], zipped: bool) -> bytes:
+    data = io.BytesIO()
+    contents = {"state_dict": named, "epoch": 3, "optimizer": [{"lr": 0.5, "betas": (0.9, 0.99)}]}
+    torch.save(contents, data, _use_new_zipfile_serialization=zipped)
+    return data.getvalue()
 
 
 def _packed(tree: Any) -> Any:
@@ -250,6 +258,21 @@ def test_damaged_folders(count, models, tmp_path, record_property):
             shutil.rmtree(folder)
 
     trials.survive("folders of others", (partial(work, number) for number in range(count)), record_property)
+
+
+def test_the_sound_ones_are_read(tmp_path):
+    for name, data in files().items():
+        (tmp_path / name).write_bytes(data)
+        if name.endswith(("ckpt", "pt")):
+            assert unpickle.read(tmp_path / name)
+    found = unpickle.read(tmp_path / "legacy.ckpt")["state_dict"]
+    assert torch.equal(found["model.part"], torch.arange(3.0, 7.0))
+
+
+@trials.corpus("files")
+def test_what_once_failed(path, tmp_path):
+    with warnings.catch_warnings(action="ignore"), trials.harmless():
+        take(path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "in tensors"])

@@ -1,4 +1,4 @@
-"""Requests of the studio's API with anything in them: an answer, or a refusal in one line; never a traceback."""
+"""Requests of the API with anything in them: an answer, or a refusal in one line; never a traceback."""
 
 import json
 from functools import partial
@@ -12,12 +12,28 @@ from test_bad_images import seeds
 
 _IMAGE = url(picture())
 _WISHES = (
-    ("/api/sample", {"model": "labelled", "num": 1, "seed": 3, "condition": {"label": "moon"}, "size": [8, 12]}),
-    ("/api/sample", {"model": "labelled", "num": 2, "temperature": 0.9, "top_k": 4, "top_p": 0.9, "condition": {"label": [0, 1]}}),
+    (
+        "/api/sample",
+        {"model": "labelled", "num": 1, "seed": 3, "condition": {"label": "moon"}, "size": [8, 12]},
+    ),
+    (
+        "/api/sample",
+        {
+            "model": "labelled",
+            "num": 2,
+            "temperature": 0.9,
+            "top_k": 4,
+            "top_p": 0.9,
+            "condition": {"label": [0, 1]},
+        },
+    ),
     ("/api/sample", {"model": "masked", "options": {"steps": 2, "order": "halton"}, "guidance_scale": 1.0}),
     ("/api/complete", {"model": "labelled", "image": _IMAGE, "keep": "left:0.5", "condition": {"label": 1}}),
     ("/api/complete", {"model": "masked", "image": _IMAGE, "mask": _IMAGE, "size": [8, 12], "stride": 1}),
-    ("/api/complete", {"model": "labelled", "image": _IMAGE, "at": [0, 1], "size": [12, 16], "condition": {"label": 0}}),
+    (
+        "/api/complete",
+        {"model": "labelled", "image": _IMAGE, "at": [0, 1], "size": [12, 16], "condition": {"label": 0}},
+    ),
     ("/api/encode", {"model": "tokenizer", "image": _IMAGE, "size": [8, 12]}),
     ("/api/encode", {"model": "labelled", "image": _IMAGE, "condition": {"label": 2}}),
     ("/api/reconstruct", {"model": "tokenizer", "image": _IMAGE}),
@@ -52,23 +68,26 @@ def client(studio):
 
 
 def asked(rng: Random, client):
-    """One request and its answer."""
+    """One request and its answer; None where the client itself refuses to send it."""
     if rng.random() < 0.15:
         path = mutations.changed_text(rng, rng.choice(_ASKED)[5:])
         try:
-            return client.request(rng.choice(("GET", "GET", "DELETE", "POST", "PUT")), f"/api/{path}", timeout=20)
-        except (ValueError, UnicodeError, OSError):  # no address, for the client itself
+            return client.request(
+                rng.choice(("GET", "GET", "DELETE", "POST", "PUT")), f"/api/{path}", timeout=20
+            )
+        except (httpx.InvalidURL, httpx2.InvalidURL, ValueError):  # no address
             return None
-        except Exception as problem:
-            if type(problem).__module__.startswith("httpx"):
-                return None
-            raise
     path, wish = rng.choice(_WISHES)
     if rng.random() < 0.3 and "image" in wish:
         data = list(seeds().values())
-        wish = {**wish, rng.choice(("image", "mask")): url(mutations.changed_bytes(rng, rng.choice(data), data))}
+        wish = {
+            **wish,
+            rng.choice(("image", "mask")): url(mutations.changed_bytes(rng, rng.choice(data), data)),
+        }
         return client.post(path, json=wish)
-    return client.post(path, content=mutations.as_json(rng, wish), headers={"content-type": "application/json"})
+    return client.post(
+        path, content=mutations.as_json(rng, wish), headers={"content-type": "application/json"}
+    )
 
 
 def check(answer, client) -> None:

@@ -1,6 +1,8 @@
 """Files of others' weights -> tensors by name, without running anything that is in them."""
 
+import io
 import pickle
+import pickletools
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -56,8 +58,9 @@ def read_arrays(path: Path, of: str) -> dict[str, Tensor]:
     of: whose they are, for messages. Raises UserError for a file that is missing or names anything else.
     """
     try:
-        with path.open("rb") as file:
-            tree = _Arrays(file).load()
+        data = path.read_bytes()
+        _check_room(data)
+        tree = _Arrays(io.BytesIO(data)).load()
         return {name: torch.from_numpy(np.array(_found(array))) for name, array in _leaves(tree)}
     except OSError as problem:
         got = problem.strerror or str(problem)
@@ -65,6 +68,13 @@ def read_arrays(path: Path, of: str) -> dict[str, Tensor]:
     except _DAMAGE as problem:
         got = " ".join(str(problem).split())[:120] or type(problem).__name__
         raise UserError(f"the arrays of {of} in {path}", got, _REMEDY) from None
+
+
+def _check_room(data: bytes) -> None:
+    """UnpicklingError for a pickle that asks for more room than it has bytes: Python's own would make it."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("FRAME", "PUT", "LONG_BINPUT") and not 0 <= argument <= len(data):
+            raise pickle.UnpicklingError(f"{opcode.name} {argument} in {len(data)} bytes")
 
 
 class _Arrays(pickle.Unpickler):
