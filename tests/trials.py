@@ -77,7 +77,8 @@ def survive(
 
     inputs: pieces of work, one an input. record: pytest's `record_property`.
     """
-    failures, slowest, began, count = [], 0.0, time.perf_counter(), 0
+    failures, slowest, count = [], 0.0, 0
+    began, worked = time.perf_counter(), time.process_time()
     for number, work in enumerate(inputs):
         since = time.perf_counter()
         try:
@@ -95,7 +96,15 @@ def survive(
         if len(failures) >= _SHOWN:
             break
     assert not failures, f"{len(failures)} of {count}:\n" + "\n".join(failures)
-    record(TOLD, [subject, count, time.perf_counter() - began, slowest])
+    record(TOLD, [subject, count, slowest, time.perf_counter() - began, time.process_time() - worked])
+
+
+def in_words(told: Sequence[Sequence[Any]]) -> str:
+    """One line of what `survive` has recorded in several tests."""
+    subjects = ", ".join(f"{one[1]} {one[0]}" for one in told)
+    inputs, seconds, worked = (sum(one[at] for one in told) for at in (1, 3, 4))
+    times = f"{seconds:.0f} s ({worked:.0f} s of the processor), the slowest in {max(one[2] for one in told):.1f} s"
+    return f"{inputs} bad inputs in {times}: {subjects}"
 
 
 def _where(problem: BaseException) -> str:

@@ -66,7 +66,7 @@ def take(kind: str, root: Path) -> None:
         refused(partial(found.__getitem__, index))
 
 
-@trials.counts(quick=120, slow=2500)
+@trials.counts(quick=100, slow=1500)
 def test_changed_annotations(count, sound, record_property):
     files = [(kind, path, path.read_bytes()) for kind in _KINDS for path in annotations(sound[kind])]
 

@@ -234,7 +234,7 @@ def _use(read: Any, *arguments: Any) -> None:
             value.sum()
 
 
-@trials.counts(quick=220, slow=5000)
+@trials.counts(quick=200, slow=4000)
 def test_damaged_files(count, tmp_path, record_property):
     def work(number: int) -> None:
         folder = tmp_path / "in"
@@ -247,7 +247,7 @@ def test_damaged_files(count, tmp_path, record_property):
     trials.survive("files of weights", (partial(work, number) for number in range(count)), record_property)
 
 
-@trials.counts(quick=40, slow=1500)
+@trials.counts(quick=25, slow=600)
 def test_damaged_folders(count, models, tmp_path, record_property):
     def work(number: int) -> None:
         folder = tmp_path / "in"
@@ -263,7 +263,7 @@ def test_damaged_folders(count, models, tmp_path, record_property):
 def test_the_sound_ones_are_read(tmp_path):
     for name, data in files().items():
         (tmp_path / name).write_bytes(data)
-        if name.endswith(("ckpt", "pt")):
+        if name.endswith(("ckpt", "pt")) and name != "pickle0.pt":  # older than torch
             assert unpickle.read(tmp_path / name)
     found = unpickle.read(tmp_path / "legacy.ckpt")["state_dict"]
     assert torch.equal(found["model.part"], torch.arange(3.0, 7.0))

@@ -17,7 +17,7 @@ from smalti.reading.labels import LabelReading
 from smalti.reading.pixels import PixelReading, open_pixels
 
 _HEIGHT, _WIDTH = 5, 7
-_LARGEST, _SMALL = 4000, 400  # bytes of a seed; of one that is cut at every byte
+_LARGEST, _SMALL = 4000, 300  # bytes of a seed; of one that is cut at every byte
 _MODES = {
     "RGB": 3,
     "L": 1,
@@ -92,7 +92,7 @@ def made(number: int) -> bytes:
     return mutations.changed_bytes(rng, rng.choice(data), data)
 
 
-@trials.counts(quick=250, slow=6000)
+@trials.counts(quick=220, slow=4000)
 def test_damaged_images(count, tmp_path, record_property):
     path = tmp_path / "image.png"
 

