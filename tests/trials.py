@@ -35,7 +35,7 @@ sys.addaudithook(_audit)
 
 def counts(quick: int, slow: int) -> pytest.MarkDecorator:
     """How many inputs: few in `make test`, many in `make test-slow`."""
-    many = pytest.param(slow, marks=pytest.mark.slow, id="slow")
+    many = pytest.param(slow, marks=[pytest.mark.slow, pytest.mark.timeout(900)], id="slow")
     return pytest.mark.parametrize("count", [pytest.param(quick, id="quick"), many])
 
 
@@ -103,8 +103,9 @@ def in_words(told: Sequence[Sequence[Any]]) -> str:
     """One line of what `survive` has recorded in several tests."""
     subjects = ", ".join(f"{one[1]} {one[0]}" for one in told)
     inputs, seconds, worked = (sum(one[at] for one in told) for at in (1, 3, 4))
-    times = f"{seconds:.0f} s ({worked:.0f} s of the processor), the slowest in {max(one[2] for one in told):.1f} s"
-    return f"{inputs} bad inputs in {times}: {subjects}"
+    times = f"{seconds:.0f} s ({worked:.0f} s of the processor)"
+    slowest = max(one[2] for one in told)
+    return f"{inputs} bad inputs in {times}, the slowest in {slowest:.1f} s: {subjects}"
 
 
 def _where(problem: BaseException) -> str:

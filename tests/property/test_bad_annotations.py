@@ -95,3 +95,9 @@ def test_changed_tables_of_captions(count, tmp_path, record_property):
         assert all(isinstance(text, str) for texts in found.texts.values() for text in texts)
 
     trials.survive("captions", (partial(work, number) for number in range(count)), record_property)
+
+
+@trials.corpus("annotations")
+def test_what_once_failed(path, coco):
+    (coco / "annotations" / "instances_train2017.json").write_bytes(path.read_bytes())
+    assert refused(partial(take, "coco", coco)) is not None

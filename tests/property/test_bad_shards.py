@@ -184,6 +184,14 @@ def _survive(subject, count, sound, take, tmp_path, record_property) -> None:
     trials.survive(subject, (partial(work, number) for number in range(count)), record_property)
 
 
+@trials.corpus("index")
+def test_what_once_failed(path, shards, tmp_path):
+    """An index, beside sound rows."""
+    put({**shards, "index.json": path.read_bytes()}, tmp_path)
+    assert refused(lambda: TokenShards(ShardsSettings(root=tmp_path), "train")[2]) is not None
+    take_shards(tmp_path)
+
+
 def test_all_of_it_is_sound_unchanged(shards, models, run, tmp_path):
     put(shards, tmp_path / "shards")
     for split, count in (("train", 3), ("val", 2)):

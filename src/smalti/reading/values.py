@@ -249,4 +249,6 @@ def _by_tifffile(path: Path, bands: Sequence[int], many: int, max_pixels: int | 
         turn = TURNS.get(found.tags.valueof(opening.ORIENTATION), UPRIGHT)
     array = array.transpose(axes.index("S"), axes.index("Y"), axes.index("X")) if "S" in axes else array
     samples = array if array.ndim == 3 else array[None]
+    if samples.ndim != 3:
+        raise Unreadable(f"an array of {array.ndim} axes", "take it away")
     return Values(samples=_turned(samples, turn), is_white_zero=white_zero, turn=turn)

@@ -80,7 +80,7 @@ def _check_room(data: bytes) -> None:
 class _Arrays(pickle.Unpickler):
     """Knows the three names of which a pickle makes numpy arrays, and can call nothing else.
 
-    Not numpy's own: with the state of a dtype a file could say that numbers are addresses of objects.
+    Not numpy's own, which trust the state that a file gives them.
     """
 
     def find_class(self, module: str, name: str) -> Any:
