@@ -119,7 +119,7 @@ def _read_legacy(file: BinaryIO) -> Any:
     file.seek(0)
     if not start.startswith(b"\x80"):
         raise Corrupt(_guess(start))
-    pickles = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # gives no room to more than is there
+    pickles: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # gives no room to more than is there
     first = Machine(_no_storage).run(pickletools.genops(pickles))
     if isinstance(first, dict):  # of Python alone: numbers and arrays, no tensors
         return first

@@ -73,7 +73,7 @@ def read_arrays(path: Path, of: str) -> dict[str, Tensor]:
 def _check_room(data: bytes) -> None:
     """UnpicklingError for a pickle that asks for more room than it has bytes: Python's own would make it."""
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("FRAME", "PUT", "LONG_BINPUT") and not 0 <= argument <= len(data):
+        if opcode.name in ("FRAME", "PUT", "LONG_BINPUT") and not 0 <= (argument or 0) <= len(data):
             raise pickle.UnpicklingError(f"{opcode.name} {argument} in {len(data)} bytes")
 
 
