@@ -229,6 +229,9 @@ def _load(text: str, hints: list[Any]) -> Any:
         _count(node, {}, _DEEPEST)
         _as_text(node, hints)
         return loader.construct_document(node)
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as problem:
+        # what a value makes Python say that is not as its kind should be: 2020-13-45, or !!int a
+        raise yaml.YAMLError(f"{type(problem).__name__}: {problem}") from None
     finally:
         loader.dispose()
 
@@ -319,7 +322,7 @@ def _split(word: str, into: Any) -> tuple[str, Any]:
         return key, _typed(key, value, NoneType in kinds)
     try:
         return key, _load(value, hints)
-    except (yaml.YAMLError, UnicodeError) as problem:
+    except yaml.YAMLError as problem:
         got = f"{value} ({getattr(problem, 'problem', None) or problem})"
         raise UserError(
             f"a value that YAML can read for {key}", got, "mend it, or put it in quotes"

@@ -263,7 +263,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         text = described or opening.use(Path(path), lambda image: image.info.get(METADATA))
     try:
         metadata = json.loads(text or "")
-    except (TypeError, json.JSONDecodeError):
+    except (TypeError, ValueError, RecursionError):
         metadata = None
     if not isinstance(metadata, dict):
         raise UserError(

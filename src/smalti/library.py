@@ -203,7 +203,7 @@ def is_foreign(path: Path) -> bool:
         return True
     try:
         metadata = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     except OSError:
         ours = any((path / name).exists() for name in _OURS)

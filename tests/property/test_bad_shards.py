@@ -19,8 +19,11 @@ from smalti import library
 from smalti.conditions.box_tokens import Object, Scene
 from smalti.conditions.coordinates import Part
 from smalti.conditions.pose import Joint, Pose
+from smalti.data.captions import captions_of
 from smalti.data.protocol import Sample
 from smalti.data.shards import ShardMetadata, ShardsSettings, ShardWriter, TokenShards
+from smalti.files import read_json
+from smalti.formats import importing
 from smalti.training import checkpoints
 
 Files = dict[str, bytes]
@@ -190,6 +193,24 @@ def test_what_once_failed(path, shards, tmp_path):
     put({**shards, "index.json": path.read_bytes()}, tmp_path)
     assert refused(lambda: TokenShards(ShardsSettings(root=tmp_path), "train")[2]) is not None
     take_shards(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}", "\ud800", ""])
+def test_json_that_python_itself_gives_up_on(text, shards, models, tmp_path):
+    data = text.encode("utf-8", "surrogatepass")
+    put({**shards, "index.json": data}, tmp_path / "shards")
+    put({**models[0], "config.json": data}, tmp_path / "model")
+    put({"config.json": data, "a.safetensors": models[0]["model.safetensors"]}, tmp_path / "theirs")
+    put({"captions.jsonl": data}, tmp_path)
+    (tmp_path / "box.json").write_bytes(data)
+    for work in (
+        partial(TokenShards, ShardsSettings(root=tmp_path / "shards"), "train"),
+        partial(smalti.load, tmp_path / "model"),
+        partial(importing.describe, tmp_path / "theirs"),
+        partial(read_json, tmp_path / "box.json", list, "boxes", "write some"),
+        partial(captions_of, "captions.jsonl", tmp_path, [tmp_path / "a.png"]),
+    ):
+        assert refused(work) is not None
 
 
 def test_all_of_it_is_sound_unchanged(shards, models, run, tmp_path):

@@ -133,7 +133,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 )
             for number, row in rows:
                 yield number, {meaning: row.get(name) for meaning, name in names.items()}
-    except (OSError, ValueError, csv.Error, AttributeError) as problem:
+    except (OSError, ValueError, csv.Error, AttributeError, RecursionError) as problem:
         got = f"{file} ({' '.join(str(problem).split())})"
         raise UserError("a table of captions in UTF-8", got, "mend the file") from None
 

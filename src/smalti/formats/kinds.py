@@ -113,7 +113,7 @@ def _config(path: Path) -> tuple[str, str] | None:
         named = (
             json.loads(path.read_text(encoding="utf-8")).get("_class_name") if path.suffix == ".json" else ""
         )
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
     return (f"settings of {named}, no weights", _SETTINGS) if isinstance(named, str) and named else None
 

@@ -61,7 +61,7 @@ def read_arrays(path: Path, of: str) -> dict[str, Tensor]:
         data = path.read_bytes()
         _check_room(data)
         tree = _Arrays(io.BytesIO(data)).load()
-        return {name: torch.from_numpy(np.array(_found(array))) for name, array in _leaves(tree)}
+        return {name: torch.from_numpy(np.array(_found(array))) for name, array in _leaves(tree, "", set())}
     except OSError as problem:
         got = problem.strerror or str(problem)
         raise UserError(f"the arrays of {of} in {path}", got, "check the path") from None
@@ -137,12 +137,16 @@ _KNOWN = {"multiarray._reconstruct": _MakeArray(), "numpy.ndarray": _MakeArray()
 _PLAIN = re.compile(r"[<|=]?[biuf][1248]|\?")  # numpy's kinds of numbers
 
 
-def _leaves(tree: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Any, above: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Give what is no mapping, by the keys that lead there. seen: the mappings so far."""
     if not isinstance(tree, dict):
         yield above, tree
         return
+    if id(tree) in seen:
+        raise pickle.UnpicklingError("a mapping that stands in two places")
+    seen.add(id(tree))
     for key, value in tree.items():
-        yield from _leaves(value, f"{above}.{key}" if above else str(key))
+        yield from _leaves(value, f"{above}.{key}" if above else str(key), seen)
 
 
 def _found(leaf: Any) -> Any:
