@@ -285,7 +285,7 @@ def _read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, RecursionError) as problem:
         remedy = "smalti encode TOKENIZER IMAGES OUT makes one"
         raise UserError("a folder of token shards", f"{folder} ({problem})", remedy) from None
-    wanted = {"train", "val", "classes", "tokenizer", "codebook_size"}
+    wanted = {"train", "val", "classes", "tokenizer", "codebook_size", "factor"}
     if index.get("format") != FORMAT or wanted - index.keys():
         got = f"format {index.get('format')} in {folder / INDEX}"
         raise UserError(f"token shards of format {FORMAT}", got, "encode the images again")
