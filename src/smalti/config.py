@@ -322,7 +322,7 @@ def _split(word: str, into: Any) -> tuple[str, Any]:
         return key, _typed(key, value, NoneType in kinds)
     try:
         return key, _load(value, hints)
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, UnicodeError) as problem:  # the latter of bytes in a word that are no text
         got = f"{value} ({getattr(problem, 'problem', None) or problem})"
         raise UserError(
             f"a value that YAML can read for {key}", got, "mend it, or put it in quotes"
