@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from trials import TOLD, in_words
 
 from smalti.conditions.pose import COCO
 
@@ -17,6 +18,15 @@ _HEIGHT, _WIDTH = 24, 36  # of the images with maps or annotations: oblong, so t
 
 def pytest_collection_finish():
     gc.freeze()  # what was imported stays: collecting rubbish need not look through it after each test
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell of the bad inputs that tests have taken, in one line."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    calls = [report for report in reports if getattr(report, "when", "") == "call"]
+    pairs = [pair for report in calls for pair in report.user_properties]
+    if told := [value for name, value in pairs if name == TOLD]:
+        terminalreporter.write_line(in_words(told))
 
 
 @pytest.fixture(scope="session", autouse=True)

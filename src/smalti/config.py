@@ -121,6 +121,9 @@ def load_yaml(path: Path, into: Any = None) -> dict[str, Any]:
         raise UserError(f"YAML in {path}", " ".join(str(problem).split()), "mend the file") from None
     if not isinstance(mapping, dict):
         raise UserError(f"key: value lines in {path}", type(mapping).__name__, "mend the file")
+    strange = next((key for key in mapping if not isinstance(key, str)), None)
+    if strange is not None:
+        raise UserError(f"keys that are words in {path}", shown(strange), "mend the file")
     return old_names.mapping(mapping)
 
 
@@ -212,6 +215,7 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
+_DEEPEST, _MOST_VALUES = 50, 10**6  # lists and mappings in each other, and values, of one file
 _TEXT, _NULL, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "merge"))
 
 
@@ -222,10 +226,34 @@ def _load(text: str, hints: list[Any]) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
+        _count(node, {}, _DEEPEST)
         _as_text(node, hints)
         return loader.construct_document(node)
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as problem:
+        # what a value makes Python say that is not as its kind should be: 2020-13-45, or !!int a
+        raise yaml.YAMLError(f"{type(problem).__name__}: {problem}") from None
     finally:
         loader.dispose()
+
+
+def _count(node: yaml.Node, counts: dict[int, int], deepest: int) -> int:
+    """Return how many values a node stands for; YAMLError for endless ones.
+
+    A few lines of names for lists of names (*a) could be billions of values, or a list that holds itself.
+    counts: of the nodes that were seen, by id; 0 while one is looked at.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in counts:
+        if deepest == 0:
+            raise yaml.YAMLError(f"more than {_DEEPEST} lists or mappings in each other")
+        counts[id(node)] = 0
+        below = [one for item in node.value for one in (item if isinstance(item, tuple) else (item,))]
+        counts[id(node)] = 1 + sum(_count(one, counts, deepest - 1) for one in below)
+    found = counts[id(node)]
+    if not 0 < found <= _MOST_VALUES:
+        raise yaml.YAMLError("a list or mapping that holds itself" if not found else f"{found} values")
+    return found
 
 
 def _as_text(node: yaml.Node, hints: list[Any]) -> None:
@@ -245,8 +273,9 @@ def _as_text(node: yaml.Node, hints: list[Any]) -> None:
         named = [kind for kind in kinds if is_dataclass(kind) and schema.tag(kind) == told]
         for key, value in node.value:
             _as_text(key, [get_args(kind)[0] for kind in kinds if get_origin(kind) is dict])
-            below = kinds if key.tag == _MERGE else schema.below(named or kinds, key.value)
-            _as_text(value, below)
+            if isinstance(key, yaml.ScalarNode):  # no other one has settings below it
+                below = kinds if key.tag == _MERGE else schema.below(named or kinds, key.value)
+                _as_text(value, below)
 
 
 def _is_text(kinds: Iterable[Any]) -> bool:
@@ -282,7 +311,9 @@ def _refuse_again(key: str, before: Mapping[str, Any]) -> None:
 def _split(word: str, into: Any) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
     if not equals or not key:
-        raise UserError("key=value", word, "write for example steps=2000")
+        raise UserError("key=value", word or "nothing", "write for example steps=2000")
+    if key.count(".") > _DEEPEST:
+        raise UserError(f"at most {_DEEPEST} keys below each other", key[:60], "see smalti recipes")
     hints = [into]
     for part in key.split("."):
         hints = schema.below([kind for hint in hints for kind in schema.alternatives(hint)], part)
@@ -291,7 +322,7 @@ def _split(word: str, into: Any) -> tuple[str, Any]:
         return key, _typed(key, value, NoneType in kinds)
     try:
         return key, _load(value, hints)
-    except yaml.YAMLError as problem:
+    except (yaml.YAMLError, UnicodeError) as problem:  # the latter of bytes in a word that are no text
         got = f"{value} ({getattr(problem, 'problem', None) or problem})"
         raise UserError(
             f"a value that YAML can read for {key}", got, "mend it, or put it in quotes"

@@ -4,12 +4,14 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+_LONGEST = 1000  # characters of a part of an error
+
 
 class UserError(Exception):
     """A mistake of the user. Commands print it on stderr, without a traceback, and exit with 2."""
 
     def __init__(self, expected: str, got: str, remedy: str) -> None:
-        super().__init__(expected, got, remedy)  # all three in args, so that it pickles
+        super().__init__(*map(_line, (expected, got, remedy)))  # all three in args, so that it pickles
 
     @property
     def expected(self) -> str:
@@ -40,6 +42,22 @@ def shown(value: Any) -> str:
     text = " ".join(repr(value).split())
     text = text if len(text) <= 60 else f"{text[:57]}..."
     return text if isinstance(value, str | int | float | None) else f"{type(value).__name__} {text}"
+
+
+def _line(part: str) -> str:
+    """Return a part of an error in one line, not at length, as a terminal and JSON can show it.
+
+    Names and values of files are in it, which may hold anything.
+    """
+    text = part
+    if not part.isprintable():
+        words = " ".join(filter(None, map(str.strip, part[:_LONGEST].splitlines())))
+        text = "".join(one if one.isprintable() else " " if one.isspace() else _escaped(one) for one in words)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
 
 
 def optional(module: str, *, extra: str) -> ModuleType:

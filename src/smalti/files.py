@@ -58,7 +58,7 @@ def read_json(path: Path, kinds: Any, what: str, remedy: str) -> Any:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         found = problem
     if not isinstance(found, kinds):
         raise UserError(f"a JSON file with {what}", f"{path} ({found})"[:200], remedy)

@@ -22,7 +22,6 @@ from smalti.errors import UserError
 from smalti.exif import Turn
 from smalti.opening import Header, Source, readable, source_of
 
-_NO_IMAGES = {"MPEG", "EPS"}  # films; programs that Ghostscript, if it is there, would run
 METADATA = "smalti"  # the key of the metadata in a PNG's text and in PIL's `info`
 
 Filter = Literal["bicubic", "bilinear", "nearest-exact"]
@@ -264,7 +263,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         text = described or opening.use(Path(path), lambda image: image.info.get(METADATA))
     try:
         metadata = json.loads(text or "")
-    except (TypeError, json.JSONDecodeError):
+    except (TypeError, ValueError, RecursionError):
         metadata = None
     if not isinstance(metadata, dict):
         raise UserError(
@@ -295,7 +294,7 @@ def _is_read(name: str) -> bool:
         return name == "MPO"  # which is opened as the JPEG that it begins with
     factory = Image.OPEN[name][0]
     recognised_only = isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
-    return name not in _NO_IMAGES and not recognised_only
+    return name not in opening.NO_IMAGES and not recognised_only
 
 
 def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

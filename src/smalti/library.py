@@ -64,7 +64,10 @@ def load(
     Raises UserError where there is no such folder, or where it holds something else.
     """
     where, dtype = devices.find(device), precision.parse(dtype)
-    model = _build(find(as_path(path, "path")), _fill)
+    folder = find(as_path(path, "path"))
+    with torch.device("meta"):  # whether weights are as the settings say, before there is room for those
+        _build(folder, _check_headers)
+    model = _build(folder, _fill)
     _keep_in(model, dtype, where)
     return model.eval().to(where)
 
@@ -200,7 +203,7 @@ def is_foreign(path: Path) -> bool:
         return True
     try:
         metadata = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     except OSError:
         ours = any((path / name).exists() for name in _OURS)
@@ -214,7 +217,9 @@ def read_config(folder: Path, kinds: Sequence[str] = ("tokenizer", "generator"))
         metadata = json.loads((folder / CONFIG).read_text())
         metadata["settings"] = old_names.mapping(metadata["settings"])
         known = metadata["format"], metadata["kind"], metadata["settings"], metadata["fingerprint"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+        if not isinstance(known[3], str) or not isinstance(metadata.get("provenance", {}), dict):
+            raise TypeError("fingerprint and provenance are of other types")
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
         got = f"{folder / CONFIG} ({type(problem).__name__}: {problem})"
         raise UserError("a model folder's config.json", got, "copy the folder again, whole") from None
     if known[0] != FORMAT or known[1] not in kinds:
@@ -318,7 +323,7 @@ def _check_headers(network: nn.Module, folder: Path) -> None:
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError) as problem:
+    except (OSError, SafetensorError) as problem:
         raise _incomplete(folder / WEIGHTS, problem) from None
     check_shapes(network, shapes, folder)
 
@@ -376,7 +381,7 @@ def _digest(settings: dict[str, Any], weights: Mapping[str, Tensor], parts: list
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except (FileNotFoundError, SafetensorError) as problem:
+    except (OSError, SafetensorError) as problem:
         raise _incomplete(path, problem) from None
 
 

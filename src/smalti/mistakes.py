@@ -33,7 +33,7 @@ def one_line(errors: list[Any], into: Any, mapping: Mapping[str, Any], where: st
         parent = ".".join(filter(None, [where, *path[:-1]])) or "the recipe"
         remedy = _meant([*path, *_leaf(error["input"])], into, mapping, where)
         remedy = remedy or f"one of {', '.join(sorted(schema.own(holder)))}"
-        return UserError(f"a key that {parent} has", key, remedy)
+        return UserError(f"a key that {parent} has", key or "an empty one", remedy)
     form = next((one for one in (key, key.rpartition(".")[0]) if one in hints.FORMS), None)
     if form is not None and error["type"] not in _BOUNDS:
         return UserError(f"a valid {form}", shown(_value(mapping, form)), f"write {hints.FORMS[form]}")
@@ -54,7 +54,7 @@ def one_line(errors: list[Any], into: Any, mapping: Mapping[str, Any], where: st
         return _no_mapping(key, error["input"], schema.below(schema.alternatives(holder), path[-1])[0])
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    got = "a mapping" if isinstance(error["input"], Mapping) else repr(error["input"])
+    got = "a mapping" if isinstance(error["input"], Mapping) else shown(error["input"])
     return UserError(f"a valid {key or 'recipe'}", got, message)
 
 

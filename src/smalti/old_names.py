@@ -68,7 +68,7 @@ def as_first_written(settings: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _holder(mapping: dict[str, Any], parents: list[str]) -> dict[str, Any] | None:
+def _holder(mapping: dict[Any, Any], parents: list[str]) -> dict[Any, Any] | None:
     """Return the mapping below these keys, copied in place, so that what was given stays as it is."""
     for parent in parents:
         below = mapping.get(parent)

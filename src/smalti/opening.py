@@ -17,10 +17,12 @@ from smalti.errors import UserError
 from smalti.exif import BROKEN, UPRIGHT, Turn
 
 T = TypeVar("T")
+NO_IMAGES = {"MPEG", "EPS"}  # of what Pillow opens: films; programs, for which it would start Ghostscript
 LIMIT = 178_956_970  # pixels that Pillow opens: twice its MAX_IMAGE_PIXELS
 SAMPLES, SAMPLE_BITS, SAMPLE_FORMAT, PHOTOMETRIC, ORIENTATION = 277, 258, 339, 262, 274
 DESCRIPTION = 270  # as these: tags of a TIFF
 
+_REASON = 400  # characters of what Pillow says, in one line
 _TEXT = 2**16  # bytes of a text in a PNG: longer ones are left out where Pillow finds them too long
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 
@@ -85,6 +87,7 @@ def readable(source: str | Source | Image.Image) -> Iterator[None]:
         yield
     except BROKEN as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        reason = " ".join(reason.split())[:_REASON]
         if isinstance(problem, UnidentifiedImageError):
             reason = "no format that Pillow knows"
         got = f"{name(source)} ({reason or type(problem).__name__})"
@@ -119,8 +122,10 @@ def use(source: Source | bytes, work: Callable[[Image.Image], T], max_pixels: in
 
 
 def check_size(pixels: int, max_pixels: int | None) -> None:
-    """Raise Unreadable for an image of more pixels than it may have; see `use`."""
+    """Raise Unreadable for an image of more pixels than it may have, see `use`, and for one without any."""
     most = max_pixels or LIMIT
+    if pixels < 1:
+        raise Unreadable("an image without pixels", "take it away")
     if pixels > most:
         remedy = f"reduce it, or allow such images (not maps) in training: data.max_pixels={pixels}"
         raise Unreadable(f"{pixels} pixels, above the limit of {most}", remedy)
@@ -187,6 +192,8 @@ def _use(source: Source | bytes, work: Callable[[Image.Image], T], max_pixels: i
         except UnidentifiedImageError:
             raise _unidentified(source) from None
         with image:
+            if image.format in NO_IMAGES:
+                raise Unreadable(f"{image.format}, which is no image of pixels", "convert it to PNG")
             pixels = image.width * image.height
             check_size(pixels, max_pixels)
             if pixels > LIMIT and isinstance(image, TiffImagePlugin.TiffImageFile):

@@ -34,7 +34,7 @@ class Sentences(Telling):
         """Return it from its files; UserError where they hold something else."""
         try:
             weights = str(json.loads(files[ENCODER])["weights"])
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, RecursionError) as problem:
             raise UserError(
                 f"a hash of weights in {ENCODER}", str(problem), "copy the folder again"
             ) from None

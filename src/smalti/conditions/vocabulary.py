@@ -136,7 +136,7 @@ def read_words(files: Mapping[str, str]) -> list[str]:
         words = json.loads(files[WORDS])
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise ValueError("no list of words")
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"a list of words in {WORDS}", str(problem), "copy the folder again") from None
     return words
 

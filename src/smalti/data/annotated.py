@@ -1,5 +1,6 @@
 """What readers of annotated boxes share: which boxes count, and which images have enough of them."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -94,7 +95,12 @@ class Annotated(Reader):
 
 
 def inside(box: Box) -> Box:
-    """Return a box cut at the borders of the image, which annotations overstep by rounding."""
+    """Return a box cut at the borders of the image, which annotations overstep by rounding.
+
+    ValueError for one that has no place.
+    """
+    if not all(map(math.isfinite, box)):
+        raise ValueError(f"a box at {box}")
     x0, y0, x1, y1 = (min(max(at, 0.0), 1.0) for at in box)
     return x0, y0, x1, y1
 

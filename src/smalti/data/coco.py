@@ -72,8 +72,11 @@ def _things(file: dict[str, Any], ranks: dict[str, int]) -> Iterator[tuple[str, 
 
 
 def size_of(image: dict[str, Any]) -> Size:
-    """Return height and width that annotations of an image are for."""
-    return int(image["height"]), int(image["width"])
+    """Return height and width that annotations of an image are for; ValueError for what is no size."""
+    height, width = int(image["height"]), int(image["width"])
+    if height < 1 or width < 1:
+        raise ValueError(f"an image of {height} x {width} pixels")
+    return height, width
 
 
 def read(path: Path, keys: str) -> dict[str, Any]:
@@ -87,7 +90,15 @@ def readable(path: Path, keys: str) -> Iterator[None]:
     """Within, whatever a file of another layout makes Python say is a UserError with its path."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as problem:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as problem:
         remedy = f"give as data.root the folder that holds annotations/, or choose {keys}"
         got = f"{path} ({type(problem).__name__}: {problem})"
         raise UserError("annotations in COCO's format", got, remedy) from None

@@ -58,11 +58,12 @@ def _thing(row: dict[str, str], rank: int, classes: int, unknown: bool) -> Objec
     try:
         values = [int(row[column]) for column in _COLUMNS.values()]
         x0, y0, x1, y1 = (float(row[column]) for column in ("XMin", "YMin", "XMax", "YMax"))
+        box = inside((x0, y0, x0 + (x1 - x0), y0 + (y1 - y0)))
     except ValueError as problem:
         got = f"{problem} for {row['ImageID']}"
         raise UserError("numbers in the columns of boxes", got, "download the CSV file anew") from None
     flags = sum((unknown if value < 0 else value > 0) << bit for bit, value in enumerate(values))
-    return Object(rank + classes * flags, *inside((x0, y0, x0 + (x1 - x0), y0 + (y1 - y0))))
+    return Object(rank + classes * flags, *box)
 
 
 def _rows(path: Path) -> Iterator[list[str]]:

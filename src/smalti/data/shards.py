@@ -30,6 +30,7 @@ from smalti import locks, old_names
 from smalti.config import settings
 from smalti.data.columns import COLUMNS, PRECOMPUTED, Rows, pack, small, unpack
 from smalti.data.protocol import Reader, Sample, Summary
+from smalti.data.shard_index import check_index, sound
 from smalti.errors import UserError
 from smalti.files import mapped, save_tensors
 from smalti.sizes import Sides
@@ -210,7 +211,11 @@ class TokenShards(Reader):
         """Codes (h w) of a row, and all that is held beside them."""
         number = bisect_right(self._ends, index)
         row = index - (self._ends[number - 1] if number else 0)
-        return unpack(self._shards[number], row, self._holds, list(self.precomputed))
+        with sound(self.root):
+            found = unpack(self._shards[number], row, self._holds, list(self.precomputed))
+            if found.codes is not None and int(found.codes.max()) >= self.codebook_size:
+                raise ValueError(f"code {int(found.codes.max())} of {self.codebook_size}")
+        return found
 
     def codes(self) -> "Iterator[np.ndarray[Any, Any]]":
         """Give the codes (n h w) of all rows, mapped, as many rows at a time as a file has."""
@@ -221,7 +226,9 @@ class TokenShards(Reader):
         """See Reader."""
         for shard in self._shards if "text" in self._holds else ():
             for row in range(len(shard)):
-                yield from COLUMNS["text"].unpack(shard, row)
+                with sound(self.root):
+                    texts = COLUMNS["text"].unpack(shard, row)
+                yield from texts
 
     def summary(self) -> Summary:
         """See Reader. There are no grids where there are no codes."""
@@ -239,7 +246,8 @@ class TokenShards(Reader):
 
     def most_objects(self) -> int:
         """See Reader."""
-        counts = [shard.arrays["scenes.counts"] for shard in self._shards if "scene" in self._holds]
+        with sound(self.root):
+            counts = [shard.arrays["scenes.counts"] for shard in self._shards if "scene" in self._holds]
         return max((int(count.max(initial=0)) for count in counts), default=0)
 
     def check(self, tokenizer: str) -> None:
@@ -287,14 +295,16 @@ def read_index(folder: Path) -> dict[str, Any]:
 def _read(folder: Path) -> dict[str, Any]:
     try:
         index = dict(json.loads((folder / INDEX).read_text()))
-    except (OSError, ValueError, TypeError) as problem:
+    except (OSError, ValueError, TypeError, RecursionError) as problem:
         remedy = "smalti encode TOKENIZER IMAGES OUT makes one"
         raise UserError("a folder of token shards", f"{folder} ({problem})", remedy) from None
-    wanted = {"train", "val", "classes", "tokenizer", "codebook_size"}
+    wanted = {"train", "val", "classes", "tokenizer", "codebook_size", "factor"}
     if index.get("format") != FORMAT or wanted - index.keys():
         got = f"format {index.get('format')} in {folder / INDEX}"
         raise UserError(f"token shards of format {FORMAT}", got, "encode the images again")
-    return {"joints": [], "conditions": {}, **index}
+    found = {"joints": [], "conditions": {}, **index}
+    check_index(found, folder / INDEX)
+    return found
 
 
 def _known(holds: Sequence[str], root: Path) -> list[str]:
@@ -340,6 +350,17 @@ def _map(path: Path, joints: tuple[str, ...] = ()) -> Rows:
     """Return the arrays of a shard, mapped."""
     try:
         arrays, _ = mapped(path)
+        if arrays["codes"].ndim != 3:
+            raise ValueError(f"codes of shape {arrays['codes'].shape}")
         return Rows(arrays, joints)
-    except (OSError, ValueError, KeyError) as problem:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as problem:
         raise UserError(f"a token shard in {path}", str(problem), "encode the images again") from None

@@ -43,7 +43,7 @@ def read_rows(
                 raise UserError("a table as .csv, .tsv or .jsonl", str(file), "save it as one of them")
             for number, row in found:
                 yield number, {meaning: row.get(name) for meaning, name in names.items()}
-    except (OSError, ValueError, csv.Error, AttributeError) as problem:
+    except (OSError, ValueError, csv.Error, AttributeError, RecursionError) as problem:
         got = f"{file} ({' '.join(str(problem).split())})"
         raise UserError("a table in UTF-8, a row an image", got, "mend the file") from None
 

@@ -49,7 +49,7 @@ def read(path: Path) -> Record:
     remedy = f"give the {FILE} that smalti evaluate wrote"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         why = f"({problem.strerror})" if isinstance(problem, OSError) else "which is no JSON"
         raise UserError("a record of an evaluation", f"{file} {why}", remedy) from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:

@@ -44,7 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object. UserError for anything else."""
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise UserError(f"JSON in {path}", " ".join(str(problem).split()), "mend the file") from None
     if not isinstance(mapping, dict):
         raise UserError(f"a JSON object in {path}", type(mapping).__name__, "mend the file")

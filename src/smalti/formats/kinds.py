@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 from smalti.errors import UserError
+from smalti.formats.unpickle import DAMAGE
 
 _HEAD = 512  # bytes, which tell most kinds
 _TENSORS = "or save its tensors as .safetensors under names that docs/importing.md lists"
@@ -63,7 +64,7 @@ def check(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     told = _by_head(path, head) or _config(path) or _SUFFIXES.get(path.suffix.partition("-")[0])
-    if told is None and head.startswith(b"PK") and zipfile.is_zipfile(path):
+    if told is None and head.startswith(b"PK"):
         told = _archive(path)
     if told is not None:
         raise _refusal(path, *told)
@@ -112,15 +113,21 @@ def _config(path: Path) -> tuple[str, str] | None:
         named = (
             json.loads(path.read_text(encoding="utf-8")).get("_class_name") if path.suffix == ".json" else ""
         )
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
     return (f"settings of {named}, no weights", _SETTINGS) if isinstance(named, str) and named else None
 
 
 def _archive(path: Path) -> tuple[str, str] | None:
-    """Return what a zip file is; None for what torch.save wrote."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
+    """Return what a zip file is; None for what torch.save wrote, and for no whole one."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+    except DAMAGE as problem:
+        got = " ".join(str(problem).split()) or type(problem).__name__
+        return f"a damaged zip archive ({got:.160})", "get it anew"
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
         return "a TorchScript archive, a program with its weights", _SCRIPT

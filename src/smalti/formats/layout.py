@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from smalti.formats.compvis.codebook import names
 from smalti.formats.compvis.tokenizer import ours
-from smalti.formats.ledger import Ledger, fill
+from smalti.formats.ledger import Ledger, check_fit, fill
 from smalti.formats.naming import Naming
 from smalti.formats.own import Own
 from smalti.tokenizer import Tokenizer, TokenizerSettings
@@ -31,9 +32,16 @@ def build(
     kept: what our own writer left of it besides.
     """
     middle = names(settings.quantizer)
+    own, given = kept or Own(), ours(state, settings)
+
+    def told(name: str) -> str:
+        return naming.theirs(middle.get(name, name))
+
+    with torch.device("meta"):  # whether tensors are as the settings say, before there is room for those
+        promised = Tokenizer(settings)
+    check_fit(promised, own.fill(promised, given), told, where)
     tokenizer = Tokenizer(settings)
-    weights = (kept or Own()).fill(tokenizer, ours(state, settings))
-    fill(tokenizer, weights, lambda name: naming.theirs(middle.get(name, name)), where)
+    fill(tokenizer, own.fill(tokenizer, given), told, where)
     return tokenizer.eval()
 
 

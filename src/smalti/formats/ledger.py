@@ -82,8 +82,17 @@ class Ledger:
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], theirs: Callable[[str], str], where: str) -> None:
-    """Give a module its weights, strict both ways. UserError names keys as the file does, and shapes.
+    """Give a module its weights. weights, theirs, UserError: as `check_fit`."""
+    check_fit(module, weights, theirs, where)
+    module.load_state_dict(weights)
 
+
+def check_fit(
+    module: nn.Module, weights: Mapping[str, Tensor], theirs: Callable[[str], str], where: str
+) -> None:
+    """Check that weights are those of a module, strict both ways.
+
+    UserError names keys as the file does, and shapes.
     weights: by the module's own names. theirs: a name of ours -> the file's.
     """
     own = module.state_dict()
@@ -102,7 +111,6 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], theirs: Callable[[str
         raise UserError(
             f"weights in {where} that fit its settings", "; ".join(found), _cause(missing + extra)
         )
-    module.load_state_dict(weights)
 
 
 def _cause(names: list[str]) -> str:

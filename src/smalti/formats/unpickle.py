@@ -8,6 +8,7 @@ numpy's numbers; every other name becomes a Placeholder, and so does whatever su
 import mmap
 import pickle
 import pickletools
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from smalti.formats.storages import Corrupt, Region, Storage, numbers
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file as torch wrote it before 1.6
 _PROTOCOL = 1001  # the second one
 # whatever a damaged or hostile file makes plain Python or torch say, once nothing of it is run
-_DAMAGE = (
+DAMAGE = (
     Corrupt,
     ValueError,
     TypeError,
@@ -32,6 +33,7 @@ _DAMAGE = (
     RuntimeError,
     MemoryError,
     NotImplementedError,
+    struct.error,
     zipfile.BadZipFile,
     pickle.UnpicklingError,
 )
@@ -50,7 +52,7 @@ def read(path: Path) -> dict[str, Any]:
             contents = _read_zip(file) if zipped else _read_legacy(file)
     except OSError as problem:
         raise UserError(f"the file {path}", problem.strerror or str(problem), "check the path") from None
-    except _DAMAGE as problem:
+    except DAMAGE as problem:
         got = " ".join(str(problem).split())[:160] or type(problem).__name__
         remedy = "the file is damaged or incomplete, or no checkpoint: get it anew"
         raise UserError(f"a whole torch checkpoint in {path}", got, remedy) from None
@@ -63,7 +65,7 @@ def read(path: Path) -> dict[str, Any]:
 def by_torch(path: Path) -> bool:
     """Return whether torch.save wrote a pickle or a zip file, or Python's pickle did."""
     with path.open("rb") as file:
-        return zipfile.is_zipfile(file) or _magic(file)
+        return file.read(2) == b"PK" or _magic(file)
 
 
 def _magic(file: BinaryIO) -> bool:
@@ -117,41 +119,45 @@ def _read_legacy(file: BinaryIO) -> Any:
     file.seek(0)
     if not start.startswith(b"\x80"):
         raise Corrupt(_guess(start))
-    first = Machine(_no_storage).run(pickletools.genops(file))
+    pickles: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # gives no room to more than is there
+    first = Machine(_no_storage).run(pickletools.genops(pickles))
     if isinstance(first, dict):  # of Python alone: numbers and arrays, no tensors
         return first
     if first != _MAGIC:
         raise Corrupt("a pickle that torch did not write")
-    if Machine(_no_storage).run(pickletools.genops(file)) != _PROTOCOL:
+    if Machine(_no_storage).run(pickletools.genops(pickles)) != _PROTOCOL:
         raise Corrupt("a torch file of an unknown version")
-    system = Machine(_no_storage).run(pickletools.genops(file))
+    system = Machine(_no_storage).run(pickletools.genops(pickles))
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Corrupt("tensors in big-endian byte order")
-    begin = file.tell()
+    begin = pickles.tell()
     found: dict[str, Storage] = {}
 
     def declared(what: tuple[Any, ...]) -> Storage:
         kind, key, count = numbers(what)
         return found.setdefault(key, Storage(kind, count, None))
 
-    Machine(declared).run(pickletools.genops(file))  # which storages there are: they lie behind the pickle
-    keys = Machine(_no_storage).run(pickletools.genops(file))
-    regions = _regions(file, keys, found)
+    Machine(declared).run(pickletools.genops(pickles))  # which storages there are: they lie behind the pickle
+    keys = Machine(_no_storage).run(pickletools.genops(pickles))
+    regions = _regions(file, pickles.tell(), keys, found)
 
     def storage(what: tuple[Any, ...]) -> Storage:
         kind, key, count = numbers(what)
         return Storage(kind, count, regions[key])
 
-    file.seek(begin)
-    return Machine(storage).run(pickletools.genops(file))
+    pickles.seek(begin)
+    return Machine(storage).run(pickletools.genops(pickles))
 
 
-def _regions(file: BinaryIO, keys: Any, found: Mapping[str, Storage]) -> dict[str, Region]:
-    """Return where each storage lies: one after the other in the order of keys, each after its length."""
+def _regions(file: BinaryIO, place: int, keys: Any, found: Mapping[str, Storage]) -> dict[str, Region]:
+    """Return where each storage lies.
+
+    One after the other from a place on, in the order of keys, each after its length.
+    """
     if not isinstance(keys, list) or set(keys) != set(found) or len(set(keys)) != len(keys):
         raise Corrupt("storages other than those that the tensors name")
     memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    place, regions = file.tell(), {}
+    regions = {}
     for key in keys:
         length = int.from_bytes(memory[place : place + 8], "little")
         if length != found[key].count:

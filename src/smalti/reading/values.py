@@ -1,5 +1,6 @@
 """The values of an image's file as they stand there: all bands, all bits, the right way up."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ _OTHER_HALF = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L
 # TIFFs of which Pillow takes the sign bit wrongly: by its mode, format and bits, and what they are
 _OTHER_SIGN: dict[str, tuple[int, int, Any]] = {"I": (1, 32, np.uint32), "L": (2, 8, np.int8)}
 
+_SILENT = logging.NullHandler()  # one for all calls: it is added once
 _PLANAR = 284  # a tag: 1 where the values of a pixel stand side by side
 
 
@@ -100,6 +102,8 @@ def read_header(path: Source, bands: Sequence[int] | None = None, max_pixels: in
 
 def tifffile() -> ModuleType:
     """Return the package that reads what Pillow does not; UserError with the extra that has it."""
+    # what it logs of damaged files is said in the error: nothing of its own on stderr
+    logging.getLogger("tifffile").addHandler(_SILENT)
     return optional("tifffile", extra="tiff")
 
 
@@ -244,4 +248,6 @@ def _by_tifffile(path: Source, bands: Sequence[int], many: int, max_pixels: int 
         turn = TURNS.get(found.tags.valueof(opening.ORIENTATION), UPRIGHT)
     array = array.transpose(axes.index("S"), axes.index("Y"), axes.index("X")) if "S" in axes else array
     samples = array if array.ndim == 3 else array[None]
+    if samples.ndim != 3:
+        raise Unreadable(f"an array of {array.ndim} axes", "take it away")
     return Values(samples=_turned(samples, turn), is_white_zero=white_zero, turn=turn)

@@ -108,7 +108,8 @@ def _kind(network: Any) -> str:
 
     Model folders and recipes from before there was a choice do not say it.
     """
-    return network.get("kind", "vqgan") if isinstance(network, Mapping) else getattr(network, "kind", "vqgan")
+    kind = network.get("kind", "vqgan") if isinstance(network, Mapping) else getattr(network, "kind", "vqgan")
+    return str(kind)
 
 
 AnyNetworkSettings = Annotated[

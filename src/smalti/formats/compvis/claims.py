@@ -1,16 +1,19 @@
 """What a yaml says of a model, held against what the tensors' shapes say."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from smalti.config import MOST
 from smalti.errors import UserError
 
 OTHER_MODEL = "the yaml is of another model: give the right one with --config"
 # names under which a yaml of theirs gives a number that is read, and a list of them
-_NUMBERS = {"ch", "num_res_blocks", "resolution", "in_channels", "out_ch", "z_channels", "dropout"}
-_NUMBERS |= {"n_embed", "embed_dim", "kl_weight", "sos_token", "n_classes", "downsample_cond_size", "pkeep"}
-_NUMBERS |= {"n_layer", "n_head", "n_embd", "vocab_size", "block_size", "n_unmasked", "H", "W"}
-_NUMBERS |= {"embd_pdrop", "resid_pdrop", "attn_pdrop", "no_tokens", "max_objects_per_image"}
+_WHOLE = {"ch", "num_res_blocks", "resolution", "in_channels", "out_ch", "z_channels"}
+_WHOLE |= {"n_embed", "embed_dim", "sos_token", "n_classes", "downsample_cond_size", "no_object_classes"}
+_WHOLE |= {"n_layer", "n_head", "n_embd", "vocab_size", "block_size", "n_unmasked", "H", "W"}
+_WHOLE |= {"no_tokens", "max_objects_per_image"}
+_NUMBERS = {"dropout", "kl_weight", "pkeep", "embd_pdrop", "resid_pdrop", "attn_pdrop"}
 _LISTS = {"ch_mult", "attn_resolutions"}
 
 
@@ -24,9 +27,9 @@ def check_kinds(mapping: Mapping[str, Any]) -> None:
     for name, value in mapping.items():
         if isinstance(value, Mapping):
             check_kinds(value)
-        elif name in _LISTS and not (isinstance(value, list) and all(map(_is_number, value))):
+        elif name in _LISTS and not (isinstance(value, list) and all(map(_is_whole, value))):
             raise UserError(f"a list of numbers for {name} in the yaml", _brief(value), "mend the yaml")
-        elif name in _NUMBERS and not _is_number(value):
+        elif (name in _NUMBERS and not _is_number(value)) or (name in _WHOLE and not _is_whole(value)):
             raise UserError(f"a number for {name} in the yaml", _brief(value), "mend the yaml")
 
 
@@ -65,10 +68,18 @@ def check(claims: Mapping[str, Any], found: Mapping[str, Any], where: str) -> No
 
 def _is_number(value: Any) -> bool:
     try:
-        float(value)  # of words too: YAML takes 1e-8, without a point, for one
-    except (TypeError, ValueError):
+        return math.isfinite(float(value))  # of words too: YAML takes 1e-8, without a point, for one
+    except (TypeError, ValueError, OverflowError):
         return False
-    return True
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) <= MOST
+
+
+def are_sides(value: Any) -> bool:
+    """Return whether it is a list of rows and columns."""
+    return isinstance(value, list) and len(value) == 2 and all(_is_whole(one) and one > 0 for one in value)
 
 
 def _brief(value: Any) -> str:

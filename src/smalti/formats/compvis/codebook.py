@@ -164,6 +164,6 @@ def _inner(
     schedule = TemperatureSettings()
     if heat:
         words = {"start": "lr_start", "high": "lr_max", "low": "lr_min", "warmup": "warm_up_steps"}
-        given = {ours: heat[theirs] for ours, theirs in {**words, "until": "max_decay_steps"}.items()}
+        given = {ours: heat.get(theirs) for ours, theirs in {**words, "until": "max_decay_steps"}.items()}
         schedule = config.parse(given, TemperatureSettings, where="temperature_scheduler_config")
     return GumbelSettings(codebook_size=size, kl=float(said.get("kl_weight", 1e-8)), temperature=schedule)

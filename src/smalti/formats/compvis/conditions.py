@@ -42,14 +42,20 @@ def find(
         size = int(said.get("downsample_cond_size", map_size))
         return _parse({"kind": "map", "size": size if size > 0 else None, "shared": map_of == "shared"})
     if kind == "Labelator":
-        return _parse({"kind": "label", "classes": int(stage_params["n_classes"])})
+        return _parse({"kind": "label", "classes": _number(stage_params, "n_classes")})
     if kind == "CoordStage":
-        return _parse({"kind": "coordinates", "tokens": int(stage_params["n_embed"])})
+        return _parse({"kind": "coordinates", "tokens": _number(stage_params, "n_embed")})
     if kind == "DummyCondStage":
         return _objects(said, stage_params, data)
     if stage is not None:
         raise UserError("a condition stage that is known", kind or str(stage), "this kind cannot be read")
     return _guess(*places)
+
+
+def _number(said: Mapping[str, Any], name: str) -> int:
+    if name not in said:
+        raise UserError(f"{name} in the yaml's cond_stage_config", "none", "mend the yaml")
+    return int(said[name])
 
 
 def length(settings: Any, tokenizer: Tokenizer, maps: Tokenizer | None) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from smalti import config as settings
-from smalti.errors import UserError
+from smalti.errors import UserError, shown
 from smalti.formats.compvis import claims, codebook, conditions, places, tokenizer, transformer
 from smalti.formats.ledger import Ledger, fill
 from smalti.formats.own import SECTION, Own, own_tensors
@@ -44,6 +44,8 @@ def read(book: Ledger, config: Mapping[str, Any], heads: int | None, kept: Kept)
         places=table,
     )
     own = claims.section(config, SECTION).get("grid")
+    if own is not None and not claims.are_sides(own):
+        raise UserError(f"grid in the section {SECTION} as rows and columns", shown(own), "mend the yaml")
     grid = (own[0], own[1]) if own else _grid(book, said, (first, second), condition, table[1])
     order = places.find(book, said, grid)
     found = PipelineSettings(prior=prior, condition=condition, order=order, grid=grid)
