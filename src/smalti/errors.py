@@ -53,7 +53,8 @@ def _line(part: str) -> str:
     if not part.isprintable():
         words = " ".join(filter(None, map(str.strip, part[:_LONGEST].splitlines())))
         text = "".join(one if one.isprintable() else " " if one.isspace() else _escaped(one) for one in words)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return text or ascii(part)  # of nothing but spaces and line ends
 
 
 def _escaped(sign: str) -> str:
