@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from smalti.errors import UserError
 
 NAME = ".smalti.lock"  # it holds who has it; what a killed process leaves is locked by nobody
+_CLOSED = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _UNKNOWN = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}  # file systems without locks
 
 
@@ -29,17 +30,20 @@ def held(folder: Path) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":  # as strategy.py has it, which waits for torch
         yield
         return
-    if folder.exists() and not folder.is_dir():
-        raise UserError("a folder to write into", f"{folder}, which is none", "choose another")
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    # a lock file by its mere existence would stay after a kill
+    # a lock by the mere existence of a file would stay after a kill
     lock = FileLock(folder / NAME, fallback_to_soft=False)
     try:
+        if folder.exists() and not folder.is_dir():
+            raise UserError("a folder to write into", f"{folder}, which is none", "choose another")
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout:
         raise _taken(folder) from None
     except OSError as problem:
+        if problem.errno in _CLOSED:
+            got, remedy = f"{folder} ({problem.strerror})", "choose another, or see to its rights"
+            raise UserError("a folder that can be written into", got, remedy) from None
         if problem.errno not in _UNKNOWN:
             raise
     try:

@@ -82,6 +82,15 @@ def test_a_command_that_comes_to_nothing_leaves_no_folder(home, commands, smalti
     assert list(Path("out").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["train", "encode", "sample"])
+def test_a_place_where_no_folder_can_be_is_refused(home, commands, smalti_command, name):
+    Path("out").write_text("a file")
+    status, told, err = smalti_command(*commands[name])
+    assert (status, told) == (2, "")
+    assert "expected a folder that can be written into, got out/one (Not a directory); choose another" in err
+    assert Path("out").read_text() == "a file"
+
+
 def test_a_folder_is_free_as_soon_as_its_holder_is_killed(home):
     """Though a process that the holder forked, as loaders do, lives on with all that it had open."""
     words = [sys.executable, "-c", HOLDER, "held"]
