@@ -167,7 +167,6 @@ def test_changed_models(count, models, tmp_path, record_property):
     _survive("models", count, models, take_model, tmp_path, record_property)
 
 
-@pytest.mark.xfail(strict=True, reason="checkpoints.read is being written anew: it lets ValueError out")
 @trials.counts(quick=60, slow=1000)
 def test_changed_checkpoints(count, run, tmp_path, record_property):
     _survive("checkpoints", count, [run], take_run, tmp_path, record_property)

@@ -33,6 +33,8 @@ from smalti.strategy import Rows
 FORMAT = 2  # 1: without hashes
 STATE = "state.json"
 LEFTOVERS = ".step-*"  # of a process that was killed while it wrote or deleted
+# what comes of files that are not as they were written
+_UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 DAMAGED = "damaged-"  # begins the names of those that are put aside
 
 
@@ -187,7 +189,7 @@ def check(path: Path) -> None:
         for name, mark in state["files"].items():
             if _mark(path / name) != mark:
                 raise _damage(path, f"{name} is not as it was written")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except _UNREADABLE as problem:
         raise _damage(path, " ".join(str(problem).split())) from None
 
 
@@ -202,7 +204,7 @@ def read(path: Path) -> Checkpoint:
         return Checkpoint(
             step=state["step"], tensors=Stored([path / name for name in files]), numbers=numbers
         )
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except _UNREADABLE as problem:
         raise _damage(path, " ".join(str(problem).split())) from None
 
 
