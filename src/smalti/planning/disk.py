@@ -39,7 +39,7 @@ def on_disk(task: Task, training: Training, parts: Parts, sheet: int) -> dict[st
 
 def milestones(training: Training) -> int:
     """Return how many checkpoints stay beside the newest."""
-    every = getattr(training, "keep_every", 0)
+    every = training.keep_every
     return max(0, training.steps // every - training.keep) if every else 0
 
 

@@ -1,10 +1,11 @@
 """What a run holds in memory, part by part, counted in bytes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from smalti.sharding import blocks
 from smalti.training.prior_task import PriorTask
 from smalti.training.settings import Training
 from smalti.training.tokenizer_task import TokenizerTask
@@ -66,18 +67,10 @@ def _others(task: TokenizerTask | PriorTask) -> list[nn.Module]:
 
 def _largest(network: nn.Module) -> int:
     """Return the bytes of the largest block of a network, or of what lies in no block, if that is more."""
-    blocks = list(_blocks(network))
-    inside = {id(p) for block in blocks for p in block.parameters()}
+    inner = blocks(network)
+    inside = {id(p) for block in inner for p in block.parameters()}
     outside = [p for p in network.parameters() if id(p) not in inside]
-    return max([_bytes(outside), *(_bytes(block.parameters()) for block in blocks)])
-
-
-def _blocks(network: nn.Module) -> Iterator[nn.Module]:
-    """Give the innermost members of lists of modules: layers of a prior, blocks of a tokenizer's levels."""
-    for module in network.modules():
-        if isinstance(module, nn.ModuleList):
-            inner = (one for one in module if not any(isinstance(x, nn.ModuleList) for x in one.modules()))
-            yield from inner
+    return max([_bytes(outside), *(_bytes(block.parameters()) for block in inner)])
 
 
 def tensor_bytes(networks: Iterable[nn.Module]) -> int:
