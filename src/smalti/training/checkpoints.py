@@ -86,6 +86,7 @@ def write_part(fresh: Path, checkpoint: Checkpoint, share: Rows) -> None:
     metadata = {"rows": json.dumps(rows)} if rows else None
     own = {path: one for path, one in checkpoint.tensors.items() if share[0] == 0 or path in rows}
     save_tensors(own, fresh / name, metadata)
+    _synchronise(fresh / name)
     mark = fresh / f".{name}.json"
     mark.with_suffix(".new").write_text(json.dumps(_mark(fresh / name)))
     mark.with_suffix(".new").rename(mark)
@@ -109,10 +110,8 @@ def finish(fresh: Path, checkpoint: Checkpoint, count: int, *, keep: int, keep_e
     numbers = dict(checkpoint.numbers)
     state = {"format": FORMAT, "step": checkpoint.step, "numbers": numbers, "files": files}
     text = json.dumps({**state, "hash": _hash_of(state)}, indent=2) + "\n"
-    with (fresh / STATE).open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    (fresh / STATE).write_text(text, encoding="utf-8")
+    _synchronise(fresh / STATE)
     if path.exists():  # the same step again, after a resume from an older one
         _delete(path)
     fresh.rename(path)
@@ -264,6 +263,12 @@ def _all(folder: Path) -> list[Path]:
 
 def _name(step: int) -> str:
     return f"step-{step:08d}"
+
+
+def _synchronise(path: Path) -> None:
+    """Return once a file is on the disk: a power cut must not leave one that counts, and is none."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _delete(path: Path) -> None:
