@@ -1,8 +1,8 @@
 """How long does training stand still for a checkpoint: written in the background, against written at once?
 
-At once is what smalti did before: tensors are written as they are, without hashes, then the model is saved. Of
+At once is what smalti did before: tensors are written as they are, without hashes, then the model. Of
 each turn three stretches of as many steps are timed: without a checkpoint, with one at once, with one in the
-background. What a checkpoint costs is a stretch with one less a stretch without, so that a writing thread that
+background. What a checkpoint costs is a stretch with one less a stretch without, so that a thread that
 slows the steps beside it counts too.
 """
 

@@ -16,7 +16,7 @@ import common
 import torch
 import torch.distributed as dist
 
-from smalti import sharding, strategy
+from smalti import strategy
 from smalti.data.folder import FolderSettings
 from smalti.data.protocol import Batch
 from smalti.losses.adversarial import AdversarialSettings
@@ -25,6 +25,7 @@ from smalti.losses.terms import LossSettings
 from smalti.priors import PRIORS
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings, Tokenizer, TokenizerSettings
+from smalti.training import sharing
 from smalti.training.feed import Feed
 from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
@@ -113,7 +114,7 @@ def one_of_two(rank: int, folder: Path, kind: str, what: str, size: int) -> None
     run = RunFolder(folder / "run")
     run.root.mkdir(exist_ok=True)
     try:
-        with sharding.using(kind, [], CPU):
+        with sharing.using(kind, [], CPU):
             rates = dict.fromkeys(task.networks, training.optimizer)
             feed = Feed(train=lambda start: batches(what == "prior"), validation=None)
             Watched(task, training, rates, run, CPU).run(feed)

@@ -1,4 +1,10 @@
-"""How a training runs, in one process or in several (torchrun): nothing else asks how many there are."""
+"""How a training runs, in one process or in several (torchrun): nothing else asks how many there are.
+
+Networks say by attributes of their classes what they are made of:
+  is_block      one of those that run one after the other, each by one call
+  is_kept_whole training writes to its weights outside the optimizer as well, so that every process has all of
+                them: what is written to weights that are gathered for a while would be gone with them
+"""
 
 import os
 import sys
@@ -190,6 +196,11 @@ class DataParallel(Strategy):
             f"each of {self.count} processes normalises with the batch statistics of its own images "
             "(BatchNorm of the discriminator); losses.adversarial.patchgan.norm=act has none"
         )
+
+
+def blocks(network: nn.Module) -> list[nn.Module]:
+    """Return the blocks of a network, in their order."""
+    return [module for module in network.modules() if getattr(module, "is_block", False)]
 
 
 _several: ContextVar[type[DataParallel]] = ContextVar("several", default=DataParallel)

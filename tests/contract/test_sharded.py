@@ -16,7 +16,7 @@ import torch.distributed as dist
 from tiny import LABELS, NETWORK, generator
 
 import smalti
-from smalti import sharding, strategy
+from smalti import strategy
 from smalti.data.folder import FolderSettings
 from smalti.data.protocol import Batch
 from smalti.errors import UserError
@@ -28,7 +28,7 @@ from smalti.priors import PRIORS
 from smalti.quantizers.ema import EmaSettings
 from smalti.quantizers.vq import VectorQuantizerSettings
 from smalti.tokenizer import NetworkSettings
-from smalti.training import checkpoints, log
+from smalti.training import checkpoints, log, sharing
 from smalti.training.feed import Feed
 from smalti.training.fit import Loop
 from smalti.training.folder import RunFolder
@@ -113,7 +113,7 @@ def train(folder: Path, case: str, *, kind: str = "auto", steps: int = STEPS) ->
     feed = Feed(
         train=lambda start: batches(case, start), validation=lambda: iter([next(batches(case, 10**6))])
     )
-    with sharding.using(kind, [], CPU):
+    with sharing.using(kind, [], CPU):
         run = Loop(task, training, dict.fromkeys(task.networks, RATE), folders, CPU)
         run.run(feed)
     return run
@@ -145,7 +145,7 @@ def one_of_two(rank: int, folder: Path) -> None:
     for case in CASES:
         train(folder / case / "ddp", case, kind="ddp")
         run = train(folder / case / "fsdp", case, kind="fsdp")
-        with sharding.using("fsdp", [], CPU):
+        with sharing.using("fsdp", [], CPU):
             held[case] = sizes(run)
         train(copied(folder / case / "fsdp", "fsdp again"), case, kind="fsdp")
         train(copied(folder / case / "ddp", "ddp, then fsdp"), case, kind="fsdp")
@@ -259,7 +259,7 @@ def test_validation_and_sheets_are_those_of_whole_networks(case, two):
 
 def test_one_process_for_several_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="strategy=single") as caught, sharding.using("single", [], CPU):
+    with pytest.raises(UserError, match="strategy=single") as caught, sharing.using("single", [], CPU):
         pass
     assert "torchrun" in caught.value.remedy
 
@@ -271,9 +271,9 @@ def of(width: int) -> torch.nn.Module:
 
 def test_gradients_of_fp16_are_not_shared(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="fp16"), sharding.using("fsdp", [], CPU, scaled=True):
+    with pytest.raises(UserError, match="fp16"), sharing.using("fsdp", [], CPU, scaled=True):
         pass
-    with sharding.using("auto", [of(10**6)], CPU, scaled=True):
+    with sharing.using("auto", [of(10**6)], CPU, scaled=True):
         assert not strategy.current().is_sharded
 
 
@@ -283,6 +283,6 @@ def test_gradients_of_fp16_are_not_shared(monkeypatch):
 )
 def test_auto_shards_what_else_does_not_fit(asked, width, is_sharded, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with sharding.using(asked, [of(width)], CPU):
+    with sharing.using(asked, [of(width)], CPU):
         assert strategy.current().is_sharded == is_sharded
     assert not strategy.current().is_sharded

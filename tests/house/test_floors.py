@@ -11,10 +11,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "smalti"
 FLOORS = [
     {"errors", "exif", "hints", "old_names", "schema"},
     {"mistakes", "opening", "devices"},
-    {"config", "files", "imaging", "leftovers", "memory", "precision", "strategy"},
-    {"reading", "user_images", "masks", "pretrained", "weights", "sizes", "sharding", "rounds"},
     {"config", "disk", "files", "imaging", "leftovers", "locks", "memory", "precision", "strategy"},
-    {"reading", "user_images", "masks", "pretrained", "weights", "sizes", "peers"},
+    {"reading", "user_images", "masks", "pretrained", "weights", "sizes", "sharded", "rounds", "peers"},
     {"tokens", "orders", "features"},  # features: a condition may be told by those of sentences
     {"quantizers", "conditions", "heads"},
     {"drawing"},  # below the priors, each of which says how it is drawn from

@@ -82,7 +82,7 @@ class ActNorm(nn.Module):
     Source: arXiv:1807.03039, 3.1. Until then, in eval mode, the identity.
     """
 
-    is_kept_whole = True  # see sharding.py
+    is_kept_whole = True  # see strategy.py
 
     initialized: Tensor
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from smalti.sharding import blocks
+from smalti.strategy import blocks
 from smalti.training.prior_task import PriorTask
 from smalti.training.settings import Training
 from smalti.training.tokenizer_task import TokenizerTask

@@ -43,7 +43,7 @@ class GatedBlock(nn.Module):
     Each member's own block says in its forward how they go together.
     """
 
-    is_block = True  # see sharding.py
+    is_block = True  # see strategy.py
 
     def __init__(self, sizes: Sizes, layer: int, *, hidden: int) -> None:
         """hidden: channels inside the feed-forward network."""

@@ -102,7 +102,7 @@ class GPT(Causal):
 class Block(nn.Module):
     """Attention, then MLP, each added to its input."""
 
-    is_block = True  # see sharding.py
+    is_block = True  # see strategy.py
 
     def __init__(self, settings: GPTSettings, layer: int) -> None:
         super().__init__()

@@ -314,7 +314,7 @@ class Residual(nn.Module):
 class Block(nn.Module):
     """Residual blocks of convolutions, then attention, which one without convolutions takes in."""
 
-    is_block = True  # see sharding.py
+    is_block = True  # see strategy.py
 
     def __init__(self, settings: PixelSNAILSettings, layer: int) -> None:
         super().__init__()

@@ -59,7 +59,7 @@ class Quantizer(nn.Module, ABC):
     latents give equal codes.
     """
 
-    is_kept_whole = True  # see sharding.py
+    is_kept_whole = True  # see strategy.py
 
     codebook_size: int  # codes are 0 .. codebook_size - 1; 0 without codes (CommonSettings.has_codes)
     moments: ClassVar[int] = 1  # channels taken for each of d: 2 for a mean and a log-variance

@@ -33,7 +33,7 @@ def silu(x: Float[Tensor, "b e h w"]) -> Float[Tensor, "b e h w"]:
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside the input, which a 1x1 convolution brings to another width if need be."""
 
-    is_block = True  # see sharding.py
+    is_block = True  # see strategy.py
 
     def __init__(self, width_in: int, width: int, *, groups: int, dropout: float) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """One head in which every place of the grid sees every place."""
 
-    is_block = True  # see sharding.py
+    is_block = True  # see strategy.py
 
     def __init__(self, width: int, *, groups: int) -> None:
         super().__init__()

@@ -97,7 +97,7 @@ class ResidualBlock(nn.Module):
     a slip of the original that its weights have learned to live with.
     """
 
-    is_block = True  # see sharding.py
+    is_block = True  # see strategy.py
 
     def __init__(self, network: MaskgitSettings, width_in: int, width: int) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from smalti.sharding import blocks
+from smalti.strategy import blocks
 
 
 def recompute(network: nn.Module) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from smalti import config, disk, locks, memory, peers, precision, sharding, strategy
+from smalti import config, disk, locks, memory, peers, precision, strategy
 from smalti.conditions import CONDITIONS
 from smalti.conditions.computed import computation
 from smalti.data import READERS, kinds
@@ -32,6 +32,7 @@ from smalti.training import (
     origin,
     pixels,
     resuming,
+    sharing,
     tokenizers,
 )
 from smalti.training.beginning import Beginning
@@ -123,7 +124,7 @@ def _train(
                 _write_down(folder, task, start, found, resume)
             del start  # and with it the model that training began with
             networks, scaled = task.networks.values(), training.precision == "fp16"
-            with sharding.using(training.strategy, networks, device, scaled=scaled):
+            with sharing.using(training.strategy, networks, device, scaled=scaled):
                 Loop(task, training, _rates(training), folder, device).run(feed)
 
 

@@ -1,16 +1,10 @@
-"""Several processes, each with its rows of all weights, gradients and moments (FSDP2, arXiv:2304.11277).
-
-Networks say by attributes of their classes what they are made of:
-  is_block      one of those that run one after the other, each by one call: gathered alone, while it runs
-  is_kept_whole training writes to its weights outside the optimizer as well: every process has all of them,
-                as what is written to gathered weights would be gone with them
-"""
+"""Several processes, each with its rows of all weights, gradients and moments (FSDP2, arXiv:2304.11277)."""
 
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,40 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
-from smalti import memory, strategy
-from smalti.errors import UserError
-from smalti.strategy import DataParallel, Rows
-
-Kind = Literal["auto", "single", "ddp", "fsdp"]  # what a recipe may ask for
-HELD = 5  # numbers for each weight in training: itself, its gradient, two moments, its running mean
-
-
-def blocks(network: nn.Module) -> list[nn.Module]:
-    """Return the blocks of a network, in their order."""
-    return [module for module in network.modules() if getattr(module, "is_block", False)]
-
-
-@contextmanager
-def using(
-    kind: Kind, networks: Iterable[nn.Module], device: torch.device, *, scaled: bool = False
-) -> Iterator[None]:
-    """Within, several processes train some networks as a recipe asks for.
-
-    auto is ddp where a process's memory holds twice all that there is of each weight, else fsdp. UserError
-    for one process alone where there are several, and for shares whose gradients are scaled, as in fp16: each
-    process would find another scale. One process has nothing to share, whatever is asked for.
-    """
-    count = strategy.current().count
-    if kind == "single" and count > 1:
-        remedy = "strategy=ddp or strategy=fsdp, or start it without torchrun"
-        raise UserError("one process for strategy=single", f"{count} of torchrun", remedy)
-    if kind == "auto":
-        weights = sum(p.numel() for one in networks for p in one.parameters() if p.requires_grad)
-        kind = "ddp" if scaled or 2 * HELD * 4 * weights < memory.of_device(device) else "fsdp"
-    if kind == "fsdp" and scaled and count > 1:
-        raise UserError("precision=bf16 or fp32 for strategy=fsdp", "fp16", "precision=bf16, or strategy=ddp")
-    with strategy.several_as(Sharded if kind == "fsdp" else DataParallel):
-        yield
+from smalti.strategy import DataParallel, Rows, blocks
 
 
 class Sharded(DataParallel):
