@@ -41,6 +41,7 @@ reference
 evaluating
 performance
 scale
+reliability
 tuning
 experiments
 ```
