@@ -121,6 +121,7 @@ def test_nohup_is_heeded(server, home, begin, whole, tmp_path):
     assert not kills.differences(whole, kills.record(out))
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_back_changes_nothing(server, home, begin, whole, tmp_path):
     out, told = tmp_path / "run", tmp_path / "told.txt"
     assert server.run([*begin, "--out", out], told, prepare=[clock_going_back]) == [0]

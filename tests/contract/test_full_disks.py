@@ -94,7 +94,7 @@ def survives(server, begin, expected: dict, place: Path, prepare) -> str:
     return line
 
 
-@pytest.mark.parametrize("part", ["checkpoints", "model"])
+@pytest.mark.parametrize("part", ["checkpoints", pytest.param("model", marks=pytest.mark.slow)])
 def test_a_disk_that_is_full_in_the_middle_of_a_run(server, begin, whole, tmp_path, part):
     expected, writes = whole
     number = next(
