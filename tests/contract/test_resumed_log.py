@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import smalti
 from smalti import imaging, library, strategy
-from smalti.training import checkpoints, fit, health, log
+from smalti.training import checkpoints, fit, health, log, origin
 from smalti.training.health import Alarm
 from smalti.training.pace import WAITS
 from smalti.training.prior_task import PriorTask
@@ -285,3 +285,21 @@ def test_9_recent_codes_go_on_where_they_were():
     for recent in (whole, parts):
         recent.add(torch.arange(12, 16))
         assert sorted(recent.codes().tolist()) == list(range(6, 16))
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[1]", "7", '{"step": "1", "kind": "train"}', '{"kind": "train"}', "\xff"]
+)
+def test_a_line_of_the_log_that_is_none_is_named(line, tmp_path):
+    (tmp_path / "log.jsonl").write_text(f'{{"step": 1, "kind": "train"}}\n{line}\nhalf', encoding="latin-1")
+    with pytest.raises(smalti.UserError, match=r"line 2 of .*log\.jsonl") as caught:
+        log.read(tmp_path / "log.jsonl")
+    assert "take it out" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"colour": 1}'])
+def test_a_damaged_origin_is_named(text, tmp_path):
+    (tmp_path / "origin.json").write_text(text)
+    with pytest.raises(smalti.UserError, match=r"origin\.json") as caught:
+        origin.read(tmp_path / "origin.json")
+    assert "delete it" in caught.value.remedy

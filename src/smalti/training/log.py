@@ -76,12 +76,29 @@ class Log:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log; a last line that a killed process left half written is left out."""
+    """Return the lines of a log; a last line that a killed process left half written is left out.
+
+    UserError for a line that is none.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what no line end follows is half a line
-    found = [json.loads(line) for line in lines]
-    return [{old_names.path(name): value for name, value in line.items()} for line in found]
+    lines = path.read_bytes().split(b"\n")[:-1]  # what no line end follows is half a line
+    return [_parsed(line, f"line {number} of {path}") for number, line in enumerate(lines, 1)]
+
+
+def _parsed(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not {"step": int, "kind": str}.items() <= _types(found).items():
+        expected = "a log with a JSON object of step and kind in each line"
+        raise UserError(expected, where, "mend that line, or take it out")
+    return {old_names.path(name): value for name, value in found.items()}
+
+
+def _types(line: dict[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in line.items()}
 
 
 def _plain(value: Any) -> Any:

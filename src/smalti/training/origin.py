@@ -9,6 +9,8 @@ from typing import Any
 from smalti import config
 from smalti.data.pixels import Percentiles
 from smalti.data.protocol import Reader
+from smalti.errors import UserError
+from smalti.files import read_json
 from smalti.training.settings import TrainingSettings
 
 
@@ -40,8 +42,17 @@ def note(recipe: str | Path, readers: Mapping[str, Reader], asked: Any) -> Origi
 
 
 def read(path: Path) -> Origin:
-    """Return what a run noted; an empty one where there is no such file."""
-    return Origin(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else Origin()
+    """Return what a run noted; an empty one where there is no such file. UserError for a damaged one."""
+    if not path.is_file():
+        return Origin()
+    what, remedy = (
+        "what the run noted as it began",
+        "delete it: the run goes on without knowing its data again",
+    )
+    try:
+        return Origin(**read_json(path, dict, what, remedy))
+    except TypeError as problem:
+        raise UserError(f"a JSON file with {what}", f"{path} ({problem})"[:200], remedy) from None
 
 
 def said(recipe: str | Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """From a recipe to a run folder: what `smalti train` calls."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -17,7 +16,7 @@ from smalti.data.buckets import Buckets
 from smalti.data.loader import Loader, in_order
 from smalti.data.protocol import Batch, Reader
 from smalti.errors import UserError
-from smalti.files import as_path, read_texts
+from smalti.files import as_path, read_json, read_texts
 from smalti.losses import perceptual
 from smalti.losses.protocol import AUTOENCODER, DISCRIMINATOR
 from smalti.reading.pixels import PixelReading
@@ -261,7 +260,8 @@ def _check_classes(folder: RunFolder, readers: dict[str, Reader]) -> None:
     """Check the names of classes: a class is its number, to which they give its meaning."""
     if not folder.classes.is_file():  # a run of before there was this file
         return
-    began = json.loads(folder.classes.read_text(encoding="utf-8"))
+    remedy = "delete it: classes are not compared then"
+    began = read_json(folder.classes, list, "the names of the classes that the run began with", remedy)
     for reader in readers.values():
         reader.number_as(began)
     now = list(readers["train"].classes)
