@@ -90,7 +90,7 @@ def test_published_levels_by_the_size_of_the_codebook(size, codes):
             r"levels as a list, or one of 256, 1024, 4096, 16384, 65536, got 1000; quantizer\.levels='\[8, 5",
         ),
         ([8, 1], r"a valid quantizer\.levels\.1, got 1; .*greater than or equal to 2"),
-        ([], r"a valid quantizer\.levels, got \[\]; .*at least 1 item"),
+        ([], r"a valid quantizer\.levels, got list \[\]; .*at least 1 item"),
         ([4096, 4097], "at most 16,777,216 codes, got 16,781,312, the product of"),
         ("8x5", "levels as a list, or one of .*, got 8x5; quantizer"),
     ],

@@ -335,7 +335,10 @@ BAD_IMAGES = {
     "a path": ("/etc/passwd", "data:image/png"),
     "an address": ("http://169.254.169.254/x.png", "data:image/png"),
     "a job's": ("/api/jobs/../../x", "that a job of this studio drew"),
-    "postscript": (url(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"), "of format EPS"),
+    "postscript": (
+        url(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"),
+        "EPS, which is no image of pixels",
+    ),
 }
 
 

@@ -180,7 +180,7 @@ def test_drawing_keeps_its_images_and_says_what_fits(home, model, smalti_command
     assert told.split() == [f"out/{index:05}.png" for index in range(6)]
     assert [imaging.open_rgb(path).shape for path in told.split()] == [(3, 8, 12)] * 6
     lines = err.splitlines()
-    assert lines[-2] == "stopped: 6 of 7 images are in out; --seed 6 --num 1 and another OUT draw the others"
+    assert lines[-2] == "stopped: 6 of 7 images are in out; the same command with --resume draws the others"
     assert lines[-1] == (
         "smalti: expected memory for drawing 3 of 8 x 12 pixels together, got none for 4.0 GiB more; "
         "--micro-batch 1 (micro_batch=1), or --precision bf16 (dtype='bf16')"
@@ -236,7 +236,7 @@ def test_absurd_values_are_answered_at_once(home, model, photos, smalti_command,
     def begin(*_):
         raise AssertionError("begun before the values were looked at")
 
-    for owner, name in ((starting, "_task"), (precompute._Rest, "batches"), (pipeline_module, "passes")):
+    for owner, name in ((starting, "task_of"), (precompute._Rest, "batches"), (pipeline_module, "passes")):
         monkeypatch.setattr(owner, name, begin)
     command, *more = words.split()
     Path("recipe.yaml").write_text(yaml.safe_dump(RECIPE))
