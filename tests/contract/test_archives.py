@@ -292,6 +292,7 @@ def test_a_corrupt_member_is_named_and_stood_in_for(tmp_path):
     told: list[UserError | str] = []
     assert len(several(loader(reader, skipped=told.append), 0, 3)) == 3
     mistakes = [one for one in told if isinstance(one, UserError)]
+    assert len(mistakes) == len(told), "nothing is away"
     assert {mistake.got.split(" (")[0] for mistake in mistakes} == {f"{tmp_path}/a.tar: 3.png"}
     assert [str(path) for path in inspect(reader).unreadable] == []
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tiny import TOKENIZER_TRAINING
 
 import smalti
+from smalti.data import faults
 from smalti.data.folder import Folder, FolderSettings
 from smalti.errors import UserError
 from smalti.training import log
@@ -99,6 +100,7 @@ def test_a_folder_of_nothing_else_is_refused(recipe, photos, tmp_path):
 def test_a_run_whose_images_vanish_is_kept_and_goes_on_when_they_are_back(
     recipe, photos, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(faults, "AWAY", 0.1)
     smalti.train(recipe, data=photos, out=tmp_path / "whole")
     real = TokenizerTask.after_step
 

@@ -89,7 +89,10 @@ def _by_asking() -> Iterator[None]:
 
 
 class Away:
-    """Waits for a folder that is gone, or empty as a mount point is: a minute, and not again while it is."""
+    """Waits for a folder that is gone, or empty as a mount point is: a minute, and not again while it is.
+
+    In place of a folder there may be a file that holds all, as archives do.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._is_given_up = folder, False
@@ -108,7 +111,7 @@ class Away:
 
     def _is_there(self) -> bool:
         try:
-            there = next(self._folder.iterdir(), None) is not None
+            there = self._folder.is_file() or next(self._folder.iterdir(), None) is not None
         except OSError:
             return False
         self._is_given_up = self._is_given_up and not there

@@ -60,10 +60,11 @@ class Saver:
 
         weights: of the model, see Copies. What failed in the one before is raised.
         """
+        if not self.strategy.is_sharded and self.strategy.rank != 0:
+            return
         self.writer.wait()  # until then the copies of the one before are needed
         state = replace(state, tensors=self._copies.of(state.tensors))
         model = None if task is None else self._copies.of_model(task.model(), task.shown, weights)
-        writes = self.strategy.is_sharded or self.strategy.rank == 0
         share = (self.strategy.rank, self.strategy.count) if self.strategy.is_sharded else (0, 1)
         place = self.folder.checkpoints / f".step-{state.step:08d}.{self._process}"
         if self.strategy.rank == 0:
@@ -76,8 +77,7 @@ class Saver:
             if self.strategy.rank == 0:
                 self._finish(place, state, share[1], model)
 
-        if writes:
-            self.writer.begin(work)
+        self.writer.begin(work)
 
     def model(self, model: Model, folder: Path, step: int, more: Mapping[str, Any]) -> None:
         """Write a model folder, at once. more: what it is to tell besides."""
