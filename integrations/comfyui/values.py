@@ -179,7 +179,12 @@ def _more(model: smalti.Pipeline, text: str) -> dict[str, Any]:
         found = config.overrides(shlex.split(text))
     except ValueError as problem:  # a quote that does not end
         raise smalti.UserError("key=value words", str(problem), "end the quote") from None
-    known = {*OPTIONS, *(field.name for field in fields(model.prior.options))} - {"progress", "size", "wanted", *INPUTS}
+    known = {*OPTIONS, *(field.name for field in fields(model.prior.options))} - {
+        "progress",
+        "size",
+        "wanted",
+        *INPUTS,
+    }
     for name in found.keys() - known:
         raise smalti.UserError(f"more of {', '.join(sorted(known))}", f"{name}=", "leave it out")
     return found
