@@ -20,9 +20,8 @@ import os, sys, time
 from pathlib import Path
 from smalti import locks
 with locks.held(Path(sys.argv[1])):
-    child = os.fork()
-    if child:
-        print(child, flush=True)
+    if not os.fork():  # said by the child, which has let go of the lock by then
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
